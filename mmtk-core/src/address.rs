@@ -1,0 +1,226 @@
+//! Addresses and object references: one-word newtypes.
+//!
+//! `Address` is a number until somebody dereferences it, so arithmetic is safe and every access is not. An
+//! `ObjectReference` is an address with a promise: it lies inside an object that the VM allocated here, at the place
+//! the VM uses to name the object, and it is aligned to a word. Only this layer, the heap below it and the
+//! edge of a binding turn numbers into addresses.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU8, AtomicU64};
+
+/// A machine address, possibly zero, possibly unmapped.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct Address(usize);
+
+impl Address {
+    /// The null address.
+    pub const ZERO: Address = Address(0);
+
+    /// The address with this number.
+    #[inline(always)]
+    pub const fn from_usize(raw: usize) -> Address {
+        Address(raw)
+    }
+
+    /// The number.
+    #[inline(always)]
+    pub const fn as_usize(self) -> usize {
+        self.0
+    }
+
+    /// The address of what the pointer points to.
+    #[inline(always)]
+    pub fn from_ptr<T>(pointer: *const T) -> Address {
+        Address(pointer as usize)
+    }
+
+    /// A pointer to this address. Dereferencing it is the caller's affair.
+    #[inline(always)]
+    pub const fn as_ptr<T>(self) -> *const T {
+        self.0 as *const T
+    }
+
+    /// A pointer to this address. Dereferencing it is the caller's affair.
+    #[inline(always)]
+    pub const fn as_mut_ptr<T>(self) -> *mut T {
+        self.0 as *mut T
+    }
+
+    /// Whether this is the null address.
+    #[inline(always)]
+    pub const fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The address `bytes` further. Wraps at the end of the address space, which no heap reaches.
+    #[inline(always)]
+    pub const fn plus(self, bytes: usize) -> Address {
+        Address(self.0.wrapping_add(bytes))
+    }
+
+    /// The address `bytes` before.
+    #[inline(always)]
+    pub const fn minus(self, bytes: usize) -> Address {
+        Address(self.0.wrapping_sub(bytes))
+    }
+
+    /// The address at a signed distance in bytes.
+    #[inline(always)]
+    pub const fn offset(self, bytes: isize) -> Address {
+        Address(self.0.wrapping_add_signed(bytes))
+    }
+
+    /// Bytes from `origin` to here; `origin` must not lie behind.
+    #[inline(always)]
+    pub const fn bytes_from(self, origin: Address) -> usize {
+        debug_assert!(self.0 >= origin.0);
+        self.0.wrapping_sub(origin.0)
+    }
+
+    /// The next multiple of `align` (a power of two) at or above.
+    #[inline(always)]
+    pub const fn align_up(self, align: usize) -> Address {
+        Address((self.0 + align - 1) & !(align - 1))
+    }
+
+    /// The multiple of `align` (a power of two) at or below.
+    #[inline(always)]
+    pub const fn align_down(self, align: usize) -> Address {
+        Address(self.0 & !(align - 1))
+    }
+
+    /// Whether this is a multiple of `align`, a power of two.
+    #[inline(always)]
+    pub const fn is_aligned_to(self, align: usize) -> bool {
+        self.0 & (align - 1) == 0
+    }
+
+    /// Asks the processor to bring the cache line near; never faults.
+    #[inline(always)]
+    pub fn prefetch(self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch is a hint; it has no architectural effect at any address.
+        unsafe {
+            core::arch::x86_64::_mm_prefetch(self.0 as *const i8, core::arch::x86_64::_MM_HINT_T0);
+        }
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: a prefetch is a hint; it has no architectural effect at any address.
+        unsafe {
+            core::arch::asm!("prfm pldl1keep, [{0}]", in(reg) self.0, options(nostack, preserves_flags, readonly));
+        }
+    }
+
+    /// Reads a value.
+    ///
+    /// # Safety
+    /// The address is mapped, aligned for `T`, holds a valid `T`, and nobody writes it at the same time.
+    #[inline(always)]
+    pub unsafe fn load<T: Copy>(self) -> T {
+        // SAFETY: the caller's promise.
+        unsafe { *(self.0 as *const T) }
+    }
+
+    /// Writes a value.
+    ///
+    /// # Safety
+    /// The address is mapped, writable, aligned for `T`, and nobody else accesses it at the same time.
+    #[inline(always)]
+    pub unsafe fn store<T: Copy>(self, value: T) {
+        // SAFETY: the caller's promise.
+        unsafe { *(self.0 as *mut T) = value }
+    }
+
+    /// The word here as an atomic.
+    ///
+    /// # Safety
+    /// Mapped, aligned to 8, accessed only atomically while the reference lives, and mapped as long as it lives.
+    #[inline(always)]
+    pub unsafe fn as_atomic_u64<'a>(self) -> &'a AtomicU64 {
+        // SAFETY: the caller's promise.
+        unsafe { AtomicU64::from_ptr(self.0 as *mut u64) }
+    }
+
+    /// The byte here as an atomic.
+    ///
+    /// # Safety
+    /// Mapped, accessed only atomically while the reference lives, and mapped as long as it lives.
+    #[inline(always)]
+    pub unsafe fn as_atomic_u8<'a>(self) -> &'a AtomicU8 {
+        // SAFETY: the caller's promise.
+        unsafe { AtomicU8::from_ptr(self.0 as *mut u8) }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// A non-null reference to an object of the VM.
+///
+/// It is the address at which the object's storage begins, as the allocator returned it. A copy of it goes stale at
+/// any safepoint if the plan moves objects.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct ObjectReference(NonZeroUsize);
+
+impl ObjectReference {
+    /// The object at `address`, or none at the null address.
+    ///
+    /// Making a reference to no object is not undefined by itself; handing it to a heap breaks the binding's contract
+    /// (see `VMBinding`), and the verifier reports it.
+    #[inline(always)]
+    pub const fn from_address(address: Address) -> Option<ObjectReference> {
+        match NonZeroUsize::new(address.0) {
+            Some(raw) => Some(ObjectReference(raw)),
+            None => None,
+        }
+    }
+
+    /// Where the object's storage begins.
+    #[inline(always)]
+    pub const fn address(self) -> Address {
+        Address(self.0.get())
+    }
+}
+
+impl fmt::Debug for ObjectReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "object {:#x}", self.0)
+    }
+}
+
+impl fmt::Display for ObjectReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "object {:#x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alignment_rounds_both_ways() {
+        let address = Address::from_usize(0x1234);
+        assert_eq!(address.align_up(0x1000), Address::from_usize(0x2000));
+        assert_eq!(address.align_down(0x1000), Address::from_usize(0x1000));
+        assert!(address.align_down(16).is_aligned_to(16));
+        assert_eq!(address.align_up(4), address);
+    }
+
+    #[test]
+    fn null_is_no_object() {
+        assert!(ObjectReference::from_address(Address::ZERO).is_none());
+        assert_eq!(size_of::<Option<ObjectReference>>(), size_of::<usize>());
+    }
+}

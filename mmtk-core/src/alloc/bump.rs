@@ -1,0 +1,244 @@
+//! Thread-local ranges of free memory, and bump allocation in them.
+//!
+//! ```text
+//!   cursor        limit                    end
+//!     v             v                       v
+//!     | zeroed, fast path | not yet zeroed  |      limit == end when the whole range was zero to begin with
+//! ```
+//! A recycled range is zeroed step by step just ahead of the cursor, so the bytes are in the first-level cache when
+//! the object is written. The fast path is `cursor + bytes <= limit`; compiled code may do it by itself: `cursor` and `limit`
+//! are the first two words of a mutator's state.
+//!
+//! I1. A range belongs to one thread: it was taken from a block or hole that nobody else allocates in.
+//! I2. `cursor <= limit <= end`; `[cursor, limit)` reads as zero unless the range is for copies.
+
+use crate::address::{Address, ObjectReference};
+use crate::binding::VMBinding;
+use crate::heap::{Block, os};
+use crate::metadata::{ObjectStates, SIZE_CLASSES};
+
+/// How far ahead of the cursor memory is zeroed: a few cache lines would call the slow path too often, a whole block
+/// would push the mutator's data out of the first-level cache.
+pub const ZERO_STEP: usize = 4 << 10;
+
+/// How far ahead of the cursor the slow path prepares memory.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Bytes to zero at once, at least.
+    pub step: usize,
+    /// Whether memory that is zero already is also handed out in such steps (stress options).
+    pub clip: bool,
+}
+
+/// A range of free memory.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct BumpRange {
+    cursor: Address,
+    limit: Address,
+    end: Address,
+}
+
+/// Memory for one copy, taken from a range: only its holder can write it.
+#[derive(Debug)]
+#[must_use]
+pub struct CopyTarget {
+    at: Address,
+    bytes: usize,
+}
+
+impl BumpRange {
+    /// The fast path: zeroed memory, if it is at hand.
+    #[inline(always)]
+    pub fn alloc(&mut self, bytes: usize) -> Option<Address> {
+        let start = self.cursor;
+        let end = start.plus(bytes);
+        if end > self.limit {
+            return None;
+        }
+        self.cursor = end;
+        Some(start)
+    }
+
+    /// Zeroes as much as is needed, and as far ahead as `pace` says, and allocates. The bytes by which the limit moved are
+    /// added to `allocated`.
+    pub fn alloc_zeroing(&mut self, bytes: usize, pace: Pace, allocated: &mut usize) -> Option<Address> {
+        if bytes > self.end.bytes_from(self.cursor) {
+            return None;
+        }
+        if pace.clip {
+            *allocated -= self.limit.bytes_from(self.cursor);
+            self.limit = self.cursor;
+        }
+        let limit = self.cursor.plus(bytes.max(pace.step)).min(self.end).max(self.limit);
+        *allocated += limit.bytes_from(self.limit);
+        // SAFETY: the range is ours (I1) and committed; it holds nothing.
+        unsafe { os::zero(self.limit, limit.bytes_from(self.limit)) };
+        self.limit = limit;
+        self.alloc(bytes)
+    }
+
+    /// Memory for a copy; it holds anything.
+    #[inline(always)]
+    pub fn alloc_for_copy(&mut self, bytes: usize) -> Option<CopyTarget> {
+        let at = self.cursor;
+        let end = at.plus(bytes);
+        if end > self.end {
+            return None;
+        }
+        self.cursor = end;
+        Some(CopyTarget { at, bytes })
+    }
+
+    /// Replaces the range. `zeroed` says that it reads as zero. The caller owns `[start, end)` (I1) and gives it to this thread.
+    pub fn install(&mut self, start: Address, end: Address, zeroed: bool, allocated: &mut usize) {
+        debug_assert!(start <= end);
+        self.cursor = start;
+        self.end = end;
+        self.limit = if zeroed { end } else { start };
+        *allocated += self.limit.bytes_from(start);
+    }
+
+    /// Forgets the range.
+    pub fn clear(&mut self) {
+        *self = BumpRange::default();
+    }
+
+    /// Bytes that are left, zeroed or not.
+    pub fn bytes_left(&self) -> usize {
+        self.end.bytes_from(self.cursor)
+    }
+
+    /// Where the next object would begin.
+    pub fn cursor(&self) -> Address {
+        self.cursor
+    }
+
+    /// The end of the range.
+    pub fn end(&self) -> Address {
+        self.end
+    }
+}
+
+impl CopyTarget {
+    /// Copies the object here, publishes its new place and gives the copy the state `state`.
+    /// The caller has claimed the object.
+    #[inline(always)]
+    pub fn copy<VM: VMBinding>(self, states: &ObjectStates<VM>, from: ObjectReference, state: u8) -> ObjectReference {
+        let words = self.bytes / 8;
+        let (source, target) = (from.address().as_ptr::<u64>(), self.at.as_mut_ptr::<u64>());
+        // SAFETY: the source is a whole object of this size whose bytes do not change while it is claimed (forwarding I1);
+        // the target belongs to this worker (I1 above) and overlaps no object.
+        unsafe {
+            if words <= 16 {
+                for i in 0..words {
+                    target.add(i).write(source.add(i).read());
+                }
+            } else {
+                std::ptr::copy_nonoverlapping(source, target, words);
+            }
+        }
+        let to = ObjectReference::from_address(self.at).expect("a copy is never made at address zero");
+        states.reset(to, state);
+        states.publish(from, to);
+        to
+    }
+}
+
+/// Where in a block the search for holes stands.
+#[derive(Debug, Default, Copy, Clone)]
+pub struct HoleCursor {
+    /// The block, if there is one.
+    pub block: Option<Block>,
+    /// The first line not looked at.
+    pub line: u32,
+}
+
+/// The free cells that a thread holds of one size class.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct CellRange {
+    /// A run of free cells.
+    pub range: BumpRange,
+    /// The block it lies in.
+    pub block: Option<Block>,
+    /// The first cell behind the run.
+    pub next_cell: u32,
+}
+
+/// What a thread needs to allocate: a mutator for new objects, a worker for copies.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Allocators {
+    /// Ordinary objects of plans that bump.
+    pub bump: BumpRange,
+    /// Size classes of plans that allocate cells: empty otherwise, so that one test serves both.
+    pub cells: [CellRange; SIZE_CLASSES],
+    /// Objects that do not fit the hole at hand.
+    pub overflow: BumpRange,
+    /// Where holes are looked for.
+    pub hole: HoleCursor,
+    /// Where holes are looked for that fit what `overflow` could not.
+    pub overflow_hole: HoleCursor,
+    /// Size classes for objects that must not move, in plans whose ordinary objects do.
+    pub nonmoving: Option<Box<[CellRange; SIZE_CLASSES]>>,
+    /// Bytes handed to the fast path since they were last collected into the heap's statistics.
+    pub allocated: usize,
+    /// How far to prepare memory ahead.
+    pub pace: Pace,
+}
+
+impl Default for Allocators {
+    fn default() -> Self {
+        Allocators {
+            bump: BumpRange::default(),
+            cells: std::array::from_fn(|_| CellRange::default()),
+            overflow: BumpRange::default(),
+            hole: HoleCursor::default(),
+            overflow_hole: HoleCursor::default(),
+            nonmoving: None,
+            allocated: 0,
+            pace: Pace { step: ZERO_STEP, clip: false },
+        }
+    }
+}
+
+impl Allocators {
+    /// Forgets all ranges; what they held is found again by the sweep.
+    pub fn clear(&mut self) {
+        self.bump.clear();
+        self.overflow.clear();
+        self.hole = HoleCursor::default();
+        self.overflow_hole = HoleCursor::default();
+        for cell in &mut self.cells {
+            *cell = CellRange::default();
+        }
+        if let Some(cells) = &mut self.nonmoving {
+            for cell in cells.iter_mut() {
+                *cell = CellRange::default();
+            }
+        }
+    }
+
+    /// Installs a range for ordinary objects and allocates the first of them.
+    pub fn refill_bump(&mut self, start: Address, end: Address, zeroed: bool, bytes: usize) -> Option<Address> {
+        self.bump.install(start, end, zeroed, &mut self.allocated);
+        self.bump_or_zero(bytes)
+    }
+
+    /// As [`Allocators::refill_bump`], for the overflow range.
+    pub fn refill_overflow(&mut self, start: Address, end: Address, zeroed: bool, bytes: usize) -> Option<Address> {
+        self.overflow.install(start, end, zeroed, &mut self.allocated);
+        self.overflow_or_zero(bytes)
+    }
+
+    /// Allocates from the overflow range, zeroing ahead.
+    pub fn overflow_or_zero(&mut self, bytes: usize) -> Option<Address> {
+        self.overflow.alloc_zeroing(bytes, self.pace, &mut self.allocated)
+    }
+
+    /// Allocates from the bump range, zeroing ahead.
+    pub fn bump_or_zero(&mut self, bytes: usize) -> Option<Address> {
+        self.bump.alloc_zeroing(bytes, self.pace, &mut self.allocated)
+    }
+}

@@ -1,0 +1,28 @@
+//! Allocation: bump ranges, cell ranges, and the mutator that owns them.
+
+mod bump;
+mod mutator;
+
+pub use bump::{Allocators, BumpRange, CellRange, CopyTarget, HoleCursor, Pace};
+pub use mutator::{Mutator, MutatorState};
+
+/// Where an object shall live.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum Semantics {
+    /// Wherever the plan puts ordinary objects; large ones go to the large-object space by themselves.
+    #[default]
+    Default,
+    /// Never moved, collected when dead.
+    NonMoving,
+    /// Never moved, never collected.
+    Immortal,
+}
+
+/// What the slow path asks of a plan.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// Bytes, a multiple of the granule.
+    pub bytes: usize,
+    /// Where the object shall live.
+    pub semantics: Semantics,
+}

@@ -1,0 +1,178 @@
+//! What a VM implements.
+//!
+//! One trait. Four items are required: the slot type, an object's size, its slots, and the roots of a thread. The rest has
+//! defaults that suit a new VM: objects are copied with a byte copy, collector state lives in side tables, threads poll,
+//! out of memory reports and aborts.
+
+use crate::address::{Address, ObjectReference};
+use crate::metadata::StateCell;
+use crate::weak::WeakProcessor;
+use std::fmt;
+
+/// A place that holds a reference, or stands for one.
+///
+/// A VM whose slots have no stable address can let the slot be the reference itself, and set
+/// [`VMBinding::CAN_MOVE`] to false.
+pub trait Slot: Copy + Send + fmt::Debug + 'static {
+    /// The object it refers to, if any. References out of the heap are allowed; the collector ignores them.
+    fn load(self) -> Option<ObjectReference>;
+    /// Makes it refer to the new place of a moved object. Called only inside a pause, and only if
+    /// [`VMBinding::CAN_MOVE`].
+    fn store(self, object: ObjectReference);
+}
+
+/// A word in memory that holds the address of an object, or zero.
+#[derive(Copy, Clone, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct WordSlot(Address);
+
+impl WordSlot {
+    /// The slot at `address`.
+    ///
+    /// # Safety
+    /// While the collector may visit the slot, the address is mapped, aligned to a word, and holds zero or an object's
+    /// address.
+    #[inline(always)]
+    pub const unsafe fn at(address: Address) -> WordSlot {
+        WordSlot(address)
+    }
+
+    /// Where the slot is.
+    pub const fn address(self) -> Address {
+        self.0
+    }
+}
+
+impl Slot for WordSlot {
+    #[inline(always)]
+    fn load(self) -> Option<ObjectReference> {
+        // SAFETY: `at`'s contract. Two workers may update a slot of an object they both scan, hence a relaxed atomic.
+        let raw = unsafe { self.0.as_atomic_u64() }.load(std::sync::atomic::Ordering::Relaxed);
+        ObjectReference::from_address(Address::from_usize(raw as usize))
+    }
+    #[inline(always)]
+    fn store(self, object: ObjectReference) {
+        // SAFETY: as for `load`.
+        unsafe { self.0.as_atomic_u64() }
+            .store(object.address().as_usize() as u64, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for WordSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "slot {}", self.0)
+    }
+}
+
+/// Receives the slots of an object or of a root set.
+pub trait SlotVisitor<S: Slot> {
+    /// Visits one slot.
+    fn visit(&mut self, slot: S);
+}
+
+/// Where the collector keeps an object's state byte (mark epoch and forwarding).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum StateLocation {
+    /// The VM lends the top byte of the 8-byte word at this offset from the object's start. A new object has zero there;
+    /// the VM masks the byte out when it reads the word (relaxed atomically, if it scans in parallel), and never writes it.
+    /// A moved object's old word is overwritten whole.
+    HeaderTopByte(isize),
+    /// A side table, one byte a granule. A moved object's first word is overwritten in the old copy.
+    Side,
+}
+
+/// A virtual machine.
+///
+/// # Safety
+/// The collector trusts the binding with memory. An implementation promises:
+/// - `object_size` returns the size that was allocated, for every object, until it is found dead;
+/// - `scan_object` visits every slot of the object that may hold a reference into the heap, and nothing else; with
+///   the same object it visits the same slots until a mutator runs;
+/// - `scan_thread` and `scan_vm` together visit every reference into the heap that a mutator could still follow, apart
+///   from those inside objects;
+/// - neither blocks on a mutator, allocates in this heap, or unwinds: they run in a pause, on any thread;
+/// - a new object is ready to be scanned (its header written, its slots null or valid) before the mutator's next safepoint.
+pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
+    /// A place that holds a reference.
+    type Slot: Slot;
+    /// What the VM keeps for each mutator thread beside the allocator: its shadow stack, for example.
+    type Local: Send + 'static;
+
+    /// Object sizes are multiples of the granule and objects begin at multiples of it: 8 or 16 bytes.
+    const LOG_GRANULE: u32 = 3;
+    /// Where the collector's state byte lives.
+    const STATE: StateLocation = StateLocation::Side;
+    /// Whether slots can be updated, so that objects may move. Plans that move refuse a binding that says no.
+    const CAN_MOVE: bool = true;
+
+    /// The object's size in bytes, a multiple of the granule.
+    fn object_size(object: ObjectReference) -> usize;
+
+    /// Visits the object's slots.
+    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<Self::Slot>);
+
+    /// Visits the roots of a stopped thread.
+    fn scan_thread(&self, local: &mut Self::Local, visitor: &mut impl SlotVisitor<Self::Slot>);
+
+    /// Visits roots that belong to no thread.
+    fn scan_vm(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}
+
+    /// If the object consists of many consecutive slots (a large array): how many there are. The collector then
+    /// visits them piece by piece with [`VMBinding::scan_part`], so that workers can share it. Asked for large objects only.
+    fn slots_of_large(_object: ObjectReference) -> Option<usize> {
+        None
+    }
+
+    /// Visits the slots `from..to` of an object for which [`VMBinding::slots_of_large`] gave a number.
+    fn scan_part(_object: ObjectReference, _from: usize, _to: usize, _visitor: &mut impl SlotVisitor<Self::Slot>) {
+        unreachable!("slots_of_large returned a number, so scan_part must be implemented")
+    }
+
+    /// Copies `bytes` bytes of an object to its new place, which may need more than that: address-keyed tables, say.
+    #[inline(always)]
+    fn object_moved(&self, _from: ObjectReference, _to: ObjectReference) {}
+
+    /// Called when the live objects are known and nothing has been freed: the VM clears its weak references and may keep
+    /// objects alive. Runs on the thread that leads the pause.
+    fn process_weak(&self, _weak: &mut dyn WeakProcessor) {}
+
+    /// Called at the end of a pause, before mutators resume.
+    fn pause_ends(&self) {}
+
+    /// No memory, even after the last emergency collection. May unwind, exit, or free something; if it returns, the process
+    /// aborts. `try_alloc` returns the error instead and does not come here.
+    fn out_of_memory(&self, error: &OutOfMemory) {
+        eprintln!("{error}");
+    }
+}
+
+/// The heap cannot serve a request within its limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutOfMemory {
+    /// The bytes asked for.
+    pub requested: usize,
+    /// Bytes reserved at the last attempt.
+    pub reserved: usize,
+    /// The hard limit in bytes.
+    pub limit: usize,
+    /// The state of the heap, space by space.
+    pub report: String,
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "out of memory: {} bytes requested, {} of {} bytes reserved after an emergency collection\n{}",
+            self.requested, self.reserved, self.limit, self.report
+        )
+    }
+}
+
+impl std::error::Error for OutOfMemory {}
+
+/// The state cell type-erased over its location, for code that is not hot.
+pub(crate) fn describe_state(cell: impl StateCell) -> String {
+    let raw = cell.read(std::sync::atomic::Ordering::Relaxed);
+    format!("{:#04x}", raw >> 56)
+}

@@ -1,0 +1,119 @@
+//! Listeners: who is told what happened.
+//!
+//! One lock around a list. Events are as rare as pauses, so a lock-free list would buy nothing.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use super::event::Event;
+
+/// Is told what happens to a heap.
+///
+/// Called by the thread that ran the pause, with the lock of [`Listeners`] held: be quick, do not allocate in the heap
+/// that is being observed, do not add listeners, and do not panic.
+pub trait Listener: Send {
+    /// Something happened. Calls for one heap come one at a time and in order.
+    fn on_event(&mut self, event: &Event);
+}
+
+/// Any closure can listen.
+impl<F: FnMut(&Event) + Send> Listener for F {
+    fn on_event(&mut self, event: &Event) {
+        self(event);
+    }
+}
+
+/// The listeners of one heap. Any thread may add and emit.
+#[derive(Default)]
+pub struct Listeners {
+    /// Whether `list` has an entry. Written under the lock, only ever from false to true.
+    any: AtomicBool,
+    /// A leaf lock, unless a listener takes more.
+    list: Mutex<Vec<Box<dyn Listener>>>,
+}
+
+impl Listeners {
+    /// Nobody listens.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a listener. It hears the events emitted from now on, and is dropped with this value.
+    pub fn add(&self, listener: Box<dyn Listener>) {
+        let mut list = self.list.lock();
+        list.push(listener);
+        // Relaxed: a hint that publishes nothing, the list itself is read under the lock.
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody listens, for one load: spares the caller the making of a report.
+    ///
+    /// A listener that another thread adds at this moment may miss an event.
+    pub fn is_empty(&self) -> bool {
+        // Relaxed: see `add`.
+        !self.any.load(Ordering::Relaxed)
+    }
+
+    /// Tells every listener, in the order they were added.
+    pub fn emit(&self, event: &Event) {
+        if self.is_empty() {
+            return;
+        }
+        for listener in self.list.lock().iter_mut() {
+            listener.on_event(event);
+        }
+    }
+}
+
+impl fmt::Debug for Listeners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listeners")
+            .field("any", &!self.is_empty())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::event::samples;
+    use super::*;
+
+    #[test]
+    fn every_listener_hears_every_event_in_order() {
+        let listeners = Listeners::new();
+        assert!(listeners.is_empty());
+        let heard: Arc<Mutex<Vec<(usize, Event)>>> = Arc::default();
+        for id in 0..2 {
+            let heard = Arc::clone(&heard);
+            listeners.add(Box::new(move |event: &Event| {
+                heard.lock().push((id, event.clone()))
+            }));
+        }
+        assert!(!listeners.is_empty());
+        let life = samples::life(3);
+        life.iter().for_each(|event| listeners.emit(event));
+        let expected: Vec<_> = life
+            .into_iter()
+            .flat_map(|event| [(0, event.clone()), (1, event)])
+            .collect();
+        assert_eq!(*heard.lock(), expected);
+    }
+
+    #[test]
+    fn threads_may_emit_together() {
+        let listeners = Listeners::new();
+        let count = Arc::new(Mutex::new(0));
+        let counter = Arc::clone(&count);
+        listeners.add(Box::new(move |_: &Event| *counter.lock() += 1));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| (0..100).for_each(|_| listeners.emit(&Event::HeapDropped)));
+            }
+        });
+        assert_eq!(*count.lock(), 300);
+    }
+}

@@ -1,0 +1,152 @@
+//! The summary as a table for people.
+
+use std::fmt;
+
+use super::SummarySnapshot;
+use crate::events::Cause;
+
+impl fmt::Display for SummarySnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = if self.plan.is_empty() {
+            "unknown plan"
+        } else {
+            self.plan
+        };
+        writeln!(
+            f,
+            "GC summary: {plan}, {} workers, limit {}",
+            self.workers,
+            bytes(self.limit_bytes)
+        )?;
+        row(f, "collections", &[("total", self.gcs.to_string())])?;
+        let by_cause = Cause::ALL
+            .into_iter()
+            .zip(self.gcs_by_cause)
+            .filter(|(_, count)| *count > 0);
+        row(
+            f,
+            "  by cause",
+            &by_cause
+                .map(|(cause, count)| (cause.name(), count.to_string()))
+                .collect::<Vec<_>>(),
+        )?;
+        row(
+            f,
+            "  of which",
+            &[
+                ("defrag", self.defrag_gcs.to_string()),
+                ("last attempt", self.emergency_gcs.to_string()),
+            ],
+        )?;
+        row(
+            f,
+            "pause",
+            &[
+                ("p50", time(self.pause_ns_p50)),
+                ("p90", time(self.pause_ns_p90)),
+                ("p99", time(self.pause_ns_p99)),
+                ("max", time(self.pause_ns_max)),
+                ("total", time(self.stw_ns_total)),
+            ],
+        )?;
+        row(
+            f,
+            "time to safepoint",
+            &[
+                ("p50", time(self.time_to_safepoint_ns_p50)),
+                ("p99", time(self.time_to_safepoint_ns_p99)),
+                ("max", time(self.time_to_safepoint_ns_max)),
+                ("total", time(self.time_to_safepoint_ns_total)),
+            ],
+        )?;
+        row(f, "GC CPU", &[("total", time(self.gc_cpu_ns_total))])?;
+        row(
+            f,
+            "heap",
+            &[
+                ("peak", bytes(self.reserved_bytes_peak)),
+                ("live peak", bytes(self.live_bytes_peak)),
+                ("allocated", bytes(self.allocated_bytes_total as usize)),
+            ],
+        )?;
+        if self.out_of_memory > 0 {
+            row(
+                f,
+                "out of memory",
+                &[("times", self.out_of_memory.to_string())],
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A label, then its cells; no line when there are none.
+fn row(f: &mut fmt::Formatter<'_>, label: &str, cells: &[(&str, String)]) -> fmt::Result {
+    let cells: Vec<String> = cells
+        .iter()
+        .map(|(name, value)| format!("{name} {value:>9}"))
+        .collect();
+    if cells.is_empty() {
+        Ok(())
+    } else {
+        writeln!(f, "{label:<18} {}", cells.join("   "))
+    }
+}
+
+/// Three digits or so, in the unit that fits.
+fn time(ns: u64) -> String {
+    let ns = ns as f64;
+    match ns {
+        _ if ns < 1e3 => format!("{ns} ns"),
+        _ if ns < 1e6 => format!("{:.1} us", ns / 1e3),
+        _ if ns < 1e9 => format!("{:.1} ms", ns / 1e6),
+        _ => format!("{:.2} s", ns / 1e9),
+    }
+}
+
+/// Three digits or so, unlike `options::format_bytes`, which is exact.
+fn bytes(bytes: usize) -> String {
+    let value = bytes as f64;
+    match bytes >> 10 {
+        0 => format!("{bytes} B"),
+        kib if kib < 1 << 10 => format!("{:.1} KiB", value / 1024.0),
+        kib if kib < 1 << 20 => format!("{:.1} MiB", value / 1024f64.powi(2)),
+        _ => format!("{:.2} GiB", value / 1024f64.powi(3)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_shows_what_matters_in_readable_units() {
+        let text = SummarySnapshot {
+            plan: "Immix",
+            workers: 2,
+            limit_bytes: 64 << 20,
+            gcs: 12,
+            gcs_by_cause: [10, 0, 2, 0, 0],
+            pause_ns_p50: 1_234_000,
+            pause_ns_max: 999,
+            stw_ns_total: 2_500_000_000,
+            reserved_bytes_peak: 3 << 29,
+            ..Default::default()
+        }
+        .to_string();
+        for part in [
+            "Immix, 2 workers, limit 64.0 MiB",
+            "heap_full        10",
+            "1.2 ms",
+            "999 ns",
+            "2.50 s",
+            "1.50 GiB",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        assert!(
+            !text.contains("requested") && !text.contains("out of memory"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,209 @@
+//! The blocks of one space: fresh ones by a watermark, freed ones from a list.
+//!
+//! Taking a block is a pop or one exchange; the lock is for committing a chunk, once in 128 blocks.
+//!
+//! I1. A block is free (on a list), fresh (above the watermark) or owned: by a mutator, a worker, or the space.
+//! I2. A fresh block reads as zero. A freed one holds anything, or poison.
+//! I3. Every owned block is charged to the budget by whoever asked for it; owned and free ones are resident.
+//! Callers: `acquire` any mutator or worker; `release` the space, in a pause.
+
+use super::block_list::BlockList;
+use super::budget::Charge;
+use super::extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent};
+use super::memory::{Cache, Memory};
+use super::os;
+use crate::metadata::SideWords;
+use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// How a block is paid for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Payment {
+    /// Charge so many bytes to the budget: the block itself, and what the plan must hold in reserve for it.
+    Bytes(usize, Charge),
+    /// It was charged before (a copy reserve).
+    Prepaid,
+}
+
+/// A block just taken.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Acquired {
+    /// Which one.
+    pub block: Block,
+    /// Whether it reads as zero.
+    pub zeroed: bool,
+}
+
+/// The blocks of one extent.
+pub struct BlockPool {
+    memory: Arc<Memory>,
+    extent: Extent,
+    /// Free and resident; may hold anything.
+    free: BlockList,
+    /// Free and given back to the system; read as zero.
+    clean: BlockList,
+    links: SideWords,
+    /// Blocks below it were handed out at least once.
+    watermark: AtomicU32,
+    /// Blocks below it are committed; a multiple of `CHUNK_BLOCKS`, grows under `committing`.
+    committed: AtomicU32,
+    committing: Mutex<()>,
+    owned: AtomicU32,
+    table_bytes_per_chunk: usize,
+}
+
+impl BlockPool {
+    /// The blocks of `extent`; each committed chunk charges `table_bytes_per_chunk` for the space's side tables.
+    pub fn new(memory: &Arc<Memory>, extent: Extent, table_bytes_per_chunk: usize) -> io::Result<Arc<BlockPool>> {
+        let pool = Arc::new(BlockPool {
+            memory: memory.clone(),
+            extent,
+            free: BlockList::new(),
+            clean: BlockList::new(),
+            links: memory.block_words(extent)?,
+            watermark: AtomicU32::new(0),
+            committed: AtomicU32::new(0),
+            committing: Mutex::new(()),
+            owned: AtomicU32::new(0),
+            table_bytes_per_chunk: table_bytes_per_chunk + CHUNK_BLOCKS as usize * 4,
+        });
+        let weak: std::sync::Weak<BlockPool> = Arc::downgrade(&pool);
+        memory.add_cache(weak);
+        Ok(pool)
+    }
+
+    /// The extent.
+    #[inline(always)]
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// The links of this extent's blocks, for the space's own lists: a block is on one list at a time.
+    pub fn links(&self) -> &SideWords {
+        &self.links
+    }
+
+    /// The heap's memory.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// How many blocks are owned.
+    pub fn owned(&self) -> u32 {
+        self.owned.load(Relaxed)
+    }
+
+    /// Blocks from here on were never handed out.
+    pub fn watermark(&self) -> u32 {
+        self.watermark.load(Relaxed)
+    }
+
+    /// A free block, or a fresh one; none if the budget or the system refuses.
+    pub fn acquire(&self, payment: Payment) -> Option<Acquired> {
+        if let Payment::Bytes(bytes, by) = payment
+            && !self.memory.budget().reserve(bytes, by)
+        {
+            return None;
+        }
+        let taken = match self.free.pop(&self.links) {
+            Some(number) => Some(Acquired { block: Block(number), zeroed: false }),
+            None => self.fresh(payment),
+        };
+        match (taken, payment) {
+            (Some(_), _) => {
+                self.owned.fetch_add(1, Relaxed);
+            }
+            (None, Payment::Bytes(bytes, _)) => self.memory.budget().unreserve(bytes),
+            (None, Payment::Prepaid) => (),
+        }
+        taken
+    }
+
+    fn fresh(&self, payment: Payment) -> Option<Acquired> {
+        if !self.memory.make_resident(BLOCK_BYTES) {
+            // Another space's memory may have come back to our own list meanwhile.
+            return self.free.pop(&self.links).map(|n| Acquired { block: Block(n), zeroed: false });
+        }
+        if let Some(number) = self.clean.pop(&self.links) {
+            return Some(Acquired { block: Block(number), zeroed: true });
+        }
+        let mut number = self.watermark.load(Relaxed);
+        loop {
+            // The watermark passes `committed` never: a block is handed out only when its chunk can be used. Relaxed: the
+            // lock below orders commitment for whoever had to wait for it, and the system's own page tables for the rest.
+            if number >= self.committed.load(Relaxed) && !self.commit_chunk(number, payment) {
+                self.memory.budget().not_resident(BLOCK_BYTES);
+                return None;
+            }
+            match self.watermark.compare_exchange_weak(number, number + 1, Relaxed, Relaxed) {
+                Ok(_) => return Some(Acquired { block: Block(number), zeroed: true }),
+                Err(now) => number = now,
+            }
+        }
+    }
+
+    #[cold]
+    fn commit_chunk(&self, number: u32, payment: Payment) -> bool {
+        let _guard = self.committing.lock();
+        let committed = self.committed.load(Relaxed);
+        if number < committed {
+            return true;
+        }
+        if committed >= self.extent.blocks() {
+            return false;
+        }
+        let by = match payment {
+            Payment::Bytes(_, by) => by,
+            Payment::Prepaid => Charge::Collector,
+        };
+        let tables = self.table_bytes_per_chunk;
+        let budget = self.memory.budget();
+        if !budget.reserve(tables, by) {
+            return false;
+        }
+        if !self.memory.make_resident(tables) {
+            budget.unreserve(tables);
+            return false;
+        }
+        if let Err(error) = self.memory.commit(self.extent.block_start(Block(committed)), CHUNK_BYTES) {
+            log::warn!("the system refuses memory for the heap: {error}");
+            budget.unreserve(tables);
+            budget.not_resident(tables);
+            return false;
+        }
+        self.committed.store(committed + CHUNK_BLOCKS, Relaxed);
+        true
+    }
+
+    /// The block is free again. The caller returns its charge.
+    ///
+    /// Nobody may hold a reference into it: this is the sweep's promise, which the verifier checks.
+    pub fn release(&self, block: Block) {
+        self.poison(block);
+        self.owned.fetch_sub(1, Relaxed);
+        self.free.push(&self.links, block.0);
+    }
+
+    fn poison(&self, block: Block) {
+        if self.memory.poisons() {
+            // SAFETY: the block was handed out, so it is committed (I1); the caller owns it and frees it.
+            unsafe { os::poison(self.extent.block_start(block), BLOCK_BYTES) };
+        }
+    }
+}
+
+impl Cache for BlockPool {
+    fn give_back(&self, bytes: usize) -> usize {
+        let mut given = 0;
+        while given < bytes {
+            let Some(number) = self.free.pop(&self.links) else { break };
+            // SAFETY: popped, so this thread owns the block, and it holds nothing.
+            unsafe { self.memory.decommit(self.extent.block_start(Block(number)), BLOCK_BYTES) };
+            self.clean.push(&self.links, number);
+            given += BLOCK_BYTES;
+        }
+        given
+    }
+}

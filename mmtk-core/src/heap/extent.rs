@@ -1,0 +1,92 @@
+//! Extents and blocks: how one reservation is cut up.
+//!
+//! A heap reserves one range, cut into power-of-two extents, one per space, so that "is this object in that space?" is
+//! a subtraction and a shift, with no load. An extent is cut into 4 MiB chunks (the unit of commitment) and 32 KiB blocks (the
+//! unit that changes hands).
+
+use crate::address::{Address, ObjectReference};
+
+/// Bytes of a block, as a power of two. 32 KiB as in Immix: half the first-level cache of common processors, and
+/// large enough that the shared list is touched once in a thousand small objects.
+pub const LOG_BLOCK_BYTES: u32 = 15;
+/// Bytes of a block.
+pub const BLOCK_BYTES: usize = 1 << LOG_BLOCK_BYTES;
+/// Bytes of a chunk: commitment happens by whole chunks, two huge pages each.
+pub const CHUNK_BYTES: usize = 4 << 20;
+/// Blocks of a chunk.
+pub const CHUNK_BLOCKS: u32 = (CHUNK_BYTES / BLOCK_BYTES) as u32;
+
+/// The part of the heap's address range that belongs to one space.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Extent {
+    start: Address,
+    log_bytes: u32,
+}
+
+/// A block by its number within its extent.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(transparent)]
+pub struct Block(pub u32);
+
+impl Extent {
+    pub(crate) fn new(start: Address, log_bytes: u32) -> Extent {
+        Extent { start, log_bytes }
+    }
+
+    /// The first address.
+    pub fn start(&self) -> Address {
+        self.start
+    }
+
+    /// The length in bytes, a power of two.
+    pub fn bytes(&self) -> usize {
+        1 << self.log_bytes
+    }
+
+    /// How many blocks it is cut into.
+    pub fn blocks(&self) -> u32 {
+        1 << (self.log_bytes - LOG_BLOCK_BYTES)
+    }
+
+    /// Whether the address lies inside.
+    #[inline(always)]
+    pub fn contains(&self, address: Address) -> bool {
+        address.as_usize().wrapping_sub(self.start.as_usize()) >> self.log_bytes == 0
+    }
+
+    /// Whether the object lies inside.
+    #[inline(always)]
+    pub fn holds(&self, object: ObjectReference) -> bool {
+        self.contains(object.address())
+    }
+
+    /// The block around an address of this extent.
+    #[inline(always)]
+    pub fn block_of(&self, address: Address) -> Block {
+        debug_assert!(self.contains(address));
+        Block((address.bytes_from(self.start) >> LOG_BLOCK_BYTES) as u32)
+    }
+
+    /// Where a block begins.
+    #[inline(always)]
+    pub fn block_start(&self, block: Block) -> Address {
+        self.start.plus((block.0 as usize) << LOG_BLOCK_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn membership_is_exact_at_both_ends() {
+        let extent = Extent::new(Address::from_usize(1 << 30), 30);
+        assert!(extent.contains(Address::from_usize(1 << 30)));
+        assert!(extent.contains(Address::from_usize((2 << 30) - 1)));
+        assert!(!extent.contains(Address::from_usize((1 << 30) - 1)));
+        assert!(!extent.contains(Address::from_usize(2 << 30)));
+        let block = extent.block_of(Address::from_usize((1 << 30) + 3 * BLOCK_BYTES + 17));
+        assert_eq!(block, Block(3));
+        assert_eq!(extent.block_start(block), Address::from_usize((1 << 30) + 3 * BLOCK_BYTES));
+    }
+}

@@ -1,0 +1,166 @@
+//! The memory of one heap: the reservation, its extents, its side tables and its budget.
+//!
+//! I1. What is handed out (extents, tables) lies inside mappings that this value owns; spaces hold it in an `Arc`.
+//! I2. Reserved and resident bytes, those of tables included, never exceed the limit (`budget`).
+
+use super::budget::Budget;
+use super::extent::{CHUNK_BYTES, Extent, LOG_BLOCK_BYTES};
+use super::os::{Mapping, PAGE_BYTES};
+use crate::address::Address;
+use crate::metadata::{SideBytes, SideWords};
+use crate::options::{Options, When};
+use parking_lot::Mutex;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+/// How many spaces a plan can have.
+pub const EXTENTS: usize = 8;
+
+/// Something that keeps freed memory for reuse and can give it back to the system.
+pub trait Cache: Send + Sync {
+    /// Gives back at least `bytes`, if it has so much; returns how many bytes went.
+    fn give_back(&self, bytes: usize) -> usize;
+}
+
+/// The reservation, tables and budget of one heap.
+pub struct Memory {
+    reservation: Mapping,
+    log_extent: u32,
+    extents_taken: AtomicUsize,
+    budget: Budget,
+    tables: Mutex<Vec<Mapping>>,
+    caches: Mutex<Vec<Weak<dyn Cache>>>,
+    huge_pages: When,
+    poison: bool,
+    /// Test support: how many more commitments the "system" grants.
+    commits_left: AtomicUsize,
+}
+
+impl Memory {
+    /// Reserves address space for a heap with these options. No memory is used yet.
+    pub fn new(options: &Options) -> io::Result<Arc<Memory>> {
+        let limit = options.heap_limit.next_multiple_of(PAGE_BYTES);
+        // Room to fragment: pages are cheap to skip in a range that costs nothing.
+        let log_extent = (limit * 2).next_power_of_two().max(64 << 20).trailing_zeros();
+        let reservation = Mapping::reserve(EXTENTS << log_extent, 1 << log_extent)?;
+        Ok(Arc::new(Memory {
+            reservation,
+            log_extent,
+            extents_taken: AtomicUsize::new(0),
+            budget: Budget::new(limit),
+            tables: Mutex::default(),
+            caches: Mutex::default(),
+            huge_pages: options.huge_pages,
+            poison: options.poison,
+            commits_left: AtomicUsize::new(usize::MAX),
+        }))
+    }
+
+    /// The budget.
+    #[inline(always)]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Whether freed memory is overwritten with a pattern.
+    pub fn poisons(&self) -> bool {
+        self.poison
+    }
+
+    /// The next unused extent.
+    ///
+    /// # Panics
+    /// When a plan asks for more than [`EXTENTS`] spaces.
+    pub fn extent(&self) -> Extent {
+        let index = self.extents_taken.fetch_add(1, Relaxed);
+        assert!(index < EXTENTS, "a plan can have {EXTENTS} spaces");
+        Extent::new(self.reservation.start().plus(index << self.log_extent), self.log_extent)
+    }
+
+    /// The whole address range of the heap, for tables that serve all spaces.
+    pub fn whole(&self) -> Extent {
+        Extent::new(self.reservation.start(), self.log_extent + EXTENTS.trailing_zeros())
+    }
+
+    /// A side table with a byte for each `1 << log_region` bytes of `extent`. Its memory is counted by whoever commits
+    /// chunks (`BlockPool::new`'s `table_bytes_per_chunk`).
+    pub fn side_bytes(&self, extent: Extent, log_region: u32) -> io::Result<SideBytes> {
+        let base = self.table(extent.bytes() >> log_region)?;
+        Ok(SideBytes::new(base, extent, log_region))
+    }
+
+    /// A side table with a 32-bit word for each block of `extent`.
+    pub fn block_words(&self, extent: Extent) -> io::Result<SideWords> {
+        let base = self.table((extent.bytes() >> LOG_BLOCK_BYTES) * 4)?;
+        Ok(SideWords::new(base, extent.blocks()))
+    }
+
+    fn table(&self, bytes: usize) -> io::Result<Address> {
+        let table = Mapping::zeroed(bytes)?;
+        let start = table.start();
+        self.tables.lock().push(table);
+        Ok(start)
+    }
+
+    /// Registers memory that can be given back when fresh memory is needed.
+    pub fn add_cache(&self, cache: Weak<dyn Cache>) {
+        self.caches.lock().push(cache);
+    }
+
+    /// Asks all caches for `bytes`; returns how many bytes went back to the system.
+    pub fn give_back(&self, bytes: usize) -> usize {
+        let caches: Vec<_> = self.caches.lock().iter().filter_map(Weak::upgrade).collect();
+        let mut given = 0;
+        for cache in caches {
+            if given >= bytes {
+                break;
+            }
+            given += cache.give_back(bytes - given);
+        }
+        given
+    }
+
+    /// Counts `bytes` of fresh memory as resident, giving back cached memory if the limit demands it.
+    #[must_use]
+    pub fn make_resident(&self, bytes: usize) -> bool {
+        while !self.budget.make_resident(bytes) {
+            // A good part at once, so that a heap at its limit does not come here for every block.
+            if self.give_back(bytes.max(CHUNK_BYTES / 4)) == 0 {
+                return self.budget.make_resident(bytes);
+            }
+        }
+        true
+    }
+
+    /// Makes `[at, at + bytes)` usable. The first chunks of a space get ordinary pages, so that a small heap stays small.
+    pub fn commit(&self, at: Address, bytes: usize) -> io::Result<()> {
+        if self.commits_left.load(Relaxed) != usize::MAX
+            && self.commits_left.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_err()
+        {
+            return Err(io::Error::from(io::ErrorKind::OutOfMemory));
+        }
+        let offset = at.bytes_from(self.reservation.start()) & ((1 << self.log_extent) - 1);
+        let huge = match self.huge_pages {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => offset >= 4 * CHUNK_BYTES,
+        };
+        self.reservation.commit(at, bytes, huge)
+    }
+
+    /// Gives the memory of whole pages back to the system and counts it as not resident.
+    ///
+    /// # Safety
+    /// Nobody uses what the range holds, now or later.
+    pub unsafe fn decommit(&self, at: Address, bytes: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { self.reservation.give_back(at, bytes) };
+        self.budget.not_resident(bytes);
+    }
+
+    /// Test support: after `n` more commitments the system refuses.
+    pub fn refuse_commits_after(&self, n: usize) {
+        self.commits_left.store(n, Relaxed);
+    }
+}

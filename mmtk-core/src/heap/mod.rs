@@ -1,0 +1,25 @@
+//! The heap's memory: reserved address space, extents, blocks, pages, and the budget that admits them.
+
+pub mod block_list;
+pub mod budget;
+#[cfg(not(loom))]
+mod blocks;
+#[cfg(not(loom))]
+mod extent;
+#[cfg(not(loom))]
+mod memory;
+#[cfg(not(loom))]
+pub mod os;
+#[cfg(not(loom))]
+mod page_runs;
+
+pub use block_list::{BlockList, Links};
+pub use budget::{Budget, Charge};
+
+#[cfg(not(loom))]
+pub use {
+    blocks::{Acquired, BlockPool, Payment},
+    extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent, LOG_BLOCK_BYTES},
+    memory::{Cache, EXTENTS, Memory},
+    page_runs::{AcquiredPages, PageRuns},
+};

@@ -1,0 +1,165 @@
+//! The system calls below the heap: address space, commitment, huge pages, processor time.
+//!
+//! This is one of the homes of `unsafe`: each function states what it needs of its arguments. Nothing here knows what
+//! the memory is used for.
+
+use crate::address::Address;
+use std::io;
+
+/// The size of a page, in bytes. Linux on x86-64 and the usual aarch64 configuration.
+pub const PAGE_BYTES: usize = 4096;
+
+/// A range of reserved address space, released when dropped.
+#[derive(Debug)]
+pub struct Mapping {
+    start: Address,
+    bytes: usize,
+}
+
+impl Mapping {
+    /// Reserves address space aligned to `align` (a power of two of at least a page), without memory behind it: any access faults.
+    pub fn reserve(bytes: usize, align: usize) -> io::Result<Mapping> {
+        Mapping::map(bytes, align, libc::PROT_NONE)
+    }
+
+    /// Maps zeroed memory that the system fills in when it is first touched.
+    pub fn zeroed(bytes: usize) -> io::Result<Mapping> {
+        Mapping::map(bytes, PAGE_BYTES, libc::PROT_READ | libc::PROT_WRITE)
+    }
+
+    fn map(bytes: usize, align: usize, protection: i32) -> io::Result<Mapping> {
+        let too_large = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let bytes = bytes.checked_next_multiple_of(PAGE_BYTES).ok_or_else(too_large)?;
+        let padded = if align > PAGE_BYTES { bytes.checked_add(align).ok_or_else(too_large)? } else { bytes };
+        // SAFETY: an anonymous mapping at an address of the system's choice disturbs nothing that exists.
+        let raw = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                padded,
+                protection,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if raw == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let raw = Address::from_ptr(raw);
+        let start = raw.align_up(align.max(PAGE_BYTES));
+        let (before, after) = (start.bytes_from(raw), padded - bytes - start.bytes_from(raw));
+        for (at, extra) in [(raw, before), (start.plus(bytes), after)] {
+            if extra > 0 {
+                // SAFETY: the two trimmings are parts of the mapping made above, which nobody has seen yet.
+                unsafe { libc::munmap(at.as_mut_ptr(), extra) };
+            }
+        }
+        Ok(Mapping { start, bytes })
+    }
+
+    /// The first address.
+    pub fn start(&self) -> Address {
+        self.start
+    }
+
+    /// The length in bytes, whole pages.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn assert_inside(&self, at: Address, bytes: usize) {
+        assert!(
+            at >= self.start && at.bytes_from(self.start) + bytes <= self.bytes,
+            "{at}+{bytes:#x} is outside the mapping {}+{:#x}",
+            self.start,
+            self.bytes
+        );
+    }
+
+    /// Makes whole pages of the reservation readable and writable. They read as zero until written.
+    pub fn commit(&self, at: Address, bytes: usize, huge_pages: bool) -> io::Result<()> {
+        self.assert_inside(at, bytes);
+        // SAFETY: the range is ours (asserted); more access to it cannot break anybody.
+        if unsafe { libc::mprotect(at.as_mut_ptr(), bytes, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if huge_pages {
+            // SAFETY: advice about a range that is ours; a refusal only costs speed.
+            unsafe { libc::madvise(at.as_mut_ptr(), bytes, libc::MADV_HUGEPAGE) };
+        }
+        Ok(())
+    }
+
+    /// Gives the memory behind whole pages back to the system; they read as zero afterwards.
+    ///
+    /// # Safety
+    /// Nobody uses what the range holds, now or later.
+    pub unsafe fn give_back(&self, at: Address, bytes: usize) {
+        self.assert_inside(at, bytes);
+        // SAFETY: the range is ours (asserted) and unused (the caller's promise).
+        let result = unsafe { libc::madvise(at.as_mut_ptr(), bytes, libc::MADV_DONTNEED) };
+        assert_eq!(result, 0, "madvise({at}, {bytes:#x}): {}", io::Error::last_os_error());
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours; whoever holds addresses into it holds them no longer than its owner lives.
+        unsafe { libc::munmap(self.start.as_mut_ptr(), self.bytes) };
+    }
+}
+
+/// Writes zeroes.
+///
+/// # Safety
+/// The range is committed and nobody else accesses it.
+#[inline]
+pub unsafe fn zero(at: Address, bytes: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { at.as_mut_ptr::<u8>().write_bytes(0, bytes) };
+}
+
+/// Writes a pattern over freed memory.
+///
+/// # Safety
+/// The range is committed and nobody uses what it holds.
+pub unsafe fn poison(at: Address, bytes: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { at.as_mut_ptr::<u8>().write_bytes(POISON, bytes) };
+}
+
+/// The byte that poisoned memory is filled with.
+pub const POISON: u8 = 0xdb;
+
+/// Processor time of the calling thread, in nanoseconds.
+pub fn thread_cpu_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes one timespec, which is ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reservation_is_aligned_and_reads_as_zero_once_committed() {
+        let mapping = Mapping::reserve(1 << 20, 1 << 22).unwrap();
+        assert!(mapping.start().is_aligned_to(1 << 22));
+        mapping.commit(mapping.start(), 1 << 20, false).unwrap();
+        // SAFETY: committed above, used by this test alone.
+        unsafe {
+            assert_eq!(mapping.start().load::<u64>(), 0);
+            mapping.start().store(7u64);
+            mapping.give_back(mapping.start(), PAGE_BYTES);
+            assert_eq!(mapping.start().load::<u64>(), 0);
+        }
+    }
+
+    #[test]
+    fn an_impossible_reservation_is_an_error() {
+        assert!(Mapping::reserve(usize::MAX - 1, PAGE_BYTES).is_err());
+        assert!(Mapping::reserve(1 << 60, 1 << 30).is_err());
+    }
+}

@@ -1,0 +1,393 @@
+//! A heap as a value: a VM, a plan, memory, mutators.
+//!
+//! Nothing is global: two heaps of two VMs live in one process. The last handle or mutator to go unmaps the memory.
+
+use crate::address::Address;
+use crate::alloc::{Allocators, Mutator, MutatorState, Request};
+use crate::binding::{OutOfMemory, VMBinding};
+use crate::cycle::{Cycle, CyclePhase};
+use crate::events::{Cause, Event, Listener, Listeners, PauseReport, SpaceReport};
+use crate::heap::os::thread_cpu_ns;
+use crate::heap::{BLOCK_BYTES, Budget, Memory};
+use crate::metadata::ObjectStates;
+use crate::options::{Options, When};
+use crate::pacer::Pacer;
+use crate::pause::{MutatorRef, Pause};
+use crate::plan::{HeapError, Plan, PlanContext};
+use crate::safepoint::{Safepoint, Stop, Stoppable, ThreadState};
+use crate::verify;
+use crate::workers::Gang;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
+
+impl<VM: VMBinding> Stoppable for MutatorRef<VM> {
+    fn state(&self) -> &ThreadState {
+        // SAFETY: an entry of the registry points to an attached mutator's state, which lives until it is detached; the state
+        // word is atomic.
+        unsafe { &*self.0 }.thread()
+    }
+}
+
+pub(crate) struct HeapInner<VM: VMBinding> {
+    pub(crate) vm: VM,
+    pub(crate) options: Options,
+    plan: Box<dyn Plan<VM>>,
+    memory: Arc<Memory>,
+    pub(crate) safepoint: Safepoint<MutatorRef<VM>>,
+    gang: Gang,
+    cycle: Cycle,
+    pacer: Pacer,
+    listeners: Listeners,
+    created: Instant,
+    /// Reserved bytes at which a collection starts before the limit is reached; written in pauses.
+    goal: AtomicUsize,
+    /// Pauses so far; written by leaders.
+    pauses: AtomicU64,
+    /// Bytes handed to fast paths since the last pause.
+    allocated: AtomicUsize,
+    gc_cpu_ns: AtomicU64,
+    live_bytes: AtomicUsize,
+}
+
+/// A heap. Clones share it.
+pub struct Heap<VM: VMBinding>(Arc<HeapInner<VM>>);
+
+impl<VM: VMBinding> Clone for Heap<VM> {
+    fn clone(&self) -> Self {
+        Heap(self.0.clone())
+    }
+}
+
+/// Totals since the heap was created.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeapStatistics {
+    /// Collections.
+    pub collections: u64,
+    /// Processor time spent collecting, on all threads, in nanoseconds.
+    pub gc_cpu_ns: u64,
+    /// Bytes reserved now.
+    pub reserved_bytes: usize,
+    /// The most that was reserved at any time.
+    pub peak_reserved_bytes: usize,
+    /// Bytes of memory that were touched and not given back.
+    pub resident_bytes: usize,
+    /// Bytes of live objects at the last collection.
+    pub live_bytes: usize,
+    /// The hard limit in bytes.
+    pub limit_bytes: usize,
+}
+
+impl<VM: VMBinding> Heap<VM> {
+    /// A heap whose plan is made by `plan`. Most callers choose by name, with `policies::select`.
+    ///
+    /// # Errors
+    /// Options out of range, a plan that does not fit the binding, or no address space.
+    pub fn new(
+        vm: VM,
+        options: Options,
+        plan: impl FnOnce(&PlanContext<'_, VM>) -> Result<Box<dyn Plan<VM>>, HeapError>,
+    ) -> Result<Heap<VM>, HeapError> {
+        options.validate()?;
+        let memory = Memory::new(&options)?;
+        let states = ObjectStates::new(&memory)?;
+        let plan = plan(&PlanContext { memory: &memory, options: &options, states })?;
+        let pacer =
+            Pacer::new(options.heap_mode, options.heap_headroom_percent, options.heap_min, memory.budget().limit());
+        Ok(Heap(Arc::new(HeapInner {
+            vm,
+            gang: Gang::new(options.gc_workers, "gc"),
+            options,
+            plan,
+            memory,
+            safepoint: Safepoint::new(),
+            cycle: Cycle::default(),
+            goal: AtomicUsize::new(pacer.initial_goal()),
+            pacer,
+            listeners: Listeners::new(),
+            created: Instant::now(),
+            pauses: AtomicU64::new(0),
+            allocated: AtomicUsize::new(0),
+            gc_cpu_ns: AtomicU64::new(0),
+            live_bytes: AtomicUsize::new(0),
+        })))
+    }
+
+    /// Makes the calling thread a mutator. Waits if a pause is in progress.
+    pub fn attach(&self, local: VM::Local) -> Mutator<VM> {
+        let state = MutatorState::new(self.0.clone(), local);
+        self.0.safepoint.attach(MutatorRef(&*state));
+        Mutator::from_state(state)
+    }
+
+    /// Collects now, from a thread that is not a mutator of this heap (a mutator calls [`Mutator::collect`]).
+    pub fn collect(&self) {
+        self.0.collect(None, Cause::Requested);
+    }
+
+    /// The VM.
+    pub fn vm(&self) -> &VM {
+        &self.0.vm
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    /// The plan's name.
+    pub fn plan_name(&self) -> &'static str {
+        self.0.plan.name()
+    }
+
+    /// Adds a listener, which is told first that the heap exists.
+    pub fn listen(&self, mut listener: Box<dyn Listener>) {
+        listener.on_event(&Event::HeapCreated {
+            plan: self.0.plan.name(),
+            limit_bytes: self.0.memory.budget().limit(),
+            workers: self.0.gang.size(),
+        });
+        self.0.listeners.add(listener);
+    }
+
+    /// Totals so far.
+    pub fn statistics(&self) -> HeapStatistics {
+        let budget = self.0.memory.budget();
+        HeapStatistics {
+            collections: self.0.pauses.load(Relaxed),
+            gc_cpu_ns: self.0.gc_cpu_ns.load(Relaxed),
+            reserved_bytes: budget.reserved(),
+            peak_reserved_bytes: budget.peak_reserved(),
+            resident_bytes: budget.resident(),
+            live_bytes: self.0.live_bytes.load(Relaxed),
+            limit_bytes: budget.limit(),
+        }
+    }
+
+    /// The most bytes reserved since the last call.
+    pub fn take_peak_reserved(&self) -> usize {
+        self.0.memory.budget().take_peak()
+    }
+
+    /// The heap's memory: for tests that make the system refuse, and for reports.
+    pub fn memory(&self) -> &Memory {
+        &self.0.memory
+    }
+
+    /// The state of the heap, space by space, as text.
+    pub fn report(&self) -> String {
+        self.0.report()
+    }
+}
+
+impl<VM: VMBinding> HeapInner<VM> {
+    /// The slow path of allocation, with the collections it takes.
+    pub(crate) fn allocate(self: &Arc<Self>, me: &MutatorState<VM>, request: Request) -> Result<Address, OutOfMemory> {
+        // SAFETY: the caller is the owner of the mutator and runs; the borrow is not used across a pause.
+        let allocators = || unsafe { MutatorState::allocators_of_stopped(me) };
+        if self.options.stress_yield && self.allocated.load(Relaxed) / 64 % 3 == 0 {
+            std::thread::yield_now();
+        }
+        if me.thread().should_stop() {
+            self.safepoint.park(me.thread());
+        }
+        self.flush_allocated(allocators());
+        if let Some(cause) = self.wants_collection() {
+            self.collect(Some(me), cause);
+        }
+        let limit = self.memory.budget().limit();
+        // What can never fit is refused before anything is collected for it.
+        let mut attempts = if request.bytes <= limit { 0 } else { MAX_ATTEMPTS };
+        while attempts < MAX_ATTEMPTS {
+            if let Some(address) = self.plan.allocate(allocators(), request) {
+                return Ok(address);
+            }
+            if !self.plan.can_collect() {
+                break;
+            }
+            // One ordinary collection, then ever harder ones as long as they free anything.
+            let seen = self.pauses.load(Relaxed);
+            let before = self.memory.budget().reserved();
+            attempts += 1;
+            let cause = if attempts == 1 { Cause::HeapFull } else { Cause::Emergency };
+            self.collect_unless_done(Some(me), cause, Some(seen));
+            let freed = before.saturating_sub(self.memory.budget().reserved());
+            if attempts >= 3 && freed < BLOCK_BYTES {
+                attempts = MAX_ATTEMPTS;
+                if let Some(address) = self.plan.allocate(allocators(), request) {
+                    return Ok(address);
+                }
+            }
+        }
+        let budget: &Budget = self.memory.budget();
+        self.listeners.emit(&Event::OutOfMemory {
+            requested_bytes: request.bytes,
+            reserved_bytes: budget.reserved(),
+            limit_bytes: limit,
+        });
+        Err(OutOfMemory { requested: request.bytes, reserved: budget.reserved(), limit, report: self.report() })
+    }
+
+    fn flush_allocated(&self, allocators: &mut Allocators) {
+        let bytes = std::mem::take(&mut allocators.allocated);
+        if bytes > 0 {
+            self.allocated.fetch_add(bytes, Relaxed);
+        }
+    }
+
+    fn wants_collection(&self) -> Option<Cause> {
+        let stress = self.options.stress_bytes;
+        if !self.plan.can_collect() {
+            return None;
+        }
+        if stress != 0 && self.allocated.load(Relaxed) >= stress {
+            return Some(Cause::Stress);
+        }
+        (self.memory.budget().reserved() > self.goal.load(Relaxed)).then_some(Cause::Growth)
+    }
+
+    pub(crate) fn retire(&self, allocators: &mut Allocators) {
+        self.flush_allocated(allocators);
+        self.plan.retire(allocators);
+    }
+
+    /// Collects; the caller leads, or takes part in the pause that another thread leads.
+    pub(crate) fn collect(self: &Arc<Self>, me: Option<&MutatorState<VM>>, cause: Cause) {
+        self.collect_unless_done(me, cause, None);
+    }
+
+    /// Collects, unless a pause came in between since `seen` pauses.
+    fn collect_unless_done(self: &Arc<Self>, me: Option<&MutatorState<VM>>, cause: Cause, seen: Option<u64>) {
+        if !self.plan.can_collect() {
+            return;
+        }
+        let requested = Instant::now();
+        if self.safepoint.stop_all(me.map(MutatorState::thread)) == Stop::Followed {
+            return;
+        }
+        if seen.is_some_and(|seen| seen != self.pauses.load(Relaxed)) {
+            self.safepoint.resume_all();
+            return;
+        }
+        let report = self.lead(cause, requested);
+        self.safepoint.resume_all();
+        if !self.listeners.is_empty() {
+            let mut report = report;
+            report.duration_ns = requested.elapsed().as_nanos() as u64;
+            self.listeners.emit(&Event::Pause(Box::new(report)));
+        }
+    }
+
+    /// The pause, from stopped mutators to just before they resume.
+    fn lead(self: &Arc<Self>, cause: Cause, requested: Instant) -> PauseReport {
+        self.cycle.enter(CyclePhase::Stopping);
+        let time_to_safepoint_ns = requested.elapsed().as_nanos() as u64;
+        let cpu_before = thread_cpu_ns();
+        let budget = self.memory.budget();
+        let reserved_before_bytes = budget.reserved();
+        let mutators: Vec<MutatorRef<VM>> = self.safepoint.with_stopped(<[_]>::to_vec);
+        for mutator in &mutators {
+            // SAFETY: the mutator is stopped, and only the leader runs.
+            self.retire(unsafe { MutatorState::allocators_of_stopped(mutator.0) });
+        }
+        let mut pause = Pause {
+            vm: &self.vm,
+            gang: &self.gang,
+            cycle: &self.cycle,
+            options: &self.options,
+            mutators: &mutators,
+            created: self.created,
+            phases: Vec::with_capacity(8),
+            emergency: cause == Cause::Emergency,
+            defragmented: false,
+            live_bytes: 0,
+            live_objects: 0,
+            copied_bytes: 0,
+        };
+        if self.options.verify {
+            verify::before_collection(&mut pause, &*self.plan);
+        }
+        self.plan.collect(&mut pause);
+        if self.options.verify {
+            verify::after_collection(&mut pause, &*self.plan);
+        }
+        self.vm.pause_ends();
+        assert!(budget.reserved() <= budget.limit(), "the hard limit was exceeded");
+        self.goal.store(self.pacer.goal(pause.live_bytes, budget.reserved()), Relaxed);
+        self.live_bytes.store(pause.live_bytes, Relaxed);
+        self.return_memory();
+        self.cycle.enter(CyclePhase::Idle);
+        let sequence = self.pauses.fetch_add(1, Relaxed);
+        let mut worker_cpu_ns = self.gang.take_cpu_ns();
+        worker_cpu_ns[0] = thread_cpu_ns() - cpu_before;
+        let cpu_ns = worker_cpu_ns.iter().sum();
+        self.gc_cpu_ns.fetch_add(cpu_ns, Relaxed);
+        let spaces = if self.listeners.is_empty() {
+            Vec::new()
+        } else {
+            let report = |s: &dyn crate::space::Space| SpaceReport {
+                name: s.name(),
+                reserved_bytes: s.reserved_bytes(),
+                live_bytes: s.live_bytes(),
+            };
+            self.plan.spaces().into_iter().map(report).collect()
+        };
+        PauseReport {
+            sequence,
+            cause,
+            start_ns: (requested - self.created).as_nanos() as u64,
+            time_to_safepoint_ns,
+            duration_ns: 0,
+            cpu_ns,
+            worker_cpu_ns,
+            phases: pause.phases,
+            reserved_before_bytes,
+            reserved_after_bytes: budget.reserved(),
+            live_bytes: pause.live_bytes,
+            limit_bytes: budget.limit(),
+            allocated_bytes: self.allocated.swap(0, Relaxed),
+            spaces,
+            defrag: pause.defragmented,
+            emergency: pause.emergency,
+        }
+    }
+
+    /// Gives freed memory back to the system: all of it, what lies above the goal, or nothing.
+    fn return_memory(&self) {
+        let excess = match self.options.return_memory {
+            When::Never => 0,
+            When::Always => usize::MAX,
+            When::Auto => self.memory.budget().resident().saturating_sub(self.goal.load(Relaxed)),
+        };
+        if excess > 0 {
+            self.memory.give_back(excess);
+        }
+    }
+
+    fn report(&self) -> String {
+        let budget = self.memory.budget();
+        let mut text = format!(
+            "plan {}: {} of {} bytes reserved, {} resident, {} live at the last of {} collections\n",
+            self.plan.name(),
+            budget.reserved(),
+            budget.limit(),
+            budget.resident(),
+            self.live_bytes.load(Relaxed),
+            self.pauses.load(Relaxed),
+        );
+        for space in self.plan.spaces() {
+            let _ = writeln!(text, "  {:<12} {:>14} bytes reserved", space.name(), space.reserved_bytes());
+        }
+        text
+    }
+}
+
+/// Collections that one allocation may cause before it is refused: emergency collections compact step by step.
+const MAX_ATTEMPTS: usize = 20;
+
+impl<VM: VMBinding> Drop for HeapInner<VM> {
+    fn drop(&mut self) {
+        self.listeners.emit(&Event::HeapDropped);
+    }
+}

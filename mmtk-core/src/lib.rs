@@ -1,0 +1,60 @@
+//! Mechanism of a garbage-collection toolkit. It names no VM and no collector.
+//!
+//! Read in this order: [`address`] and [`binding`] (what a VM gives), [`heap`] and [`metadata`] (memory and tables),
+//! [`alloc`] (how objects are made), [`safepoint`], [`workers`] and [`trace`] (how a pause works), [`plan`], [`space`] and
+//! [`pause`] (what a collector is made of), [`Heap`] (all of it together).
+//!
+//! Unsafe code lives in `address`, `heap`, `metadata`, `alloc`, `workers` and `pause`; the other modules forbid it.
+//! Under `--cfg loom` only the protocol files are compiled: `sync`, `heap::block_list`, `heap::budget`,
+//! `metadata::forwarding`, `safepoint`, `trace::termination`.
+
+pub mod sync;
+
+#[cfg(not(loom))]
+pub mod address;
+#[cfg(not(loom))]
+pub mod binding;
+
+pub mod heap;
+pub mod metadata;
+
+#[cfg(not(loom))]
+pub mod alloc;
+
+pub mod safepoint;
+
+#[cfg(not(loom))]
+pub mod workers;
+
+pub mod trace;
+
+#[cfg(not(loom))]
+pub mod cycle;
+#[cfg(not(loom))]
+pub mod events;
+#[cfg(not(loom))]
+mod instance;
+#[cfg(not(loom))]
+pub mod options;
+#[cfg(not(loom))]
+pub mod pacer;
+#[cfg(not(loom))]
+pub mod pause;
+#[cfg(not(loom))]
+pub mod plan;
+#[cfg(not(loom))]
+pub mod space;
+#[cfg(not(loom))]
+mod verify;
+#[cfg(not(loom))]
+pub mod weak;
+
+#[cfg(not(loom))]
+pub use {
+    address::{Address, ObjectReference},
+    alloc::{Mutator, MutatorState, Semantics},
+    binding::{OutOfMemory, Slot, SlotVisitor, StateLocation, VMBinding, WordSlot},
+    instance::{Heap, HeapStatistics},
+    options::Options,
+    plan::{HeapError, Plan, PlanContext},
+};

@@ -1,0 +1,321 @@
+//! Cells: a block cut into equal pieces, with a mark byte each.
+//!
+//! ```text
+//! block of 32 KiB:  [ one mark byte a cell, rounded up to 16 ][ cell 0 ][ cell 1 ] ... [ rest ]
+//! ```
+//! The mark bytes sit in the block itself, so a space pays for the cells it has and for no table of the densest kind.
+//! A byte equal to the current epoch means live; anything else is free. So sweeping writes nothing: an allocator that
+//! takes a block reads the marks eight at a time and bumps through the runs of free cells.
+//!
+//! I1. The class of a block is set while its new owner is alone with it, and stays until the block is free again.
+//! I2. The marks of cells handed out are reset to 0: an epoch number that comes round again never finds a stale mark under a
+//!     live object. A stale mark under a free cell costs that cell for one cycle.
+//! I3. Two workers may both win a mark; the object is scanned twice, which is harmless.
+//! Why bytes and not bits: a byte is set with a plain store, a bit needs a locked instruction; one byte per cell is
+//! 3 % of a 32-byte cell and less of larger ones.
+
+use super::epoch_bytes;
+use super::side_table::SideBytes;
+use crate::address::{Address, ObjectReference};
+use crate::heap::{BLOCK_BYTES, Block, Extent, Memory};
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+/// One size class.
+#[derive(Copy, Clone, Debug)]
+pub struct CellClass {
+    /// Bytes of a cell.
+    pub bytes: u32,
+    /// Cells of a block.
+    pub cells: u32,
+    /// Offset of the first cell in the block.
+    first: u32,
+    /// 2^32 / bytes, rounded up: multiplying and shifting divides an offset below 2^15 exactly.
+    reciprocal: u32,
+}
+
+impl CellClass {
+    const fn new(bytes: u32) -> CellClass {
+        let block = BLOCK_BYTES as u32;
+        let mut cells = block / (bytes + 1);
+        while (cells + 15) / 16 * 16 + cells * bytes > block {
+            cells -= 1;
+        }
+        let first = (cells + 15) / 16 * 16;
+        CellClass { bytes, cells, first, reciprocal: ((1u64 << 32).div_ceil(bytes as u64)) as u32 }
+    }
+}
+
+/// How many size classes there are.
+pub const SIZE_CLASSES: usize = CLASSES.len();
+/// The largest cell; larger objects are large objects.
+pub const MAX_CELL_BYTES: usize = CLASSES[SIZE_CLASSES - 1].bytes as usize;
+
+/// Every multiple of 8 to 128, of 16 to 256, of 32 to 512; then so many cells to a block that at most an eighth is lost.
+const CLASSES: [CellClass; 49] = {
+    let mut classes = [CellClass::new(16); 49];
+    let mut n = 0;
+    let mut bytes = 16;
+    while bytes <= 512 {
+        classes[n] = CellClass::new(bytes);
+        n += 1;
+        bytes += if bytes < 128 {
+            8
+        } else if bytes < 256 {
+            16
+        } else {
+            32
+        };
+    }
+    let mut per_block = 56;
+    while n < 49 {
+        classes[n] = CellClass::new(((BLOCK_BYTES as u32 - (per_block + 15) / 16 * 16) / per_block) / 8 * 8);
+        n += 1;
+        per_block = if per_block > 8 { per_block * 8 / 9 } else { per_block - 1 };
+    }
+    classes
+};
+
+const CLASS_OF: [u8; MAX_CELL_BYTES / 8 + 1] = {
+    let mut table = [0; MAX_CELL_BYTES / 8 + 1];
+    let (mut words, mut class) = (0, 0);
+    while words < table.len() {
+        while (CLASSES[class].bytes as usize) < words * 8 {
+            class += 1;
+        }
+        table[words] = class as u8;
+        words += 1;
+    }
+    table
+};
+
+/// The class of cells that fit `bytes`, which is at most [`MAX_CELL_BYTES`].
+#[inline(always)]
+pub fn class_of(bytes: usize) -> usize {
+    CLASS_OF[bytes.div_ceil(8)] as usize
+}
+
+const CLASSES_PADDED: [CellClass; 64] = {
+    let mut padded = [CellClass::new(16); 64];
+    let mut i = 0;
+    while i < SIZE_CLASSES {
+        padded[i] = CLASSES[i];
+        i += 1;
+    }
+    padded
+};
+
+/// The class with this number.
+#[inline(always)]
+pub fn class(number: usize) -> &'static CellClass {
+    // Padded to a power of two: the mask proves the bound, and no check is left in the marking loop.
+    const { assert!(SIZE_CLASSES <= 64) };
+    static TABLE: [CellClass; 64] = CLASSES_PADDED;
+    &TABLE[number & 63]
+}
+
+/// The bytes of a cell of this class.
+#[inline(always)]
+pub fn class_bytes(number: usize) -> usize {
+    class(number).bytes as usize
+}
+
+/// The marks of the cells of one space.
+#[derive(Copy, Clone)]
+pub struct CellMarks {
+    extent: Extent,
+    /// Class number of each block.
+    classes: SideBytes,
+}
+
+/// One block with its class.
+#[derive(Copy, Clone, Debug)]
+pub struct BlockCells {
+    start: Address,
+    class: &'static CellClass,
+}
+
+impl CellMarks {
+    /// Makes the class table for the space's blocks.
+    pub fn new(memory: &Memory, extent: Extent) -> io::Result<CellMarks> {
+        Ok(CellMarks { extent, classes: memory.side_bytes(extent, crate::heap::LOG_BLOCK_BYTES)? })
+    }
+
+    /// Gives a block that the caller owns alone a class, with no cell marked (I1).
+    pub fn format(&self, block: Block, class_number: usize, zeroed: bool) -> BlockCells {
+        let start = self.extent.block_start(block);
+        self.classes.at(start).store(class_number as u8, Relaxed);
+        let cells = BlockCells { start, class: class(class_number) };
+        if !zeroed {
+            cells.reset_marks(0..cells.class.cells);
+        }
+        cells
+    }
+
+    /// The block's class number.
+    pub fn class_number(&self, block: Block) -> usize {
+        self.classes.at(self.extent.block_start(block)).load(Relaxed) as usize
+    }
+
+    /// The block's cells.
+    pub fn block(&self, block: Block) -> BlockCells {
+        BlockCells { start: self.extent.block_start(block), class: class(self.class_number(block)) }
+    }
+
+    #[inline(always)]
+    fn locate(&self, object: ObjectReference) -> (BlockCells, u32) {
+        let address = object.address();
+        let start = address.align_down(BLOCK_BYTES);
+        let class = class(self.classes.at_shift::<{ crate::heap::LOG_BLOCK_BYTES }>(address).load(Relaxed) as usize);
+        let cells = BlockCells { start, class };
+        (cells, cells.cell_of(address))
+    }
+
+    /// The mark byte's address, for prefetching.
+    #[inline(always)]
+    pub fn mark_address(&self, object: ObjectReference) -> Address {
+        let (cells, cell) = self.locate(object);
+        cells.start.plus(cell as usize)
+    }
+
+    /// Marks the object's cell; false if it was marked in this epoch (I3).
+    #[inline(always)]
+    pub fn mark(&self, object: ObjectReference, epoch: u8) -> bool {
+        let (cells, cell) = self.locate(object);
+        let mark = cells.mark_byte(cell);
+        if mark.load(Relaxed) == epoch {
+            return false;
+        }
+        mark.store(epoch, Relaxed);
+        true
+    }
+
+    /// Whether the object's cell is marked in `epoch`.
+    pub fn is_marked(&self, object: ObjectReference, epoch: u8) -> bool {
+        let (cells, cell) = self.locate(object);
+        cells.mark_byte(cell).load(Relaxed) == epoch
+    }
+
+    /// The cell the object should fill: where it begins, and its bytes.
+    pub fn cell(&self, object: ObjectReference) -> (Address, usize) {
+        let (cells, cell) = self.locate(object);
+        (cells.cell_start(cell.min(cells.class.cells - 1)), cells.class.bytes as usize)
+    }
+}
+
+impl BlockCells {
+    /// The class.
+    pub fn class(&self) -> &'static CellClass {
+        self.class
+    }
+
+    #[inline(always)]
+    fn cell_of(&self, address: Address) -> u32 {
+        let offset = (address.bytes_from(self.start) as u32).wrapping_sub(self.class.first);
+        ((u64::from(offset) * u64::from(self.class.reciprocal)) >> 32) as u32
+    }
+
+    #[inline(always)]
+    fn mark_byte(&self, cell: u32) -> &AtomicU8 {
+        debug_assert!(cell < self.class.cells, "cell {cell} of {} in block {}", self.class.cells, self.start);
+        // SAFETY: the mark bytes of a formatted block are its first `cells` bytes, committed with the block; an object of
+        // this space lies in a cell (the binding's contract), so the number is in bounds.
+        unsafe { self.start.plus(cell as usize).as_atomic_u8() }
+    }
+
+    /// Where a cell begins.
+    #[inline(always)]
+    pub fn cell_start(&self, cell: u32) -> Address {
+        self.start.plus((self.class.first + cell * self.class.bytes) as usize)
+    }
+
+    /// The bytes a run of cells covers.
+    pub fn run(&self, cells: Range<u32>) -> Range<Address> {
+        self.cell_start(cells.start)..self.cell_start(cells.end)
+    }
+
+    /// The cells are about to be handed out (I2).
+    pub fn reset_marks(&self, cells: Range<u32>) {
+        // SAFETY: inside the mark bytes of a committed block whose owner calls this.
+        unsafe {
+            self.start.plus(cells.start as usize).as_mut_ptr::<u8>().write_bytes(0, (cells.end - cells.start) as usize)
+        };
+    }
+
+    fn eight(&self, cell: u32) -> u64 {
+        // SAFETY: the mark area is rounded up to 16 bytes and `cell` is a multiple of 8 below `cells`; no worker marks while
+        // an allocator or a sweep reads (marking and these exclude each other by the pause).
+        unsafe { self.start.plus(cell as usize).load::<u64>() }
+    }
+
+    /// The next run of free cells at or after `from`: those whose mark is not `epoch`.
+    pub fn next_free_run(&self, from: u32, epoch: u8) -> Option<Range<u32>> {
+        let start = self.find(from, epoch, false)?;
+        let end = self.find(start + 1, epoch, true).unwrap_or(self.class.cells);
+        Some(start..end)
+    }
+
+    fn find(&self, from: u32, epoch: u8, live: bool) -> Option<u32> {
+        epoch_bytes::find(|at| self.eight(at), self.class.cells, from, epoch, live)
+    }
+
+    /// How many cells are live.
+    pub fn live_cells(&self, epoch: u8) -> u32 {
+        (0..self.class.cells).filter(|&c| self.mark_byte(c).load(Relaxed) == epoch).count() as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+
+    #[test]
+    fn every_size_has_the_smallest_class_that_fits() {
+        for bytes in (8..=MAX_CELL_BYTES).step_by(8) {
+            let n = class_of(bytes);
+            assert!(class(n).bytes as usize >= bytes);
+            assert!(n == 0 || (class(n - 1).bytes as usize) < bytes);
+        }
+        assert!(CLASSES.windows(2).all(|w| w[0].bytes < w[1].bytes));
+        assert_eq!(class(class_of(24)).bytes, 24, "24-byte objects stay 24 bytes");
+        assert_eq!(MAX_CELL_BYTES, 8184);
+    }
+
+    #[test]
+    fn the_reciprocal_divides_every_offset_exactly() {
+        for class in CLASSES {
+            for offset in 0..class.cells * class.bytes {
+                assert_eq!((u64::from(offset) * u64::from(class.reciprocal)) >> 32, u64::from(offset / class.bytes));
+            }
+            assert!(class.first + class.cells * class.bytes <= BLOCK_BYTES as u32);
+        }
+    }
+
+    #[test]
+    fn runs_are_the_gaps_between_marks() {
+        let options = Options { heap_limit: 8 << 20, ..Options::default() };
+        let memory = Memory::new(&options).unwrap();
+        let extent = memory.extent();
+        memory.commit(extent.start(), BLOCK_BYTES).unwrap();
+        let marks = CellMarks::new(&memory, extent).unwrap();
+        let cells = marks.format(Block(0), class_of(48), true);
+        let n = cells.class().cells;
+        assert_eq!(cells.next_free_run(0, 5), Some(0..n));
+        for live in [0, 1, 9, 10, 11, 12, 13, 14, 15, 16, 17, 40, n - 1] {
+            let object = ObjectReference::from_address(cells.cell_start(live)).unwrap();
+            assert!(marks.mark(object, 5));
+            assert!(!marks.mark(object, 5));
+        }
+        let mut runs = Vec::new();
+        let mut from = 0;
+        while let Some(run) = cells.next_free_run(from, 5) {
+            from = run.end;
+            runs.push(run);
+        }
+        assert_eq!(runs, [2..9, 18..40, 41..n - 1]);
+        assert_eq!(cells.next_free_run(0, 6), Some(0..n), "another epoch finds everything free");
+        assert_eq!(cells.live_cells(5), 13);
+    }
+}

@@ -1,0 +1,59 @@
+//! Tables of epoch bytes, read eight at a time.
+//!
+//! A byte equal to the current epoch means live, anything else free. Cells and lines are both found this way.
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const TOPS: u64 = 0x8080_8080_8080_8080;
+
+/// The first index at or after `from`, and below `length`, whose liveness is `live`. `eight(i)` are the bytes `i..i + 8`
+/// for `i` a multiple of 8, lowest index in the lowest byte.
+#[inline]
+pub fn find(eight: impl Fn(u32) -> u64, length: u32, from: u32, epoch: u8, live: bool) -> Option<u32> {
+    let pattern = u64::from(epoch) * ONES;
+    let mut at = from & !7;
+    let mut keep = u64::MAX << ((from & 7) * 8);
+    while at < length {
+        let zeroes = zero_bytes(eight(at) ^ pattern);
+        let hits = if live { zeroes } else { zeroes ^ TOPS } & keep;
+        if hits != 0 {
+            let index = at + hits.trailing_zeros() / 8;
+            return (index < length).then_some(index);
+        }
+        at += 8;
+        keep = u64::MAX;
+    }
+    None
+}
+
+/// How many of eight bytes equal the epoch.
+#[inline(always)]
+pub fn count_live(eight: u64, epoch: u8) -> u32 {
+    zero_bytes(eight ^ (u64::from(epoch) * ONES)).count_ones()
+}
+
+/// The top bit of each byte that is zero; exact, unlike the shorter `(w - ONES) & !w & TOPS`.
+#[inline(always)]
+fn zero_bytes(word: u64) -> u64 {
+    !(((word & !TOPS) + !TOPS) | word) & TOPS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agrees_with_looking_at_each_byte() {
+        let bytes: Vec<u8> = (0..64u32).map(|i| [5, 0, 4, 5, 6, 5, 5, 133][(i * i % 11 % 8) as usize]).collect();
+        let eight = |i: u32| u64::from_le_bytes(bytes[i as usize..i as usize + 8].try_into().unwrap());
+        for length in 56..=64 {
+            for from in 0..length {
+                for live in [false, true] {
+                    let expect = (from..length).find(|&i| (bytes[i as usize] == 5) == live);
+                    assert_eq!(find(eight, length, from, 5, live), expect);
+                }
+            }
+        }
+        let count: u32 = (0..64).step_by(8).map(|i| count_live(eight(i), 5)).sum();
+        assert_eq!(count as usize, bytes.iter().filter(|&&b| b == 5).count());
+    }
+}

@@ -1,0 +1,218 @@
+//! The state of one object during a trace: marked, claimed by a copier, or forwarded.
+//!
+//! ```text
+//!            mark                                 state byte:  7 FORWARDED  6 BUSY  5,4 kept for barriers  3..0 epoch
+//! Unmarked --------> Marked(epoch)
+//!    |  claim            ^ settle
+//!    +--------> Busy ----+
+//!                 | publish
+//!                 +---------> Forwarded(new address)         no way back within a trace
+//! ```
+//! The byte is the top byte of a header word that the VM lends, or a byte of a side table (`StateCell`'s two
+//! implementations). Marks carry an epoch, so nothing is cleared between cycles; a new object has epoch 0, "never marked".
+//!
+//! I1. Between `claim` and `publish` or `settle` only the claimer writes the cell, and the object's bytes do not change.
+//! I2. A loser that learns the new address also sees the copied bytes.
+//! I3. In a space that moves objects, marking goes through `claim`/`settle`; plain `mark` is for objects that stay. Two
+//!     workers may both win a plain `mark`: the object is then scanned twice, which is harmless, and no locked
+//!     instruction is paid for it.
+//! Callers: GC workers inside a pause. Mutators never.
+
+use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
+use crate::sync::{order, spin};
+
+/// The bits that hold the epoch.
+pub const EPOCH_MASK: u8 = 0x0f;
+/// The last epoch before the numbers wrap to 1; 0 means "never marked".
+pub const EPOCH_MAX: u8 = 15;
+const BUSY: u8 = 0x40;
+const FORWARDED: u8 = 0x80;
+const SHIFT: u32 = 56;
+const LOW: u64 = (1 << SHIFT) - 1;
+
+/// What a worker that wants to copy an object must do now.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[must_use = "the winner copies and publishes, or settles"]
+pub enum Claim {
+    /// Copy the object, then [`StateCell::publish`]; or leave it, then [`StateCell::settle`]. Carries the cell as it was.
+    Won(u64),
+    /// Somebody moved it here.
+    Moved(usize),
+    /// It stays where it is and is marked in this epoch.
+    Stays,
+}
+
+/// One object's state cell, wherever it is kept. The raw value has the state byte on top and, once forwarded, the
+/// new address below.
+pub trait StateCell: Copy {
+    /// The raw value now.
+    fn read(self, order: Ordering) -> u64;
+    /// Raises BUSY if the cell still holds `seen`; otherwise says what it holds now.
+    fn try_claim(self, seen: u64) -> Result<(), u64>;
+    /// The claimer publishes the copy.
+    fn publish(self, new_address: usize);
+    /// Overwrites the state byte; `seen` is what the claim found.
+    fn settle(self, seen: u64, state: u8);
+    /// Overwrites the state byte with no other thread near.
+    fn reset(self, state: u8);
+
+    /// Marks the object for `epoch`; false if it was marked already (I3).
+    #[inline(always)]
+    fn mark(self, epoch: u8) -> bool {
+        // Relaxed: the mark protects nothing but itself; what the object holds was published by the safepoint.
+        let seen = self.read(Relaxed);
+        if (seen >> SHIFT) as u8 & EPOCH_MASK == epoch {
+            return false;
+        }
+        self.settle(seen, (seen >> SHIFT) as u8 & !EPOCH_MASK | epoch);
+        true
+    }
+
+    /// Whether the object is marked in `epoch`, and not forwarded.
+    #[inline(always)]
+    fn is_marked(self, epoch: u8) -> bool {
+        (self.read(Relaxed) >> SHIFT) as u8 & (EPOCH_MASK | FORWARDED) == epoch
+    }
+
+    /// The new address, if the object was moved in this pause.
+    #[inline(always)]
+    fn forwarded(self) -> Option<usize> {
+        // Acquire pairs with Release in `publish` (I2).
+        let seen = self.read(order!(Acquire, "forwarding-read"));
+        ((seen >> SHIFT) as u8 & FORWARDED != 0).then_some((seen & LOW) as usize)
+    }
+
+    /// Wins the right to move or settle the object, or learns what became of it, waiting for a claimer if need be.
+    #[inline(always)]
+    fn claim(self, epoch: u8) -> Claim {
+        let mut seen = self.read(order!(Acquire, "forwarding-read"));
+        loop {
+            let state = (seen >> SHIFT) as u8;
+            if state & FORWARDED != 0 {
+                return Claim::Moved((seen & LOW) as usize);
+            }
+            if state & BUSY != 0 {
+                spin();
+                seen = self.read(order!(Acquire, "forwarding-read"));
+                continue;
+            }
+            if state & EPOCH_MASK == epoch {
+                return Claim::Stays;
+            }
+            match self.try_claim(seen) {
+                Ok(()) => return Claim::Won(seen),
+                Err(now) => seen = now,
+            }
+        }
+    }
+}
+
+/// The state in the top byte of a header word that the VM lends.
+#[derive(Copy, Clone)]
+pub struct HeaderCell<'a>(pub &'a AtomicU64);
+
+impl StateCell for HeaderCell<'_> {
+    #[inline(always)]
+    fn read(self, order: Ordering) -> u64 {
+        self.0.load(order)
+    }
+    #[inline(always)]
+    fn try_claim(self, seen: u64) -> Result<(), u64> {
+        // Acquire on failure pairs with Release in `publish`: a loser that sees Forwarded also sees the copied bytes.
+        self.0
+            .compare_exchange(seen, seen | u64::from(BUSY) << SHIFT, Relaxed, order!(Acquire, "forwarding-read"))
+            .map(|_| ())
+    }
+    #[inline(always)]
+    fn publish(self, new_address: usize) {
+        debug_assert!(new_address as u64 & !LOW == 0);
+        // Release publishes the copied bytes to whoever reads the new address (I2).
+        self.0
+            .store(new_address as u64 | u64::from(FORWARDED) << SHIFT, order!(Release, "forwarding-publish"));
+    }
+    #[inline(always)]
+    fn settle(self, seen: u64, state: u8) {
+        self.0.store(seen & LOW | u64::from(state) << SHIFT, Relaxed);
+    }
+    #[inline(always)]
+    fn reset(self, state: u8) {
+        let seen = self.0.load(Relaxed);
+        self.0.store(seen & LOW | u64::from(state) << SHIFT, Relaxed);
+    }
+}
+
+/// The state in a side table; the new address overwrites a word of the old copy.
+#[derive(Copy, Clone)]
+pub struct SideCell<'a> {
+    /// The state byte.
+    pub state: &'a AtomicU8,
+    /// The word of the old copy that takes the new address.
+    pub pointer: &'a AtomicU64,
+}
+
+impl StateCell for SideCell<'_> {
+    #[inline(always)]
+    fn read(self, order: Ordering) -> u64 {
+        let state = self.state.load(order);
+        let low = if state & FORWARDED != 0 { self.pointer.load(Relaxed) } else { 0 };
+        u64::from(state) << SHIFT | low
+    }
+    #[inline(always)]
+    fn try_claim(self, seen: u64) -> Result<(), u64> {
+        let state = (seen >> SHIFT) as u8;
+        // Acquire on failure: as for the header word.
+        match self.state.compare_exchange(state, state | BUSY, Relaxed, order!(Acquire, "forwarding-read")) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(self.read(order!(Acquire, "forwarding-read"))),
+        }
+    }
+    #[inline(always)]
+    fn publish(self, new_address: usize) {
+        self.pointer.store(new_address as u64, Relaxed);
+        // Release publishes the pointer and the copied bytes (I2).
+        self.state.store(FORWARDED, order!(Release, "forwarding-publish"));
+    }
+    #[inline(always)]
+    fn settle(self, _seen: u64, state: u8) {
+        self.state.store(state, Relaxed);
+    }
+    #[inline(always)]
+    fn reset(self, state: u8) {
+        self.state.store(state, Relaxed);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn header_life(cell: impl StateCell) {
+        assert!(cell.mark(3));
+        assert!(!cell.mark(3), "a second mark in the same epoch loses");
+        assert!(cell.is_marked(3) && !cell.is_marked(4));
+        assert!(matches!(cell.claim(3), Claim::Stays));
+        let Claim::Won(seen) = cell.claim(4) else { panic!("an old mark does not stop a claim") };
+        cell.settle(seen, 4);
+        assert!(cell.is_marked(4));
+        assert!(matches!(cell.claim(4), Claim::Stays));
+        let Claim::Won(_) = cell.claim(5) else { panic!() };
+        cell.publish(0x7fff_1234_5678);
+        assert_eq!(cell.claim(5), Claim::Moved(0x7fff_1234_5678));
+        assert_eq!(cell.forwarded(), Some(0x7fff_1234_5678));
+    }
+
+    #[test]
+    fn the_header_keeps_its_low_bits_until_it_is_forwarded() {
+        let word = AtomicU64::new(0x00ab_cdef_0123_4567);
+        let cell = HeaderCell(&word);
+        assert!(cell.mark(7));
+        assert_eq!(word.load(Relaxed) & LOW, 0x00ab_cdef_0123_4567);
+        header_life(cell);
+    }
+
+    #[test]
+    fn a_side_byte_goes_through_the_same_states() {
+        let (state, pointer) = (AtomicU8::new(0), AtomicU64::new(42));
+        header_life(SideCell { state: &state, pointer: &pointer });
+    }
+}

@@ -1,0 +1,141 @@
+//! The state cell of an object, wherever the binding keeps it.
+//!
+//! The location is a constant of the binding, so the choice is made when the tracing loop is compiled.
+
+use super::forwarding::{Claim, HeaderCell, SideCell, StateCell};
+use super::side_table::SideBytes;
+use crate::address::{Address, ObjectReference};
+use crate::binding::{StateLocation, VMBinding};
+use crate::heap::{CHUNK_BYTES, Memory};
+use std::io;
+use std::marker::PhantomData;
+
+/// How to reach the state of an object of this heap.
+pub struct ObjectStates<VM> {
+    side: Option<SideBytes>,
+    vm: PhantomData<fn(VM)>,
+}
+
+impl<VM> Clone for ObjectStates<VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for ObjectStates<VM> {}
+
+impl<VM: VMBinding> ObjectStates<VM> {
+    /// Makes the side table, if the binding lends no header byte.
+    pub(crate) fn new(memory: &Memory) -> io::Result<Self> {
+        let side = match VM::STATE {
+            StateLocation::HeaderTopByte(_) => None,
+            StateLocation::Side => Some(memory.side_bytes(memory.whole(), VM::LOG_GRANULE)?),
+        };
+        Ok(ObjectStates { side, vm: PhantomData })
+    }
+
+    /// What the table costs per chunk of a space whose objects use their state.
+    pub fn table_bytes_per_chunk() -> usize {
+        match VM::STATE {
+            StateLocation::HeaderTopByte(_) => 0,
+            StateLocation::Side => CHUNK_BYTES >> VM::LOG_GRANULE,
+        }
+    }
+
+    #[inline(always)]
+    fn header(object: ObjectReference, offset: isize) -> HeaderCell<'static> {
+        // SAFETY: the object is live or a from-space copy in a pause, so its header is mapped until the pause ends; the
+        // binding's contract (`StateLocation::HeaderTopByte`) makes the word ours to access atomically.
+        HeaderCell(unsafe { object.address().offset(offset).as_atomic_u64() })
+    }
+
+    #[inline(always)]
+    fn side(&self, object: ObjectReference) -> SideCell<'_> {
+        let table = self.side.as_ref().expect("made in `new` for this location");
+        SideCell {
+            state: table.at(object.address()),
+            // SAFETY: the first word of the object, mapped as above; it is written only once the object was copied.
+            pointer: unsafe { object.address().as_atomic_u64() },
+        }
+    }
+
+    /// Marks the object; false if it was marked in this epoch. For objects that stay where they are.
+    #[inline(always)]
+    pub fn mark(&self, object: ObjectReference, epoch: u8) -> bool {
+        match VM::STATE {
+            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).mark(epoch),
+            StateLocation::Side => self.side(object).mark(epoch),
+        }
+    }
+
+    /// Whether the object is marked in `epoch`.
+    #[inline(always)]
+    pub fn is_marked(&self, object: ObjectReference, epoch: u8) -> bool {
+        match VM::STATE {
+            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).is_marked(epoch),
+            StateLocation::Side => self.side(object).is_marked(epoch),
+        }
+    }
+
+    /// See [`StateCell::claim`].
+    #[inline(always)]
+    pub fn claim(&self, object: ObjectReference, epoch: u8) -> Claim {
+        match VM::STATE {
+            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).claim(epoch),
+            StateLocation::Side => self.side(object).claim(epoch),
+        }
+    }
+
+    /// See [`StateCell::publish`].
+    #[inline(always)]
+    pub fn publish(&self, object: ObjectReference, to: ObjectReference) {
+        let to = to.address().as_usize();
+        match VM::STATE {
+            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).publish(to),
+            StateLocation::Side => self.side(object).publish(to),
+        }
+    }
+
+    /// See [`StateCell::settle`].
+    #[inline(always)]
+    pub fn settle(&self, object: ObjectReference, seen: u64, state: u8) {
+        match VM::STATE {
+            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).settle(seen, state),
+            StateLocation::Side => self.side(object).settle(seen, state),
+        }
+    }
+
+    /// See [`StateCell::reset`].
+    #[inline(always)]
+    pub fn reset(&self, object: ObjectReference, state: u8) {
+        match VM::STATE {
+            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).reset(state),
+            StateLocation::Side => self.side(object).reset(state),
+        }
+    }
+
+    /// The new address, if the object moved in this pause.
+    #[inline(always)]
+    pub fn forwarded(&self, object: ObjectReference) -> Option<ObjectReference> {
+        let to = match VM::STATE {
+            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).forwarded(),
+            StateLocation::Side => self.side(object).forwarded(),
+        };
+        to.and_then(|a| ObjectReference::from_address(Address::from_usize(a)))
+    }
+
+    /// Memory is about to hold new objects: none of them is marked. A header is zero because the memory is.
+    #[inline]
+    pub fn forget(&self, start: Address, bytes: usize) {
+        if let Some(side) = &self.side {
+            side.fill(start, bytes, 0);
+        }
+    }
+
+    /// The state byte, for messages.
+    pub fn describe(&self, object: ObjectReference) -> String {
+        match VM::STATE {
+            StateLocation::HeaderTopByte(offset) => crate::binding::describe_state(Self::header(object, offset)),
+            StateLocation::Side => crate::binding::describe_state(self.side(object)),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Side metadata: tables outside objects, indexed by address.
+//!
+//! `entry = biased_base + (address >> shift)`: the base is biased once, so a lookup is a shift and an addition.
+//! A table covers one extent of the heap and is mapped as a whole; the system fills in pages that are touched.
+//!
+//! I1. A table's mapping lives as long as the heap's memory, which outlives every space, tracer and mutator.
+//! I2. Addresses and object references that reach a table belong to its extent: spaces test membership first, and a
+//!     debug build checks it here.
+
+use crate::address::Address;
+use crate::heap::Extent;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+
+/// A table with one byte for every `1 << shift` bytes of an extent.
+#[derive(Copy, Clone, Debug)]
+pub struct SideBytes {
+    biased: Address,
+    extent: Extent,
+    shift: u32,
+}
+
+impl SideBytes {
+    pub(crate) fn new(base: Address, extent: Extent, shift: u32) -> SideBytes {
+        SideBytes { biased: base.minus(extent.start().as_usize() >> shift), extent, shift }
+    }
+
+    /// How many bytes of heap one entry stands for, as a power of two.
+    pub fn log_region(&self) -> u32 {
+        self.shift
+    }
+
+    /// The entry of the region that `address` lies in.
+    #[inline(always)]
+    pub fn at(&self, address: Address) -> &AtomicU8 {
+        debug_assert!(self.extent.contains(address), "{address} is outside {:?}", self.extent);
+        // SAFETY: the table is mapped for its whole extent (I1), in which the address lies (I2).
+        unsafe { self.biased.plus(address.as_usize() >> self.shift).as_atomic_u8() }
+    }
+
+    /// As [`SideBytes::at`], with the shift known to the compiler.
+    #[inline(always)]
+    pub fn at_shift<const SHIFT: u32>(&self, address: Address) -> &AtomicU8 {
+        debug_assert_eq!(SHIFT, self.shift);
+        debug_assert!(self.extent.contains(address), "{address} is outside {:?}", self.extent);
+        // SAFETY: as for `at`.
+        unsafe { self.biased.plus(address.as_usize() >> SHIFT).as_atomic_u8() }
+    }
+
+    /// Eight entries at once, those of the regions from `address` on, lowest address in the lowest byte.
+    /// `address` is a multiple of eight regions.
+    #[inline(always)]
+    pub fn eight_at(&self, address: Address) -> &AtomicU64 {
+        debug_assert!(self.extent.contains(address), "{address} is outside {:?}", self.extent);
+        debug_assert!(address.is_aligned_to(8 << self.shift));
+        // SAFETY: as for `at`; extents are aligned to far more than eight regions, so the word is aligned and inside.
+        // Mixed sizes: a table's bytes are written during marking and read by words when no worker writes.
+        unsafe { self.biased.plus(address.as_usize() >> self.shift).as_atomic_u64() }
+    }
+
+    /// Sets all entries of `[start, start + bytes)`, whole regions, to `value`.
+    /// Call while nobody else uses them (a pause, one worker a range).
+    pub fn fill(&self, start: Address, bytes: usize, value: u8) {
+        if bytes == 0 {
+            return;
+        }
+        debug_assert!(self.extent.contains(start) && self.extent.contains(start.plus(bytes - 1)));
+        let entry = self.biased.plus(start.as_usize() >> self.shift);
+        // SAFETY: mapped (I1), inside (I2), and nobody else uses the range (the caller's side of the contract is a phase
+        // of a pause; a race would store bytes over bytes).
+        unsafe { entry.as_mut_ptr::<u8>().write_bytes(value, bytes >> self.shift) };
+    }
+}
+
+/// A table with one 32-bit word for every block of an extent.
+#[derive(Copy, Clone, Debug)]
+pub struct SideWords {
+    base: Address,
+    entries: u32,
+}
+
+impl SideWords {
+    pub(crate) fn new(base: Address, entries: u32) -> SideWords {
+        SideWords { base, entries }
+    }
+
+    /// The word of block `number`.
+    #[inline(always)]
+    pub fn word(&self, number: u32) -> &AtomicU32 {
+        assert!(number < self.entries, "block {number} of {}", self.entries);
+        // SAFETY: mapped (I1), in bounds (asserted), words are only accessed atomically.
+        unsafe { AtomicU32::from_ptr(self.base.plus(number as usize * 4).as_mut_ptr()) }
+    }
+}
+
+impl crate::heap::Links for SideWords {
+    #[inline(always)]
+    fn link(&self, number: u32) -> &AtomicU32 {
+        self.word(number)
+    }
+}

@@ -1,0 +1,321 @@
+//! The table of options, and the struct that the table becomes.
+//!
+//! To add an option, add a row: its doc comment is the "why" that users read, its `allowed` is a `Domain`.
+
+use std::sync::LazyLock;
+
+use super::bytes::{Bytes, MIB, TIB};
+use super::choice::{HeapMode, OneOf, WakeHelpers, When};
+use super::domain::{Auto, Domain, Flag, Name, Number, check, read};
+use super::error::OptionError;
+use super::machine;
+
+/// One row of the table, as text: what `--help` and the book print.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionInfo {
+    /// Dotted name, as in `--set` and in nested TOML tables.
+    pub key: &'static str,
+    /// Environment variable that sets it.
+    pub env_name: String,
+    /// Kind of value: `bytes`, `whole number`, `choice`, `bool` or `name`.
+    pub type_name: &'static str,
+    /// Value when nobody sets it; `auto` where the machine decides.
+    pub default: String,
+    /// What is accepted; completes the sentence "must be ...".
+    pub allowed: String,
+    /// What it is for, in one line.
+    pub why: &'static str,
+}
+
+macro_rules! options {
+    ($(
+        $(#[doc = $why:literal])+
+        $field:ident: $type:ty { key: $key:literal, default: $default:expr, allowed: $domain:expr $(,)? }
+    )+) => {
+        /// Every option, typed. Write fields, or text by [`set`](Options::set); then [`validate`](Options::validate).
+        ///
+        /// Plain data without locks: filled in by one thread, read-only once a heap exists.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Options {
+            $(
+                $(#[doc = $why])+
+                #[doc = concat!("\n\nKey: `", $key, "`.")]
+                pub $field: $type,
+            )+
+        }
+
+        impl Default for Options {
+            /// The defaults of the table; `auto` ones look at the machine now.
+            fn default() -> Self {
+                Self { $($field: $default,)+ }
+            }
+        }
+
+        impl Options {
+            /// Sets one option from text. Checks its own range, not how it combines with others.
+            ///
+            /// # Errors
+            /// Unknown key, text that cannot be read, or a value out of range. The options are unchanged then.
+            pub fn set(&mut self, key: &str, value: &str) -> Result<(), OptionError> {
+                match key {
+                    $($key => self.$field = read(&$domain, $key, value)?,)+
+                    _ => return Err(OptionError::unknown(key, Self::table().iter().map(|row| row.key))),
+                }
+                Ok(())
+            }
+
+            /// The value of an option in the syntax that [`set`](Options::set) accepts; `None` for an unknown key.
+            ///
+            /// An `auto` option answers with the value that was found, so that a report can be repeated elsewhere.
+            pub fn get(&self, key: &str) -> Option<String> {
+                match key {
+                    $($key => Some(Domain::<$type>::print(&$domain, &self.$field)),)+
+                    _ => None,
+                }
+            }
+
+            /// The whole table in its declared order.
+            pub fn table() -> &'static [OptionInfo] {
+                static TABLE: LazyLock<Vec<OptionInfo>> = LazyLock::new(|| vec![$(
+                    OptionInfo {
+                        key: $key,
+                        env_name: env_name($key),
+                        type_name: Domain::<$type>::type_name(&$domain),
+                        default: Domain::<$type>::default_text(&$domain, &$default),
+                        allowed: Domain::<$type>::allowed(&$domain),
+                        why: concat!($($why),+).trim(),
+                    },
+                )+]);
+                &TABLE
+            }
+
+            fn check_each(&self) -> Result<(), OptionError> {
+                $(check(&$domain, $key, &self.$field)?;)+
+                Ok(())
+            }
+        }
+    };
+}
+
+options! {
+    /// Which collector runs. The names are checked where the plan is selected.
+    plan: String { key: "plan", default: "Immix".to_owned(), allowed: Name }
+
+    /// The heap never grows beyond this; auto is half of the memory that the machine or its cgroup grants.
+    heap_limit: usize {
+        key: "heap.limit",
+        default: machine::default_heap_bytes(),
+        allowed: Auto { of: Bytes(MIB..=TIB), resolve: machine::default_heap_bytes },
+    }
+
+    /// When to collect: fixed at the limit; proportional once the heap outgrew what was live by the headroom;
+    /// delegated when the VM asks, or at the limit.
+    heap_mode: HeapMode { key: "heap.mode", default: HeapMode::Fixed, allowed: OneOf }
+
+    /// Proportional mode: growth over the live bytes before the next collection. More trades memory for less GC work.
+    heap_headroom_percent: u32 { key: "heap.headroom_percent", default: 100, allowed: Number(1..=10_000) }
+
+    /// Proportional mode: no collection below this size, so that a small heap does not collect all the time.
+    heap_min: usize { key: "heap.min", default: 4 * MIB, allowed: Bytes(0..=TIB) }
+
+    /// When free memory goes back to the system: auto as the pacer decides, always after each collection, never.
+    return_memory: When { key: "heap.return_memory", default: When::Auto, allowed: OneOf }
+
+    /// Threads that work in a pause; auto is the processors that affinity and cgroup quota really grant.
+    gc_workers: usize {
+        key: "gc.workers",
+        default: machine::default_workers(),
+        allowed: Auto { of: Number(1..=machine::WORKERS_MAX), resolve: machine::default_workers },
+    }
+
+    /// auto wakes helpers when the work pays for the wake-up; always wakes them at once, to stress the protocols.
+    gc_helpers: WakeHelpers { key: "gc.wake_helpers", default: WakeHelpers::Auto, allowed: OneOf }
+
+    /// Part of the heap kept free as a target for evacuation. 0 leaves defragmentation whatever happens to be free.
+    immix_headroom_percent: u32 { key: "immix.headroom_percent", default: 3, allowed: Number(0..=50) }
+
+    /// Evacuate sparse blocks. Off, Immix never moves an object and fragmentation stays.
+    immix_defrag: bool { key: "immix.defrag", default: true, allowed: Flag }
+
+    /// Huge pages for the heap: auto where they pay, always everywhere, never not even if the system would by itself.
+    huge_pages: When { key: "os.huge_pages", default: When::Auto, allowed: OneOf }
+
+    /// Collect each time so many bytes were allocated, to find missing roots and barriers early; 0 is off.
+    stress_bytes: usize { key: "stress.every_bytes", default: 0, allowed: Bytes(0..=TIB) }
+
+    /// Defragment in every collection, so that whatever may move does move.
+    stress_defrag: bool { key: "stress.always_defrag", default: false, allowed: Flag }
+
+    /// Yield at random points of the protocols, to visit rare interleavings.
+    stress_yield: bool { key: "stress.random_yield", default: false, allowed: Flag }
+
+    /// Seed of every random choice that a stress option makes; the same seed asks for the same choices.
+    stress_seed: u64 { key: "stress.seed", default: 1, allowed: Number(0..=u64::MAX) }
+
+    /// After each collection trace again with the simplest code there is, and compare.
+    verify: bool { key: "verify.trace", default: false, allowed: Flag }
+
+    /// Fill freed memory with a pattern, so that a stale reference fails fast and visibly.
+    poison: bool { key: "verify.poison", default: false, allowed: Flag }
+}
+
+impl Options {
+    /// Checks every value and how the values combine. Whoever creates a heap calls this once, first.
+    ///
+    /// # Errors
+    /// The first offence in the order of the table, in the words that [`set`](Options::set) would have used.
+    pub fn validate(&self) -> Result<(), OptionError> {
+        self.check_each()?;
+        // Only the proportional mode reads `heap.min`: a tiny fixed heap need not lower it first.
+        if self.heap_mode == HeapMode::Proportional && self.heap_min > self.heap_limit {
+            return Err(self.conflict(
+                "heap.min",
+                "at most",
+                "heap.limit",
+                " in proportional mode",
+            ));
+        }
+        if self.stress_defrag && !self.immix_defrag {
+            return Err(self.conflict("stress.always_defrag", "false with", "immix.defrag", ""));
+        }
+        Ok(())
+    }
+
+    fn conflict(&self, key: &'static str, relation: &str, other: &str, when: &str) -> OptionError {
+        let text = |key| {
+            self.get(key)
+                .expect("a cross-check names rows of the table")
+        };
+        OptionError::Conflict {
+            key,
+            value: text(key),
+            rule: format!("{relation} {other}={}{when}", text(other)),
+        }
+    }
+}
+
+/// `heap.limit` -> `MMTK_HEAP_LIMIT`.
+fn env_name(key: &str) -> String {
+    format!("MMTK_{}", key.replace('.', "_").to_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        Options::default().validate().unwrap();
+    }
+
+    #[test]
+    fn every_printed_default_and_value_can_be_set_again() {
+        let options = Options::default();
+        for row in Options::table() {
+            let mut copy = options.clone();
+            copy.set(row.key, &options.get(row.key).unwrap()).unwrap();
+            assert_eq!(copy, options, "{}", row.key);
+            copy.set(row.key, &row.default).unwrap();
+            assert_eq!(copy, options, "{}", row.key);
+        }
+    }
+
+    #[test]
+    fn values_other_than_the_default_survive_printing() {
+        let given = [
+            ("plan", "GenImmix"),
+            ("heap.limit", "1536M"),
+            ("heap.mode", "delegated"),
+            ("heap.headroom_percent", "250"),
+            ("heap.min", "12345"),
+            ("heap.return_memory", "never"),
+            ("gc.workers", "7"),
+            ("gc.wake_helpers", "always"),
+            ("immix.headroom_percent", "0"),
+            ("immix.defrag", "false"),
+            ("os.huge_pages", "always"),
+            ("stress.every_bytes", "64K"),
+            ("stress.always_defrag", "true"),
+            ("stress.random_yield", "true"),
+            ("stress.seed", "18446744073709551615"),
+            ("verify.trace", "true"),
+            ("verify.poison", "true"),
+        ];
+        assert_eq!(
+            given.map(|(key, _)| key).as_slice(),
+            Options::table()
+                .iter()
+                .map(|row| row.key)
+                .collect::<Vec<_>>()
+        );
+        let mut options = Options::default();
+        for (key, value) in given {
+            options.set(key, value).unwrap();
+            assert_eq!(options.get(key).as_deref(), Some(value));
+        }
+    }
+
+    #[test]
+    fn a_typed_write_gets_the_error_of_a_string_write() {
+        let by_text = |key, value| Options::default().set(key, value).unwrap_err();
+        let by_field = |write: fn(&mut Options)| {
+            let mut options = Options::default();
+            write(&mut options);
+            options.validate().unwrap_err()
+        };
+        assert_eq!(by_field(|o| o.gc_workers = 0), by_text("gc.workers", "0"));
+        assert_eq!(
+            by_field(|o| o.heap_limit = 4096),
+            by_text("heap.limit", "4K")
+        );
+        assert_eq!(by_field(|o| o.plan.clear()), by_text("plan", ""));
+        assert_eq!(
+            by_field(|o| o.immix_headroom_percent = 51),
+            by_text("immix.headroom_percent", "51")
+        );
+    }
+
+    #[test]
+    fn a_bad_value_changes_nothing() {
+        let mut options = Options::default();
+        let bad = [
+            ("gc.workers", "257"),
+            ("heap.limit", "NaN"),
+            ("heap.mode", "big"),
+            ("plan", " "),
+            ("no.such", "1"),
+        ];
+        for (key, value) in bad {
+            options.set(key, value).unwrap_err();
+            assert_eq!(options, Options::default());
+        }
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_are_refused() {
+        let mut options = Options {
+            heap_limit: 2 * MIB,
+            ..Options::default()
+        };
+        options
+            .validate()
+            .expect("heap.min does not matter to a fixed heap");
+        options.heap_mode = HeapMode::Proportional;
+        let error = options.validate().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "heap.min=4M: must be at most heap.limit=2M in proportional mode"
+        );
+
+        let options = Options {
+            stress_defrag: true,
+            immix_defrag: false,
+            ..Options::default()
+        };
+        let error = options.validate().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "stress.always_defrag=true: must be false with immix.defrag=false"
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! What a plan is: spaces, how to allocate in them, and the story of a collection.
+
+use crate::address::Address;
+use crate::alloc::{Allocators, Request};
+use crate::binding::VMBinding;
+use crate::heap::Memory;
+use crate::metadata::ObjectStates;
+use crate::options::Options;
+use crate::pause::Pause;
+use crate::space::Space;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// What a plan gets to build its spaces from.
+pub struct PlanContext<'a, VM> {
+    /// Address space, tables, budget.
+    pub memory: &'a Arc<Memory>,
+    /// The checked options.
+    pub options: &'a Options,
+    /// Where the objects' state bytes are.
+    pub states: ObjectStates<VM>,
+}
+
+/// A complete collector.
+///
+/// The virtual calls happen per buffer refill and per pause; the tracing loop is generic over the plan's `Tracer`.
+pub trait Plan<VM: VMBinding>: Send + Sync {
+    /// Its name, as users select it.
+    fn name(&self) -> &'static str;
+
+    /// Its spaces: for limits, reports and the verifier.
+    fn spaces(&self) -> Vec<&dyn Space>;
+
+    /// The slow path of allocation: `bytes` zeroed bytes, from a range at hand or a new one.
+    /// None if the budget is exhausted; then the caller collects and tries again.
+    /// Called by any mutator; takes no lock in the common case.
+    fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address>;
+
+    /// A mutator's ranges are about to be forgotten: at the beginning of each pause, and when it detaches.
+    fn retire(&self, allocators: &mut Allocators) {
+        allocators.clear();
+    }
+
+    /// One collection, from stopped mutators to swept spaces. Called by the leader of a pause.
+    fn collect(&self, pause: &mut Pause<'_, VM>);
+
+    /// Whether it collects at all.
+    fn can_collect(&self) -> bool {
+        true
+    }
+}
+
+/// Why a heap could not be created.
+#[derive(Debug)]
+pub enum HeapError {
+    /// An option is wrong, or does not fit the binding; the text names it.
+    Option(crate::options::OptionError),
+    /// The plan needs what the binding cannot give, or there is no such plan; the text says which and what to choose.
+    Plan(String),
+    /// The system refused address space or tables.
+    System(io::Error),
+}
+
+impl fmt::Display for HeapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HeapError::Option(error) => write!(f, "{error}"),
+            HeapError::Plan(text) => write!(f, "{text}"),
+            HeapError::System(error) => write!(f, "the system refuses the heap's address space: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for HeapError {}
+
+impl From<io::Error> for HeapError {
+    fn from(error: io::Error) -> Self {
+        HeapError::System(error)
+    }
+}
+
+impl From<crate::options::OptionError> for HeapError {
+    fn from(error: crate::options::OptionError) -> Self {
+        HeapError::Option(error)
+    }
+}

@@ -1,0 +1,282 @@
+//! Stopping mutators: poll, park, native regions, stop-all and resume-all, attach and detach.
+//!
+//! Each mutator has one state word. The leader of a pause raises STOP in every word; a running mutator
+//! acknowledges at its next poll and parks, one in a native region counts as stopped already and is held up when it comes
+//! back.
+//!
+//! ```text
+//!  word                poll/park                    leave_native
+//!  RUNNING        --stop--> RUNNING|STOP  --acknowledge, wait--> RUNNING
+//!  NATIVE         --stop--> NATIVE|STOP   --wait at leave_native--> RUNNING
+//! ```
+//! I1. The transition into a native region and the stop request are read-modify-writes of the same word, so one of the two
+//!     sees the other; no fence is needed between two words.
+//! I2. `unacknowledged` is written under the lock only: one for each running mutator that was asked and has not answered.
+//! I3. While `stopping` is set nobody attaches, detaches or returns from a native region, and there is one leader.
+//! I4. What a mutator wrote before it acknowledged or entered native code is visible to the leader after `stop_all`; what
+//!     the leader wrote is visible to a mutator after it resumes. The lock carries it, or the word's Release/Acquire.
+//! Callers: mutator threads, and whichever thread leads a pause.
+
+use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use crate::sync::{Condvar, Mutex, dropped, order};
+
+const RUNNING: u32 = 0;
+const NATIVE: u32 = 1;
+const STOP: u32 = 2;
+
+/// One mutator's state word. Compiled code may poll by itself: anything but zero means "call the slow path".
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct ThreadState(AtomicU32);
+
+impl Default for ThreadState {
+    fn default() -> Self {
+        ThreadState(AtomicU32::new(RUNNING))
+    }
+}
+
+impl ThreadState {
+    /// Whether the mutator must call the slow path. One relaxed load: the slow path takes the lock, which orders the rest.
+    #[inline(always)]
+    pub fn should_stop(&self) -> bool {
+        self.0.load(Relaxed) != RUNNING
+    }
+
+    /// Whether the mutator is inside a native region.
+    pub fn is_native(&self) -> bool {
+        self.0.load(Relaxed) & NATIVE != 0
+    }
+}
+
+/// Something with a state word that the safepoint keeps in its registry.
+pub trait Stoppable {
+    /// Its word.
+    fn state(&self) -> &ThreadState;
+}
+
+struct Registry<T> {
+    threads: Vec<T>,
+    stopping: bool,
+    /// How many pauses have ended; a waiter sleeps until it changes.
+    resumed: u64,
+    unacknowledged: usize,
+}
+
+/// The mutators of one heap, and the lock by which they stop.
+pub struct Safepoint<T> {
+    registry: Mutex<Registry<T>>,
+    all_stopped: Condvar,
+    resumed: Condvar,
+}
+
+/// Whether this thread leads the pause.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[must_use = "the leader must resume the others"]
+pub enum Stop {
+    /// Everybody else is stopped; call [`Safepoint::resume_all`].
+    Leader,
+    /// Another thread led a pause, which is over now.
+    Followed,
+}
+
+impl<T: Stoppable> Default for Safepoint<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Stoppable> Safepoint<T> {
+    /// No mutators.
+    pub fn new() -> Safepoint<T> {
+        Safepoint {
+            registry: Mutex::new(Registry { threads: Vec::new(), stopping: false, resumed: 0, unacknowledged: 0 }),
+            all_stopped: Condvar::new(),
+            resumed: Condvar::new(),
+        }
+    }
+
+    /// Adds a mutator, in state RUNNING, once no pause is in progress.
+    pub fn attach(&self, thread: T) {
+        let mut registry = self.registry.lock();
+        while registry.stopping && !dropped!("safepoint-attach-waits") {
+            self.resumed.wait(&mut registry);
+        }
+        registry.threads.push(thread);
+    }
+
+    /// Removes the calling mutator and returns its entry. It may be inside a native region. `retire` runs while no pause
+    /// can begin, just before the entry goes.
+    pub fn detach(&self, state: &ThreadState, retire: impl FnOnce()) -> Option<T> {
+        let mut registry = self.registry.lock();
+        self.wait_while_stopping(&mut registry, Some(state));
+        retire();
+        let at = registry.threads.iter().position(|t| std::ptr::eq(t.state(), state))?;
+        Some(registry.threads.swap_remove(at))
+    }
+
+    /// How many mutators are attached.
+    pub fn attached(&self) -> usize {
+        self.registry.lock().threads.len()
+    }
+
+    /// The slow path of a poll: parks while a pause is in progress.
+    #[cold]
+    pub fn park(&self, state: &ThreadState) {
+        let mut registry = self.registry.lock();
+        self.wait_while_stopping(&mut registry, Some(state));
+    }
+
+    /// Enters a native region: until [`Safepoint::leave_native`] the thread touches no object, and pauses do not wait for it.
+    pub fn enter_native(&self, state: &ThreadState) {
+        // Release publishes what the mutator did, for a leader that finds NATIVE (I4). It fails only if STOP is up (I1).
+        let entered = state.0.compare_exchange(RUNNING, NATIVE, order!(Release, "safepoint-enter-native"), Relaxed);
+        if entered.is_err() {
+            let mut registry = self.registry.lock();
+            // Asked in the meantime: acknowledge. If the pause has ended by now there is nobody to tell.
+            let before = state.0.fetch_or(NATIVE, Relaxed);
+            if before & STOP != 0 {
+                self.acknowledge(&mut registry);
+            }
+        }
+    }
+
+    /// Leaves a native region; waits for the end of a pause.
+    pub fn leave_native(&self, state: &ThreadState) {
+        // Acquire pairs with Release in `resume_all`: objects may have moved (I4).
+        let left = state.0.compare_exchange(NATIVE, RUNNING, order!(Acquire, "safepoint-leave-native"), Relaxed);
+        if left.is_err() {
+            let mut registry = self.registry.lock();
+            while registry.stopping {
+                self.resumed.wait(&mut registry);
+            }
+            state.0.store(RUNNING, Relaxed);
+        }
+    }
+
+    /// Stops every mutator but `me` (none, if the caller is not one) and makes the caller the leader; if another thread
+    /// leads already, takes part in its pause instead and returns when that is over.
+    pub fn stop_all(&self, me: Option<&ThreadState>) -> Stop {
+        let mut registry = self.registry.lock();
+        if registry.stopping {
+            self.wait_while_stopping(&mut registry, me);
+            return Stop::Followed;
+        }
+        registry.stopping = true;
+        debug_assert_eq!(registry.unacknowledged, 0);
+        let mut asked = 0;
+        for thread in &registry.threads {
+            if me.is_some_and(|me| std::ptr::eq(me, thread.state())) {
+                continue;
+            }
+            // Acquire pairs with Release in `enter_native` (I4).
+            let before = thread.state().0.fetch_or(STOP, order!(Acquire, "safepoint-stop"));
+            asked += usize::from(before & NATIVE == 0);
+        }
+        registry.unacknowledged = asked;
+        while registry.unacknowledged > 0 {
+            self.all_stopped.wait(&mut registry);
+        }
+        Stop::Leader
+    }
+
+    /// Calls `f` with the stopped mutators. Only the leader, between `stop_all` and `resume_all`.
+    pub fn with_stopped<R>(&self, f: impl FnOnce(&[T]) -> R) -> R {
+        let registry = self.registry.lock();
+        assert!(registry.stopping, "mutators may be visited only while they are stopped");
+        f(&registry.threads)
+    }
+
+    /// The leader lets all mutators go on.
+    pub fn resume_all(&self) {
+        let mut registry = self.registry.lock();
+        debug_assert!(registry.stopping);
+        for thread in &registry.threads {
+            // Release publishes what the pause wrote to a mutator that leaves native code without the lock (I4).
+            thread.state().0.fetch_and(!STOP, order!(Release, "safepoint-resume"));
+        }
+        registry.stopping = false;
+        registry.resumed += 1;
+        self.resumed.notify_all();
+    }
+
+    fn acknowledge(&self, registry: &mut Registry<T>) {
+        if dropped!("safepoint-acknowledge") {
+            return;
+        }
+        registry.unacknowledged -= 1;
+        if registry.unacknowledged == 0 {
+            self.all_stopped.notify_one();
+        }
+    }
+
+    /// Acknowledges each pause that asked this thread, and waits until none is in progress.
+    fn wait_while_stopping(&self, registry: &mut crate::sync::MutexGuard<'_, Registry<T>>, me: Option<&ThreadState>) {
+        while registry.stopping {
+            // In native code the leader did not count us; a thread that is not a mutator was never asked.
+            if me.is_some_and(|me| me.0.load(Relaxed) == RUNNING | STOP) {
+                self.acknowledge(registry);
+            }
+            let pause = registry.resumed;
+            while registry.stopping && registry.resumed == pause {
+                self.resumed.wait(registry);
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+    impl Stoppable for Arc<ThreadState> {
+        fn state(&self) -> &ThreadState {
+            self
+        }
+    }
+
+    #[test]
+    fn a_pause_excludes_running_mutators() {
+        let safepoint = Safepoint::<Arc<ThreadState>>::new();
+        let (inside, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+        std::thread::scope(|s| {
+            for _ in 0..3 {
+                s.spawn(|| {
+                    let me = Arc::new(ThreadState::default());
+                    safepoint.attach(me.clone());
+                    while !done.load(Relaxed) {
+                        inside.fetch_add(1, Relaxed);
+                        inside.fetch_sub(1, Relaxed);
+                        if me.should_stop() {
+                            safepoint.park(&me);
+                        }
+                        safepoint.enter_native(&me);
+                        safepoint.leave_native(&me);
+                    }
+                    safepoint.detach(&me, || ());
+                });
+            }
+            for _ in 0..200 {
+                if safepoint.stop_all(None) == Stop::Leader {
+                    assert_eq!(inside.load(Relaxed), 0);
+                    safepoint.resume_all();
+                }
+            }
+            done.store(true, Relaxed);
+        });
+        assert_eq!(safepoint.attached(), 0);
+    }
+
+    #[test]
+    fn a_thread_may_detach_inside_a_native_region() {
+        let safepoint = Safepoint::<Arc<ThreadState>>::new();
+        let me = Arc::new(ThreadState::default());
+        safepoint.attach(me.clone());
+        safepoint.enter_native(&me);
+        assert!(me.is_native());
+        assert!(safepoint.detach(&me, || ()).is_some());
+        assert_eq!(safepoint.stop_all(None), Stop::Leader);
+        safepoint.resume_all();
+    }
+}

@@ -1,0 +1,27 @@
+//! What every space answers about itself.
+
+use crate::address::{Address, ObjectReference};
+use crate::heap::Extent;
+
+/// A region of the heap with one policy.
+pub trait Space: Send + Sync {
+    /// Its name in reports.
+    fn name(&self) -> &'static str;
+    /// Its part of the address range.
+    fn extent(&self) -> Extent;
+    /// Bytes it has reserved: blocks or pages it owns, and what it holds in reserve for them.
+    fn reserved_bytes(&self) -> usize;
+    /// Bytes that the last collection found live here, as far as the space knows.
+    fn live_bytes(&self) -> usize {
+        0
+    }
+    /// Whether `[address, address + bytes)` is memory that an object can occupy now. The answer is for the verifier:
+    /// in its own words, what is wrong.
+    fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String>;
+    /// After a full trace and before mutators run: whether the space's tables agree that this reachable object is live.
+    fn check_live(&self, object: ObjectReference, bytes: usize) -> Result<(), String>;
+    /// The space's view of an address, for error messages.
+    fn describe(&self, address: Address) -> String {
+        format!("{address} in {} space", self.name())
+    }
+}

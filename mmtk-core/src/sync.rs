@@ -1,0 +1,129 @@
+//! Atomics, locks and threads for the protocol files: std and parking_lot normally, loom under `--cfg loom`.
+//!
+//! A protocol file takes everything that two threads share from here, so that the very same source is
+//! what the models in `loom-tests` explore. [`order!`] and [`dropped!`] mark the orderings and steps that a model
+//! can weaken by name; outside a loom build both are constants and cost nothing.
+
+#[cfg(loom)]
+pub use loom::sync::atomic;
+#[cfg(not(loom))]
+pub use std::sync::atomic;
+
+#[cfg(not(loom))]
+pub use parking_lot::{Condvar, Mutex, MutexGuard};
+
+/// What a thread does while another one finishes a few instructions.
+#[inline(always)]
+pub fn spin() {
+    #[cfg(loom)]
+    loom::thread::yield_now();
+    #[cfg(not(loom))]
+    std::hint::spin_loop();
+}
+
+/// The memory ordering, or `Relaxed` while a model has weakened `name`.
+macro_rules! order {
+    ($ordering:ident, $name:literal) => {{
+        #[cfg(loom)]
+        let ordering = if $crate::sync::mutation::is($name) {
+            $crate::sync::atomic::Ordering::Relaxed
+        } else {
+            $crate::sync::atomic::Ordering::$ordering
+        };
+        #[cfg(not(loom))]
+        let ordering = $crate::sync::atomic::Ordering::$ordering;
+        ordering
+    }};
+}
+
+/// True while a model has dropped the step `name`; constant false outside a loom build.
+macro_rules! dropped {
+    ($name:literal) => {{
+        #[cfg(loom)]
+        let dropped = $crate::sync::mutation::is($name);
+        #[cfg(not(loom))]
+        let dropped = false;
+        dropped
+    }};
+}
+pub(crate) use {dropped, order};
+
+/// Which ordering or step the running model has weakened.
+#[cfg(loom)]
+pub mod mutation {
+    use std::cell::Cell;
+
+    // Loom runs all threads of a model as coroutines of one OS thread, so a std thread local reaches all of them.
+    std::thread_local! { static ACTIVE: Cell<&'static str> = const { Cell::new("") }; }
+
+    pub(crate) fn is(name: &str) -> bool {
+        ACTIVE.get() == name
+    }
+
+    /// Runs `f` with the mutation `name` in force.
+    pub fn with<R>(name: &'static str, f: impl FnOnce() -> R) -> R {
+        struct Reset;
+        impl Drop for Reset {
+            fn drop(&mut self) {
+                ACTIVE.set("");
+            }
+        }
+        ACTIVE.set(name);
+        let _reset = Reset;
+        f()
+    }
+}
+
+/// loom's locks behind parking_lot's interface (no poisoning, `wait` takes the guard by reference).
+#[cfg(loom)]
+mod modelled {
+    use std::ops::{Deref, DerefMut};
+
+    #[derive(Default)]
+    pub struct Mutex<T>(loom::sync::Mutex<T>);
+    pub struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+
+    impl<T> Mutex<T> {
+        pub fn new(value: T) -> Self {
+            Mutex(loom::sync::Mutex::new(value))
+        }
+        pub fn lock(&self) -> MutexGuard<'_, T> {
+            MutexGuard(Some(self.0.lock().unwrap()))
+        }
+    }
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            self.0.as_ref().unwrap()
+        }
+    }
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.0.as_mut().unwrap()
+        }
+    }
+
+    pub struct Condvar(loom::sync::Condvar);
+    impl Default for Condvar {
+        fn default() -> Self {
+            Self::new()
+        }
+    }
+    impl Condvar {
+        pub fn new() -> Self {
+            Condvar(loom::sync::Condvar::new())
+        }
+        pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+            let inner = guard.0.take().unwrap();
+            guard.0 = Some(self.0.wait(inner).unwrap());
+        }
+        pub fn notify_one(&self) {
+            self.0.notify_one();
+        }
+        pub fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+}
+#[cfg(loom)]
+pub use modelled::{Condvar, Mutex, MutexGuard};

@@ -1,0 +1,276 @@
+//! The tracing loop of one worker, and what the workers share.
+//!
+//! I1. A worker's stack and window are its own; what others may take is in its deque, in packets.
+//! I2. A worker leaves (`Termination::leave`) only with empty stack, window and deque.
+
+use super::termination::{Look, Termination};
+use super::tracer::{TraceItem, Traced, Tracer};
+use crate::address::ObjectReference;
+use crate::binding::{SlotVisitor, VMBinding};
+use crate::workers::{Gang, Worker};
+use crossbeam_deque::{Steal, Stealer, Worker as Deque};
+use parking_lot::Mutex;
+use std::marker::PhantomData;
+
+/// Objects in flight between prefetch and use. Sixteen cover a memory latency of 150 ns at 100 million objects a second.
+const WINDOW: usize = 16;
+/// Slots of a large array that are visited at once.
+const PART_SLOTS: usize = 1024;
+/// Objects between two looks at whether somebody is hungry.
+const LOOK_EVERY: usize = 64;
+/// Objects after which waking the helpers pays: about twice the 30 us that the wake-up costs.
+const WAKE_AFTER: usize = 2048;
+/// A stack shorter than this has nothing to share.
+const SHARE_MIN: usize = 32;
+/// Fruitless rounds before a worker sleeps; a few microseconds.
+const PATIENCE: usize = 200;
+
+/// Work that another worker can take.
+enum Packet<I> {
+    Items(Vec<I>),
+    Array { object: ObjectReference, from: usize, to: usize },
+}
+
+/// What the workers of one trace share.
+pub struct TraceShared<I> {
+    termination: Termination,
+    deques: Vec<Mutex<Option<Deque<Packet<I>>>>>,
+    stealers: Vec<Stealer<Packet<I>>>,
+}
+
+impl<I> TraceShared<I> {
+    /// For `workers` workers. The leader is active from now on.
+    pub fn new(workers: usize) -> TraceShared<I> {
+        let deques: Vec<_> = (0..workers).map(|_| Deque::new_lifo()).collect();
+        let stealers = deques.iter().map(Deque::stealer).collect();
+        let termination = Termination::new();
+        termination.open();
+        TraceShared { termination, stealers, deques: deques.into_iter().map(|d| Mutex::new(Some(d))).collect() }
+    }
+}
+
+/// One worker's part of a trace.
+pub struct Tracing<'a, VM: VMBinding, T: Tracer<VM>> {
+    tracer: T,
+    shared: &'a TraceShared<T::Item>,
+    gang: &'a Gang,
+    deque: Deque<Packet<T::Item>>,
+    stack: Vec<T::Item>,
+    since_look: usize,
+    /// Objects since this worker began: decides when waking helpers pays.
+    followed: usize,
+    may_wake: bool,
+    vm: PhantomData<fn(VM)>,
+}
+
+/// The private stack as the visitor that a binding hands slots to.
+struct Push<'a, VM, I> {
+    items: &'a mut Vec<I>,
+    vm: PhantomData<fn(VM)>,
+}
+
+impl<VM: VMBinding, I: TraceItem<VM>> SlotVisitor<VM::Slot> for Push<'_, VM, I> {
+    #[inline(always)]
+    fn visit(&mut self, slot: VM::Slot) {
+        if let Some(item) = I::from_slot(slot) {
+            self.items.push(item);
+        }
+    }
+}
+
+impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
+    /// Enters the section as this worker; none if the trace has ended already.
+    pub fn enter(tracer: T, shared: &'a TraceShared<T::Item>, gang: &'a Gang, worker: &Worker) -> Option<Self> {
+        if worker.index != 0 && !shared.termination.start() {
+            return None;
+        }
+        let deque = shared.deques[worker.index].lock().take().expect("a worker enters a trace once");
+        Some(Tracing {
+            tracer,
+            shared,
+            gang,
+            deque,
+            stack: Vec::with_capacity(1024),
+            since_look: 0,
+            followed: 0,
+            may_wake: worker.index == 0 && gang.size() > 1,
+            vm: PhantomData,
+        })
+    }
+
+    /// Lets a binding push roots.
+    pub fn roots(&mut self) -> impl SlotVisitor<VM::Slot> + use<'_, 'a, VM, T> {
+        Push { items: &mut self.stack, vm: PhantomData::<fn(VM)> }
+    }
+
+    /// Traces one object and all that it reaches, as far as this worker gets before it runs out; returns its place.
+    pub fn keep_alive(&mut self, object: ObjectReference, worker: &mut Worker) -> ObjectReference {
+        let place = self.follow(object, worker);
+        self.drain(worker);
+        while let Some(packet) = self.deque.pop() {
+            self.unpack(packet);
+            self.drain(worker);
+        }
+        place
+    }
+
+    /// Works until no worker has anything left.
+    pub fn run(&mut self, worker: &mut Worker) {
+        loop {
+            self.drain(worker);
+            if let Some(packet) = self.deque.pop().or_else(|| self.steal(worker.index)) {
+                self.unpack(packet);
+                continue;
+            }
+            if !self.rejoin(worker.index) {
+                return;
+            }
+        }
+    }
+
+    /// Leaves, and looks for work until there is some (true) or the trace is over (false).
+    fn rejoin(&mut self, me: usize) -> bool {
+        let (termination, stealers) = (&self.shared.termination, &self.shared.stealers);
+        loop {
+            if termination.leave() {
+                return false;
+            }
+            let visible = || stealers.iter().enumerate().any(|(i, s)| i != me && !s.is_empty());
+            if termination.look(visible, PATIENCE) == Look::Finished {
+                return false;
+            }
+            if let Some(packet) = self.steal(me) {
+                self.unpack(packet);
+                return true;
+            }
+        }
+    }
+
+    fn steal(&self, me: usize) -> Option<Packet<T::Item>> {
+        let stealers = &self.shared.stealers;
+        for turn in 1..stealers.len() {
+            let victim = &stealers[(me + turn) % stealers.len()];
+            loop {
+                match victim.steal() {
+                    Steal::Success(packet) => return Some(packet),
+                    Steal::Empty => break,
+                    Steal::Retry => crate::sync::spin(),
+                }
+            }
+        }
+        None
+    }
+
+    fn unpack(&mut self, packet: Packet<T::Item>) {
+        match packet {
+            Packet::Items(items) if self.stack.is_empty() => self.stack = items,
+            Packet::Items(items) => self.stack.extend(items),
+            Packet::Array { object, from, to } => {
+                let next = to.min(from + PART_SLOTS);
+                if next < to {
+                    // The rest is back in the deque before the part is followed, so others can take it.
+                    self.deque.push(Packet::Array { object, from: next, to });
+                    self.share_hint();
+                }
+                VM::scan_part(object, from, next, &mut Push { items: &mut self.stack, vm: PhantomData::<fn(VM)> });
+            }
+        }
+    }
+
+    /// Follows edges until stack and window are empty.
+    #[inline(never)]
+    fn drain(&mut self, worker: &mut Worker) {
+        let Some((first, target)) = self.next() else { return };
+        let mut window = [(first, target); WINDOW];
+        let (mut head, mut filled) = (0usize, 1usize);
+        loop {
+            while filled < WINDOW {
+                let Some((item, target)) = self.next() else { break };
+                self.tracer.prefetch(target);
+                window[(head + filled) % WINDOW] = (item, target);
+                filled += 1;
+            }
+            if filled == 0 {
+                return;
+            }
+            let (item, target) = window[head % WINDOW];
+            head = head.wrapping_add(1);
+            filled -= 1;
+            let place = self.follow(target, worker);
+            if place != target {
+                item.update(place);
+            }
+            self.since_look += 1;
+            if self.since_look >= LOOK_EVERY {
+                self.look();
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<(T::Item, ObjectReference)> {
+        loop {
+            let item = self.stack.pop()?;
+            if let Some(target) = item.target() {
+                return Some((item, target));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn follow(&mut self, object: ObjectReference, worker: &mut Worker) -> ObjectReference {
+        match self.tracer.trace(object, worker) {
+            Traced::Seen(place) => place,
+            Traced::New(place) => {
+                VM::scan_object(place, &mut Push { items: &mut self.stack, vm: PhantomData::<fn(VM)> });
+                place
+            }
+            Traced::NewLarge(place) => {
+                self.follow_large(place);
+                place
+            }
+        }
+    }
+
+    #[cold]
+    fn follow_large(&mut self, object: ObjectReference) {
+        match VM::slots_of_large(object) {
+            Some(slots) if slots > PART_SLOTS => {
+                self.deque.push(Packet::Array { object, from: 0, to: slots });
+                if slots > 16 * PART_SLOTS && self.may_wake {
+                    self.may_wake = false;
+                    self.gang.wake();
+                }
+                self.share_hint();
+            }
+            _ => VM::scan_object(object, &mut Push { items: &mut self.stack, vm: PhantomData::<fn(VM)> }),
+        }
+    }
+
+    /// Every few dozen objects: are helpers worth waking, is somebody hungry?
+    #[cold]
+    #[inline(never)]
+    fn look(&mut self) {
+        self.followed += self.since_look;
+        self.since_look = 0;
+        if self.may_wake && self.followed >= WAKE_AFTER && self.stack.len() >= SHARE_MIN {
+            self.may_wake = false;
+            self.gang.wake();
+        }
+        if self.shared.termination.hungry() > 0 {
+            if self.deque.is_empty() && self.stack.len() >= SHARE_MIN {
+                // The older half: edges near the roots, with more behind them.
+                let newer = self.stack.split_off(self.stack.len() / 2);
+                let older = std::mem::replace(&mut self.stack, newer);
+                self.deque.push(Packet::Items(older));
+            }
+            self.share_hint();
+        }
+    }
+
+    fn share_hint(&self) {
+        if !self.deque.is_empty() {
+            self.shared.termination.published();
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Tracing: the loop that finds what is live, in parallel.
+//!
+//! Node-wise and depth-first. What the stack holds are edges not yet followed; an object's header is touched once, when its
+//! edge leaves the prefetch window, and if it is new its slots are pushed right then, while it is in the cache.
+//!
+//! ```text
+//!   stack (private, last in first out) --pop--> prefetch --> window (first in first out) --> mark or copy --> push slots
+//!      | too deep and somebody is hungry                          16 objects in flight
+//!      v
+//!   deque (shared) <--steal-- other workers
+//! ```
+//! Why edges and not marked nodes: an object that is marked when discovered and scanned when popped is fetched twice when the
+//! stack is deep. Measured on a tree of 8 million 32-byte objects, one visit per object beats two.
+
+mod tracer;
+pub mod termination;
+
+#[cfg(not(loom))]
+mod marker;
+
+#[cfg(not(loom))]
+pub use marker::{TraceShared, Tracing};
+#[cfg(not(loom))]
+pub use tracer::{ObjectItem, SlotItem, TraceItem, Traced, Tracer};

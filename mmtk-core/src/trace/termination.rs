@@ -1,0 +1,161 @@
+//! When is a parallel trace finished? A counted protocol with sleeping.
+//!
+//! `active` counts the workers that have, or may get, work. A worker whose own stack and deque are empty leaves; it looks
+//! around, and before it takes anything it joins again. When the count reaches zero the trace is over for ever.
+//!
+//! ```text
+//! Working --leave--> Looking --join--> Working (steals; if nothing was there, leaves again)
+//!                       | nothing to see: sleep until somebody publishes, or until the end
+//!                       +--count is 0--> Finished
+//! ```
+//! I1. Only an active worker publishes work, and it leaves only when its own deque is empty. So `active == 0` means that no
+//!     work exists anywhere and none can appear.
+//! I2. A worker that finds `active == 0` sees everything that every worker did before it left.
+//! I3. `hungry` counts workers that would take work; publishers look at it without ordering, as a hint. A publisher that
+//!     reads it too early wakes nobody, which costs parallelism for a moment and nothing else: it looks again every few
+//!     dozen objects, and the end of the section always goes through the lock, under which a sleeper looks once more.
+//! Callers: GC workers in a tracing section.
+
+use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use crate::sync::{Condvar, Mutex, dropped, order};
+
+/// The counts of one tracing section.
+#[derive(Default)]
+pub struct Termination {
+    active: AtomicUsize,
+    hungry: AtomicUsize,
+    /// Grows with every publication; a sleeper compares it with what it last saw.
+    published: Mutex<u64>,
+    changed: Condvar,
+}
+
+/// What a looking worker should do.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Look {
+    /// It is active again and should try to steal.
+    Joined,
+    /// The trace is over.
+    Finished,
+}
+
+impl Termination {
+    /// No worker is active yet; each calls [`Termination::start`] first.
+    pub fn new() -> Termination {
+        Termination::default()
+    }
+
+    /// Enters the section as an active worker. False if the section has ended already: there is nothing to do.
+    /// The first worker must use [`Termination::open`].
+    #[must_use]
+    pub fn start(&self) -> bool {
+        self.join() == Look::Joined
+    }
+
+    /// The first worker enters, before any other can.
+    pub fn open(&self) {
+        self.active.store(1, Relaxed);
+    }
+
+    /// How many workers would take work: a hint.
+    #[inline(always)]
+    pub fn hungry(&self) -> usize {
+        self.hungry.load(Relaxed)
+    }
+
+    /// An active worker has put work where others can steal it.
+    pub fn published(&self) {
+        if self.hungry.load(Relaxed) > 0 {
+            *self.published.lock() += 1;
+            self.changed.notify_all();
+        }
+    }
+
+    /// The worker has nothing left; its own deque is empty (I1). Returns true if that was the last one.
+    pub fn leave(&self) -> bool {
+        // Release publishes what this worker did; Acquire makes the last one see what all others did (I2).
+        let last = self.active.fetch_sub(1, order!(AcqRel, "termination-leave")) == 1;
+        if last && !dropped!("termination-wake") {
+            *self.published.lock() += 1;
+            self.changed.notify_all();
+        }
+        last
+    }
+
+    /// Becomes active again, unless all have left.
+    pub fn join(&self) -> Look {
+        let mut active = self.active.load(order!(Acquire, "termination-join"));
+        loop {
+            // Joining from zero would resurrect a finished section (I1).
+            if active == 0 && !dropped!("termination-zero") {
+                return Look::Finished;
+            }
+            // Acquire pairs with Release in `leave` (I2).
+            match self.active.compare_exchange_weak(
+                active,
+                active + 1,
+                Relaxed,
+                order!(Acquire, "termination-join"),
+            ) {
+                Ok(_) => return Look::Joined,
+                Err(now) => active = now,
+            }
+        }
+    }
+
+    /// Looks for work with `anything_to_steal`, spinning `patience` rounds before it sleeps. Called after `leave`.
+    pub fn look(&self, mut anything_to_steal: impl FnMut() -> bool, patience: usize) -> Look {
+        self.hungry.fetch_add(1, Relaxed);
+        let found = self.look_while_hungry(&mut anything_to_steal, patience);
+        self.hungry.fetch_sub(1, Relaxed);
+        found
+    }
+
+    fn look_while_hungry(&self, anything_to_steal: &mut impl FnMut() -> bool, patience: usize) -> Look {
+        for _ in 0..patience {
+            if self.active.load(order!(Acquire, "termination-join")) == 0 {
+                return Look::Finished;
+            }
+            if anything_to_steal() {
+                return self.join();
+            }
+            crate::sync::spin();
+        }
+        let mut published = self.published.lock();
+        loop {
+            if self.active.load(order!(Acquire, "termination-join")) == 0 {
+                return Look::Finished;
+            }
+            // Whoever sees us hungry from now on must pass the lock we hold before it notifies (I3).
+            if anything_to_steal() {
+                drop(published);
+                return self.join();
+            }
+            self.changed.wait(&mut published);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_to_leave_ends_it_for_good() {
+        let t = Termination::new();
+        t.open();
+        assert!(t.start());
+        assert!(!t.leave());
+        assert!(t.leave());
+        assert!(!t.start(), "a latecomer finds the section finished");
+        assert_eq!(t.look(|| true, 1), Look::Finished);
+    }
+
+    #[test]
+    fn a_looking_worker_joins_for_published_work() {
+        let t = Termination::new();
+        t.open();
+        assert_eq!(t.look(|| true, 1), Look::Joined);
+        assert!(!t.leave());
+        assert!(t.leave());
+    }
+}

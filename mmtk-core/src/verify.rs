@@ -1,0 +1,154 @@
+//! The second opinion: a trace with the simplest code there is, compared with what the collector did.
+//!
+//! Before a collection every reachable object must lie where its space has given out memory; afterwards every reachable
+//! object must be one that the collector holds to be live. Objects must not overlap. A breach is reported with the object, the
+//! slot, the space and the phase, and the process panics: a heap in doubt is not used any further.
+
+use crate::address::{Address, ObjectReference};
+use crate::alloc::MutatorState;
+use crate::binding::{Slot, SlotVisitor, VMBinding};
+use crate::pause::Pause;
+use crate::plan::Plan;
+use crate::space::Space;
+use std::collections::HashMap;
+
+struct Check<'a> {
+    spaces: Vec<&'a dyn Space>,
+    phase: &'static str,
+    live: bool,
+}
+
+/// Where a reference was found.
+#[derive(Clone)]
+enum From {
+    Root(String),
+    Object(ObjectReference, String),
+}
+
+impl std::fmt::Display for From {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            From::Root(slot) => write!(f, "root {slot}"),
+            From::Object(object, slot) => write!(f, "{slot} of {object}"),
+        }
+    }
+}
+
+struct Collect<'a, VM: VMBinding> {
+    found: &'a mut Vec<(ObjectReference, VM::Slot)>,
+}
+
+impl<VM: VMBinding> SlotVisitor<VM::Slot> for Collect<'_, VM> {
+    fn visit(&mut self, slot: VM::Slot) {
+        if let Some(object) = slot.load() {
+            self.found.push((object, slot));
+        }
+    }
+}
+
+/// Checks the graph as mutators left it.
+pub(crate) fn before_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &dyn Plan<VM>) {
+    trace(pause, &Check { spaces: plan.spaces(), phase: "before the collection", live: false });
+}
+
+/// Checks the graph as the collection left it.
+pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &dyn Plan<VM>) {
+    let (objects, bytes) = trace(pause, &Check { spaces: plan.spaces(), phase: "after the collection", live: true });
+    // Two workers may both count an object that they marked at the same time, so the collector may have counted more.
+    assert!(
+        pause.live_objects >= objects && pause.live_bytes >= bytes,
+        "after the collection: {objects} objects of {bytes} bytes are reachable, but the collector found {} of {} bytes",
+        pause.live_objects,
+        pause.live_bytes
+    );
+}
+
+fn trace<VM: VMBinding>(pause: &mut Pause<'_, VM>, check: &Check<'_>) -> (usize, usize) {
+    let mut seen: HashMap<ObjectReference, usize> = HashMap::new();
+    let mut stack: Vec<ObjectReference> = Vec::new();
+    let mut found = Vec::new();
+    let reach = |found: &mut Vec<(ObjectReference, VM::Slot)>,
+                     stack: &mut Vec<ObjectReference>,
+                     seen: &mut HashMap<ObjectReference, usize>,
+                     holder: Option<ObjectReference>| {
+        for (object, slot) in found.drain(..) {
+            if seen.contains_key(&object) {
+                continue;
+            }
+            let from = || match holder {
+                None => From::Root(format!("{slot:?}")),
+                Some(holder) => From::Object(holder, format!("{slot:?}")),
+            };
+            let Some(bytes) = check.object::<VM>(object, from) else { continue };
+            seen.insert(object, bytes);
+            stack.push(object);
+        }
+    };
+    pause.vm.scan_vm(&mut Collect::<VM> { found: &mut found });
+    for mutator in pause.mutators {
+        // SAFETY: the mutator is stopped and only the leader runs.
+        let local = unsafe { MutatorState::local_of_stopped(mutator.0) };
+        pause.vm.scan_thread(local, &mut Collect::<VM> { found: &mut found });
+    }
+    reach(&mut found, &mut stack, &mut seen, None);
+    while let Some(object) = stack.pop() {
+        VM::scan_object(object, &mut Collect::<VM> { found: &mut found });
+        reach(&mut found, &mut stack, &mut seen, Some(object));
+    }
+    let mut ranges: Vec<(Address, usize)> = seen.iter().map(|(o, bytes)| (o.address(), *bytes)).collect();
+    ranges.sort_unstable();
+    for pair in ranges.windows(2) {
+        let ((a, bytes), (b, _)) = (pair[0], pair[1]);
+        assert!(
+            a.plus(bytes) <= b,
+            "{}: the object at {a} says it has {bytes} bytes, so it overlaps the object at {b}: {}. Does object_size return \
+             what was allocated?",
+            check.phase,
+            check.describe(a)
+        );
+    }
+    (seen.len(), ranges.iter().map(|r| r.1).sum())
+}
+
+impl Check<'_> {
+    fn describe(&self, address: Address) -> String {
+        match self.spaces.iter().find(|s| s.extent().contains(address)) {
+            Some(space) => space.describe(address),
+            None => format!("{address} is outside the heap"),
+        }
+    }
+
+    /// The object's size, or none if it is outside the heap.
+    fn object<VM: VMBinding>(&self, object: ObjectReference, from: impl Fn() -> From) -> Option<usize> {
+        let space = self.spaces.iter().find(|s| s.extent().holds(object))?;
+        let fail = |why: String| -> ! {
+            panic!(
+                "{}: {} refers to {object} in {} space, but {why} ({})",
+                self.phase,
+                from(),
+                space.name(),
+                space.describe(object.address())
+            )
+        };
+        if !object.address().is_aligned_to(1 << VM::LOG_GRANULE) {
+            fail("that is not aligned to a granule".to_string());
+        }
+        // A dangling reference may lead to memory without an object: ask the space before the binding.
+        if let Err(why) = space.check_object(object, 1 << VM::LOG_GRANULE) {
+            fail(why);
+        }
+        let bytes = VM::object_size(object);
+        if bytes == 0 || !bytes.is_multiple_of(1 << VM::LOG_GRANULE) {
+            fail(format!("object_size says {bytes} bytes, not a whole number of granules"));
+        }
+        if let Err(why) = space.check_object(object, bytes) {
+            fail(format!("with the {bytes} bytes that object_size says, {why}"));
+        }
+        if self.live
+            && let Err(why) = space.check_live(object, bytes)
+        {
+            fail(why);
+        }
+        Some(bytes)
+    }
+}

@@ -1,0 +1,264 @@
+//! The worker gang: threads that help the leader of a pause through its parallel sections.
+//!
+//! The leader is the thread that asked for the pause; it is worker 0 and does a section alone unless helpers are woken. Waking
+//! one costs tens of microseconds, so a section that is over sooner never wakes any; helpers are created when first
+//! woken, so a small heap has no threads at all.
+//!
+//! I1. A section's closure is borrowed from the leader's stack. `run` returns only when no helper is inside it and none can
+//!     enter any more, so the borrow never outlives its owner.
+//! I2. A helper enters a section at most once, as the worker with its own number.
+//! Callers: `run` the leader; `wake` any worker inside the section.
+
+use crate::alloc::Allocators;
+use crate::heap::os::thread_cpu_ns;
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// What a worker keeps through a pause.
+#[derive(Debug, Default)]
+pub struct Worker {
+    /// 0 is the leader.
+    pub index: usize,
+    /// Where it puts copies.
+    pub allocators: Allocators,
+    /// Bytes of objects that it marked or copied.
+    pub live_bytes: usize,
+    /// Bytes that it copied.
+    pub copied_bytes: usize,
+    /// Objects that it marked or copied.
+    pub objects: usize,
+}
+
+impl Worker {
+    /// Counts an object found live.
+    #[inline(always)]
+    pub fn count(&mut self, bytes: usize) {
+        self.live_bytes += bytes;
+        self.objects += 1;
+    }
+}
+
+type SectionFn = dyn Fn(&mut Worker) + Sync;
+
+/// A section's closure with its lifetime taken off (I1).
+#[derive(Copy, Clone)]
+struct Section(*const SectionFn);
+
+// SAFETY: the closure is Sync, so it may be called from any thread while it lives (I1).
+unsafe impl Send for Section {}
+
+#[derive(Default)]
+struct State {
+    section: Option<Section>,
+    number: u64,
+    inside: usize,
+    shutdown: bool,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    begin: Condvar,
+    left: Condvar,
+    cpu_ns: Vec<AtomicU64>,
+    workers: Vec<Mutex<Worker>>,
+    /// Whether helpers were asked into the current section.
+    woken: AtomicBool,
+    started: AtomicUsize,
+}
+
+/// The workers of one heap.
+pub struct Gang {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    name: String,
+}
+
+impl Gang {
+    /// A gang of `size` workers, the leader included; no thread is started yet.
+    pub fn new(size: usize, name: &str) -> Gang {
+        let worker = |index| Mutex::new(Worker { index, ..Worker::default() });
+        Gang {
+            shared: Arc::new(Shared {
+                state: Mutex::default(),
+                begin: Condvar::new(),
+                left: Condvar::new(),
+                cpu_ns: (0..size).map(|_| AtomicU64::new(0)).collect(),
+                workers: (0..size).map(worker).collect(),
+                woken: AtomicBool::new(false),
+                started: AtomicUsize::new(0),
+            }),
+            threads: Mutex::default(),
+            name: name.to_string(),
+        }
+    }
+
+    /// How many workers there are, the leader included.
+    pub fn size(&self) -> usize {
+        self.shared.workers.len()
+    }
+
+    /// Runs one section: the leader at once, helpers if `wake`, or as soon as somebody calls [`Gang::wake`].
+    /// Returns when all who entered have left.
+    pub fn run(&self, wake: bool, section: &(dyn Fn(&mut Worker) + Sync)) {
+        if self.size() > 1 {
+            // SAFETY: only the lifetime changes; `run` keeps the borrow alive until the section is closed below (I1).
+            let erased = unsafe { std::mem::transmute::<&(dyn Fn(&mut Worker) + Sync), &'static SectionFn>(section) };
+            let mut state = self.shared.state.lock();
+            state.section = Some(Section(erased));
+            state.number += 1;
+            self.shared.woken.store(false, Relaxed);
+            drop(state);
+            if wake {
+                self.wake();
+            }
+        }
+        // Closes the section also if the leader's part unwinds.
+        let _close = Close(&self.shared);
+        section(&mut self.shared.workers[0].lock());
+    }
+
+    /// Asks the helpers into the current section; only the first call in a section costs anything.
+    pub fn wake(&self) {
+        if self.size() == 1 || self.shared.woken.load(Relaxed) || self.shared.woken.swap(true, Relaxed) {
+            return;
+        }
+        if self.shared.started.load(Relaxed) == 0 {
+            self.start_threads();
+        }
+        let _state = self.shared.state.lock();
+        self.shared.begin.notify_all();
+    }
+
+    #[cold]
+    fn start_threads(&self) {
+        let mut threads = self.threads.lock();
+        for index in 1 + threads.len()..self.size() {
+            let shared = self.shared.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("{}-{index}", self.name))
+                .spawn(move || help(&shared, index));
+            match thread {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    // The leader can do all the work itself.
+                    log::warn!("cannot start GC worker {index}: {error}");
+                    break;
+                }
+            }
+        }
+        self.shared.started.store(1, Relaxed);
+    }
+
+    /// Visits each worker's state, between sections.
+    pub fn for_each_worker(&self, mut f: impl FnMut(&mut Worker)) {
+        for worker in &self.shared.workers {
+            f(&mut worker.lock());
+        }
+    }
+
+    /// Processor time of each helper since the last call, in nanoseconds; the leader's entry is 0.
+    pub fn take_cpu_ns(&self) -> Vec<u64> {
+        self.shared.cpu_ns.iter().map(|ns| ns.swap(0, Relaxed)).collect()
+    }
+}
+
+impl Drop for Gang {
+    fn drop(&mut self) {
+        self.shared.state.lock().shutdown = true;
+        self.shared.begin.notify_all();
+        for thread in self.threads.lock().drain(..) {
+            // A helper that panicked has reported it.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Close<'a>(&'a Shared);
+
+impl Drop for Close<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.section = None;
+        while state.inside > 0 {
+            self.0.left.wait(&mut state);
+        }
+    }
+}
+
+fn help(shared: &Shared, index: usize) {
+    let mut last = 0;
+    loop {
+        let mut state = shared.state.lock();
+        let section = loop {
+            if state.shutdown {
+                return;
+            }
+            match state.section {
+                Some(section) if state.number != last && shared.woken.load(Relaxed) => break section,
+                _ => shared.begin.wait(&mut state),
+            }
+        };
+        last = state.number;
+        state.inside += 1;
+        drop(state);
+        let inside = Inside(shared);
+        let before = thread_cpu_ns();
+        {
+            let mut worker = shared.workers[index].lock();
+            // SAFETY: the section was open when we entered, and `run` waits until `inside` is zero again (I1).
+            let section = unsafe { &*section.0 };
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| section(&mut worker)));
+            if result.is_err() {
+                // A heap in doubt: the panic message is out, nothing may run on.
+                eprintln!("a GC worker panicked; aborting");
+                std::process::abort();
+            }
+        }
+        shared.cpu_ns[index].fetch_add(thread_cpu_ns() - before, Relaxed);
+        drop(inside);
+    }
+}
+
+struct Inside<'a>(&'a Shared);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.inside -= 1;
+        if state.inside == 0 {
+            self.0.left.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_worker_enters_a_section_once() {
+        let gang = Gang::new(3, "test");
+        for _ in 0..50 {
+            let entered = AtomicUsize::new(0);
+            gang.run(true, &|worker| {
+                assert_eq!(entered.fetch_or(1 << worker.index, Relaxed) & (1 << worker.index), 0);
+                while entered.load(Relaxed) != 0b111 {
+                    std::thread::yield_now();
+                }
+            });
+            assert_eq!(entered.load(Relaxed), 0b111);
+        }
+    }
+
+    #[test]
+    fn nobody_is_woken_for_a_short_section() {
+        let gang = Gang::new(4, "test");
+        let entered = AtomicUsize::new(0);
+        gang.run(false, &|_| {
+            entered.fetch_add(1, Relaxed);
+        });
+        assert_eq!(entered.load(Relaxed), 1);
+        assert!(gang.threads.lock().is_empty());
+    }
+}

@@ -1,0 +1,140 @@
+//! Immix: mark in place, allocate in the holes; when holes outweigh free blocks, evacuate the sparsest blocks.
+
+use crate::spaces::{CommonSpaces, CommonTracer, IMMIX_MAX_BYTES, ImmixEvacuator, ImmixMarker, ImmixSpace};
+use mmtk_core::alloc::{Allocators, Request};
+use mmtk_core::pause::Pause;
+use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::space::Space;
+use mmtk_core::trace::{ObjectItem, SlotItem, Traced, Tracer};
+use mmtk_core::workers::Worker;
+use mmtk_core::{Address, ObjectReference, Semantics, VMBinding};
+
+/// Evacuating rounds in an emergency: each makes room for the next.
+const EMERGENCY_ROUNDS: usize = 4;
+
+/// The plan.
+pub struct Immix<VM> {
+    immix: ImmixSpace<VM>,
+    common: CommonSpaces<VM>,
+}
+
+impl<VM: VMBinding> Immix<VM> {
+    /// The plan with empty spaces.
+    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        Ok(Immix { immix: ImmixSpace::new(context)?, common: CommonSpaces::new(context)? })
+    }
+
+    fn round(&self, pause: &mut Pause<'_, VM>) {
+        let evacuates = self.immix.prepare(pause);
+        pause.prepare(|| self.common.prepare());
+        let common = self.common.tracer();
+        if evacuates {
+            pause.defragments();
+            let tracer = Evacuate { immix: self.immix.evacuator(), common };
+            pause.trace_roots(tracer);
+            pause.process_weak(tracer);
+        } else {
+            let tracer = Mark { immix: self.immix.marker(), common };
+            pause.trace_roots(tracer);
+            pause.process_weak(tracer);
+        }
+        self.immix.sweep(pause);
+        self.common.sweep(pause);
+    }
+}
+
+impl<VM: VMBinding> Plan<VM> for Immix<VM> {
+    fn name(&self) -> &'static str {
+        "Immix"
+    }
+
+    fn spaces(&self) -> Vec<&dyn Space> {
+        std::iter::once(&self.immix as &dyn Space).chain(self.common.spaces()).collect()
+    }
+
+    fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {
+        match request.semantics {
+            Semantics::Default if request.bytes <= IMMIX_MAX_BYTES => self.immix.allocate(allocators, request.bytes),
+            semantics => self.common.allocate_special(allocators, request.bytes, semantics),
+        }
+    }
+
+    fn retire(&self, allocators: &mut Allocators) {
+        self.immix.retire(allocators);
+    }
+
+    fn collect(&self, pause: &mut Pause<'_, VM>) {
+        self.round(pause);
+        if pause.is_emergency() {
+            // The numbers are exact now: no mutator has run since the sweep.
+            for _ in 0..EMERGENCY_ROUNDS {
+                if !self.immix.is_fragmented() {
+                    break;
+                }
+                pause.again();
+                self.round(pause);
+            }
+        }
+    }
+}
+
+struct Mark<'a, VM> {
+    immix: ImmixMarker<VM>,
+    common: CommonTracer<'a, VM>,
+}
+
+struct Evacuate<'a, VM> {
+    immix: ImmixEvacuator<'a, VM>,
+    common: CommonTracer<'a, VM>,
+}
+
+impl<VM> Clone for Mark<'_, VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for Mark<'_, VM> {}
+impl<VM> Clone for Evacuate<'_, VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for Evacuate<'_, VM> {}
+
+impl<VM: VMBinding> Tracer<VM> for Mark<'_, VM> {
+    type Item = ObjectItem;
+
+    #[inline(always)]
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        match self.immix.holds(object) {
+            true => self.immix.trace(object, worker),
+            false => self.common.trace(object, worker),
+        }
+    }
+
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        match self.immix.holds(object) {
+            true => self.immix.resolve(object),
+            false => self.common.resolve(object),
+        }
+    }
+}
+
+impl<VM: VMBinding> Tracer<VM> for Evacuate<'_, VM> {
+    type Item = SlotItem<VM::Slot>;
+
+    #[inline(always)]
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        match self.immix.holds(object) {
+            true => self.immix.trace(object, worker),
+            false => self.common.trace(object, worker),
+        }
+    }
+
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        match self.immix.holds(object) {
+            true => self.immix.resolve(object),
+            false => self.common.resolve(object),
+        }
+    }
+}

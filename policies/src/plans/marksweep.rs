@@ -1,0 +1,98 @@
+//! MarkSweep: cells of size classes, marked in place, swept when they are next allocated from.
+
+use crate::spaces::{CommonSpaces, CommonTracer, MarkSweepSpace, MarkSweepTracer};
+use mmtk_core::alloc::{Allocators, Request};
+use mmtk_core::metadata::MAX_CELL_BYTES;
+use mmtk_core::pause::Pause;
+use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::space::Space;
+use mmtk_core::trace::{ObjectItem, Traced, Tracer};
+use mmtk_core::workers::Worker;
+use mmtk_core::{Address, ObjectReference, Semantics, VMBinding};
+
+/// The plan.
+pub struct MarkSweep<VM> {
+    cells: MarkSweepSpace<VM>,
+    common: CommonSpaces<VM>,
+}
+
+impl<VM: VMBinding> MarkSweep<VM> {
+    /// The plan with empty spaces.
+    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        Ok(MarkSweep { cells: MarkSweepSpace::new(context, "mark-sweep")?, common: CommonSpaces::new(context)? })
+    }
+}
+
+impl<VM: VMBinding> Plan<VM> for MarkSweep<VM> {
+    fn name(&self) -> &'static str {
+        "MarkSweep"
+    }
+
+    fn spaces(&self) -> Vec<&dyn Space> {
+        std::iter::once(&self.cells as &dyn Space).chain(self.common.spaces()).collect()
+    }
+
+    fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {
+        match request.semantics {
+            // Nothing moves here, so objects that must not are ordinary ones.
+            Semantics::Default | Semantics::NonMoving if request.bytes <= MAX_CELL_BYTES => self.cells.allocate(
+                &mut allocators.cells,
+                request.bytes,
+                allocators.pace,
+                &mut allocators.allocated,
+            ),
+            semantics => self.common.allocate_special(allocators, request.bytes, semantics),
+        }
+    }
+
+    fn collect(&self, pause: &mut Pause<'_, VM>) {
+        pause.prepare(|| {
+            self.cells.prepare();
+            self.common.prepare();
+        });
+        let tracer = MarkSweepPlanTracer { cells: self.cells.tracer(), common: self.common.tracer() };
+        pause.trace_roots(tracer);
+        pause.process_weak(tracer);
+        self.cells.sweep(pause);
+        self.common.sweep(pause);
+    }
+}
+
+struct MarkSweepPlanTracer<'a, VM> {
+    cells: MarkSweepTracer<VM>,
+    common: CommonTracer<'a, VM>,
+}
+
+impl<VM> Clone for MarkSweepPlanTracer<'_, VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for MarkSweepPlanTracer<'_, VM> {}
+
+impl<VM: VMBinding> Tracer<VM> for MarkSweepPlanTracer<'_, VM> {
+    type Item = ObjectItem;
+
+    #[inline(always)]
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        match self.cells.holds(object) {
+            true => self.cells.trace(object, worker),
+            false => self.common.trace(object, worker),
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, object: ObjectReference) {
+        object.address().prefetch();
+        if self.cells.holds(object) {
+            self.cells.prefetch(object);
+        }
+    }
+
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        match self.cells.holds(object) {
+            true => self.cells.is_live(object).then_some(object),
+            false => self.common.resolve(object),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! SemiSpace: every collection copies what is live and frees the rest as a whole.
+
+use crate::spaces::{COPY_MAX_BYTES, CommonSpaces, CommonTracer, CopySpace, CopyTracer};
+use mmtk_core::alloc::{Allocators, Request};
+use mmtk_core::pause::Pause;
+use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::space::Space;
+use mmtk_core::trace::{SlotItem, Traced, Tracer};
+use mmtk_core::workers::Worker;
+use mmtk_core::{Address, ObjectReference, Semantics, VMBinding};
+
+/// The plan.
+pub struct SemiSpace<VM> {
+    copy: CopySpace<VM>,
+    common: CommonSpaces<VM>,
+}
+
+impl<VM: VMBinding> SemiSpace<VM> {
+    /// The plan with empty spaces.
+    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        Ok(SemiSpace { copy: CopySpace::new(context)?, common: CommonSpaces::new(context)? })
+    }
+}
+
+impl<VM: VMBinding> Plan<VM> for SemiSpace<VM> {
+    fn name(&self) -> &'static str {
+        "SemiSpace"
+    }
+
+    fn spaces(&self) -> Vec<&dyn Space> {
+        std::iter::once(&self.copy as &dyn Space).chain(self.common.spaces()).collect()
+    }
+
+    fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {
+        match request.semantics {
+            Semantics::Default if request.bytes <= COPY_MAX_BYTES => self.copy.allocate(allocators, request.bytes),
+            semantics => self.common.allocate_special(allocators, request.bytes, semantics),
+        }
+    }
+
+    fn collect(&self, pause: &mut Pause<'_, VM>) {
+        pause.prepare(|| {
+            self.copy.prepare();
+            self.common.prepare();
+        });
+        let tracer = SemiSpaceTracer { copy: self.copy.tracer(), common: self.common.tracer() };
+        pause.trace_roots(tracer);
+        pause.process_weak(tracer);
+        self.copy.sweep(pause);
+        self.common.sweep(pause);
+    }
+}
+
+struct SemiSpaceTracer<'a, VM> {
+    copy: CopyTracer<'a, VM>,
+    common: CommonTracer<'a, VM>,
+}
+
+impl<VM> Clone for SemiSpaceTracer<'_, VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for SemiSpaceTracer<'_, VM> {}
+
+impl<VM: VMBinding> Tracer<VM> for SemiSpaceTracer<'_, VM> {
+    type Item = SlotItem<VM::Slot>;
+
+    #[inline(always)]
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        match self.copy.holds(object) {
+            true => self.copy.trace(object, worker),
+            false => self.common.trace(object, worker),
+        }
+    }
+
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        match self.copy.holds(object) {
+            true => self.copy.resolve(object),
+            false => self.common.resolve(object),
+        }
+    }
+}

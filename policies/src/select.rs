@@ -1,0 +1,72 @@
+//! The name at startup -> the plan, compiled for the binding.
+
+use crate::plans::{Immix, MarkSweep, NoGC, SemiSpace};
+use mmtk_core::options::Options;
+use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::{Heap, VMBinding};
+
+/// One line of the table of plans.
+#[derive(Debug)]
+pub struct PlanInfo {
+    /// The name, as users write it; upper and lower case are the same.
+    pub name: &'static str,
+    /// What it is, in a line.
+    pub what: &'static str,
+    /// Whether it needs slots that can be updated.
+    pub moves: bool,
+}
+
+/// Every plan of this crate.
+pub const PLANS: &[PlanInfo] = &[
+    PlanInfo {
+        name: "Immix",
+        what: "mark-region: marks in place, allocates in holes, evacuates sparse blocks when holes outweigh free blocks",
+        moves: false,
+    },
+    PlanInfo { name: "SemiSpace", what: "copies what is live; needs twice the room, leaves no holes", moves: true },
+    PlanInfo { name: "MarkSweep", what: "size classes, marked in place, swept lazily; nothing moves", moves: false },
+    PlanInfo { name: "NoGC", what: "never collects: out of memory at the limit", moves: false },
+];
+
+/// A heap with the plan that `options.plan` names.
+///
+/// # Errors
+/// An unknown name, a plan that the binding cannot serve, options out of range, no address space.
+pub fn new_heap<VM: VMBinding>(vm: VM, options: Options) -> Result<Heap<VM>, HeapError> {
+    let info = find(&options.plan)?;
+    if info.moves && !VM::CAN_MOVE {
+        return Err(HeapError::Plan(format!(
+            "{} moves objects; this binding's slots cannot be updated: choose one of {}",
+            info.name,
+            names(|p| !p.moves)
+        )));
+    }
+    Heap::new(vm, options, |context| build(info.name, context))
+}
+
+fn build<VM: VMBinding>(name: &str, context: &PlanContext<'_, VM>) -> Result<Box<dyn Plan<VM>>, HeapError> {
+    Ok(match name {
+        "Immix" => Box::new(Immix::new(context)?),
+        "SemiSpace" => Box::new(SemiSpace::new(context)?),
+        "MarkSweep" => Box::new(MarkSweep::new(context)?),
+        "NoGC" => Box::new(NoGC::new(context)?),
+        _ => unreachable!("{name} is in PLANS but has no constructor"),
+    })
+}
+
+/// The plan with this name.
+///
+/// # Errors
+/// No such plan; the text suggests what may have been meant.
+pub fn find(name: &str) -> Result<&'static PlanInfo, HeapError> {
+    PLANS.iter().find(|p| p.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+        let known: Vec<String> = PLANS.iter().map(|p| p.name.to_string()).collect();
+        let near = mmtk_core::options::near_miss(name, &known);
+        let hint = near.map(|n| format!("did you mean {n}? ")).unwrap_or_default();
+        HeapError::Plan(format!("plan={name}: no such plan; {hint}There are {}", names(|_| true)))
+    })
+}
+
+fn names(choose: impl Fn(&PlanInfo) -> bool) -> String {
+    PLANS.iter().filter(|p| choose(p)).map(|p| p.name).collect::<Vec<_>>().join(", ")
+}

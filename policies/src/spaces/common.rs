@@ -1,0 +1,136 @@
+//! The spaces that every plan has beside its own: large, non-moving and immortal objects.
+
+use super::immortal::{ImmortalSpace, ImmortalTracer};
+use super::large::{LargeObjectSpace, LargeTracer};
+use super::marksweep::{MarkSweepSpace, MarkSweepTracer};
+use mmtk_core::alloc::Allocators;
+use mmtk_core::heap::BLOCK_BYTES;
+use mmtk_core::metadata::MAX_CELL_BYTES;
+use mmtk_core::pause::Pause;
+use mmtk_core::space::Space;
+use mmtk_core::trace::Traced;
+use mmtk_core::workers::Worker;
+use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, Semantics, VMBinding};
+
+/// Large, non-moving and immortal objects.
+pub struct CommonSpaces<VM> {
+    /// Whole pages each.
+    pub large: LargeObjectSpace<VM>,
+    /// Collected, never moved.
+    pub nonmoving: MarkSweepSpace<VM>,
+    /// Never collected.
+    pub immortal: ImmortalSpace<VM>,
+}
+
+impl<VM: VMBinding> CommonSpaces<VM> {
+    /// Three empty spaces.
+    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        Ok(CommonSpaces {
+            large: LargeObjectSpace::new(context)?,
+            nonmoving: MarkSweepSpace::new(context, "non-moving")?,
+            immortal: ImmortalSpace::new(context)?,
+        })
+    }
+
+    /// The spaces, for reports.
+    pub fn spaces(&self) -> [&dyn Space; 3] {
+        [&self.large, &self.nonmoving, &self.immortal]
+    }
+
+    /// A large object.
+    pub fn allocate_large(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
+        self.large.allocate(bytes, &mut allocators.allocated)
+    }
+
+    /// An object for which the VM asked a certain space. `Semantics::Default` is the plan's own affair.
+    pub fn allocate_special(
+        &self,
+        allocators: &mut Allocators,
+        bytes: usize,
+        semantics: Semantics,
+    ) -> Option<Address> {
+        match semantics {
+            Semantics::Immortal => self.immortal.allocate(bytes, &mut allocators.allocated),
+            Semantics::NonMoving if bytes <= MAX_CELL_BYTES => {
+                let cells = allocators.nonmoving.get_or_insert_with(|| Box::new(std::array::from_fn(|_| Default::default())));
+                self.nonmoving.allocate(&mut cells[..], bytes, allocators.pace, &mut allocators.allocated)
+            }
+            // Large objects never move anyway.
+            Semantics::NonMoving | Semantics::Default => self.allocate_large(allocators, bytes),
+        }
+    }
+
+    /// Begins an epoch.
+    pub fn prepare(&self) {
+        self.large.prepare();
+        self.nonmoving.prepare();
+        self.immortal.prepare();
+    }
+
+    /// The policy for this pause's trace.
+    pub fn tracer(&self) -> CommonTracer<'_, VM> {
+        CommonTracer {
+            large: self.large.tracer(),
+            nonmoving: self.nonmoving.tracer(),
+            immortal: self.immortal.tracer(),
+        }
+    }
+
+    /// Frees what was not marked.
+    pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
+        self.large.sweep(pause);
+        self.nonmoving.sweep(pause);
+    }
+}
+
+/// Marks objects of the common spaces.
+pub struct CommonTracer<'a, VM> {
+    large: LargeTracer<'a, VM>,
+    nonmoving: MarkSweepTracer<VM>,
+    immortal: ImmortalTracer<VM>,
+}
+
+impl<VM> Clone for CommonTracer<'_, VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for CommonTracer<'_, VM> {}
+
+impl<VM: VMBinding> CommonTracer<'_, VM> {
+    /// Marks an object that is not in the plan's own space. Objects outside the heap are passed over.
+    #[inline(never)]
+    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        if self.large.holds(object) {
+            self.large.trace(object, worker)
+        } else if self.nonmoving.holds(object) {
+            self.nonmoving.trace(object, worker)
+        } else if self.immortal.holds(object) {
+            self.immortal.trace(object, worker)
+        } else {
+            Traced::Seen(object)
+        }
+    }
+
+    /// The object, if it was reached or cannot die.
+    pub fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        let live = if self.large.holds(object) {
+            self.large.is_live(object)
+        } else if self.nonmoving.holds(object) {
+            self.nonmoving.is_live(object)
+        } else {
+            true
+        };
+        live.then_some(object)
+    }
+}
+
+/// Whether an object of this size ends in the block it begins in: what spaces made of blocks can check.
+pub(super) fn within_block(object: ObjectReference, bytes: usize) -> Result<(), String> {
+    let start = object.address();
+    let end_of_block = start.align_down(BLOCK_BYTES).plus(BLOCK_BYTES);
+    match start.plus(bytes) <= end_of_block {
+        true => Ok(()),
+        false => Err(format!("it reaches over the end of its block at {end_of_block}")),
+    }
+}

@@ -1,0 +1,234 @@
+//! A copying space: what survives is copied to fresh blocks, the old blocks become free as a whole.
+//!
+//! Each block carries the epoch in which it was taken. Beginning an epoch turns every existing block into from-space at
+//! once; blocks taken for copies carry the new epoch, and so does everything that mutators take afterwards.
+//!
+//! I1. A block is charged twice: for itself and for the copy of what may survive in it. So a collection has a prepaid
+//!     block for each from-block and needs nothing from the budget.
+//! I2. Objects pack differently in to-space, so the prepaid blocks can run out by a hair. Then an object stays where it is:
+//!     its state says so, and its block is kept. No collection can fail.
+//! Callers: `allocate` any mutator; the tracer any worker; the rest the leader.
+//! Source: Cheney's semispaces (CACM 1970) with Immix-sized blocks; in-place survivors as in G1's evacuation failure.
+
+use super::epoch::Epoch;
+use mmtk_core::alloc::{Allocators, CopyTarget};
+use mmtk_core::heap::{BLOCK_BYTES, Block, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment};
+use mmtk_core::metadata::{Claim, ObjectStates, SideBytes};
+use mmtk_core::pause::Pause;
+use mmtk_core::space::Space;
+use mmtk_core::trace::Traced;
+use mmtk_core::workers::Worker;
+use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Objects larger than this are large objects: at most an eighth of a block is lost at its end.
+pub const COPY_MAX_BYTES: usize = BLOCK_BYTES / 8;
+
+/// The space.
+pub struct CopySpace<VM> {
+    pool: Arc<BlockPool>,
+    states: ObjectStates<VM>,
+    epoch: Epoch,
+    /// The epoch in which each block was taken; 0 for blocks that are not ours.
+    taken: SideBytes,
+    /// The epoch in which each block was last found to hold an object that could not be copied.
+    kept: SideBytes,
+    /// Bytes charged to the budget: written by mutators as they take blocks, and by the sweep.
+    charged: AtomicUsize,
+    /// Blocks that copies may still take in this pause.
+    prepaid: AtomicUsize,
+    live_bytes: AtomicUsize,
+}
+
+impl<VM: VMBinding> CopySpace<VM> {
+    /// An empty space in the next extent.
+    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        let extent = context.memory.extent();
+        let tables = 2 * (CHUNK_BYTES >> LOG_BLOCK_BYTES) + ObjectStates::<VM>::table_bytes_per_chunk();
+        Ok(CopySpace {
+            pool: BlockPool::new(context.memory, extent, tables)?,
+            states: context.states,
+            epoch: Epoch::default(),
+            taken: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
+            kept: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
+            charged: AtomicUsize::new(0),
+            prepaid: AtomicUsize::new(0),
+            live_bytes: AtomicUsize::new(0),
+        })
+    }
+
+    /// The slow path: the rest of the range at hand, or a new block.
+    pub fn allocate(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
+        if let Some(address) = allocators.bump_or_zero(bytes) {
+            return Some(address);
+        }
+        let acquired = self.pool.acquire(Payment::Bytes(2 * BLOCK_BYTES, Charge::Mutator))?;
+        self.charged.fetch_add(2 * BLOCK_BYTES, Relaxed);
+        let start = self.claim_block(acquired.block);
+        allocators.refill_bump(start, start.plus(BLOCK_BYTES), acquired.zeroed, bytes)
+    }
+
+    fn claim_block(&self, block: Block) -> Address {
+        let start = self.pool.extent().block_start(block);
+        self.states.forget(start, BLOCK_BYTES);
+        self.taken.at(start).store(self.epoch.current(), Relaxed);
+        start
+    }
+
+    /// Memory for a copy; none if the prepaid blocks are used up (I2).
+    #[inline(always)]
+    fn allocate_copy(&self, worker: &mut Worker, bytes: usize) -> Option<CopyTarget> {
+        match worker.allocators.bump.alloc_for_copy(bytes) {
+            Some(target) => Some(target),
+            None => self.refill_copy(worker, bytes),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refill_copy(&self, worker: &mut Worker, bytes: usize) -> Option<CopyTarget> {
+        self.prepaid.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).ok()?;
+        let acquired = self.pool.acquire(Payment::Prepaid)?;
+        let start = self.claim_block(acquired.block);
+        worker.allocators.bump.install(start, start.plus(BLOCK_BYTES), true, &mut 0);
+        worker.allocators.bump.alloc_for_copy(bytes)
+    }
+
+    /// Everything that exists becomes from-space.
+    pub fn prepare(&self) {
+        self.epoch.advance();
+        let charged = self.charged.load(Relaxed) / BLOCK_BYTES;
+        self.prepaid.store(charged - self.pool.owned() as usize, Relaxed);
+    }
+
+    /// The policy for this pause's trace.
+    pub fn tracer(&self) -> CopyTracer<'_, VM> {
+        CopyTracer { space: self, extent: self.pool.extent(), epoch: self.epoch.current() }
+    }
+
+    /// Frees from-space.
+    pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
+        pause.for_each_worker(|worker| worker.allocators.bump.clear());
+        pause.sweep(self.pool.watermark() as usize, |_, blocks| self.sweep_blocks(blocks));
+        self.live_bytes.store(pause.live_bytes(), Relaxed);
+        let budget = self.pool.memory().budget();
+        let (charged, wanted) = (self.charged.load(Relaxed), self.pool.owned() as usize * 2 * BLOCK_BYTES);
+        if wanted <= charged {
+            budget.unreserve(charged - wanted);
+        } else if !budget.reserve(wanted - charged, Charge::Collector) {
+            // More blocks than before (I2), and no room to prepay their copies: the next collection copies what it can.
+            return;
+        }
+        self.charged.store(wanted, Relaxed);
+    }
+
+    fn sweep_blocks(&self, blocks: Range<usize>) {
+        let epoch = self.epoch.current();
+        for number in blocks {
+            let block = Block(number as u32);
+            let start = self.pool.extent().block_start(block);
+            let taken = self.taken.at(start);
+            if taken.load(Relaxed) == 0 || taken.load(Relaxed) == epoch {
+                continue;
+            }
+            if self.kept.at(start).load(Relaxed) == epoch {
+                taken.store(epoch, Relaxed);
+                self.kept.at(start).store(0, Relaxed);
+            } else {
+                taken.store(0, Relaxed);
+                self.pool.release(block);
+            }
+        }
+    }
+}
+
+/// Copies what it reaches.
+pub struct CopyTracer<'a, VM> {
+    space: &'a CopySpace<VM>,
+    extent: Extent,
+    epoch: u8,
+}
+
+impl<VM> Clone for CopyTracer<'_, VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for CopyTracer<'_, VM> {}
+
+impl<VM: VMBinding> CopyTracer<'_, VM> {
+    /// Whether the object is in this space.
+    #[inline(always)]
+    pub fn holds(&self, object: ObjectReference) -> bool {
+        self.extent.holds(object)
+    }
+
+    /// Copies an object of this space.
+    #[inline(always)]
+    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        let space = self.space;
+        if space.taken.at_shift::<LOG_BLOCK_BYTES>(object.address()).load(Relaxed) == self.epoch {
+            return Traced::Seen(object);
+        }
+        match space.states.claim(object, self.epoch) {
+            Claim::Moved(to) => Traced::Seen(moved_to(to)),
+            Claim::Stays => Traced::Seen(object),
+            Claim::Won(seen) => {
+                let bytes = VM::object_size(object);
+                worker.count(bytes);
+                match space.allocate_copy(worker, bytes) {
+                    Some(target) => Traced::New(target.copy(&space.states, object, 0)),
+                    None => {
+                        space.kept.at(object.address()).store(self.epoch, Relaxed);
+                        space.states.settle(object, seen, self.epoch);
+                        Traced::New(object)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where an object of this space is now, if it was reached.
+    pub fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        let taken = self.space.taken.at(object.address()).load(Relaxed);
+        if taken == self.epoch || self.space.states.is_marked(object, self.epoch) {
+            return Some(object);
+        }
+        self.space.states.forwarded(object)
+    }
+}
+
+/// The object that a forwarding word names.
+#[inline(always)]
+pub(super) fn moved_to(address: usize) -> ObjectReference {
+    ObjectReference::from_address(Address::from_usize(address)).expect("an object is never moved to address zero")
+}
+
+impl<VM: VMBinding> Space for CopySpace<VM> {
+    fn name(&self) -> &'static str {
+        "copy"
+    }
+    fn extent(&self) -> Extent {
+        self.pool.extent()
+    }
+    fn reserved_bytes(&self) -> usize {
+        self.charged.load(Relaxed)
+    }
+    fn live_bytes(&self) -> usize {
+        self.live_bytes.load(Relaxed)
+    }
+    fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
+        if self.taken.at(object.address()).load(Relaxed) == 0 {
+            return Err("its block is free: nothing was allocated there, or it was collected".to_string());
+        }
+        super::common::within_block(object, bytes)
+    }
+    fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
+        match self.taken.at(object.address()).load(Relaxed) == self.epoch.current() {
+            true => Ok(()),
+            false => Err(format!("it was left behind in from-space (state {})", self.states.describe(object))),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Line marks: which lines of a block hold live data.
+//!
+//! I1. The table covers the space's extent.
+//! I2. A line that holds part of an object marked in this epoch, or that was handed out since, carries this epoch's value.
+//! Callers: the tracer (any worker), allocation (the thread that owns the block's search), the sweep (one worker a block).
+
+use mmtk_core::heap::{BLOCK_BYTES, Extent, Memory};
+use mmtk_core::metadata::{SideBytes, epoch_bytes};
+use mmtk_core::Address;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Bytes of a line, as a power of two.
+pub const LOG_LINE_BYTES: u32 = 8;
+/// Bytes of a line.
+pub const LINE_BYTES: usize = 1 << LOG_LINE_BYTES;
+/// Lines of a block.
+pub const LINES: u32 = (BLOCK_BYTES / LINE_BYTES) as u32;
+
+/// The line marks of a space.
+#[derive(Copy, Clone)]
+pub struct Lines {
+    marks: SideBytes,
+}
+
+impl Lines {
+    pub fn new(memory: &Memory, extent: Extent) -> io::Result<Lines> {
+        Ok(Lines { marks: memory.side_bytes(extent, LOG_LINE_BYTES)? })
+    }
+
+    /// Marks the lines of an object.
+    #[inline(always)]
+    pub fn mark(&self, object: Address, bytes: usize, epoch: u8) {
+        let last = object.plus(bytes - 1);
+        self.marks.at_shift::<LOG_LINE_BYTES>(last).store(epoch, Relaxed);
+        let mut line = object;
+        while line.as_usize() >> LOG_LINE_BYTES != last.as_usize() >> LOG_LINE_BYTES {
+            self.marks.at_shift::<LOG_LINE_BYTES>(line).store(epoch, Relaxed);
+            line = line.plus(LINE_BYTES);
+        }
+    }
+
+    /// Whether every line of `[start, start + bytes)` carries the epoch.
+    pub fn all_taken(&self, start: Address, bytes: usize, epoch: u8) -> bool {
+        let mut line = start.align_down(LINE_BYTES);
+        while line < start.plus(bytes) {
+            if self.marks.at(line).load(Relaxed) != epoch {
+                return false;
+            }
+            line = line.plus(LINE_BYTES);
+        }
+        true
+    }
+
+    fn eight(&self, block: Address, line: u32) -> u64 {
+        self.marks.eight_at(block.plus(line as usize * LINE_BYTES)).load(Relaxed)
+    }
+
+    /// The first hole at or after line `from` with at least `lines` lines.
+    pub fn next_hole(&self, block: Address, mut from: u32, lines: u32, epoch: u8) -> Option<Range<u32>> {
+        loop {
+            let start = epoch_bytes::find(|i| self.eight(block, i), LINES, from, epoch, false)?;
+            let end = epoch_bytes::find(|i| self.eight(block, i), LINES, start, epoch, true).unwrap_or(LINES);
+            if end - start >= lines {
+                return Some(start..end);
+            }
+            from = end;
+        }
+    }
+
+    /// Hands out lines: they carry `epoch` from now (I2).
+    pub fn take(&self, block: Address, lines: Range<u32>, epoch: u8) -> Range<Address> {
+        let start = block.plus(lines.start as usize * LINE_BYTES);
+        let end = block.plus(lines.end as usize * LINE_BYTES);
+        self.marks.fill(start, end.bytes_from(start), epoch);
+        start..end
+    }
+
+    /// How many lines of the block carry the epoch.
+    pub fn count_live(&self, block: Address, epoch: u8) -> u32 {
+        (0..LINES).step_by(8).map(|line| epoch_bytes::count_live(self.eight(block, line), epoch)).sum()
+    }
+}

@@ -1,0 +1,250 @@
+//! Immix: blocks of lines; mark in place, allocate in the holes, evacuate sparse blocks now and then.
+//!
+//! 1. Marking an object marks its lines with the epoch, all of them and no others (`lines`).
+//! 2. After the trace, a block without a marked line is free; one with some is listed for reuse.
+//! 3. A mutator bumps through the holes of a listed block. What it takes is marked there and then, so that a block can be
+//!    looked at again, by anybody, until it has no holes.
+//! 4. Objects of more than a line that do not fit the hole at hand go to an overflow block, which saves the hole for
+//!    smaller ones. When there are no free blocks, large enough holes are looked for.
+//! 5. If the holes hold more room than the free blocks, the next collection evacuates the sparsest blocks (`defrag`).
+//!
+//! I1. `blocks[b]` is FREE, USED or SOURCE; SOURCE only within a pause.
+//! I2. A line that holds part of an object marked in this epoch, or memory handed out since, carries this epoch.
+//! I3. The epoch changes only while mutators are stopped and no worker traces.
+//! I4. A block is on one list or none; its holes are searched by whoever popped it.
+//! I5. An object in a SOURCE block is claimed before it is copied or marked; others are marked with plain stores.
+//! Callers: `allocate` any mutator; the tracers any worker; the rest the leader.
+//! Source: Blackburn and McKinley, PLDI 2008. Exact line marks, and marks for what is handed out, are ours.
+
+mod defrag;
+mod lines;
+mod tracer;
+
+use super::epoch::Epoch;
+use defrag::Defrag;
+use lines::Lines;
+use mmtk_core::alloc::{Allocators, HoleCursor};
+use mmtk_core::heap::{
+    BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment,
+};
+use mmtk_core::metadata::{ObjectStates, SideBytes};
+use mmtk_core::pause::Pause;
+use mmtk_core::space::Space;
+use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+pub use lines::{LINE_BYTES, LOG_LINE_BYTES};
+pub use tracer::{ImmixEvacuator, ImmixMarker};
+
+/// Objects larger than this are large objects.
+pub const IMMIX_MAX_BYTES: usize = BLOCK_BYTES / 4;
+
+const FREE: u8 = 0;
+const USED: u8 = 1;
+const SOURCE: u8 = 2;
+
+/// The space.
+pub struct ImmixSpace<VM> {
+    pool: Arc<BlockPool>,
+    states: ObjectStates<VM>,
+    epoch: Epoch,
+    lines: Lines,
+    /// A byte a block: FREE, USED or SOURCE.
+    blocks: SideBytes,
+    /// Blocks with holes; their links are the pool's.
+    recyclable: BlockList,
+    /// Blocks whose holes were too small for the objects that looked for them; small objects take them.
+    leftover: BlockList,
+    defrag: Defrag,
+    live_bytes: AtomicUsize,
+}
+
+impl<VM: VMBinding> ImmixSpace<VM> {
+    /// An empty space in the next extent.
+    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        let extent = context.memory.extent();
+        let tables = 2 * (CHUNK_BYTES >> LOG_BLOCK_BYTES)
+            + (CHUNK_BYTES >> LOG_LINE_BYTES)
+            + ObjectStates::<VM>::table_bytes_per_chunk();
+        let space = ImmixSpace {
+            pool: BlockPool::new(context.memory, extent, tables)?,
+            states: context.states,
+            epoch: Epoch::default(),
+            lines: Lines::new(context.memory, extent)?,
+            blocks: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
+            recyclable: BlockList::new(),
+            leftover: BlockList::new(),
+            defrag: Defrag::new(context, extent, VM::CAN_MOVE)?,
+            live_bytes: AtomicUsize::new(0),
+        };
+        space.defrag.keep_headroom(context.memory.budget());
+        Ok(space)
+    }
+
+    /// The slow path for an object of at most [`IMMIX_MAX_BYTES`].
+    pub fn allocate(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
+        if let Some(address) = allocators.bump_or_zero(bytes) {
+            return Some(address);
+        }
+        if bytes > LINE_BYTES { self.allocate_medium(allocators, bytes) } else { self.allocate_small(allocators, bytes) }
+    }
+
+    fn allocate_small(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
+        loop {
+            if let Some(hole) = self.next_hole(&mut allocators.hole, 1) {
+                return allocators.refill_bump(hole.start, hole.end, false, bytes);
+            }
+            let listed = self.leftover.pop(self.pool.links()).or_else(|| self.recyclable.pop(self.pool.links()));
+            if let Some(number) = listed {
+                allocators.hole = HoleCursor { block: Some(Block(number)), line: 0 };
+                continue;
+            }
+            let (start, zeroed) = self.take_block(Charge::Mutator)?;
+            return allocators.refill_bump(start, start.plus(BLOCK_BYTES), zeroed, bytes);
+        }
+    }
+
+    fn allocate_medium(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
+        if let Some(address) = allocators.overflow_or_zero(bytes) {
+            return Some(address);
+        }
+        if let Some((start, zeroed)) = self.take_block(Charge::Mutator) {
+            return allocators.refill_overflow(start, start.plus(BLOCK_BYTES), zeroed, bytes);
+        }
+        let lines = bytes.div_ceil(LINE_BYTES) as u32;
+        loop {
+            if let Some(hole) = self.next_hole(&mut allocators.overflow_hole, lines) {
+                return allocators.refill_overflow(hole.start, hole.end, false, bytes);
+            }
+            if let Some(block) = allocators.overflow_hole.block.take() {
+                self.leftover.push(self.pool.links(), block.0);
+            }
+            let number = self.recyclable.pop(self.pool.links())?;
+            allocators.overflow_hole = HoleCursor { block: Some(Block(number)), line: 0 };
+        }
+    }
+
+    /// The next hole of at least `lines` lines in the cursor's block, now ours (I2).
+    fn next_hole(&self, cursor: &mut HoleCursor, lines: u32) -> Option<Range<Address>> {
+        let start = self.pool.extent().block_start(cursor.block?);
+        let hole = self.lines.next_hole(start, cursor.line, lines, self.epoch.current())?;
+        cursor.line = hole.end;
+        let hole = self.lines.take(start, hole, self.epoch.current());
+        self.states.forget(hole.start, hole.end.bytes_from(hole.start));
+        Some(hole)
+    }
+
+    /// A whole block; its lines are all ours.
+    fn take_block(&self, by: Charge) -> Option<(Address, bool)> {
+        let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES, by))?;
+        let start = self.pool.extent().block_start(acquired.block);
+        self.states.forget(start, BLOCK_BYTES);
+        self.lines.take(start, 0..lines::LINES, if by == Charge::Mutator { self.epoch.current() } else { 0 });
+        self.blocks.at(start).store(USED, Relaxed);
+        Some((start, acquired.zeroed))
+    }
+
+    /// A mutator gives up its ranges; a block that it searched for large holes may have small ones left.
+    pub fn retire(&self, allocators: &mut Allocators) {
+        for cursor in [&mut allocators.hole, &mut allocators.overflow_hole] {
+            if let Some(block) = cursor.block.take() {
+                self.leftover.push(self.pool.links(), block.0);
+            }
+        }
+        allocators.clear();
+    }
+
+    /// Decides whether this collection evacuates, and begins an epoch.
+    pub fn prepare(&self, pause: &Pause<'_, VM>) -> bool {
+        let evacuates = self.defrag.choose_sources(pause, self);
+        self.recyclable.clear();
+        self.leftover.clear();
+        self.epoch.advance();
+        evacuates
+    }
+
+    /// Whether another, evacuating collection right now would make free blocks of many holes.
+    pub fn is_fragmented(&self) -> bool {
+        self.defrag.is_fragmented(self.pool.memory().budget())
+    }
+
+    /// The policy of a trace that moves nothing.
+    pub fn marker(&self) -> ImmixMarker<VM> {
+        ImmixMarker::new(self)
+    }
+
+    /// The policy of a trace that evacuates the sources.
+    pub fn evacuator(&self) -> ImmixEvacuator<'_, VM> {
+        ImmixEvacuator::new(self)
+    }
+
+    /// Frees empty blocks and lists those with holes.
+    pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
+        pause.for_each_worker(|worker| worker.allocators.clear());
+        self.defrag.begin_sweep();
+        pause.sweep(self.pool.watermark() as usize, |_, blocks| self.sweep_blocks(blocks));
+        self.defrag.end_sweep(self.pool.memory().budget());
+        self.live_bytes.store(pause.live_bytes(), Relaxed);
+    }
+
+    fn sweep_blocks(&self, blocks: Range<usize>) {
+        let epoch = self.epoch.current();
+        let (mut freed, mut hole_lines) = (0, 0);
+        for number in blocks.rev() {
+            let block = Block(number as u32);
+            let start = self.pool.extent().block_start(block);
+            let state = self.blocks.at(start);
+            if state.load(Relaxed) == FREE {
+                continue;
+            }
+            let live = self.lines.count_live(start, epoch);
+            if live == 0 {
+                state.store(FREE, Relaxed);
+                self.pool.release(block);
+                freed += BLOCK_BYTES;
+                continue;
+            }
+            state.store(USED, Relaxed);
+            self.defrag.record(start, live);
+            if live < lines::LINES {
+                hole_lines += (lines::LINES - live) as usize;
+                self.recyclable.push(self.pool.links(), block.0);
+            }
+        }
+        self.pool.memory().budget().unreserve(freed);
+        self.defrag.add_holes(hole_lines * LINE_BYTES);
+    }
+}
+
+impl<VM: VMBinding> Space for ImmixSpace<VM> {
+    fn name(&self) -> &'static str {
+        "immix"
+    }
+    fn extent(&self) -> Extent {
+        self.pool.extent()
+    }
+    fn reserved_bytes(&self) -> usize {
+        self.pool.owned() as usize * BLOCK_BYTES
+    }
+    fn live_bytes(&self) -> usize {
+        self.live_bytes.load(Relaxed)
+    }
+    fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
+        if self.blocks.at(object.address()).load(Relaxed) == FREE {
+            return Err("its block is free: nothing was allocated there, or it was collected".to_string());
+        }
+        super::common::within_block(object, bytes)?;
+        match self.lines.all_taken(object.address(), bytes, self.epoch.current()) {
+            true => Ok(()),
+            false => Err("a line of it is free: it was collected".to_string()),
+        }
+    }
+    fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
+        match self.states.is_marked(object, self.epoch.current()) {
+            true => Ok(()),
+            false => Err(format!("it is not marked (state {})", self.states.describe(object))),
+        }
+    }
+}

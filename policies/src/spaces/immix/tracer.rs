@@ -1,0 +1,145 @@
+//! The two tracing policies of Immix: mark everything in place, or evacuate the sources on the way.
+
+use super::lines::Lines;
+use super::{ImmixSpace, LINE_BYTES, SOURCE};
+use crate::spaces::copy::moved_to;
+use mmtk_core::alloc::CopyTarget;
+use mmtk_core::heap::{BLOCK_BYTES, Charge, Extent, LOG_BLOCK_BYTES};
+use mmtk_core::metadata::{Claim, ObjectStates, SideBytes};
+use mmtk_core::trace::Traced;
+use mmtk_core::workers::Worker;
+use mmtk_core::{ObjectReference, VMBinding};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Marks in place.
+pub struct ImmixMarker<VM> {
+    states: ObjectStates<VM>,
+    lines: Lines,
+    extent: Extent,
+    epoch: u8,
+}
+
+impl<VM> Clone for ImmixMarker<VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for ImmixMarker<VM> {}
+
+impl<VM: VMBinding> ImmixMarker<VM> {
+    pub(super) fn new(space: &ImmixSpace<VM>) -> Self {
+        ImmixMarker {
+            states: space.states,
+            lines: space.lines,
+            extent: space.pool.extent(),
+            epoch: space.epoch.current(),
+        }
+    }
+
+    /// Whether the object is in this space.
+    #[inline(always)]
+    pub fn holds(&self, object: ObjectReference) -> bool {
+        self.extent.holds(object)
+    }
+
+    /// Marks an object of this space and its lines.
+    #[inline(always)]
+    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        if !self.states.mark(object, self.epoch) {
+            return Traced::Seen(object);
+        }
+        let bytes = VM::object_size(object);
+        self.lines.mark(object.address(), bytes, self.epoch);
+        worker.count(bytes);
+        Traced::New(object)
+    }
+
+    /// The object, if it was reached.
+    pub fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        self.states.is_marked(object, self.epoch).then_some(object)
+    }
+}
+
+/// Copies objects out of source blocks, marks the others in place.
+pub struct ImmixEvacuator<'a, VM> {
+    space: &'a ImmixSpace<VM>,
+    marker: ImmixMarker<VM>,
+    blocks: SideBytes,
+}
+
+impl<VM> Clone for ImmixEvacuator<'_, VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for ImmixEvacuator<'_, VM> {}
+
+impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
+    pub(super) fn new(space: &'a ImmixSpace<VM>) -> Self {
+        ImmixEvacuator { space, marker: ImmixMarker::new(space), blocks: space.blocks }
+    }
+
+    /// Whether the object is in this space.
+    #[inline(always)]
+    pub fn holds(&self, object: ObjectReference) -> bool {
+        self.marker.holds(object)
+    }
+
+    /// Marks or copies an object of this space.
+    #[inline(always)]
+    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        match self.blocks.at_shift::<LOG_BLOCK_BYTES>(object.address()).load(Relaxed) == SOURCE {
+            true => self.evacuate(object, worker),
+            false => self.marker.trace(object, worker),
+        }
+    }
+
+    fn evacuate(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        let (states, epoch) = (&self.marker.states, self.marker.epoch);
+        match states.claim(object, epoch) {
+            Claim::Moved(to) => Traced::Seen(moved_to(to)),
+            Claim::Stays => Traced::Seen(object),
+            Claim::Won(seen) => {
+                let bytes = VM::object_size(object);
+                worker.count(bytes);
+                match self.allocate_copy(worker, bytes) {
+                    Some(target) => {
+                        worker.copied_bytes += bytes;
+                        let to = target.copy(states, object, epoch);
+                        self.marker.lines.mark(to.address(), bytes, epoch);
+                        Traced::New(to)
+                    }
+                    None => {
+                        states.settle(object, seen, epoch);
+                        self.marker.lines.mark(object.address(), bytes, epoch);
+                        Traced::New(object)
+                    }
+                }
+            }
+        }
+    }
+
+    fn allocate_copy(&self, worker: &mut Worker, bytes: usize) -> Option<CopyTarget> {
+        let allocators = &mut worker.allocators;
+        if let Some(target) = allocators.bump.alloc_for_copy(bytes) {
+            return Some(target);
+        }
+        // As for new objects: what is larger than a line must not waste the rest of the block.
+        let range = if bytes > LINE_BYTES {
+            if let Some(target) = allocators.overflow.alloc_for_copy(bytes) {
+                return Some(target);
+            }
+            &mut allocators.overflow
+        } else {
+            &mut allocators.bump
+        };
+        let (start, _) = self.space.take_block(Charge::Collector)?;
+        range.install(start, start.plus(BLOCK_BYTES), true, &mut 0);
+        range.alloc_for_copy(bytes)
+    }
+
+    /// Where an object of this space is now, if it was reached.
+    pub fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        self.marker.resolve(object).or_else(|| self.marker.states.forwarded(object))
+    }
+}

@@ -1,0 +1,127 @@
+//! Objects that are never collected and never move: bumped through page runs, marked so that the trace passes through them once.
+//!
+//! Allocation here is rare (classes, symbols), so one lock serves all threads.
+
+use super::epoch::Epoch;
+use mmtk_core::alloc::BumpRange;
+use mmtk_core::heap::os::PAGE_BYTES;
+use mmtk_core::heap::{Charge, Extent, PageRuns};
+use mmtk_core::metadata::ObjectStates;
+use mmtk_core::space::Space;
+use mmtk_core::trace::Traced;
+use mmtk_core::workers::Worker;
+use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Pages taken at a time.
+const RUN_PAGES: usize = 8;
+
+/// The space.
+pub struct ImmortalSpace<VM> {
+    pages: Arc<PageRuns>,
+    states: ObjectStates<VM>,
+    epoch: Epoch,
+    bump: Mutex<BumpRange>,
+    reserved: AtomicUsize,
+    /// One past the highest address handed out, as an offset in the extent.
+    top: AtomicUsize,
+}
+
+impl<VM: VMBinding> ImmortalSpace<VM> {
+    /// An empty space in the next extent.
+    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        let extent = context.memory.extent();
+        Ok(ImmortalSpace {
+            pages: PageRuns::new(context.memory, extent),
+            states: context.states,
+            epoch: Epoch::default(),
+            bump: Mutex::default(),
+            reserved: AtomicUsize::new(0),
+            top: AtomicUsize::new(0),
+        })
+    }
+
+    /// Zeroed memory for one object, of any size.
+    pub fn allocate(&self, bytes: usize, allocated: &mut usize) -> Option<Address> {
+        let mut bump = self.bump.lock().unwrap_or_else(PoisonError::into_inner);
+        *allocated += bytes;
+        if let Some(address) = bump.alloc(bytes) {
+            return Some(address);
+        }
+        let pages = bytes.div_ceil(PAGE_BYTES).next_multiple_of(RUN_PAGES);
+        let start = self.pages.acquire_zeroed(pages, Charge::Mutator)?;
+        self.states.forget(start, pages * PAGE_BYTES);
+        self.reserved.fetch_add(pages * PAGE_BYTES, Relaxed);
+        let end = start.plus(pages * PAGE_BYTES);
+        self.top.fetch_max(end.bytes_from(self.pages.extent().start()), Relaxed);
+        bump.install(start, end, true, &mut 0);
+        bump.alloc(bytes)
+    }
+
+    /// Begins an epoch.
+    pub fn prepare(&self) {
+        self.epoch.advance();
+    }
+
+    /// The policy for this pause's trace.
+    pub fn tracer(&self) -> ImmortalTracer<VM> {
+        ImmortalTracer { states: self.states, extent: self.pages.extent(), epoch: self.epoch.current() }
+    }
+}
+
+/// Passes through immortal objects.
+pub struct ImmortalTracer<VM> {
+    states: ObjectStates<VM>,
+    extent: Extent,
+    epoch: u8,
+}
+
+impl<VM> Clone for ImmortalTracer<VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for ImmortalTracer<VM> {}
+
+impl<VM: VMBinding> ImmortalTracer<VM> {
+    /// Whether the object is in this space.
+    #[inline(always)]
+    pub fn holds(&self, object: ObjectReference) -> bool {
+        self.extent.holds(object)
+    }
+
+    /// Marks an object of this space.
+    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        if !self.states.mark(object, self.epoch) {
+            return Traced::Seen(object);
+        }
+        worker.count(VM::object_size(object));
+        Traced::New(object)
+    }
+}
+
+impl<VM: VMBinding> Space for ImmortalSpace<VM> {
+    fn name(&self) -> &'static str {
+        "immortal"
+    }
+    fn extent(&self) -> Extent {
+        self.pages.extent()
+    }
+    fn reserved_bytes(&self) -> usize {
+        self.reserved.load(Relaxed)
+    }
+    fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
+        let end = object.address().plus(bytes).bytes_from(self.pages.extent().start());
+        match end <= self.top.load(Relaxed) {
+            true => Ok(()),
+            false => Err("nothing was allocated there".to_string()),
+        }
+    }
+    fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
+        match self.states.is_marked(object, self.epoch.current()) {
+            true => Ok(()),
+            false => Err(format!("the trace did not reach it (state {})", self.states.describe(object))),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Large objects: whole pages each, never moved.
+//!
+//! An object's mark is the byte of its first page. The sweep walks the list of objects in parallel; a dead object's pages go
+//! back to the run list at once and stay resident for the next large object, until fresh memory is short or the pacer returns them.
+//!
+//! I1. An object begins at a page, and no other object is on its pages.
+//! I2. `objects` lists every object in use; mutators append under the lock, the sweep replaces it while they are stopped.
+
+use super::epoch::Epoch;
+use mmtk_core::heap::os::PAGE_BYTES;
+use mmtk_core::heap::{Charge, Extent, PageRuns};
+use mmtk_core::metadata::SideBytes;
+use mmtk_core::pause::Pause;
+use mmtk_core::space::Space;
+use mmtk_core::trace::Traced;
+use mmtk_core::workers::Worker;
+use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+const LOG_PAGE_BYTES: u32 = PAGE_BYTES.trailing_zeros();
+
+#[derive(Copy, Clone, Debug)]
+struct LargeObject {
+    start: Address,
+    pages: usize,
+}
+
+/// The space.
+pub struct LargeObjectSpace<VM> {
+    pages: Arc<PageRuns>,
+    epoch: Epoch,
+    /// A byte a page: the epoch in which the object that begins there was marked.
+    marks: SideBytes,
+    objects: Mutex<Vec<LargeObject>>,
+    reserved: AtomicUsize,
+    live_bytes: AtomicUsize,
+    vm: PhantomData<fn(VM)>,
+}
+
+impl<VM: VMBinding> LargeObjectSpace<VM> {
+    /// An empty space in the next extent.
+    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        let extent = context.memory.extent();
+        Ok(LargeObjectSpace {
+            pages: PageRuns::new(context.memory, extent),
+            epoch: Epoch::default(),
+            marks: context.memory.side_bytes(extent, LOG_PAGE_BYTES)?,
+            objects: Mutex::default(),
+            reserved: AtomicUsize::new(0),
+            live_bytes: AtomicUsize::new(0),
+            vm: PhantomData,
+        })
+    }
+
+    fn objects(&self) -> std::sync::MutexGuard<'_, Vec<LargeObject>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Zeroed memory for one object.
+    pub fn allocate(&self, bytes: usize, allocated: &mut usize) -> Option<Address> {
+        let pages = bytes.div_ceil(PAGE_BYTES);
+        let start = self.pages.acquire_zeroed(pages, Charge::Mutator)?;
+        self.marks.at(start).store(0, Relaxed);
+        self.reserved.fetch_add(pages * PAGE_BYTES, Relaxed);
+        *allocated += pages * PAGE_BYTES;
+        self.objects().push(LargeObject { start, pages });
+        Some(start)
+    }
+
+    /// Begins an epoch.
+    pub fn prepare(&self) {
+        self.epoch.advance();
+        self.live_bytes.store(0, Relaxed);
+    }
+
+    /// The policy for this pause's trace.
+    pub fn tracer(&self) -> LargeTracer<'_, VM> {
+        LargeTracer { space: self, extent: self.pages.extent(), epoch: self.epoch.current() }
+    }
+
+    /// Frees what was not marked.
+    pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
+        let epoch = self.epoch.current();
+        let objects = std::mem::take(&mut *self.objects());
+        let live = |object: &LargeObject| self.marks.at(object.start).load(Relaxed) == epoch;
+        pause.sweep(objects.len(), |_, range| {
+            for object in objects[range].iter().filter(|o| !live(o)) {
+                self.pages.release(object.start, object.pages);
+                self.reserved.fetch_sub(object.pages * PAGE_BYTES, Relaxed);
+            }
+        });
+        *self.objects() = objects.into_iter().filter(live).collect();
+    }
+}
+
+/// Marks large objects.
+pub struct LargeTracer<'a, VM> {
+    space: &'a LargeObjectSpace<VM>,
+    extent: Extent,
+    epoch: u8,
+}
+
+impl<VM> Clone for LargeTracer<'_, VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for LargeTracer<'_, VM> {}
+
+impl<VM: VMBinding> LargeTracer<'_, VM> {
+    /// Whether the object is in this space.
+    #[inline(always)]
+    pub fn holds(&self, object: ObjectReference) -> bool {
+        self.extent.holds(object)
+    }
+
+    /// Marks an object of this space. A locked exchange, unlike for small objects: scanning a huge array twice would cost.
+    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        if self.space.marks.at(object.address()).swap(self.epoch, Relaxed) == self.epoch {
+            return Traced::Seen(object);
+        }
+        let bytes = VM::object_size(object);
+        worker.count(bytes);
+        self.space.live_bytes.fetch_add(bytes, Relaxed);
+        Traced::NewLarge(object)
+    }
+
+    /// Whether an object of this space was reached.
+    pub fn is_live(&self, object: ObjectReference) -> bool {
+        self.space.marks.at(object.address()).load(Relaxed) == self.epoch
+    }
+}
+
+impl<VM: VMBinding> Space for LargeObjectSpace<VM> {
+    fn name(&self) -> &'static str {
+        "large"
+    }
+    fn extent(&self) -> Extent {
+        self.pages.extent()
+    }
+    fn reserved_bytes(&self) -> usize {
+        self.reserved.load(Relaxed)
+    }
+    fn live_bytes(&self) -> usize {
+        self.live_bytes.load(Relaxed)
+    }
+    fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
+        match self.objects().iter().find(|o| o.start == object.address()) {
+            None => Err("no large object begins there, or it was collected".to_string()),
+            Some(o) if bytes > o.pages * PAGE_BYTES => Err(format!("it was given {} pages", o.pages)),
+            Some(_) => Ok(()),
+        }
+    }
+    fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
+        match self.tracer().is_live(object) {
+            true => Ok(()),
+            false => Err("it is not marked".to_string()),
+        }
+    }
+}

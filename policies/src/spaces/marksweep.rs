@@ -1,0 +1,221 @@
+//! Mark-sweep: size-segregated blocks, swept when they are next allocated from.
+//!
+//! 1. Marking sets the mark byte of an object's cell, and the byte of its block.
+//! 2. After the trace, a block without a mark is free as a whole; every other block goes to the list of its size class.
+//! 3. A mutator that needs cells takes a block from the list, reads its mark bytes eight at a time, and bumps through the runs of
+//!    free cells. This is the lazy sweep: it writes no memory but the marks of what it hands out, and never must be completed.
+//!
+//! I1. A listed block is swept by whoever pops it, alone. A block goes back to a list only in a pause.
+//! I2. Between pauses a cell is free if its mark is not the current epoch; cells handed out since are behind their owner's
+//!     cursor, which only moves forward.
+//! Callers: `allocate` any mutator; the tracer any worker; the rest the leader.
+
+use super::epoch::Epoch;
+use mmtk_core::alloc::{CellRange, Pace};
+use mmtk_core::heap::{
+    BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment,
+};
+use mmtk_core::metadata::{CellMarks, ObjectStates, SIZE_CLASSES, SideBytes, class_bytes, class_of};
+use mmtk_core::pause::Pause;
+use mmtk_core::space::Space;
+use mmtk_core::trace::Traced;
+use mmtk_core::workers::Worker;
+use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+const FREE: u8 = 0;
+/// In use since the last pause: no mark says so yet.
+const NEW: u8 = 0x80;
+
+/// The space.
+pub struct MarkSweepSpace<VM> {
+    name: &'static str,
+    pool: Arc<BlockPool>,
+    marks: CellMarks,
+    epoch: Epoch,
+    /// A byte a block: FREE, NEW, or the epoch in which an object in it was last marked.
+    blocks: SideBytes,
+    /// Blocks that may have free cells, by class; their links are the pool's.
+    partial: [BlockList; SIZE_CLASSES],
+    states: ObjectStates<VM>,
+    live_bytes: AtomicUsize,
+}
+
+impl<VM: VMBinding> MarkSweepSpace<VM> {
+    /// An empty space in the next extent.
+    pub fn new(context: &PlanContext<'_, VM>, name: &'static str) -> Result<Self, HeapError> {
+        let extent = context.memory.extent();
+        Ok(MarkSweepSpace {
+            name,
+            pool: BlockPool::new(context.memory, extent, 2 * (CHUNK_BYTES >> LOG_BLOCK_BYTES))?,
+            marks: CellMarks::new(context.memory, extent)?,
+            epoch: Epoch::default(),
+            blocks: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
+            partial: std::array::from_fn(|_| BlockList::new()),
+            states: context.states,
+            live_bytes: AtomicUsize::new(0),
+        })
+    }
+
+    /// The slow path: the run at hand, the next run of the block at hand, a listed block, or a new one.
+    pub fn allocate(&self, cells: &mut [CellRange], bytes: usize, pace: Pace, allocated: &mut usize) -> Option<Address> {
+        let class = class_of(bytes);
+        let cell_bytes = class_bytes(class);
+        let cell = &mut cells[class];
+        let epoch = self.epoch.current();
+        loop {
+            if let Some(address) = cell.range.alloc_zeroing(cell_bytes, pace, allocated) {
+                return Some(address);
+            }
+            if let Some(block) = cell.block {
+                let block = self.marks.block(block);
+                if let Some(run) = block.next_free_run(cell.next_cell, epoch) {
+                    cell.next_cell = run.end;
+                    block.reset_marks(run.clone());
+                    let run = block.run(run);
+                    cell.range.install(run.start, run.end, false, allocated);
+                    continue;
+                }
+            }
+            cell.block = self.partial[class].pop(self.pool.links()).map(Block);
+            cell.next_cell = 0;
+            if cell.block.is_none() {
+                let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES, Charge::Mutator))?;
+                let start = self.pool.extent().block_start(acquired.block);
+                self.blocks.at(start).store(NEW, Relaxed);
+                let block = self.marks.format(acquired.block, class, acquired.zeroed);
+                let run = block.run(0..block.class().cells);
+                cell.range.install(run.start, run.end, acquired.zeroed, allocated);
+            }
+        }
+    }
+
+    /// Begins an epoch. Blocks still listed are found again by the sweep.
+    pub fn prepare(&self) {
+        self.epoch.advance();
+        for list in &self.partial {
+            list.clear();
+        }
+    }
+
+    /// The policy for this pause's trace.
+    pub fn tracer(&self) -> MarkSweepTracer<VM> {
+        MarkSweepTracer {
+            marks: self.marks,
+            blocks: self.blocks,
+            extent: self.pool.extent(),
+            epoch: self.epoch.current(),
+            vm: std::marker::PhantomData,
+        }
+    }
+
+    /// Frees blocks without a live cell and lists the others.
+    pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
+        pause.sweep(self.pool.watermark() as usize, |_, blocks| self.sweep_blocks(blocks));
+        self.live_bytes.store(pause.live_bytes(), Relaxed);
+    }
+
+    fn sweep_blocks(&self, blocks: Range<usize>) {
+        let epoch = self.epoch.current();
+        let mut freed = 0;
+        // From the end, so that a list begins with its lowest address.
+        for number in blocks.rev() {
+            let block = Block(number as u32);
+            let state = self.blocks.at(self.pool.extent().block_start(block));
+            match state.load(Relaxed) {
+                FREE => (),
+                marked if marked == epoch => {
+                    self.partial[self.marks.class_number(block)].push(self.pool.links(), block.0);
+                }
+                _ => {
+                    state.store(FREE, Relaxed);
+                    self.pool.release(block);
+                    freed += BLOCK_BYTES;
+                }
+            }
+        }
+        self.pool.memory().budget().unreserve(freed);
+    }
+}
+
+/// Marks cells.
+pub struct MarkSweepTracer<VM> {
+    marks: CellMarks,
+    blocks: SideBytes,
+    extent: Extent,
+    epoch: u8,
+    vm: std::marker::PhantomData<fn(VM)>,
+}
+
+impl<VM> Clone for MarkSweepTracer<VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for MarkSweepTracer<VM> {}
+
+impl<VM: VMBinding> MarkSweepTracer<VM> {
+    /// Whether the object is in this space.
+    #[inline(always)]
+    pub fn holds(&self, object: ObjectReference) -> bool {
+        self.extent.holds(object)
+    }
+
+    /// Marks an object of this space.
+    #[inline(always)]
+    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        if !self.marks.mark(object, self.epoch) {
+            return Traced::Seen(object);
+        }
+        self.blocks.at_shift::<LOG_BLOCK_BYTES>(object.address()).store(self.epoch, Relaxed);
+        worker.count(VM::object_size(object));
+        Traced::New(object)
+    }
+
+    /// Brings the mark byte near.
+    #[inline(always)]
+    pub fn prefetch(&self, object: ObjectReference) {
+        self.marks.mark_address(object).prefetch();
+    }
+
+    /// Whether an object of this space was reached.
+    pub fn is_live(&self, object: ObjectReference) -> bool {
+        self.marks.is_marked(object, self.epoch)
+    }
+}
+
+impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn extent(&self) -> Extent {
+        self.pool.extent()
+    }
+    fn reserved_bytes(&self) -> usize {
+        self.pool.owned() as usize * BLOCK_BYTES
+    }
+    fn live_bytes(&self) -> usize {
+        self.live_bytes.load(Relaxed)
+    }
+    fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
+        if self.blocks.at(object.address()).load(Relaxed) == FREE {
+            return Err("its block is free: nothing was allocated there, or it was collected".to_string());
+        }
+        let (start, cell_bytes) = self.marks.cell(object);
+        if start != object.address() {
+            return Err(format!("no object begins there; the cell around it begins at {start}"));
+        }
+        if bytes > cell_bytes {
+            return Err(format!("it was given a cell of {cell_bytes} bytes"));
+        }
+        Ok(())
+    }
+    fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
+        match self.marks.is_marked(object, self.epoch.current()) {
+            true => Ok(()),
+            false => Err(format!("its cell is not marked (state {})", self.states.describe(object))),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Spaces: regions of the heap with one policy each.
+
+mod bump;
+mod common;
+mod copy;
+mod epoch;
+mod immix;
+mod immortal;
+mod large;
+mod marksweep;
+
+pub use bump::BumpSpace;
+pub use common::{CommonSpaces, CommonTracer};
+pub use copy::{COPY_MAX_BYTES, CopySpace, CopyTracer};
+pub use epoch::Epoch;
+pub use immix::{IMMIX_MAX_BYTES, ImmixEvacuator, ImmixMarker, ImmixSpace};
+pub use immortal::{ImmortalSpace, ImmortalTracer};
+pub use large::{LargeObjectSpace, LargeTracer};
+pub use marksweep::{MarkSweepSpace, MarkSweepTracer};
