@@ -270,7 +270,9 @@ impl<VM: VMBinding> HeapInner<VM> {
             self.safepoint.resume_all();
             return;
         }
+        let unfinished = Unfinished(&self.safepoint);
         let report = self.lead(cause, requested);
+        std::mem::forget(unfinished);
         self.safepoint.resume_all();
         if !self.listeners.is_empty() {
             let mut report = report;
@@ -300,6 +302,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             created: self.created,
             phases: Vec::with_capacity(8),
             emergency: cause == Cause::Emergency,
+            allocated_bytes: self.allocated.swap(0, Relaxed),
             defragmented: false,
             live_bytes: 0,
             live_objects: 0,
@@ -346,7 +349,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             reserved_after_bytes: budget.reserved(),
             live_bytes: pause.live_bytes,
             limit_bytes: budget.limit(),
-            allocated_bytes: self.allocated.swap(0, Relaxed),
+            allocated_bytes: pause.allocated_bytes,
             spaces,
             defrag: pause.defragmented,
             emergency: pause.emergency,
@@ -380,6 +383,15 @@ impl<VM: VMBinding> HeapInner<VM> {
             let _ = writeln!(text, "  {:<12} {:>14} bytes reserved", space.name(), space.reserved_bytes());
         }
         text
+    }
+}
+
+/// Lives while a pause is led; dropped only if the leader unwinds, which leaves the heap in doubt.
+struct Unfinished<'a, VM: VMBinding>(&'a Safepoint<MutatorRef<VM>>);
+
+impl<VM: VMBinding> Drop for Unfinished<'_, VM> {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 

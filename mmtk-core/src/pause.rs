@@ -24,6 +24,7 @@ pub struct Pause<'a, VM: VMBinding> {
     pub(crate) created: Instant,
     pub(crate) phases: Vec<Phase>,
     pub(crate) emergency: bool,
+    pub(crate) allocated_bytes: usize,
     pub(crate) defragmented: bool,
     pub(crate) live_bytes: usize,
     pub(crate) live_objects: usize,
@@ -60,6 +61,11 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     /// The options of the heap.
     pub fn options(&self) -> &Options {
         self.options
+    }
+
+    /// Bytes that mutators got since the previous pause: what that one yielded.
+    pub fn allocated_bytes(&self) -> usize {
+        self.allocated_bytes
     }
 
     /// Bytes of the objects that the traces of this pause found live.

@@ -15,6 +15,8 @@
 //! I3. While `stopping` is set nobody attaches, detaches or returns from a native region, and there is one leader.
 //! I4. What a mutator wrote before it acknowledged or entered native code is visible to the leader after `stop_all`; what
 //!     the leader wrote is visible to a mutator after it resumes. The lock carries it, or the word's Release/Acquire.
+//! I5. A pause whose leader panicked is never over: nobody may touch the heap again. Whoever waits for it, or comes to a
+//!     safepoint later, panics; to detach is all that is left.
 //! Callers: mutator threads, and whichever thread leads a pause.
 
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -60,6 +62,18 @@ struct Registry<T> {
     /// How many pauses have ended; a waiter sleeps until it changes.
     resumed: u64,
     unacknowledged: usize,
+    /// The leader of the pause in progress panicked (I5).
+    abandoned: bool,
+}
+
+impl<T> Registry<T> {
+    fn assert_usable(&self) {
+        // A thread that unwinds already has its reason.
+        assert!(
+            !self.abandoned || std::thread::panicking(),
+            "a collection panicked: this heap cannot be used any more"
+        );
+    }
 }
 
 /// The mutators of one heap, and the lock by which they stop.
@@ -89,7 +103,13 @@ impl<T: Stoppable> Safepoint<T> {
     /// No mutators.
     pub fn new() -> Safepoint<T> {
         Safepoint {
-            registry: Mutex::new(Registry { threads: Vec::new(), stopping: false, resumed: 0, unacknowledged: 0 }),
+            registry: Mutex::new(Registry {
+                threads: Vec::new(),
+                stopping: false,
+                resumed: 0,
+                unacknowledged: 0,
+                abandoned: false,
+            }),
             all_stopped: Condvar::new(),
             resumed: Condvar::new(),
         }
@@ -98,18 +118,23 @@ impl<T: Stoppable> Safepoint<T> {
     /// Adds a mutator, in state RUNNING, once no pause is in progress.
     pub fn attach(&self, thread: T) {
         let mut registry = self.registry.lock();
-        while registry.stopping && !dropped!("safepoint-attach-waits") {
+        while registry.stopping && !registry.abandoned && !dropped!("safepoint-attach-waits") {
             self.resumed.wait(&mut registry);
         }
+        registry.assert_usable();
         registry.threads.push(thread);
     }
 
     /// Removes the calling mutator and returns its entry. It may be inside a native region. `retire` runs while no pause
-    /// can begin, just before the entry goes.
+    /// can begin, just before the entry goes; not in a heap in doubt (I5).
     pub fn detach(&self, state: &ThreadState, retire: impl FnOnce()) -> Option<T> {
         let mut registry = self.registry.lock();
-        self.wait_while_stopping(&mut registry, Some(state));
-        retire();
+        if !dropped!("safepoint-detach-waits") {
+            self.wait_while_stopping(&mut registry, Some(state));
+        }
+        if !registry.abandoned {
+            retire();
+        }
         let at = registry.threads.iter().position(|t| std::ptr::eq(t.state(), state))?;
         Some(registry.threads.swap_remove(at))
     }
@@ -124,6 +149,7 @@ impl<T: Stoppable> Safepoint<T> {
     pub fn park(&self, state: &ThreadState) {
         let mut registry = self.registry.lock();
         self.wait_while_stopping(&mut registry, Some(state));
+        registry.assert_usable();
     }
 
     /// Enters a native region: until [`Safepoint::leave_native`] the thread touches no object, and pauses do not wait for it.
@@ -131,12 +157,11 @@ impl<T: Stoppable> Safepoint<T> {
         // Release publishes what the mutator did, for a leader that finds NATIVE (I4). It fails only if STOP is up (I1).
         let entered = state.0.compare_exchange(RUNNING, NATIVE, order!(Release, "safepoint-enter-native"), Relaxed);
         if entered.is_err() {
+            // Asked, then; and that pause cannot end before the answer. Relaxed: the lock carries what I4 says.
             let mut registry = self.registry.lock();
-            // Asked in the meantime: acknowledge. If the pause has ended by now there is nobody to tell.
             let before = state.0.fetch_or(NATIVE, Relaxed);
-            if before & STOP != 0 {
-                self.acknowledge(&mut registry);
-            }
+            debug_assert_eq!(before, RUNNING | STOP, "native regions do not nest");
+            self.acknowledge(&mut registry);
         }
     }
 
@@ -146,9 +171,10 @@ impl<T: Stoppable> Safepoint<T> {
         let left = state.0.compare_exchange(NATIVE, RUNNING, order!(Acquire, "safepoint-leave-native"), Relaxed);
         if left.is_err() {
             let mut registry = self.registry.lock();
-            while registry.stopping {
+            while registry.stopping && !registry.abandoned && !dropped!("safepoint-leave-waits") {
                 self.resumed.wait(&mut registry);
             }
+            registry.assert_usable();
             state.0.store(RUNNING, Relaxed);
         }
     }
@@ -157,8 +183,9 @@ impl<T: Stoppable> Safepoint<T> {
     /// leads already, takes part in its pause instead and returns when that is over.
     pub fn stop_all(&self, me: Option<&ThreadState>) -> Stop {
         let mut registry = self.registry.lock();
-        if registry.stopping {
+        if registry.stopping && !dropped!("safepoint-one-leader") {
             self.wait_while_stopping(&mut registry, me);
+            registry.assert_usable();
             return Stop::Followed;
         }
         registry.stopping = true;
@@ -173,7 +200,7 @@ impl<T: Stoppable> Safepoint<T> {
             asked += usize::from(before & NATIVE == 0);
         }
         registry.unacknowledged = asked;
-        while registry.unacknowledged > 0 {
+        while registry.unacknowledged > 0 && !dropped!("safepoint-leader-waits") {
             self.all_stopped.wait(&mut registry);
         }
         Stop::Leader
@@ -199,6 +226,18 @@ impl<T: Stoppable> Safepoint<T> {
         self.resumed.notify_all();
     }
 
+    /// The leader panics: the pause will never be over (I5).
+    pub fn abandon(&self) {
+        let mut registry = self.registry.lock();
+        debug_assert!(registry.stopping);
+        registry.abandoned = true;
+        for thread in &registry.threads {
+            // The leader's own thread, too, comes here at its next poll. Relaxed: the lock orders the rest.
+            thread.state().0.fetch_or(STOP, Relaxed);
+        }
+        self.resumed.notify_all();
+    }
+
     fn acknowledge(&self, registry: &mut Registry<T>) {
         if dropped!("safepoint-acknowledge") {
             return;
@@ -211,13 +250,16 @@ impl<T: Stoppable> Safepoint<T> {
 
     /// Acknowledges each pause that asked this thread, and waits until none is in progress.
     fn wait_while_stopping(&self, registry: &mut crate::sync::MutexGuard<'_, Registry<T>>, me: Option<&ThreadState>) {
-        while registry.stopping {
+        while registry.stopping && !registry.abandoned {
             // In native code the leader did not count us; a thread that is not a mutator was never asked.
             if me.is_some_and(|me| me.0.load(Relaxed) == RUNNING | STOP) {
                 self.acknowledge(registry);
             }
             let pause = registry.resumed;
-            while registry.stopping && registry.resumed == pause {
+            while registry.stopping
+                && !registry.abandoned
+                && (registry.resumed == pause || dropped!("safepoint-next-pause"))
+            {
                 self.resumed.wait(registry);
             }
         }
@@ -266,6 +308,21 @@ mod tests {
             done.store(true, Relaxed);
         });
         assert_eq!(safepoint.attached(), 0);
+    }
+
+    #[test]
+    fn after_a_leader_panicked_threads_can_only_detach() {
+        let safepoint = Safepoint::<Arc<ThreadState>>::new();
+        let me = Arc::new(ThreadState::default());
+        safepoint.attach(me.clone());
+        assert_eq!(safepoint.stop_all(Some(&me)), Stop::Leader);
+        safepoint.abandon();
+        let panics = |f: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err();
+        assert!(me.should_stop());
+        assert!(panics(&|| safepoint.park(&me)));
+        assert!(panics(&|| safepoint.attach(Arc::new(ThreadState::default()))));
+        assert!(panics(&|| assert_eq!(safepoint.stop_all(Some(&me)), Stop::Followed)));
+        assert!(safepoint.detach(&me, || unreachable!("a heap in doubt is left alone")).is_some());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A protocol file takes everything that two threads share from here, so that the very same source is
 //! what the models in `loom-tests` explore. [`order!`] and [`dropped!`] mark the orderings and steps that a model
-//! can weaken by name; outside a loom build both are constants and cost nothing.
+//! can weaken by name; outside a loom build both are constants and cost nothing. For each name a test shows that a model fails
+//! without it, so an ordering that bears no name is either `Relaxed` or says why no model can see it.
 
 #[cfg(loom)]
 pub use loom::sync::atomic;
@@ -21,15 +22,12 @@ pub fn spin() {
     std::hint::spin_loop();
 }
 
-/// The memory ordering, or `Relaxed` while a model has weakened `name`.
+/// The memory ordering, or a weaker one while a model has weakened `name`: `Relaxed`, or one half of `AcqRel` if what is
+/// dropped is `name-acquire` or `name-release`.
 macro_rules! order {
     ($ordering:ident, $name:literal) => {{
         #[cfg(loom)]
-        let ordering = if $crate::sync::mutation::is($name) {
-            $crate::sync::atomic::Ordering::Relaxed
-        } else {
-            $crate::sync::atomic::Ordering::$ordering
-        };
+        let ordering = $crate::sync::mutation::weakened($crate::sync::atomic::Ordering::$ordering, $name);
         #[cfg(not(loom))]
         let ordering = $crate::sync::atomic::Ordering::$ordering;
         ordering
@@ -52,12 +50,22 @@ pub(crate) use {dropped, order};
 #[cfg(loom)]
 pub mod mutation {
     use std::cell::Cell;
+    use std::sync::atomic::Ordering;
 
     // Loom runs all threads of a model as coroutines of one OS thread, so a std thread local reaches all of them.
     std::thread_local! { static ACTIVE: Cell<&'static str> = const { Cell::new("") }; }
 
     pub(crate) fn is(name: &str) -> bool {
         ACTIVE.get() == name
+    }
+
+    pub(crate) fn weakened(ordering: Ordering, name: &str) -> Ordering {
+        match (ACTIVE.get().strip_prefix(name), ordering) {
+            (Some(""), _) => Ordering::Relaxed,
+            (Some("-acquire"), Ordering::AcqRel) => Ordering::Release,
+            (Some("-release"), Ordering::AcqRel) => Ordering::Acquire,
+            _ => ordering,
+        }
     }
 
     /// Runs `f` with the mutation `name` in force.
@@ -79,14 +87,18 @@ pub mod mutation {
 mod modelled {
     use std::ops::{Deref, DerefMut};
 
+    /// A mutual-exclusion lock.
     #[derive(Default)]
     pub struct Mutex<T>(loom::sync::Mutex<T>);
+    /// The right to use what a [`Mutex`] protects.
     pub struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
 
     impl<T> Mutex<T> {
+        /// An unlocked mutex.
         pub fn new(value: T) -> Self {
             Mutex(loom::sync::Mutex::new(value))
         }
+        /// Waits for the lock.
         pub fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard(Some(self.0.lock().unwrap()))
         }
@@ -103,6 +115,7 @@ mod modelled {
         }
     }
 
+    /// A condition variable.
     pub struct Condvar(loom::sync::Condvar);
     impl Default for Condvar {
         fn default() -> Self {
@@ -110,16 +123,20 @@ mod modelled {
         }
     }
     impl Condvar {
+        /// Nobody waits.
         pub fn new() -> Self {
             Condvar(loom::sync::Condvar::new())
         }
+        /// Gives up the lock, sleeps until notified, and takes the lock again.
         pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
             let inner = guard.0.take().unwrap();
             guard.0 = Some(self.0.wait(inner).unwrap());
         }
+        /// Wakes one waiter.
         pub fn notify_one(&self) {
             self.0.notify_one();
         }
+        /// Wakes all waiters.
         pub fn notify_all(&self) {
             self.0.notify_all();
         }

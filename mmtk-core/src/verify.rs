@@ -68,9 +68,9 @@ fn trace<VM: VMBinding>(pause: &mut Pause<'_, VM>, check: &Check<'_>) -> (usize,
     let mut stack: Vec<ObjectReference> = Vec::new();
     let mut found = Vec::new();
     let reach = |found: &mut Vec<(ObjectReference, VM::Slot)>,
-                     stack: &mut Vec<ObjectReference>,
-                     seen: &mut HashMap<ObjectReference, usize>,
-                     holder: Option<ObjectReference>| {
+                 stack: &mut Vec<ObjectReference>,
+                 seen: &mut HashMap<ObjectReference, usize>,
+                 holder: Option<ObjectReference>| {
         for (object, slot) in found.drain(..) {
             if seen.contains_key(&object) {
                 continue;

@@ -135,9 +135,8 @@ impl Gang {
         let mut threads = self.threads.lock();
         for index in 1 + threads.len()..self.size() {
             let shared = self.shared.clone();
-            let thread = std::thread::Builder::new()
-                .name(format!("{}-{index}", self.name))
-                .spawn(move || help(&shared, index));
+            let thread =
+                std::thread::Builder::new().name(format!("{}-{index}", self.name)).spawn(move || help(&shared, index));
             match thread {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
@@ -180,6 +179,11 @@ impl Drop for Close<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.section = None;
+        if state.inside > 0 && std::thread::panicking() {
+            // Helpers may wait for work of the leader's that will never come, and the closure they are in is about to go.
+            eprintln!("the leader of a pause panicked while helpers were at work; aborting");
+            std::process::abort();
+        }
         while state.inside > 0 {
             self.0.left.wait(&mut state);
         }

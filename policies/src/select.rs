@@ -20,7 +20,7 @@ pub struct PlanInfo {
 pub const PLANS: &[PlanInfo] = &[
     PlanInfo {
         name: "Immix",
-        what: "mark-region: marks in place, allocates in holes, evacuates sparse blocks when holes outweigh free blocks",
+        what: "mark-region: marks in place, allocates in holes, evacuates sparse blocks when memory is short",
         moves: false,
     },
     PlanInfo { name: "SemiSpace", what: "copies what is live; needs twice the room, leaves no holes", moves: true },

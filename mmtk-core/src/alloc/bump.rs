@@ -66,12 +66,13 @@ impl BumpRange {
         if bytes > self.end.bytes_from(self.cursor) {
             return None;
         }
+        let counted = self.limit.bytes_from(self.cursor);
         if pace.clip {
-            *allocated -= self.limit.bytes_from(self.cursor);
             self.limit = self.cursor;
         }
         let limit = self.cursor.plus(bytes.max(pace.step)).min(self.end).max(self.limit);
-        *allocated += limit.bytes_from(self.limit);
+        // Added before it is subtracted: what was counted may have left `allocated` for the heap's statistics since.
+        *allocated = *allocated + limit.bytes_from(self.cursor) - counted;
         // SAFETY: the range is ours (I1) and committed; it holds nothing.
         unsafe { os::zero(self.limit, limit.bytes_from(self.limit)) };
         self.limit = limit;

@@ -49,12 +49,7 @@ impl<W: Write + Send> ChromeTrace<W> {
     pub fn new(out: W) -> Self {
         let mut sink = Sink::new("Chrome trace of GC events", out);
         sink.write("[");
-        Self {
-            sink,
-            process: std::process::id(),
-            first: true,
-            now_ns: 0,
-        }
+        Self { sink, process: std::process::id(), first: true, now_ns: 0 }
     }
 
     /// Writes some objects in one piece, a line each, with the process that all of them belong to.
@@ -62,20 +57,14 @@ impl<W: Write + Send> ChromeTrace<W> {
         let mut piece = String::new();
         for mut object in objects {
             object["pid"] = json!(self.process);
-            let comma = if std::mem::take(&mut self.first) {
-                ""
-            } else {
-                ","
-            };
+            let comma = if std::mem::take(&mut self.first) { "" } else { "," };
             write!(piece, "{comma}\n{object}").expect("a String takes any text");
         }
         self.sink.write(&piece);
     }
 
     fn pause(&mut self, report: &PauseReport) {
-        let spans = [pause_span(report), safepoint_span(report)]
-            .into_iter()
-            .chain(phase_spans(report));
+        let spans = [pause_span(report), safepoint_span(report)].into_iter().chain(phase_spans(report));
         self.objects(spans.chain(counters(report)));
         self.now_ns = report.end_ns();
     }
@@ -92,21 +81,13 @@ impl<W: Write + Send> Listener for ChromeTrace<W> {
             return;
         }
         match event {
-            Event::HeapCreated {
-                plan,
-                limit_bytes,
-                workers,
-            } => self.objects([
+            Event::HeapCreated { plan, limit_bytes, workers } => self.objects([
                 name("process_name", 0, &format!("{plan}, {workers} GC workers")),
                 name("thread_name", PAUSES_TID, "pauses"),
                 counter("heap limit", 0, *limit_bytes),
             ]),
             Event::Pause(report) => self.pause(report),
-            Event::OutOfMemory {
-                requested_bytes,
-                reserved_bytes,
-                limit_bytes,
-            } => {
+            Event::OutOfMemory { requested_bytes, reserved_bytes, limit_bytes } => {
                 let args = json!({
                     "requested_bytes": requested_bytes,
                     "reserved_bytes": reserved_bytes,
@@ -143,49 +124,30 @@ fn pause_span(report: &PauseReport) -> Value {
         "cpu_us": micros(report.cpu_ns),
         "worker_cpu_us": worker_cpu_us,
     });
-    let mut span = span(
-        &format!("pause: {}", report.cause),
-        report.start_ns,
-        report.duration_ns,
-    );
+    let mut span = span(&format!("pause: {}", report.cause), report.start_ns, report.duration_ns);
     span["args"] = args;
     span
 }
 
 fn safepoint_span(report: &PauseReport) -> Value {
-    span(
-        "time to safepoint",
-        report.start_ns,
-        report.time_to_safepoint_ns,
-    )
+    span("time to safepoint", report.start_ns, report.time_to_safepoint_ns)
 }
 
 fn phase_spans(report: &PauseReport) -> impl Iterator<Item = Value> {
-    report
-        .phases
-        .iter()
-        .map(|phase| span(phase.name, phase.start_ns, phase.duration_ns))
+    report.phases.iter().map(|phase| span(phase.name, phase.start_ns, phase.duration_ns))
 }
 
 fn counters(report: &PauseReport) -> impl Iterator<Item = Value> {
     let end_ns = report.end_ns();
     let heap = [
-        counter(
-            "heap reserved",
-            report.start_ns,
-            report.reserved_before_bytes,
-        ),
+        counter("heap reserved", report.start_ns, report.reserved_before_bytes),
         counter("heap reserved", end_ns, report.reserved_after_bytes),
         counter("heap live", end_ns, report.live_bytes),
         counter("heap limit", end_ns, report.limit_bytes),
     ];
     let spaces = report.spaces.iter().flat_map(move |space| {
         [
-            counter(
-                &format!("{} reserved", space.name),
-                end_ns,
-                space.reserved_bytes,
-            ),
+            counter(&format!("{} reserved", space.name), end_ns, space.reserved_bytes),
             counter(&format!("{} live", space.name), end_ns, space.live_bytes),
         ]
     });
@@ -227,15 +189,7 @@ mod tests {
 
     fn spans(objects: &[Value]) -> Vec<(&str, f64, f64)> {
         let spans = objects.iter().filter(|object| object["ph"] == "X");
-        spans
-            .map(|o| {
-                (
-                    o["name"].as_str().unwrap(),
-                    o["ts"].as_f64().unwrap(),
-                    o["dur"].as_f64().unwrap(),
-                )
-            })
-            .collect()
+        spans.map(|o| (o["name"].as_str().unwrap(), o["ts"].as_f64().unwrap(), o["dur"].as_f64().unwrap())).collect()
     }
 
     #[test]
@@ -277,22 +231,10 @@ mod tests {
     fn counters_follow_the_heap_and_each_space() {
         let objects = trace(&life(1));
         let counter = |name: &str| -> Vec<(f64, u64)> {
-            let found = objects
-                .iter()
-                .filter(|o| o["ph"] == "C" && o["name"] == name);
-            found
-                .map(|o| {
-                    (
-                        o["ts"].as_f64().unwrap(),
-                        o["args"]["bytes"].as_u64().unwrap(),
-                    )
-                })
-                .collect()
+            let found = objects.iter().filter(|o| o["ph"] == "C" && o["name"] == name);
+            found.map(|o| (o["ts"].as_f64().unwrap(), o["args"]["bytes"].as_u64().unwrap())).collect()
         };
-        assert_eq!(
-            counter("heap reserved"),
-            [(10_000.0, 64 << 20), (12_000.0, 24 << 20)]
-        );
+        assert_eq!(counter("heap reserved"), [(10_000.0, 64 << 20), (12_000.0, 24 << 20)]);
         assert_eq!(counter("heap live"), [(12_000.0, 20 << 20)]);
         assert_eq!(counter("immix reserved"), [(12_000.0, 24 << 20)]);
         assert_eq!(counter("immix live"), [(12_000.0, 20 << 20)]);
@@ -303,11 +245,7 @@ mod tests {
         let objects = trace(&life(1));
         assert_eq!(objects[0]["args"]["name"], "Immix, 2 GC workers");
         assert_eq!(objects[1]["name"], "thread_name");
-        assert!(
-            objects
-                .iter()
-                .all(|object| object["pid"] == std::process::id())
-        );
+        assert!(objects.iter().all(|object| object["pid"] == std::process::id()));
         let pause = objects.iter().find(|o| o["ph"] == "X").unwrap();
         assert_eq!(pause["args"]["worker_cpu_us"], json!([2000.0, 1000.0]));
     }

@@ -119,13 +119,7 @@ pub enum Cause {
 
 impl Cause {
     /// Each cause once, in the order of declaration.
-    pub const ALL: [Self; 5] = [
-        Self::HeapFull,
-        Self::Requested,
-        Self::Stress,
-        Self::Emergency,
-        Self::Growth,
-    ];
+    pub const ALL: [Self; 5] = [Self::HeapFull, Self::Requested, Self::Stress, Self::Emergency, Self::Growth];
 
     /// The name used in JSON.
     pub const fn name(self) -> &'static str {
@@ -161,27 +155,15 @@ pub(super) mod samples {
             cpu_ns: 3_000_000,
             worker_cpu_ns: vec![2_000_000, 1_000_000],
             phases: vec![
-                Phase {
-                    name: "roots",
-                    start_ns: start_ns + 100_000,
-                    duration_ns: 400_000,
-                },
-                Phase {
-                    name: "trace",
-                    start_ns: start_ns + 500_000,
-                    duration_ns: 1_500_000,
-                },
+                Phase { name: "roots", start_ns: start_ns + 100_000, duration_ns: 400_000 },
+                Phase { name: "trace", start_ns: start_ns + 500_000, duration_ns: 1_500_000 },
             ],
             reserved_before_bytes: 64 << 20,
             reserved_after_bytes: 24 << 20,
             live_bytes: 20 << 20,
             limit_bytes: 64 << 20,
             allocated_bytes: 40 << 20,
-            spaces: vec![SpaceReport {
-                name: "immix",
-                reserved_bytes: 24 << 20,
-                live_bytes: 20 << 20,
-            }],
+            spaces: vec![SpaceReport { name: "immix", reserved_bytes: 24 << 20, live_bytes: 20 << 20 }],
             defrag: false,
             emergency: false,
         }
@@ -189,17 +171,9 @@ pub(super) mod samples {
 
     /// The life of a heap with some pauses.
     pub fn life(pauses: u64) -> Vec<Event> {
-        let mut events = vec![Event::HeapCreated {
-            plan: "Immix",
-            limit_bytes: 64 << 20,
-            workers: 2,
-        }];
+        let mut events = vec![Event::HeapCreated { plan: "Immix", limit_bytes: 64 << 20, workers: 2 }];
         events.extend((1..=pauses).map(|n| Event::Pause(Box::new(pause(n)))));
-        events.push(Event::OutOfMemory {
-            requested_bytes: 1 << 20,
-            reserved_bytes: 64 << 20,
-            limit_bytes: 64 << 20,
-        });
+        events.push(Event::OutOfMemory { requested_bytes: 1 << 20, reserved_bytes: 64 << 20, limit_bytes: 64 << 20 });
         events.push(Event::HeapDropped);
         events
     }
@@ -213,10 +187,7 @@ pub(super) mod samples {
 
     impl Pipe {
         pub fn new(capacity: usize) -> Self {
-            Self {
-                written: Default::default(),
-                capacity,
-            }
+            Self { written: Default::default(), capacity }
         }
         pub fn text(&self) -> String {
             String::from_utf8(self.written.lock().clone()).unwrap()
@@ -248,10 +219,7 @@ mod tests {
         assert_eq!(json["event"], "pause");
         assert_eq!(json["sequence"], 3);
         assert_eq!(json["phases"][1]["name"], "trace");
-        assert_eq!(
-            serde_json::to_value(Event::HeapDropped).unwrap()["event"],
-            "heap_dropped"
-        );
+        assert_eq!(serde_json::to_value(Event::HeapDropped).unwrap()["event"], "heap_dropped");
     }
 
     #[test]

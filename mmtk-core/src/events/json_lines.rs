@@ -28,9 +28,7 @@ impl JsonLines<File> {
 impl<W: Write + Send> JsonLines<W> {
     /// Writes to `out`. Needs no buffer around it.
     pub fn new(out: W) -> Self {
-        Self {
-            sink: Sink::new("JSON lines of GC events", out),
-        }
+        Self { sink: Sink::new("JSON lines of GC events", out) }
     }
 }
 
@@ -39,8 +37,7 @@ impl<W: Write + Send> Listener for JsonLines<W> {
         if !self.sink.is_open() {
             return;
         }
-        let mut line =
-            serde_json::to_string(event).expect("events have string keys and finite numbers");
+        let mut line = serde_json::to_string(event).expect("events have string keys and finite numbers");
         line.push('\n');
         self.sink.write(&line);
     }
@@ -58,25 +55,9 @@ mod tests {
         let pipe = Pipe::new(usize::MAX);
         let mut lines = JsonLines::new(pipe.clone());
         life(2).iter().for_each(|event| lines.on_event(event));
-        let events: Vec<Value> = pipe
-            .text()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
-        let names: Vec<&str> = events
-            .iter()
-            .map(|event| event["event"].as_str().unwrap())
-            .collect();
-        assert_eq!(
-            names,
-            [
-                "heap_created",
-                "pause",
-                "pause",
-                "out_of_memory",
-                "heap_dropped"
-            ]
-        );
+        let events: Vec<Value> = pipe.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+        assert_eq!(names, ["heap_created", "pause", "pause", "out_of_memory", "heap_dropped"]);
         assert_eq!(events[1]["cause"], "heap_full");
         assert_eq!(events[2]["worker_cpu_ns"][1], 1_000_000);
     }

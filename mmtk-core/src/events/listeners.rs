@@ -69,9 +69,7 @@ impl Listeners {
 
 impl fmt::Debug for Listeners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listeners")
-            .field("any", &!self.is_empty())
-            .finish_non_exhaustive()
+        f.debug_struct("Listeners").field("any", &!self.is_empty()).finish_non_exhaustive()
     }
 }
 
@@ -89,17 +87,12 @@ mod tests {
         let heard: Arc<Mutex<Vec<(usize, Event)>>> = Arc::default();
         for id in 0..2 {
             let heard = Arc::clone(&heard);
-            listeners.add(Box::new(move |event: &Event| {
-                heard.lock().push((id, event.clone()))
-            }));
+            listeners.add(Box::new(move |event: &Event| heard.lock().push((id, event.clone()))));
         }
         assert!(!listeners.is_empty());
         let life = samples::life(3);
         life.iter().for_each(|event| listeners.emit(event));
-        let expected: Vec<_> = life
-            .into_iter()
-            .flat_map(|event| [(0, event.clone()), (1, event)])
-            .collect();
+        let expected: Vec<_> = life.into_iter().flat_map(|event| [(0, event.clone()), (1, event)]).collect();
         assert_eq!(*heard.lock(), expected);
     }
 

@@ -16,10 +16,7 @@ pub(super) struct Sink<W: Write> {
 
 impl<W: Write> Sink<W> {
     pub fn new(name: &'static str, out: W) -> Self {
-        Self {
-            out: Some(BufWriter::new(out)),
-            name,
-        }
+        Self { out: Some(BufWriter::new(out)), name }
     }
 
     pub fn write(&mut self, piece: &str) {

@@ -23,12 +23,7 @@ impl Summary {
     /// A listener, and the handle to read it with.
     pub fn new() -> (Self, SummaryHandle) {
         let state = Arc::new(Mutex::new(State::default()));
-        (
-            Self {
-                state: Arc::clone(&state),
-            },
-            SummaryHandle { state },
-        )
+        (Self { state: Arc::clone(&state) }, SummaryHandle { state })
     }
 }
 
@@ -60,10 +55,7 @@ impl SummaryHandle {
             limit_bytes: seen.limit_bytes,
             ..SummarySnapshot::default()
         };
-        *state = State {
-            seen,
-            ..State::default()
-        };
+        *state = State { seen, ..State::default() };
     }
 }
 
@@ -128,24 +120,15 @@ impl Default for State {
     fn default() -> Self {
         // Grows with the values: a few KiB for milliseconds, where fixed bounds would cost 100 times that.
         let histogram = || Histogram::new(3).expect("1 to 5 significant digits are allowed");
-        Self {
-            seen: SummarySnapshot::default(),
-            pause_ns: histogram(),
-            time_to_safepoint_ns: histogram(),
-        }
+        Self { seen: SummarySnapshot::default(), pause_ns: histogram(), time_to_safepoint_ns: histogram() }
     }
 }
 
 impl State {
     fn on_event(&mut self, event: &Event) {
         match event {
-            Event::HeapCreated {
-                plan,
-                limit_bytes,
-                workers,
-            } => {
-                (self.seen.plan, self.seen.limit_bytes, self.seen.workers) =
-                    (plan, *limit_bytes, *workers);
+            Event::HeapCreated { plan, limit_bytes, workers } => {
+                (self.seen.plan, self.seen.limit_bytes, self.seen.workers) = (plan, *limit_bytes, *workers);
             }
             Event::Pause(report) => self.pause(report),
             Event::OutOfMemory { reserved_bytes, .. } => {
@@ -167,21 +150,11 @@ impl State {
         seen.emergency_gcs += u64::from(report.emergency);
         seen.pause_ns_max = seen.pause_ns_max.max(report.duration_ns);
         add(&mut seen.stw_ns_total, report.duration_ns);
-        seen.time_to_safepoint_ns_max = seen
-            .time_to_safepoint_ns_max
-            .max(report.time_to_safepoint_ns);
-        add(
-            &mut seen.time_to_safepoint_ns_total,
-            report.time_to_safepoint_ns,
-        );
+        seen.time_to_safepoint_ns_max = seen.time_to_safepoint_ns_max.max(report.time_to_safepoint_ns);
+        add(&mut seen.time_to_safepoint_ns_total, report.time_to_safepoint_ns);
         add(&mut seen.gc_cpu_ns_total, report.cpu_ns);
-        add(
-            &mut seen.allocated_bytes_total,
-            report.allocated_bytes as u64,
-        );
-        let reserved = report
-            .reserved_before_bytes
-            .max(report.reserved_after_bytes);
+        add(&mut seen.allocated_bytes_total, report.allocated_bytes as u64);
+        let reserved = report.reserved_before_bytes.max(report.reserved_after_bytes);
         seen.reserved_bytes_peak = seen.reserved_bytes_peak.max(reserved);
         seen.live_bytes_peak = seen.live_bytes_peak.max(report.live_bytes);
         seen.limit_bytes = report.limit_bytes;
@@ -189,16 +162,9 @@ impl State {
 
     fn snapshot(&self) -> SummarySnapshot {
         // A bucket is named by its upper end, which may lie above everything that was recorded.
-        let pause = |quantile| {
-            self.pause_ns
-                .value_at_quantile(quantile)
-                .min(self.seen.pause_ns_max)
-        };
-        let safepoint = |quantile| {
-            self.time_to_safepoint_ns
-                .value_at_quantile(quantile)
-                .min(self.seen.time_to_safepoint_ns_max)
-        };
+        let pause = |quantile| self.pause_ns.value_at_quantile(quantile).min(self.seen.pause_ns_max);
+        let safepoint =
+            |quantile| self.time_to_safepoint_ns.value_at_quantile(quantile).min(self.seen.time_to_safepoint_ns_max);
         SummarySnapshot {
             pause_ns_p50: pause(0.5),
             pause_ns_p90: pause(0.9),
@@ -212,9 +178,7 @@ impl State {
 
 /// `saturating_record` would not let the histogram grow: it clamps to the first few microseconds.
 fn record(histogram: &mut Histogram<u64>, ns: u64) {
-    histogram
-        .record(ns)
-        .expect("a growing histogram takes any u64 on a 64-bit system");
+    histogram.record(ns).expect("a growing histogram takes any u64 on a 64-bit system");
 }
 
 /// Saturates: a clock that jumps must not end the program that is measured.
@@ -230,11 +194,7 @@ mod tests {
     /// A summary of pauses of 1, 2, ... `count` microseconds, in a scrambled order.
     fn summary_of(count: u64) -> SummaryHandle {
         let (mut summary, handle) = Summary::new();
-        summary.on_event(&Event::HeapCreated {
-            plan: "Immix",
-            limit_bytes: 64 << 20,
-            workers: 2,
-        });
+        summary.on_event(&Event::HeapCreated { plan: "Immix", limit_bytes: 64 << 20, workers: 2 });
         for n in 0..count {
             // 7 has no factor in common with the counts used here, so each value comes once.
             let micros = n * 7 % count + 1;
@@ -262,26 +222,17 @@ mod tests {
         assert!(about(seen.pause_ns_p99, 990_000), "{}", seen.pause_ns_p99);
         assert!(about(seen.time_to_safepoint_ns_p50, 5_000));
         assert!(about(seen.time_to_safepoint_ns_p99, 9_900));
-        assert_eq!(
-            (seen.pause_ns_max, seen.time_to_safepoint_ns_max),
-            (1_000_000, 10_000)
-        );
+        assert_eq!((seen.pause_ns_max, seen.time_to_safepoint_ns_max), (1_000_000, 10_000));
         assert_eq!(seen.stw_ns_total, 500_500_000);
         assert_eq!(seen.gc_cpu_ns_total, 3_000_000_000);
         assert_eq!(seen.gcs_by_cause, [1000, 0, 0, 0, 0]);
-        assert_eq!(
-            (seen.reserved_bytes_peak, seen.live_bytes_peak),
-            (24 << 20, 20 << 20)
-        );
+        assert_eq!((seen.reserved_bytes_peak, seen.live_bytes_peak), (24 << 20, 20 << 20));
     }
 
     #[test]
     fn one_pause_is_every_percentile() {
         let seen = summary_of(1).snapshot();
-        assert_eq!(
-            [seen.pause_ns_p50, seen.pause_ns_p99, seen.pause_ns_max],
-            [1000; 3]
-        );
+        assert_eq!([seen.pause_ns_p50, seen.pause_ns_p99, seen.pause_ns_max], [1000; 3]);
     }
 
     #[test]
@@ -294,28 +245,17 @@ mod tests {
     fn a_reset_forgets_the_pauses_and_keeps_the_heap() {
         let handle = summary_of(10);
         handle.clone().reset();
-        let kept = SummarySnapshot {
-            plan: "Immix",
-            workers: 2,
-            limit_bytes: 64 << 20,
-            ..Default::default()
-        };
+        let kept = SummarySnapshot { plan: "Immix", workers: 2, limit_bytes: 64 << 20, ..Default::default() };
         assert_eq!(handle.snapshot(), kept);
     }
 
     #[test]
     fn a_pause_beyond_all_sense_is_counted() {
         let (mut summary, handle) = Summary::new();
-        let report = PauseReport {
-            duration_ns: u64::MAX,
-            ..samples::pause(1)
-        };
+        let report = PauseReport { duration_ns: u64::MAX, ..samples::pause(1) };
         summary.on_event(&Event::Pause(Box::new(report.clone())));
         summary.on_event(&Event::Pause(Box::new(report)));
         let seen = handle.snapshot();
-        assert_eq!(
-            (seen.pauses, seen.pause_ns_max, seen.stw_ns_total),
-            (2, u64::MAX, u64::MAX)
-        );
+        assert_eq!((seen.pauses, seen.pause_ns_max, seen.stw_ns_total), (2, u64::MAX, u64::MAX));
     }
 }

@@ -65,18 +65,15 @@ impl BlockList {
 
     /// Takes the block in front; the caller owns it from now.
     pub fn pop(&self, links: &(impl Links + ?Sized)) -> Option<u32> {
-        // Acquire pairs with Release in `push`: the link read below is the one of this head.
+        // Acquire pairs with Release in `push`: the link read below is the one of this head, and what the pusher did to the
+        // block is visible. Every change of the head is a read-modify-write, so this reaches the pushes further down too.
         let mut head = self.head.load(order!(Acquire, "block-list-pop"));
         loop {
             let number = (head as u32).checked_sub(1)?;
             let next = links.link(number).load(Relaxed);
             let new = head >> 32 << 32 | u64::from(next);
-            match self.head.compare_exchange_weak(
-                head,
-                new,
-                order!(Acquire, "block-list-pop"),
-                order!(Acquire, "block-list-pop"),
-            ) {
+            // Relaxed on success: no value of the head comes twice (I2), so this reads the store that was acquired above.
+            match self.head.compare_exchange_weak(head, new, Relaxed, order!(Acquire, "block-list-pop-again")) {
                 Ok(_) => return Some(number),
                 Err(now) => head = now,
             }

@@ -87,14 +87,24 @@ impl Budget {
             Charge::Collector => self.limit,
         };
         let granted = charge(&self.reserved, bytes, ceiling);
-        if granted {
-            self.peak_reserved.fetch_max(self.reserved.load(Relaxed), Relaxed);
+        if let Some(reserved) = granted
+            && !dropped!("budget-peak")
+        {
+            // The value this charge made, not the counter's now: somebody may have returned memory since.
+            self.peak_reserved.fetch_max(
+                {
+                    let _ = reserved;
+                    self.reserved.load(Relaxed)
+                },
+                Relaxed,
+            );
         }
-        granted
+        granted.is_some()
     }
 
     /// Returns a reservation.
     pub fn unreserve(&self, bytes: usize) {
+        // Release pairs with Acquire in `charge`.
         let before = self.reserved.fetch_sub(bytes, order!(Release, "budget-unreserve"));
         debug_assert!(before >= bytes, "unreserved {bytes} of {before} bytes");
     }
@@ -102,32 +112,33 @@ impl Budget {
     /// Counts fresh memory as resident, or changes nothing and returns false: then cached memory must go back first.
     #[must_use]
     pub fn make_resident(&self, bytes: usize) -> bool {
-        charge(&self.resident, bytes, self.limit)
+        charge(&self.resident, bytes, self.limit).is_some()
     }
 
     /// The memory went back to the system.
     pub fn not_resident(&self, bytes: usize) {
-        let before = self.resident.fetch_sub(bytes, order!(Release, "budget-unreserve"));
+        // Release as above.
+        let before = self.resident.fetch_sub(bytes, order!(Release, "budget-not-resident"));
         debug_assert!(before >= bytes, "{bytes} of {before} resident bytes given back");
     }
 }
 
-fn charge(counter: &AtomicUsize, bytes: usize, ceiling: usize) -> bool {
+/// What the counter holds after the charge, or none if it would pass the ceiling.
+fn charge(counter: &AtomicUsize, bytes: usize, ceiling: usize) -> Option<usize> {
     let mut seen = counter.load(Relaxed);
     loop {
-        match seen.checked_add(bytes) {
-            Some(after) if after <= ceiling => {
-                if dropped!("budget-cas") {
-                    counter.store(after, Relaxed);
-                    return true;
-                }
-                // Acquire pairs with Release in `unreserve`: who is granted room also sees that its last user is done.
-                match counter.compare_exchange_weak(seen, after, order!(Acquire, "budget-reserve"), Relaxed) {
-                    Ok(_) => return true,
-                    Err(now) => seen = now,
-                }
-            }
-            _ => return false,
+        let after = seen.checked_add(bytes)?;
+        if after > ceiling && !dropped!("budget-ceiling") {
+            return None;
+        }
+        if dropped!("budget-exchange") {
+            counter.store(after, Relaxed);
+            return Some(after);
+        }
+        // Acquire pairs with Release in `unreserve`: who is granted room also sees that its last user is done.
+        match counter.compare_exchange_weak(seen, after, order!(Acquire, "budget-charge"), Relaxed) {
+            Ok(_) => return Some(after),
+            Err(now) => seen = now,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The heap's memory: reserved address space, extents, blocks, pages, and the budget that admits them.
 
 pub mod block_list;
-pub mod budget;
 #[cfg(not(loom))]
 mod blocks;
+pub mod budget;
 #[cfg(not(loom))]
 mod extent;
 #[cfg(not(loom))]

@@ -9,11 +9,18 @@ const TOPS: u64 = 0x8080_8080_8080_8080;
 /// for `i` a multiple of 8, lowest index in the lowest byte.
 #[inline]
 pub fn find(eight: impl Fn(u32) -> u64, length: u32, from: u32, epoch: u8, live: bool) -> Option<u32> {
-    let pattern = u64::from(epoch) * ONES;
+    find_two(eight, length, from, [epoch, epoch], live)
+}
+
+/// As [`find`], where two epochs count as live: for who looks for room while marks of the old epoch are being replaced.
+#[inline(always)]
+pub fn find_two(eight: impl Fn(u32) -> u64, length: u32, from: u32, epochs: [u8; 2], live: bool) -> Option<u32> {
+    let [one, other] = epochs.map(|epoch| u64::from(epoch) * ONES);
     let mut at = from & !7;
     let mut keep = u64::MAX << ((from & 7) * 8);
     while at < length {
-        let zeroes = zero_bytes(eight(at) ^ pattern);
+        let word = eight(at);
+        let zeroes = zero_bytes(word ^ one) | zero_bytes(word ^ other);
         let hits = if live { zeroes } else { zeroes ^ TOPS } & keep;
         if hits != 0 {
             let index = at + hits.trailing_zeros() / 8;

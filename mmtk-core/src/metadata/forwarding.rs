@@ -19,7 +19,7 @@
 //! Callers: GC workers inside a pause. Mutators never.
 
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
-use crate::sync::{order, spin};
+use crate::sync::{dropped, order, spin};
 
 /// The bits that hold the epoch.
 pub const EPOCH_MASK: u8 = 0x0f;
@@ -64,7 +64,10 @@ pub trait StateCell: Copy {
         if (seen >> SHIFT) as u8 & EPOCH_MASK == epoch {
             return false;
         }
-        self.settle(seen, (seen >> SHIFT) as u8 & !EPOCH_MASK | epoch);
+        let others = if dropped!("mark-keeps-others") { 0 } else { (seen >> SHIFT) as u8 & !EPOCH_MASK };
+        if !dropped!("mark-store") {
+            self.settle(seen, others | epoch);
+        }
         true
     }
 
@@ -85,7 +88,8 @@ pub trait StateCell: Copy {
     /// Wins the right to move or settle the object, or learns what became of it, waiting for a claimer if need be.
     #[inline(always)]
     fn claim(self, epoch: u8) -> Claim {
-        let mut seen = self.read(order!(Acquire, "forwarding-read"));
+        // Acquire here, below, and where `try_claim` fails: a loser sees the copied bytes (I2).
+        let mut seen = self.read(order!(Acquire, "forwarding-claim"));
         loop {
             let state = (seen >> SHIFT) as u8;
             if state & FORWARDED != 0 {
@@ -93,13 +97,13 @@ pub trait StateCell: Copy {
             }
             if state & BUSY != 0 {
                 spin();
-                seen = self.read(order!(Acquire, "forwarding-read"));
+                seen = self.read(order!(Acquire, "forwarding-wait"));
                 continue;
             }
             if state & EPOCH_MASK == epoch {
                 return Claim::Stays;
             }
-            match self.try_claim(seen) {
+            match if dropped!("forwarding-busy") { Ok(()) } else { self.try_claim(seen) } {
                 Ok(()) => return Claim::Won(seen),
                 Err(now) => seen = now,
             }
@@ -120,15 +124,14 @@ impl StateCell for HeaderCell<'_> {
     fn try_claim(self, seen: u64) -> Result<(), u64> {
         // Acquire on failure pairs with Release in `publish`: a loser that sees Forwarded also sees the copied bytes.
         self.0
-            .compare_exchange(seen, seen | u64::from(BUSY) << SHIFT, Relaxed, order!(Acquire, "forwarding-read"))
+            .compare_exchange(seen, seen | u64::from(BUSY) << SHIFT, Relaxed, order!(Acquire, "forwarding-lost"))
             .map(|_| ())
     }
     #[inline(always)]
     fn publish(self, new_address: usize) {
         debug_assert!(new_address as u64 & !LOW == 0);
         // Release publishes the copied bytes to whoever reads the new address (I2).
-        self.0
-            .store(new_address as u64 | u64::from(FORWARDED) << SHIFT, order!(Release, "forwarding-publish"));
+        self.0.store(new_address as u64 | u64::from(FORWARDED) << SHIFT, order!(Release, "forwarding-publish"));
     }
     #[inline(always)]
     fn settle(self, seen: u64, state: u8) {
@@ -160,10 +163,10 @@ impl StateCell for SideCell<'_> {
     #[inline(always)]
     fn try_claim(self, seen: u64) -> Result<(), u64> {
         let state = (seen >> SHIFT) as u8;
-        // Acquire on failure: as for the header word.
-        match self.state.compare_exchange(state, state | BUSY, Relaxed, order!(Acquire, "forwarding-read")) {
+        match self.state.compare_exchange(state, state | BUSY, Relaxed, Relaxed) {
             Ok(_) => Ok(()),
-            Err(_) => Err(self.read(order!(Acquire, "forwarding-read"))),
+            // Acquire as for the header word, but here: the pointer, if there is one, must be read after the state.
+            Err(_) => Err(self.read(order!(Acquire, "forwarding-lost"))),
         }
     }
     #[inline(always)]

@@ -29,23 +29,14 @@ impl Domain<usize> for Bytes {
         format_bytes(*value)
     }
     fn allowed(&self) -> String {
-        format!(
-            "{}..={}",
-            format_bytes(*self.0.start()),
-            format_bytes(*self.0.end())
-        )
+        format!("{}..={}", format_bytes(*self.0.start()), format_bytes(*self.0.end()))
     }
 }
 
 /// Prints a byte count with the largest unit that divides it, so that [`parse_bytes`] reads the same number back.
 pub fn format_bytes(bytes: usize) -> String {
-    let exact = UNITS
-        .iter()
-        .find(|(_, shift)| bytes != 0 && bytes.trailing_zeros() >= *shift);
-    exact.map_or_else(
-        || bytes.to_string(),
-        |(unit, shift)| format!("{}{unit}", bytes >> shift),
-    )
+    let exact = UNITS.iter().find(|(_, shift)| bytes != 0 && bytes.trailing_zeros() >= *shift);
+    exact.map_or_else(|| bytes.to_string(), |(unit, shift)| format!("{}{unit}", bytes >> shift))
 }
 
 /// Reads a byte count: digits, at most one decimal point, then nothing, `K`, `M`, `G`, `T`, or one of these with `iB`.
@@ -59,9 +50,7 @@ pub fn parse_bytes(text: &str) -> Result<usize, String> {
     if text.starts_with('-') {
         return Err("negative".to_owned());
     }
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() || fraction.contains('.') || number.ends_with('.') {
@@ -84,22 +73,14 @@ fn parse_unit(unit: &str) -> Result<u32, String> {
     if unit.is_empty() {
         return Ok(0);
     }
-    let known = UNITS
-        .iter()
-        .find(|(name, _)| letter == name.to_ascii_lowercase().to_string());
-    known
-        .map(|(_, shift)| *shift)
-        .ok_or_else(|| format!("unknown unit {unit}: K, M, G and T are powers of 1024"))
+    let known = UNITS.iter().find(|(name, _)| letter == name.to_ascii_lowercase().to_string());
+    known.map(|(_, shift)| *shift).ok_or_else(|| format!("unknown unit {unit}: K, M, G and T are powers of 1024"))
 }
 
 /// `.5` of a unit in bytes, rounded down. Eighteen digits decide; more cannot change a byte of a terabyte.
 fn parse_fraction(digits: &str, shift: u32) -> u128 {
-    let (numerator, denominator) = digits
-        .bytes()
-        .take(18)
-        .fold((0u128, 1u128), |(n, d), digit| {
-            (n * 10 + u128::from(digit - b'0'), d * 10)
-        });
+    let (numerator, denominator) =
+        digits.bytes().take(18).fold((0u128, 1u128), |(n, d), digit| (n * 10 + u128::from(digit - b'0'), d * 10));
     (numerator << shift) / denominator
 }
 
@@ -153,18 +134,7 @@ mod tests {
 
     #[test]
     fn printed_bytes_are_read_back_exactly() {
-        for bytes in [
-            0,
-            1,
-            1023,
-            1024,
-            1025,
-            5 * MIB,
-            3 << 29,
-            TIB,
-            TIB + 1,
-            usize::MAX,
-        ] {
+        for bytes in [0, 1, 1023, 1024, 1025, 5 * MIB, 3 << 29, TIB, TIB + 1, usize::MAX] {
             assert_eq!(parse_bytes(&format_bytes(bytes)), Ok(bytes));
         }
         assert_eq!(format_bytes(3 << 29), "1536M");

@@ -71,9 +71,7 @@ impl<C: Choice> Domain<C> for OneOf {
         "choice"
     }
     fn parse(&self, text: &str) -> Result<C, String> {
-        let found = C::ALL
-            .iter()
-            .find(|choice| choice.to_string().eq_ignore_ascii_case(text));
+        let found = C::ALL.iter().find(|choice| choice.to_string().eq_ignore_ascii_case(text));
         found.copied().ok_or_else(|| "no such choice".to_owned())
     }
     fn contains(&self, _: &C) -> bool {
@@ -96,10 +94,7 @@ mod tests {
     fn a_word_that_is_no_choice_is_answered_with_the_choices() {
         let mut options = Options::default();
         let error = options.set("heap.mode", "fixd").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "heap.mode=fixd: no such choice; must be one of fixed, proportional, delegated"
-        );
+        assert_eq!(error, "heap.mode=fixd: no such choice; must be one of fixed, proportional, delegated");
         options.set("heap.mode", "Proportional").unwrap();
         assert_eq!(options.heap_mode, HeapMode::Proportional);
     }

@@ -26,41 +26,19 @@ pub(super) trait Domain<T> {
 }
 
 /// Text to value: the one way in for every source of text.
-pub(super) fn read<T>(
-    domain: &impl Domain<T>,
-    key: &'static str,
-    text: &str,
-) -> Result<T, OptionError> {
+pub(super) fn read<T>(domain: &impl Domain<T>, key: &'static str, text: &str) -> Result<T, OptionError> {
     let text = text.trim();
-    let refuse = |reason| OptionError::Value {
-        key,
-        value: text.to_owned(),
-        reason,
-        allowed: domain.allowed(),
-    };
+    let refuse = |reason| OptionError::Value { key, value: text.to_owned(), reason, allowed: domain.allowed() };
     let value = domain.parse(text).map_err(|reason| refuse(Some(reason)))?;
-    if domain.contains(&value) {
-        Ok(value)
-    } else {
-        Err(refuse(None))
-    }
+    if domain.contains(&value) { Ok(value) } else { Err(refuse(None)) }
 }
 
 /// The range check of `read` for a value that came through a typed field.
-pub(super) fn check<T>(
-    domain: &impl Domain<T>,
-    key: &'static str,
-    value: &T,
-) -> Result<(), OptionError> {
+pub(super) fn check<T>(domain: &impl Domain<T>, key: &'static str, value: &T) -> Result<(), OptionError> {
     if domain.contains(value) {
         return Ok(());
     }
-    Err(OptionError::Value {
-        key,
-        value: domain.print(value),
-        reason: None,
-        allowed: domain.allowed(),
-    })
+    Err(OptionError::Value { key, value: domain.print(value), reason: None, allowed: domain.allowed() })
 }
 
 /// A name that is looked up elsewhere.
@@ -149,11 +127,7 @@ impl<T, D: Domain<T>> Domain<T> for Auto<T, D> {
         self.of.type_name()
     }
     fn parse(&self, text: &str) -> Result<T, String> {
-        if text.eq_ignore_ascii_case("auto") {
-            Ok((self.resolve)())
-        } else {
-            self.of.parse(text)
-        }
+        if text.eq_ignore_ascii_case("auto") { Ok((self.resolve)()) } else { self.of.parse(text) }
     }
     fn contains(&self, value: &T) -> bool {
         self.of.contains(value)
@@ -179,26 +153,14 @@ mod tests {
 
     #[test]
     fn an_error_names_the_key_the_value_and_what_is_allowed() {
-        assert_eq!(
-            error("gc.workers", "0"),
-            "gc.workers=0: must be 1..=256 or auto"
-        );
-        assert_eq!(
-            error("heap.headroom_percent", "0"),
-            "heap.headroom_percent=0: must be 1..=10000"
-        );
-        assert_eq!(
-            error("gc.workers", "-1"),
-            "gc.workers=-1: negative; must be 1..=256 or auto"
-        );
+        assert_eq!(error("gc.workers", "0"), "gc.workers=0: must be 1..=256 or auto");
+        assert_eq!(error("heap.headroom_percent", "0"), "heap.headroom_percent=0: must be 1..=10000");
+        assert_eq!(error("gc.workers", "-1"), "gc.workers=-1: negative; must be 1..=256 or auto");
         assert_eq!(
             error("immix.headroom_percent", "3%"),
             "immix.headroom_percent=3%: not a whole number; must be 0..=50"
         );
-        assert_eq!(
-            error("immix.defrag", "maybe"),
-            "immix.defrag=maybe: not a switch; must be true or false"
-        );
+        assert_eq!(error("immix.defrag", "maybe"), "immix.defrag=maybe: not a switch; must be true or false");
         assert_eq!(error("plan", "  "), "plan=: must be a name, not empty");
         assert_eq!(
             error("stress.seed", "18446744073709551616"),
@@ -209,13 +171,7 @@ mod tests {
     #[test]
     fn a_switch_takes_what_people_type() {
         let mut options = Options::default();
-        for (text, value) in [
-            ("1", true),
-            ("off", false),
-            ("YES", true),
-            ("false", false),
-            (" on ", true),
-        ] {
+        for (text, value) in [("1", true), ("off", false), ("YES", true), ("false", false), (" on ", true)] {
             options.set("verify.trace", text).unwrap();
             assert_eq!(options.verify, value);
         }
@@ -223,11 +179,7 @@ mod tests {
 
     #[test]
     fn auto_asks_the_machine_again() {
-        let mut options = Options {
-            heap_limit: 1 << 20,
-            gc_workers: 3,
-            ..Options::default()
-        };
+        let mut options = Options { heap_limit: 1 << 20, gc_workers: 3, ..Options::default() };
         options.set("heap.limit", "auto").unwrap();
         options.set("gc.workers", "Auto").unwrap();
         assert_eq!(options, Options::default());

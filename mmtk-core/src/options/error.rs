@@ -54,28 +54,19 @@ impl OptionError {
     /// An unknown name, with the closest of the known ones if it is close.
     pub(super) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Self {
         let known: Vec<String> = known.map(str::to_owned).collect();
-        Self::Unknown {
-            name: name.to_owned(),
-            suggestion: near_miss(name, &known),
-            known,
-        }
+        Self::Unknown { name: name.to_owned(), suggestion: near_miss(name, &known), known }
     }
 
     /// The same error, with the place it came from.
     pub(super) fn within(self, origin: impl Into<String>) -> Self {
-        Self::In {
-            origin: origin.into(),
-            error: Box::new(self),
-        }
+        Self::In { origin: origin.into(), error: Box::new(self) }
     }
 }
 
 /// The last word alone (`workers`) means the option that ends with it; otherwise a third of the letters may be wrong.
 pub fn near_miss(name: &str, known: &[String]) -> Option<String> {
     let lower = |text: &str| text.to_lowercase();
-    let mut by_last_word = known
-        .iter()
-        .filter(|k| k.rsplit('.').next() == Some(&lower(name)));
+    let mut by_last_word = known.iter().filter(|k| k.rsplit('.').next() == Some(&lower(name)));
     if let (Some(only), None) = (by_last_word.next(), by_last_word.next()) {
         return Some(only.clone());
     }
@@ -87,38 +78,16 @@ pub fn near_miss(name: &str, known: &[String]) -> Option<String> {
 impl fmt::Display for OptionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown {
-                name,
-                suggestion: Some(meant),
-                ..
-            } => {
+            Self::Unknown { name, suggestion: Some(meant), .. } => {
                 write!(f, "{name}: unknown option; did you mean {meant}?")
             }
-            Self::Unknown {
-                name,
-                suggestion: None,
-                known,
-            } => {
-                write!(
-                    f,
-                    "{name}: unknown option; must be one of {}",
-                    known.join(", ")
-                )
+            Self::Unknown { name, suggestion: None, known } => {
+                write!(f, "{name}: unknown option; must be one of {}", known.join(", "))
             }
-            Self::Value {
-                key,
-                value,
-                reason: Some(reason),
-                allowed,
-            } => {
+            Self::Value { key, value, reason: Some(reason), allowed } => {
                 write!(f, "{key}={value}: {reason}; must be {allowed}")
             }
-            Self::Value {
-                key,
-                value,
-                reason: None,
-                allowed,
-            } => write!(f, "{key}={value}: must be {allowed}"),
+            Self::Value { key, value, reason: None, allowed } => write!(f, "{key}={value}: must be {allowed}"),
             Self::Conflict { key, value, rule } => write!(f, "{key}={value}: must be {rule}"),
             Self::Unreadable { message } => f.write_str(message),
             Self::In { origin, error } => write!(f, "{origin}: {error}"),
@@ -139,22 +108,10 @@ mod tests {
 
     #[test]
     fn a_near_miss_is_answered_with_the_name_that_was_meant() {
-        assert_eq!(
-            error("heap.limt"),
-            "heap.limt: unknown option; did you mean heap.limit?"
-        );
-        assert_eq!(
-            error("heap_limit"),
-            "heap_limit: unknown option; did you mean heap.limit?"
-        );
-        assert_eq!(
-            error("Gc.Workers"),
-            "Gc.Workers: unknown option; did you mean gc.workers?"
-        );
-        assert_eq!(
-            error("workers"),
-            "workers: unknown option; did you mean gc.workers?"
-        );
+        assert_eq!(error("heap.limt"), "heap.limt: unknown option; did you mean heap.limit?");
+        assert_eq!(error("heap_limit"), "heap_limit: unknown option; did you mean heap.limit?");
+        assert_eq!(error("Gc.Workers"), "Gc.Workers: unknown option; did you mean gc.workers?");
+        assert_eq!(error("workers"), "workers: unknown option; did you mean gc.workers?");
         assert_eq!(error("paln"), "paln: unknown option; did you mean plan?");
     }
 
@@ -166,9 +123,6 @@ mod tests {
     #[test]
     fn a_wild_name_is_answered_with_all_names() {
         let text = error("colour");
-        assert!(
-            text.starts_with("colour: unknown option; must be one of plan, heap.limit, "),
-            "{text}"
-        );
+        assert!(text.starts_with("colour: unknown option; must be one of plan, heap.limit, "), "{text}");
     }
 }

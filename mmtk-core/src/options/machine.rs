@@ -33,21 +33,15 @@ fn half_in_range(bytes: u64) -> usize {
 
 /// Bytes of memory that this process may use, seen from `root`, which tests replace.
 fn memory_bytes(root: &Path) -> Option<u64> {
-    let physical = fs::read_to_string(root.join("proc/meminfo"))
-        .ok()
-        .and_then(|text| mem_total(&text));
+    let physical = fs::read_to_string(root.join("proc/meminfo")).ok().and_then(|text| mem_total(&text));
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
-    let limits = groups
-        .lines()
-        .filter_map(|line| limit_of_group(&root.join("sys/fs/cgroup"), line));
+    let limits = groups.lines().filter_map(|line| limit_of_group(&root.join("sys/fs/cgroup"), line));
     limits.chain(physical).min()
 }
 
 /// `MemTotal:  16384 kB` -> bytes.
 fn mem_total(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -65,25 +59,11 @@ fn limit_of_group(mount: &Path, line: &str) -> Option<u64> {
         return None;
     };
     // A group outside of our cgroup namespace is shown as `/../..`: only the mount point can be trusted.
-    let path = if path.contains("..") {
-        ""
-    } else {
-        path.trim_start_matches('/')
-    };
+    let path = if path.contains("..") { "" } else { path.trim_start_matches('/') };
     let own: PathBuf = mount.join(path);
-    let to_root = own
-        .ancestors()
-        .take_while(|group| group.starts_with(&mount));
+    let to_root = own.ancestors().take_while(|group| group.starts_with(&mount));
     // "max" does not parse, which is no limit; v1 prints a number near 2^63 for it, which loses against physical memory.
-    to_root
-        .filter_map(|group| {
-            fs::read_to_string(group.join(file))
-                .ok()?
-                .trim()
-                .parse()
-                .ok()
-        })
-        .min()
+    to_root.filter_map(|group| fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()).min()
 }
 
 #[cfg(test)]
@@ -95,8 +75,7 @@ mod tests {
 
     impl Root {
         fn new(name: &str, files: &[(&str, &str)]) -> Self {
-            let root =
-                std::env::temp_dir().join(format!("mmtk-machine-{}-{name}", std::process::id()));
+            let root = std::env::temp_dir().join(format!("mmtk-machine-{}-{name}", std::process::id()));
             for (path, text) in files {
                 let path = root.join(path);
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -115,10 +94,7 @@ mod tests {
         }
     }
 
-    const MEMINFO: (&str, &str) = (
-        "proc/meminfo",
-        "MemTotal:       16777216 kB\nMemFree:  1 kB\n",
-    );
+    const MEMINFO: (&str, &str) = ("proc/meminfo", "MemTotal:       16777216 kB\nMemFree:  1 kB\n");
 
     #[test]
     fn without_cgroups_physical_memory_decides() {
@@ -143,14 +119,8 @@ mod tests {
     #[test]
     fn a_path_of_the_host_falls_back_to_the_mount_point() {
         for (name, line) in [("host", "0::/docker/0123\n"), ("outside", "0::/../..\n")] {
-            let root = Root::new(
-                name,
-                &[
-                    MEMINFO,
-                    ("proc/self/cgroup", line),
-                    ("sys/fs/cgroup/memory.max", "536870912\n"),
-                ],
-            );
+            let root =
+                Root::new(name, &[MEMINFO, ("proc/self/cgroup", line), ("sys/fs/cgroup/memory.max", "536870912\n")]);
             assert_eq!(root.memory(), Some(512 << 20), "{name}");
         }
     }
@@ -159,23 +129,9 @@ mod tests {
     fn the_memory_controller_of_version_one_counts() {
         let groups = "4:memory:/job\n3:cpu,cpuacct:/x\n0::/\n";
         let limit = "sys/fs/cgroup/memory/job/memory.limit_in_bytes";
-        let root = Root::new(
-            "v1",
-            &[
-                MEMINFO,
-                ("proc/self/cgroup", groups),
-                (limit, "2147483648\n"),
-            ],
-        );
+        let root = Root::new("v1", &[MEMINFO, ("proc/self/cgroup", groups), (limit, "2147483648\n")]);
         assert_eq!(root.memory(), Some(2 << 30));
-        let root = Root::new(
-            "v1-max",
-            &[
-                MEMINFO,
-                ("proc/self/cgroup", groups),
-                (limit, "9223372036854771712\n"),
-            ],
-        );
+        let root = Root::new("v1-max", &[MEMINFO, ("proc/self/cgroup", groups), (limit, "9223372036854771712\n")]);
         assert_eq!(root.memory(), Some(16 << 30));
     }
 

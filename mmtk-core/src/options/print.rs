@@ -7,38 +7,28 @@ use super::table::Options;
 impl Options {
     /// The table as Markdown, one row an option. The book includes it.
     pub fn markdown() -> String {
-        let mut text = String::from(
-            "| Option | Variable | Type | Default | Allowed | Why |\n|---|---|---|---|---|---|\n",
-        );
+        let mut text =
+            String::from("| Option | Variable | Type | Default | Allowed | Why |\n|---|---|---|---|---|---|\n");
         for row in Self::table() {
             let (key, env, kind, default) = (row.key, &row.env_name, row.type_name, &row.default);
             let (allowed, why) = (row.allowed.replace('|', "\\|"), row.why.replace('|', "\\|"));
-            writeln!(
-                text,
-                "| `{key}` | `{env}` | {kind} | `{default}` | {allowed} | {why} |"
-            )
-            .expect("a String takes any text");
+            writeln!(text, "| `{key}` | `{env}` | {kind} | `{default}` | {allowed} | {why} |")
+                .expect("a String takes any text");
         }
         text
     }
 
     /// The table as aligned plain text for `--help`: key, default, allowed values, and the reason below.
     pub fn help() -> String {
-        let width = |text: fn(&super::OptionInfo) -> &str| {
-            Self::table().iter().map(|row| text(row).len()).max()
-        };
+        let width = |text: fn(&super::OptionInfo) -> &str| Self::table().iter().map(|row| text(row).len()).max();
         let key_width = width(|row| row.key).unwrap_or(0);
         let default_width = width(|row| &row.default).unwrap_or(0);
-        let mut text = String::from(
-            "Options: --set key=value, a TOML file, or MMTK_KEY (heap.limit: MMTK_HEAP_LIMIT)\n",
-        );
+        let mut text =
+            String::from("Options: --set key=value, a TOML file, or MMTK_KEY (heap.limit: MMTK_HEAP_LIMIT)\n");
         for row in Self::table() {
             let (key, default, allowed, why) = (row.key, &row.default, &row.allowed, row.why);
-            writeln!(
-                text,
-                "  {key:key_width$}  {default:default_width$}  {allowed}\n      {why}"
-            )
-            .expect("a String takes any text");
+            writeln!(text, "  {key:key_width$}  {default:default_width$}  {allowed}\n      {why}")
+                .expect("a String takes any text");
         }
         text
     }
@@ -53,10 +43,7 @@ mod tests {
         let text = Options::markdown();
         for row in Options::table() {
             let start = format!("| `{}` | `{}` |", row.key, row.env_name);
-            let line = text
-                .lines()
-                .find(|line| line.starts_with(&start))
-                .expect(row.key);
+            let line = text.lines().find(|line| line.starts_with(&start)).expect(row.key);
             assert_eq!(line.matches(" | ").count(), 5, "{line}");
             assert!(line.contains(row.why) && !row.why.is_empty());
         }
@@ -70,10 +57,7 @@ mod tests {
             .iter()
             .map(|row| {
                 let start = format!("  {} ", row.key);
-                let line = text
-                    .lines()
-                    .find(|line| line.starts_with(&start))
-                    .expect(row.key);
+                let line = text.lines().find(|line| line.starts_with(&start)).expect(row.key);
                 line.rfind(&row.allowed).unwrap()
             })
             .collect();

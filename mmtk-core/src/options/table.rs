@@ -168,12 +168,7 @@ impl Options {
         self.check_each()?;
         // Only the proportional mode reads `heap.min`: a tiny fixed heap need not lower it first.
         if self.heap_mode == HeapMode::Proportional && self.heap_min > self.heap_limit {
-            return Err(self.conflict(
-                "heap.min",
-                "at most",
-                "heap.limit",
-                " in proportional mode",
-            ));
+            return Err(self.conflict("heap.min", "at most", "heap.limit", " in proportional mode"));
         }
         if self.stress_defrag && !self.immix_defrag {
             return Err(self.conflict("stress.always_defrag", "false with", "immix.defrag", ""));
@@ -182,15 +177,8 @@ impl Options {
     }
 
     fn conflict(&self, key: &'static str, relation: &str, other: &str, when: &str) -> OptionError {
-        let text = |key| {
-            self.get(key)
-                .expect("a cross-check names rows of the table")
-        };
-        OptionError::Conflict {
-            key,
-            value: text(key),
-            rule: format!("{relation} {other}={}{when}", text(other)),
-        }
+        let text = |key| self.get(key).expect("a cross-check names rows of the table");
+        OptionError::Conflict { key, value: text(key), rule: format!("{relation} {other}={}{when}", text(other)) }
     }
 }
 
@@ -243,10 +231,7 @@ mod tests {
         ];
         assert_eq!(
             given.map(|(key, _)| key).as_slice(),
-            Options::table()
-                .iter()
-                .map(|row| row.key)
-                .collect::<Vec<_>>()
+            Options::table().iter().map(|row| row.key).collect::<Vec<_>>()
         );
         let mut options = Options::default();
         for (key, value) in given {
@@ -264,27 +249,15 @@ mod tests {
             options.validate().unwrap_err()
         };
         assert_eq!(by_field(|o| o.gc_workers = 0), by_text("gc.workers", "0"));
-        assert_eq!(
-            by_field(|o| o.heap_limit = 4096),
-            by_text("heap.limit", "4K")
-        );
+        assert_eq!(by_field(|o| o.heap_limit = 4096), by_text("heap.limit", "4K"));
         assert_eq!(by_field(|o| o.plan.clear()), by_text("plan", ""));
-        assert_eq!(
-            by_field(|o| o.immix_headroom_percent = 51),
-            by_text("immix.headroom_percent", "51")
-        );
+        assert_eq!(by_field(|o| o.immix_headroom_percent = 51), by_text("immix.headroom_percent", "51"));
     }
 
     #[test]
     fn a_bad_value_changes_nothing() {
         let mut options = Options::default();
-        let bad = [
-            ("gc.workers", "257"),
-            ("heap.limit", "NaN"),
-            ("heap.mode", "big"),
-            ("plan", " "),
-            ("no.such", "1"),
-        ];
+        let bad = [("gc.workers", "257"), ("heap.limit", "NaN"), ("heap.mode", "big"), ("plan", " "), ("no.such", "1")];
         for (key, value) in bad {
             options.set(key, value).unwrap_err();
             assert_eq!(options, Options::default());
@@ -293,29 +266,14 @@ mod tests {
 
     #[test]
     fn options_that_contradict_each_other_are_refused() {
-        let mut options = Options {
-            heap_limit: 2 * MIB,
-            ..Options::default()
-        };
-        options
-            .validate()
-            .expect("heap.min does not matter to a fixed heap");
+        let mut options = Options { heap_limit: 2 * MIB, ..Options::default() };
+        options.validate().expect("heap.min does not matter to a fixed heap");
         options.heap_mode = HeapMode::Proportional;
         let error = options.validate().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "heap.min=4M: must be at most heap.limit=2M in proportional mode"
-        );
+        assert_eq!(error, "heap.min=4M: must be at most heap.limit=2M in proportional mode");
 
-        let options = Options {
-            stress_defrag: true,
-            immix_defrag: false,
-            ..Options::default()
-        };
+        let options = Options { stress_defrag: true, immix_defrag: false, ..Options::default() };
         let error = options.validate().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "stress.always_defrag=true: must be false with immix.defrag=false"
-        );
+        assert_eq!(error, "stress.always_defrag=true: must be false with immix.defrag=false");
     }
 }

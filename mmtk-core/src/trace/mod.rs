@@ -12,8 +12,8 @@
 //! Why edges and not marked nodes: an object that is marked when discovered and scanned when popped is fetched twice when the
 //! stack is deep. Measured on a tree of 8 million 32-byte objects, one visit per object beats two.
 
-mod tracer;
 pub mod termination;
+mod tracer;
 
 #[cfg(not(loom))]
 mod marker;

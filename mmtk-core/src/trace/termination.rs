@@ -24,8 +24,8 @@ use crate::sync::{Condvar, Mutex, dropped, order};
 pub struct Termination {
     active: AtomicUsize,
     hungry: AtomicUsize,
-    /// Grows with every publication; a sleeper compares it with what it last saw.
-    published: Mutex<u64>,
+    /// Held from a sleeper's last look until it sleeps, and taken before it is notified, so no notice falls in between.
+    sleeping: Mutex<()>,
     changed: Condvar,
 }
 
@@ -64,10 +64,16 @@ impl Termination {
 
     /// An active worker has put work where others can steal it.
     pub fn published(&self) {
-        if self.hungry.load(Relaxed) > 0 {
-            *self.published.lock() += 1;
-            self.changed.notify_all();
+        if self.hungry.load(Relaxed) > 0 && !dropped!("termination-published") {
+            self.wake();
         }
+    }
+
+    fn wake(&self) {
+        if !dropped!("termination-wake-lock") {
+            drop(self.sleeping.lock());
+        }
+        self.changed.notify_all();
     }
 
     /// The worker has nothing left; its own deque is empty (I1). Returns true if that was the last one.
@@ -75,26 +81,26 @@ impl Termination {
         // Release publishes what this worker did; Acquire makes the last one see what all others did (I2).
         let last = self.active.fetch_sub(1, order!(AcqRel, "termination-leave")) == 1;
         if last && !dropped!("termination-wake") {
-            *self.published.lock() += 1;
-            self.changed.notify_all();
+            self.wake();
         }
         last
     }
 
     /// Becomes active again, unless all have left.
     pub fn join(&self) -> Look {
+        // Acquire, here and on failure below, pairs with Release in `leave` for a worker that comes too late (I2).
         let mut active = self.active.load(order!(Acquire, "termination-join"));
         loop {
             // Joining from zero would resurrect a finished section (I1).
             if active == 0 && !dropped!("termination-zero") {
                 return Look::Finished;
             }
-            // Acquire pairs with Release in `leave` (I2).
+            // Relaxed on success: a worker that joins learns from the deque it steals from, not from this count.
             match self.active.compare_exchange_weak(
                 active,
                 active + 1,
                 Relaxed,
-                order!(Acquire, "termination-join"),
+                order!(Acquire, "termination-join-again"),
             ) {
                 Ok(_) => return Look::Joined,
                 Err(now) => active = now,
@@ -112,7 +118,8 @@ impl Termination {
 
     fn look_while_hungry(&self, anything_to_steal: &mut impl FnMut() -> bool, patience: usize) -> Look {
         for _ in 0..patience {
-            if self.active.load(order!(Acquire, "termination-join")) == 0 {
+            // Acquire, here and under the lock, pairs with Release in `leave` (I2).
+            if self.active.load(order!(Acquire, "termination-look")) == 0 {
                 return Look::Finished;
             }
             if anything_to_steal() {
@@ -120,17 +127,17 @@ impl Termination {
             }
             crate::sync::spin();
         }
-        let mut published = self.published.lock();
+        let mut sleeping = self.sleeping.lock();
         loop {
-            if self.active.load(order!(Acquire, "termination-join")) == 0 {
+            if self.active.load(order!(Acquire, "termination-last-look")) == 0 {
                 return Look::Finished;
             }
             // Whoever sees us hungry from now on must pass the lock we hold before it notifies (I3).
             if anything_to_steal() {
-                drop(published);
+                drop(sleeping);
                 return self.join();
             }
-            self.changed.wait(&mut published);
+            self.changed.wait(&mut sleeping);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Immix: mark in place, allocate in the holes; when holes outweigh free blocks, evacuate the sparsest blocks.
+//! Immix: mark in place, allocate in the holes; when memory is short and wasted in holes, evacuate the sparsest blocks.
 
 use crate::spaces::{CommonSpaces, CommonTracer, IMMIX_MAX_BYTES, ImmixEvacuator, ImmixMarker, ImmixSpace};
 use mmtk_core::alloc::{Allocators, Request};
@@ -24,11 +24,13 @@ impl<VM: VMBinding> Immix<VM> {
         Ok(Immix { immix: ImmixSpace::new(context)?, common: CommonSpaces::new(context)? })
     }
 
-    fn round(&self, pause: &mut Pause<'_, VM>) {
-        let evacuates = self.immix.prepare(pause);
-        pause.prepare(|| self.common.prepare());
+    fn round(&self, pause: &mut Pause<'_, VM>, evacuate: bool) {
+        pause.prepare(|| {
+            self.immix.prepare();
+            self.common.prepare();
+        });
         let common = self.common.tracer();
-        if evacuates {
+        if evacuate {
             pause.defragments();
             let tracer = Evacuate { immix: self.immix.evacuator(), common };
             pause.trace_roots(tracer);
@@ -64,16 +66,16 @@ impl<VM: VMBinding> Plan<VM> for Immix<VM> {
     }
 
     fn collect(&self, pause: &mut Pause<'_, VM>) {
-        self.round(pause);
-        if pause.is_emergency() {
-            // The numbers are exact now: no mutator has run since the sweep.
-            for _ in 0..EMERGENCY_ROUNDS {
-                if !self.immix.is_fragmented() {
-                    break;
-                }
-                pause.again();
-                self.round(pause);
+        let evacuate = self.immix.always_evacuates() && self.immix.choose_sources(pause);
+        self.round(pause, evacuate);
+        // What the round counted is exact until a mutator runs, so this is the moment to evacuate.
+        let rounds = if pause.is_emergency() { EMERGENCY_ROUNDS } else { 1 };
+        for _ in 0..rounds {
+            if !self.immix.choose_sources(pause) {
+                break;
             }
+            pause.again();
+            self.round(pause, true);
         }
     }
 }

@@ -35,12 +35,9 @@ impl<VM: VMBinding> Plan<VM> for MarkSweep<VM> {
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {
         match request.semantics {
             // Nothing moves here, so objects that must not are ordinary ones.
-            Semantics::Default | Semantics::NonMoving if request.bytes <= MAX_CELL_BYTES => self.cells.allocate(
-                &mut allocators.cells,
-                request.bytes,
-                allocators.pace,
-                &mut allocators.allocated,
-            ),
+            Semantics::Default | Semantics::NonMoving if request.bytes <= MAX_CELL_BYTES => {
+                self.cells.allocate(&mut allocators.cells, request.bytes, allocators.pace, &mut allocators.allocated)
+            }
             semantics => self.common.allocate_special(allocators, request.bytes, semantics),
         }
     }

@@ -43,16 +43,12 @@ impl<VM: VMBinding> CommonSpaces<VM> {
     }
 
     /// An object for which the VM asked a certain space. `Semantics::Default` is the plan's own affair.
-    pub fn allocate_special(
-        &self,
-        allocators: &mut Allocators,
-        bytes: usize,
-        semantics: Semantics,
-    ) -> Option<Address> {
+    pub fn allocate_special(&self, allocators: &mut Allocators, bytes: usize, semantics: Semantics) -> Option<Address> {
         match semantics {
             Semantics::Immortal => self.immortal.allocate(bytes, &mut allocators.allocated),
             Semantics::NonMoving if bytes <= MAX_CELL_BYTES => {
-                let cells = allocators.nonmoving.get_or_insert_with(|| Box::new(std::array::from_fn(|_| Default::default())));
+                let cells =
+                    allocators.nonmoving.get_or_insert_with(|| Box::new(std::array::from_fn(|_| Default::default())));
                 self.nonmoving.allocate(&mut cells[..], bytes, allocators.pace, &mut allocators.allocated)
             }
             // Large objects never move anyway.

@@ -19,6 +19,11 @@ impl Epoch {
         self.0.load(Relaxed)
     }
 
+    /// The epoch before this one.
+    pub fn before(epoch: u8) -> u8 {
+        if epoch == 1 { EPOCH_MAX } else { epoch - 1 }
+    }
+
     /// Begins the next epoch and returns it.
     pub fn advance(&self) -> u8 {
         let next = self.current() % EPOCH_MAX + 1;

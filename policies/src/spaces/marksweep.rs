@@ -60,7 +60,13 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
     }
 
     /// The slow path: the run at hand, the next run of the block at hand, a listed block, or a new one.
-    pub fn allocate(&self, cells: &mut [CellRange], bytes: usize, pace: Pace, allocated: &mut usize) -> Option<Address> {
+    pub fn allocate(
+        &self,
+        cells: &mut [CellRange],
+        bytes: usize,
+        pace: Pace,
+        allocated: &mut usize,
+    ) -> Option<Address> {
         let class = class_of(bytes);
         let cell_bytes = class_bytes(class);
         let cell = &mut cells[class];

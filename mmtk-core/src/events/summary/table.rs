@@ -7,36 +7,15 @@ use crate::events::Cause;
 
 impl fmt::Display for SummarySnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plan = if self.plan.is_empty() {
-            "unknown plan"
-        } else {
-            self.plan
-        };
-        writeln!(
-            f,
-            "GC summary: {plan}, {} workers, limit {}",
-            self.workers,
-            bytes(self.limit_bytes)
-        )?;
+        let plan = if self.plan.is_empty() { "unknown plan" } else { self.plan };
+        writeln!(f, "GC summary: {plan}, {} workers, limit {}", self.workers, bytes(self.limit_bytes))?;
         row(f, "collections", &[("total", self.gcs.to_string())])?;
-        let by_cause = Cause::ALL
-            .into_iter()
-            .zip(self.gcs_by_cause)
-            .filter(|(_, count)| *count > 0);
-        row(
-            f,
-            "  by cause",
-            &by_cause
-                .map(|(cause, count)| (cause.name(), count.to_string()))
-                .collect::<Vec<_>>(),
-        )?;
+        let by_cause = Cause::ALL.into_iter().zip(self.gcs_by_cause).filter(|(_, count)| *count > 0);
+        row(f, "  by cause", &by_cause.map(|(cause, count)| (cause.name(), count.to_string())).collect::<Vec<_>>())?;
         row(
             f,
             "  of which",
-            &[
-                ("defrag", self.defrag_gcs.to_string()),
-                ("last attempt", self.emergency_gcs.to_string()),
-            ],
+            &[("defrag", self.defrag_gcs.to_string()), ("last attempt", self.emergency_gcs.to_string())],
         )?;
         row(
             f,
@@ -70,11 +49,7 @@ impl fmt::Display for SummarySnapshot {
             ],
         )?;
         if self.out_of_memory > 0 {
-            row(
-                f,
-                "out of memory",
-                &[("times", self.out_of_memory.to_string())],
-            )?;
+            row(f, "out of memory", &[("times", self.out_of_memory.to_string())])?;
         }
         Ok(())
     }
@@ -82,15 +57,8 @@ impl fmt::Display for SummarySnapshot {
 
 /// A label, then its cells; no line when there are none.
 fn row(f: &mut fmt::Formatter<'_>, label: &str, cells: &[(&str, String)]) -> fmt::Result {
-    let cells: Vec<String> = cells
-        .iter()
-        .map(|(name, value)| format!("{name} {value:>9}"))
-        .collect();
-    if cells.is_empty() {
-        Ok(())
-    } else {
-        writeln!(f, "{label:<18} {}", cells.join("   "))
-    }
+    let cells: Vec<String> = cells.iter().map(|(name, value)| format!("{name} {value:>9}")).collect();
+    if cells.is_empty() { Ok(()) } else { writeln!(f, "{label:<18} {}", cells.join("   ")) }
 }
 
 /// Three digits or so, in the unit that fits.
@@ -134,19 +102,11 @@ mod tests {
             ..Default::default()
         }
         .to_string();
-        for part in [
-            "Immix, 2 workers, limit 64.0 MiB",
-            "heap_full        10",
-            "1.2 ms",
-            "999 ns",
-            "2.50 s",
-            "1.50 GiB",
-        ] {
+        for part in
+            ["Immix, 2 workers, limit 64.0 MiB", "heap_full        10", "1.2 ms", "999 ns", "2.50 s", "1.50 GiB"]
+        {
             assert!(text.contains(part), "{part} in\n{text}");
         }
-        assert!(
-            !text.contains("requested") && !text.contains("out of memory"),
-            "{text}"
-        );
+        assert!(!text.contains("requested") && !text.contains("out of memory"), "{text}");
     }
 }

@@ -4,9 +4,9 @@
 //! I2. A line that holds part of an object marked in this epoch, or that was handed out since, carries this epoch's value.
 //! Callers: the tracer (any worker), allocation (the thread that owns the block's search), the sweep (one worker a block).
 
+use mmtk_core::Address;
 use mmtk_core::heap::{BLOCK_BYTES, Extent, Memory};
 use mmtk_core::metadata::{SideBytes, epoch_bytes};
-use mmtk_core::Address;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
@@ -57,11 +57,12 @@ impl Lines {
         self.marks.eight_at(block.plus(line as usize * LINE_BYTES)).load(Relaxed)
     }
 
-    /// The first hole at or after line `from` with at least `lines` lines.
-    pub fn next_hole(&self, block: Address, mut from: u32, lines: u32, epoch: u8) -> Option<Range<u32>> {
+    /// The first hole at or after line `from` with at least `lines` lines: lines that carry neither of two epochs. Mutators
+    /// give the current one twice. For copies, a line is free if it was so before this trace and is so still.
+    pub fn next_hole(&self, block: Address, mut from: u32, lines: u32, epochs: [u8; 2]) -> Option<Range<u32>> {
         loop {
-            let start = epoch_bytes::find(|i| self.eight(block, i), LINES, from, epoch, false)?;
-            let end = epoch_bytes::find(|i| self.eight(block, i), LINES, start, epoch, true).unwrap_or(LINES);
+            let start = epoch_bytes::find_two(|i| self.eight(block, i), LINES, from, epochs, false)?;
+            let end = epoch_bytes::find_two(|i| self.eight(block, i), LINES, start, epochs, true).unwrap_or(LINES);
             if end - start >= lines {
                 return Some(start..end);
             }
@@ -69,12 +70,16 @@ impl Lines {
         }
     }
 
+    /// The addresses of lines.
+    pub fn range(&self, block: Address, lines: Range<u32>) -> Range<Address> {
+        block.plus(lines.start as usize * LINE_BYTES)..block.plus(lines.end as usize * LINE_BYTES)
+    }
+
     /// Hands out lines: they carry `epoch` from now (I2).
     pub fn take(&self, block: Address, lines: Range<u32>, epoch: u8) -> Range<Address> {
-        let start = block.plus(lines.start as usize * LINE_BYTES);
-        let end = block.plus(lines.end as usize * LINE_BYTES);
-        self.marks.fill(start, end.bytes_from(start), epoch);
-        start..end
+        let taken = self.range(block, lines);
+        self.marks.fill(taken.start, taken.end.bytes_from(taken.start), epoch);
+        taken
     }
 
     /// How many lines of the block carry the epoch.

@@ -6,7 +6,8 @@
 //!    looked at again, by anybody, until it has no holes.
 //! 4. Objects of more than a line that do not fit the hole at hand go to an overflow block, which saves the hole for
 //!    smaller ones. When there are no free blocks, large enough holes are looked for.
-//! 5. If the holes hold more room than the free blocks, the next collection evacuates the sparsest blocks (`defrag`).
+//! 5. If it pays, a second round in the same pause evacuates the sparsest blocks (`defrag`), into free blocks while there are
+//!    any, then into the holes of denser ones.
 //!
 //! I1. `blocks[b]` is FREE, USED or SOURCE; SOURCE only within a pause.
 //! I2. A line that holds part of an object marked in this epoch, or memory handed out since, carries this epoch.
@@ -65,7 +66,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
     /// An empty space in the next extent.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
-        let tables = 2 * (CHUNK_BYTES >> LOG_BLOCK_BYTES)
+        let tables = 6 * (CHUNK_BYTES >> LOG_BLOCK_BYTES)
             + (CHUNK_BYTES >> LOG_LINE_BYTES)
             + ObjectStates::<VM>::table_bytes_per_chunk();
         let space = ImmixSpace {
@@ -88,7 +89,11 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         if let Some(address) = allocators.bump_or_zero(bytes) {
             return Some(address);
         }
-        if bytes > LINE_BYTES { self.allocate_medium(allocators, bytes) } else { self.allocate_small(allocators, bytes) }
+        if bytes > LINE_BYTES {
+            self.allocate_medium(allocators, bytes)
+        } else {
+            self.allocate_small(allocators, bytes)
+        }
     }
 
     fn allocate_small(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
@@ -129,7 +134,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
     /// The next hole of at least `lines` lines in the cursor's block, now ours (I2).
     fn next_hole(&self, cursor: &mut HoleCursor, lines: u32) -> Option<Range<Address>> {
         let start = self.pool.extent().block_start(cursor.block?);
-        let hole = self.lines.next_hole(start, cursor.line, lines, self.epoch.current())?;
+        let hole = self.lines.next_hole(start, cursor.line, lines, [self.epoch.current(); 2])?;
         cursor.line = hole.end;
         let hole = self.lines.take(start, hole, self.epoch.current());
         self.states.forget(hole.start, hole.end.bytes_from(hole.start));
@@ -146,6 +151,23 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         Some((start, acquired.zeroed))
     }
 
+    /// Room for a copy in a block that is not evacuated itself: a hole of at least `lines` lines.
+    fn next_hole_for_copies(&self, cursor: &mut HoleCursor, lines: u32) -> Option<Range<Address>> {
+        let epoch = self.epoch.current();
+        loop {
+            if let Some(block) = cursor.block {
+                let start = self.pool.extent().block_start(block);
+                if let Some(hole) = self.lines.next_hole(start, cursor.line, lines, [epoch, Epoch::before(epoch)]) {
+                    cursor.line = hole.end;
+                    return Some(self.lines.range(start, hole));
+                }
+            }
+            let number = self.recyclable.pop(self.pool.links()).or_else(|| self.leftover.pop(self.pool.links()))?;
+            let source = self.blocks.at(self.pool.extent().block_start(Block(number))).load(Relaxed) == SOURCE;
+            *cursor = HoleCursor { block: (!source).then_some(Block(number)), line: 0 };
+        }
+    }
+
     /// A mutator gives up its ranges; a block that it searched for large holes may have small ones left.
     pub fn retire(&self, allocators: &mut Allocators) {
         for cursor in [&mut allocators.hole, &mut allocators.overflow_hole] {
@@ -156,18 +178,20 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         allocators.clear();
     }
 
-    /// Decides whether this collection evacuates, and begins an epoch.
-    pub fn prepare(&self, pause: &Pause<'_, VM>) -> bool {
-        let evacuates = self.defrag.choose_sources(pause, self);
-        self.recyclable.clear();
-        self.leftover.clear();
+    /// Begins an epoch.
+    pub fn prepare(&self) {
         self.epoch.advance();
-        evacuates
+        self.defrag.begin_trace(self.pool.watermark());
     }
 
-    /// Whether another, evacuating collection right now would make free blocks of many holes.
-    pub fn is_fragmented(&self) -> bool {
-        self.defrag.is_fragmented(self.pool.memory().budget())
+    /// Whether stress options want even the first round to evacuate.
+    pub fn always_evacuates(&self) -> bool {
+        self.defrag.always()
+    }
+
+    /// Chooses the blocks that the next round evacuates, if that pays. Call before [`ImmixSpace::prepare`].
+    pub fn choose_sources(&self, pause: &Pause<'_, VM>) -> bool {
+        self.defrag.choose_sources(pause, self)
     }
 
     /// The policy of a trace that moves nothing.
@@ -184,14 +208,15 @@ impl<VM: VMBinding> ImmixSpace<VM> {
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         pause.for_each_worker(|worker| worker.allocators.clear());
         self.defrag.begin_sweep();
+        self.recyclable.clear();
+        self.leftover.clear();
         pause.sweep(self.pool.watermark() as usize, |_, blocks| self.sweep_blocks(blocks));
-        self.defrag.end_sweep(self.pool.memory().budget());
         self.live_bytes.store(pause.live_bytes(), Relaxed);
     }
 
     fn sweep_blocks(&self, blocks: Range<usize>) {
         let epoch = self.epoch.current();
-        let (mut freed, mut hole_lines) = (0, 0);
+        let (mut freed, mut waste) = (0, 0);
         for number in blocks.rev() {
             let block = Block(number as u32);
             let start = self.pool.extent().block_start(block);
@@ -207,14 +232,13 @@ impl<VM: VMBinding> ImmixSpace<VM> {
                 continue;
             }
             state.store(USED, Relaxed);
-            self.defrag.record(start, live);
+            waste += self.defrag.waste_in(block);
             if live < lines::LINES {
-                hole_lines += (lines::LINES - live) as usize;
                 self.recyclable.push(self.pool.links(), block.0);
             }
         }
         self.pool.memory().budget().unreserve(freed);
-        self.defrag.add_holes(hole_lines * LINE_BYTES);
+        self.defrag.add_waste(waste);
     }
 }
 

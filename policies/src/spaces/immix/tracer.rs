@@ -1,11 +1,12 @@
 //! The two tracing policies of Immix: mark everything in place, or evacuate the sources on the way.
 
+use super::defrag::Defrag;
 use super::lines::Lines;
 use super::{ImmixSpace, LINE_BYTES, SOURCE};
 use crate::spaces::copy::moved_to;
 use mmtk_core::alloc::CopyTarget;
 use mmtk_core::heap::{BLOCK_BYTES, Charge, Extent, LOG_BLOCK_BYTES};
-use mmtk_core::metadata::{Claim, ObjectStates, SideBytes};
+use mmtk_core::metadata::{Claim, ObjectStates, SideBytes, SideWords};
 use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
 use mmtk_core::{ObjectReference, VMBinding};
@@ -15,6 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 pub struct ImmixMarker<VM> {
     states: ObjectStates<VM>,
     lines: Lines,
+    live_bytes: SideWords,
     extent: Extent,
     epoch: u8,
 }
@@ -31,6 +33,7 @@ impl<VM: VMBinding> ImmixMarker<VM> {
         ImmixMarker {
             states: space.states,
             lines: space.lines,
+            live_bytes: space.defrag.live_bytes(),
             extent: space.pool.extent(),
             epoch: space.epoch.current(),
         }
@@ -49,9 +52,16 @@ impl<VM: VMBinding> ImmixMarker<VM> {
             return Traced::Seen(object);
         }
         let bytes = VM::object_size(object);
-        self.lines.mark(object.address(), bytes, self.epoch);
-        worker.count(bytes);
+        self.found(object, bytes, worker);
         Traced::New(object)
+    }
+
+    /// A live object is here: its lines, its block and the worker take note.
+    #[inline(always)]
+    fn found(&self, object: ObjectReference, bytes: usize, worker: &mut Worker) {
+        self.lines.mark(object.address(), bytes, self.epoch);
+        Defrag::count(&self.live_bytes, self.extent.block_of(object.address()), bytes);
+        worker.count(bytes);
     }
 
     /// The object, if it was reached.
@@ -101,17 +111,16 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
             Claim::Stays => Traced::Seen(object),
             Claim::Won(seen) => {
                 let bytes = VM::object_size(object);
-                worker.count(bytes);
                 match self.allocate_copy(worker, bytes) {
                     Some(target) => {
                         worker.copied_bytes += bytes;
                         let to = target.copy(states, object, epoch);
-                        self.marker.lines.mark(to.address(), bytes, epoch);
+                        self.marker.found(to, bytes, worker);
                         Traced::New(to)
                     }
                     None => {
                         states.settle(object, seen, epoch);
-                        self.marker.lines.mark(object.address(), bytes, epoch);
+                        self.marker.found(object, bytes, worker);
                         Traced::New(object)
                     }
                 }
@@ -125,16 +134,20 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
             return Some(target);
         }
         // As for new objects: what is larger than a line must not waste the rest of the block.
-        let range = if bytes > LINE_BYTES {
-            if let Some(target) = allocators.overflow.alloc_for_copy(bytes) {
-                return Some(target);
-            }
-            &mut allocators.overflow
+        let medium = bytes > LINE_BYTES;
+        let (range, cursor) = if medium {
+            (&mut allocators.overflow, &mut allocators.overflow_hole)
         } else {
-            &mut allocators.bump
+            (&mut allocators.bump, &mut allocators.hole)
         };
-        let (start, _) = self.space.take_block(Charge::Collector)?;
-        range.install(start, start.plus(BLOCK_BYTES), true, &mut 0);
+        if medium && let Some(target) = range.alloc_for_copy(bytes) {
+            return Some(target);
+        }
+        let room = match self.space.take_block(Charge::Collector) {
+            Some((start, _)) => start..start.plus(BLOCK_BYTES),
+            None => self.space.next_hole_for_copies(cursor, bytes.div_ceil(LINE_BYTES) as u32)?,
+        };
+        range.install(room.start, room.end, true, &mut 0);
         range.alloc_for_copy(bytes)
     }
 
