@@ -160,7 +160,7 @@ impl<T: Stoppable> Safepoint<T> {
             // Asked, then; and that pause cannot end before the answer. Relaxed: the lock carries what I4 says.
             let mut registry = self.registry.lock();
             let before = state.0.fetch_or(NATIVE, Relaxed);
-            debug_assert_eq!(before, RUNNING | STOP, "native regions do not nest");
+            assert_eq!(before, RUNNING | STOP, "native regions do not nest");
             self.acknowledge(&mut registry);
         }
     }
@@ -189,7 +189,7 @@ impl<T: Stoppable> Safepoint<T> {
             return Stop::Followed;
         }
         registry.stopping = true;
-        debug_assert_eq!(registry.unacknowledged, 0);
+        assert_eq!(registry.unacknowledged, 0, "a pause began before the last one was answered");
         let mut asked = 0;
         for thread in &registry.threads {
             if me.is_some_and(|me| std::ptr::eq(me, thread.state())) {

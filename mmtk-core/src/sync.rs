@@ -5,8 +5,6 @@
 //! can weaken by name; outside a loom build both are constants and cost nothing. For each name a test shows that a model fails
 //! without it, so an ordering that bears no name is either `Relaxed` or says why no model can see it.
 
-#[cfg(loom)]
-pub use loom::sync::atomic;
 #[cfg(not(loom))]
 pub use std::sync::atomic;
 
@@ -80,6 +78,75 @@ pub mod mutation {
         let _reset = Reset;
         f()
     }
+}
+
+/// loom's atomics, each with a second word that every operation changes first.
+///
+/// Loom tries two operations in both orders if they conflict, but it compares an operation with the last one on its word only.
+/// If that is the same thread's own load, say the one before its exchange, then an earlier load of another thread goes
+/// unnoticed, and the order in which that load comes later is never tried. Changes of a word always conflict. They are
+/// relaxed, so they make nothing visible.
+#[cfg(loom)]
+pub mod atomic {
+    use loom::sync::atomic as loom;
+    pub use loom::Ordering;
+
+    macro_rules! atomics {
+        ($($name:ident $type:ident),*) => { $(
+            #[doc = concat!("A `", stringify!($type), "` that threads share.")]
+            #[derive(Debug, Default)]
+            pub struct $name {
+                value: loom::$name,
+                turns: loom::AtomicUsize,
+            }
+
+            #[expect(missing_docs, reason = "as in std")]
+            impl $name {
+                pub fn new(value: $type) -> Self {
+                    $name { value: loom::$name::new(value), turns: loom::AtomicUsize::new(0) }
+                }
+                fn turn(&self) -> &loom::$name {
+                    self.turns.fetch_add(1, Ordering::Relaxed);
+                    &self.value
+                }
+                pub fn load(&self, order: Ordering) -> $type {
+                    self.turn().load(order)
+                }
+                pub fn store(&self, value: $type, order: Ordering) {
+                    self.turn().store(value, order);
+                }
+                pub fn swap(&self, value: $type, order: Ordering) -> $type {
+                    self.turn().swap(value, order)
+                }
+                pub fn fetch_add(&self, value: $type, order: Ordering) -> $type {
+                    self.turn().fetch_add(value, order)
+                }
+                pub fn fetch_sub(&self, value: $type, order: Ordering) -> $type {
+                    self.turn().fetch_sub(value, order)
+                }
+                pub fn fetch_max(&self, value: $type, order: Ordering) -> $type {
+                    self.turn().fetch_max(value, order)
+                }
+                pub fn fetch_or(&self, value: $type, order: Ordering) -> $type {
+                    self.turn().fetch_or(value, order)
+                }
+                pub fn fetch_and(&self, value: $type, order: Ordering) -> $type {
+                    self.turn().fetch_and(value, order)
+                }
+                pub fn compare_exchange(
+                    &self, seen: $type, new: $type, success: Ordering, failure: Ordering,
+                ) -> Result<$type, $type> {
+                    self.turn().compare_exchange(seen, new, success, failure)
+                }
+                pub fn compare_exchange_weak(
+                    &self, seen: $type, new: $type, success: Ordering, failure: Ordering,
+                ) -> Result<$type, $type> {
+                    self.turn().compare_exchange_weak(seen, new, success, failure)
+                }
+            }
+        )* };
+    }
+    atomics!(AtomicU8 u8, AtomicU32 u32, AtomicU64 u64, AtomicUsize usize);
 }
 
 /// loom's locks behind parking_lot's interface (no poisoning, `wait` takes the guard by reference).

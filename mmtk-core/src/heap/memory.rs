@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 /// With `os.huge_pages=auto` a space gets huge pages from this offset on. Below it they gain little (measured: nothing on
-/// gcbench in 256 MiB), make a small heap resident by 2 MiB at a time, and can cost far more at first touch (4 ms
+/// gcbench in 256 MiB), make a small heap resident by 2 MiB at a time, and can cost far more at first touch (several milliseconds
 /// each in a virtual machine whose host takes free memory back).
 const HUGE_FROM: usize = 256 << 20;
 
