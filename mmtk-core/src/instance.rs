@@ -49,6 +49,7 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     allocated: AtomicUsize,
     gc_cpu_ns: AtomicU64,
     live_bytes: AtomicUsize,
+    yield_seed: AtomicU64,
 }
 
 /// A heap. Clones share it.
@@ -98,6 +99,7 @@ impl<VM: VMBinding> Heap<VM> {
         Ok(Heap(Arc::new(HeapInner {
             vm,
             gang: Gang::new(options.gc_workers, "gc"),
+            yield_seed: AtomicU64::new(options.stress_seed),
             options,
             plan,
             memory,
@@ -186,8 +188,8 @@ impl<VM: VMBinding> HeapInner<VM> {
     pub(crate) fn allocate(self: &Arc<Self>, me: &MutatorState<VM>, request: Request) -> Result<Address, OutOfMemory> {
         // SAFETY: the caller is the owner of the mutator and runs; the borrow is not used across a pause.
         let allocators = || unsafe { MutatorState::allocators_of_stopped(me) };
-        if self.options.stress_yield && self.allocated.load(Relaxed) / 64 % 3 == 0 {
-            std::thread::yield_now();
+        if self.options.stress_yield {
+            self.yield_at_random();
         }
         if me.thread().should_stop() {
             self.safepoint.park(me.thread());
@@ -206,18 +208,20 @@ impl<VM: VMBinding> HeapInner<VM> {
             if !self.plan.can_collect() {
                 break;
             }
-            // One ordinary collection, then ever harder ones as long as they free anything.
+            // One ordinary collection, then ever harder ones as long as they free anything. The leader allocates before the
+            // others resume: else they could take all that was freed, and it would report a full heap that is not. Who only
+            // took part in a pause knows nothing about the room it left, and tries again.
             let seen = self.pauses.load(Relaxed);
-            let before = self.memory.budget().reserved();
-            attempts += 1;
-            let cause = if attempts == 1 { Cause::HeapFull } else { Cause::Emergency };
-            self.collect_unless_done(Some(me), cause, Some(seen));
-            let freed = before.saturating_sub(self.memory.budget().reserved());
-            if attempts >= 3 && freed < BLOCK_BYTES {
-                attempts = MAX_ATTEMPTS;
-                if let Some(address) = self.plan.allocate(allocators(), request) {
-                    return Ok(address);
-                }
+            let cause = if attempts == 0 { Cause::HeapFull } else { Cause::Emergency };
+            let led = self.collect_unless_done(Some(me), cause, Some(seen), |report| {
+                let freed = report.reserved_before_bytes.saturating_sub(report.reserved_after_bytes);
+                self.plan.allocate(allocators(), request).ok_or(freed)
+            });
+            match led {
+                Some(Ok(address)) => return Ok(address),
+                Some(Err(freed)) if attempts >= 2 && freed < BLOCK_BYTES => attempts = MAX_ATTEMPTS,
+                Some(Err(_)) => attempts += 1,
+                None => (),
             }
         }
         let budget: &Budget = self.memory.budget();
@@ -227,6 +231,19 @@ impl<VM: VMBinding> HeapInner<VM> {
             limit_bytes: limit,
         });
         Err(OutOfMemory { requested: request.bytes, reserved: budget.reserved(), limit, report: self.report() })
+    }
+
+    /// Lets other threads in between, about every fourth time (a stress option). The sequence depends on the seed alone; which
+    /// thread draws which number is up to the system.
+    #[cold]
+    fn yield_at_random(&self) {
+        // SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): any thread can draw the next number with one addition.
+        let mut bits = self.yield_seed.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed);
+        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        if (bits ^ bits >> 31).is_multiple_of(4) {
+            std::thread::yield_now();
+        }
     }
 
     fn flush_allocated(&self, allocators: &mut Allocators) {
@@ -254,24 +271,31 @@ impl<VM: VMBinding> HeapInner<VM> {
 
     /// Collects; the caller leads, or takes part in the pause that another thread leads.
     pub(crate) fn collect(self: &Arc<Self>, me: Option<&MutatorState<VM>>, cause: Cause) {
-        self.collect_unless_done(me, cause, None);
+        self.collect_unless_done(me, cause, None, |_| ());
     }
 
-    /// Collects, unless a pause came in between since `seen` pauses.
-    fn collect_unless_done(self: &Arc<Self>, me: Option<&MutatorState<VM>>, cause: Cause, seen: Option<u64>) {
+    /// Collects, unless another thread did since `seen` pauses: then none. Runs `last` before the mutators resume.
+    fn collect_unless_done<R>(
+        self: &Arc<Self>,
+        me: Option<&MutatorState<VM>>,
+        cause: Cause,
+        seen: Option<u64>,
+        last: impl FnOnce(&PauseReport) -> R,
+    ) -> Option<R> {
         if !self.plan.can_collect() {
-            return;
+            return None;
         }
         let requested = Instant::now();
         if self.safepoint.stop_all(me.map(MutatorState::thread)) == Stop::Followed {
-            return;
+            return None;
         }
         if seen.is_some_and(|seen| seen != self.pauses.load(Relaxed)) {
             self.safepoint.resume_all();
-            return;
+            return None;
         }
         let unfinished = Unfinished(&self.safepoint);
         let report = self.lead(cause, requested);
+        let result = last(&report);
         std::mem::forget(unfinished);
         self.safepoint.resume_all();
         if !self.listeners.is_empty() {
@@ -279,6 +303,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             report.duration_ns = requested.elapsed().as_nanos() as u64;
             self.listeners.emit(&Event::Pause(Box::new(report)));
         }
+        Some(result)
     }
 
     /// The pause, from stopped mutators to just before they resume.

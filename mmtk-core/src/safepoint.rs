@@ -156,11 +156,12 @@ impl<T: Stoppable> Safepoint<T> {
     pub fn enter_native(&self, state: &ThreadState) {
         // Release publishes what the mutator did, for a leader that finds NATIVE (I4). It fails only if STOP is up (I1).
         let entered = state.0.compare_exchange(RUNNING, NATIVE, order!(Release, "safepoint-enter-native"), Relaxed);
-        if entered.is_err() {
+        if let Err(before) = entered {
             // Asked, then; and that pause cannot end before the answer. Relaxed: the lock carries what I4 says.
-            let mut registry = self.registry.lock();
-            let before = state.0.fetch_or(NATIVE, Relaxed);
             assert_eq!(before, RUNNING | STOP, "native regions do not nest");
+            let mut registry = self.registry.lock();
+            registry.assert_usable();
+            state.0.fetch_or(NATIVE, Relaxed);
             self.acknowledge(&mut registry);
         }
     }

@@ -88,8 +88,8 @@ pub mod mutation {
 /// relaxed, so they make nothing visible.
 #[cfg(loom)]
 pub mod atomic {
-    use loom::sync::atomic as loom;
     pub use loom::Ordering;
+    use loom::sync::atomic as loom;
 
     macro_rules! atomics {
         ($($name:ident $type:ident),*) => { $(

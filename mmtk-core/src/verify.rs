@@ -18,11 +18,22 @@ struct Check<'a> {
     live: bool,
 }
 
+/// An object's size, and where it was found first.
+type Seen<VM> = (usize, Option<ObjectReference>, <VM as VMBinding>::Slot);
+
 /// Where a reference was found.
-#[derive(Clone)]
 enum From {
     Root(String),
     Object(ObjectReference, String),
+}
+
+impl From {
+    fn new(holder: Option<ObjectReference>, slot: impl Slot) -> From {
+        match holder {
+            None => From::Root(format!("{slot:?}")),
+            Some(holder) => From::Object(holder, format!("{slot:?}")),
+        }
+    }
 }
 
 impl std::fmt::Display for From {
@@ -64,23 +75,19 @@ pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &
 }
 
 fn trace<VM: VMBinding>(pause: &mut Pause<'_, VM>, check: &Check<'_>) -> (usize, usize) {
-    let mut seen: HashMap<ObjectReference, usize> = HashMap::new();
+    let mut seen: HashMap<ObjectReference, Seen<VM>> = HashMap::new();
     let mut stack: Vec<ObjectReference> = Vec::new();
     let mut found = Vec::new();
     let reach = |found: &mut Vec<(ObjectReference, VM::Slot)>,
                  stack: &mut Vec<ObjectReference>,
-                 seen: &mut HashMap<ObjectReference, usize>,
+                 seen: &mut HashMap<ObjectReference, Seen<VM>>,
                  holder: Option<ObjectReference>| {
         for (object, slot) in found.drain(..) {
             if seen.contains_key(&object) {
                 continue;
             }
-            let from = || match holder {
-                None => From::Root(format!("{slot:?}")),
-                Some(holder) => From::Object(holder, format!("{slot:?}")),
-            };
-            let Some(bytes) = check.object::<VM>(object, from) else { continue };
-            seen.insert(object, bytes);
+            let Some(bytes) = check.object::<VM>(object, || From::new(holder, slot)) else { continue };
+            seen.insert(object, (bytes, holder, slot));
             stack.push(object);
         }
     };
@@ -95,15 +102,21 @@ fn trace<VM: VMBinding>(pause: &mut Pause<'_, VM>, check: &Check<'_>) -> (usize,
         VM::scan_object(object, &mut Collect::<VM> { found: &mut found });
         reach(&mut found, &mut stack, &mut seen, Some(object));
     }
-    let mut ranges: Vec<(Address, usize)> = seen.iter().map(|(o, bytes)| (o.address(), *bytes)).collect();
+    let mut ranges: Vec<(Address, usize)> = seen.iter().map(|(o, (bytes, ..))| (o.address(), *bytes)).collect();
     ranges.sort_unstable();
     for pair in ranges.windows(2) {
         let ((a, bytes), (b, _)) = (pair[0], pair[1]);
+        let found = |at| {
+            let (_, holder, slot) = &seen[&ObjectReference::from_address(at).expect("seen")];
+            From::new(*holder, *slot)
+        };
         assert!(
             a.plus(bytes) <= b,
-            "{}: the object at {a} says it has {bytes} bytes, so it overlaps the object at {b}: {}. Does object_size return \
-             what was allocated?",
+            "{}: the object at {a}, which {} refers to, says it has {bytes} bytes, so it overlaps the object at {b}, which \
+             {} refers to ({}). Does object_size return what was allocated?",
             check.phase,
+            found(a),
+            found(b),
             check.describe(a)
         );
     }

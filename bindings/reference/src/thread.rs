@@ -26,12 +26,17 @@ impl Thread {
         Thread { handle: ThreadHandle(heap.attach(ShadowStack::default()).into_raw()) }
     }
 
-    /// The handle.
+    /// Gives up ownership: the thread stays attached until [`Thread::from_handle`] takes it back.
+    pub fn into_handle(self) -> ThreadHandle {
+        ManuallyDrop::new(self).handle
+    }
+
+    /// Takes back what [`Thread::into_handle`] gave up.
     ///
     /// # Safety
-    /// It is used on this thread only, and not after this value is dropped.
-    pub unsafe fn handle(&self) -> ThreadHandle {
-        self.handle
+    /// The handle came from `into_handle`, once, on this thread, and no copy of it is used afterwards.
+    pub unsafe fn from_handle(handle: ThreadHandle) -> Thread {
+        Thread { handle }
     }
 }
 

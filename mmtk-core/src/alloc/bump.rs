@@ -6,7 +6,7 @@
 //!     | zeroed, fast path | not yet zeroed  |      limit == end when the whole range was zero to begin with
 //! ```
 //! A recycled range is zeroed step by step just ahead of the cursor, so the bytes are in the first-level cache when
-//! the object is written. The fast path is `cursor + bytes <= limit`; compiled code may do it by itself: `cursor` and `limit`
+//! the object is written. The fast path is `bytes <= limit - cursor`; compiled code may do it by itself: `cursor` and `limit`
 //! are the first two words of a mutator's state.
 //!
 //! I1. A range belongs to one thread: it was taken from a block or hole that nobody else allocates in.
@@ -52,11 +52,11 @@ impl BumpRange {
     #[inline(always)]
     pub fn alloc(&mut self, bytes: usize) -> Option<Address> {
         let start = self.cursor;
-        let end = start.plus(bytes);
-        if end > self.limit {
+        // Compared as lengths: `cursor + bytes` wraps round for sizes that no heap has.
+        if bytes > self.limit.bytes_from(start) {
             return None;
         }
-        self.cursor = end;
+        self.cursor = start.plus(bytes);
         Some(start)
     }
 
@@ -241,5 +241,20 @@ impl Allocators {
     /// Allocates from the bump range, zeroing ahead.
     pub fn bump_or_zero(&mut self, bytes: usize) -> Option<Address> {
         self.bump.alloc_zeroing(bytes, self.pace, &mut self.allocated)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_that_wraps_round_the_address_space_is_refused() {
+        let mut range = BumpRange::default();
+        let (start, end) = (Address::from_usize(0x1000), Address::from_usize(0x2000));
+        range.install(start, end, true, &mut 0);
+        assert_eq!(range.alloc(usize::MAX & !7), None);
+        assert_eq!(range.alloc(0x1000), Some(start));
+        assert_eq!(range.alloc(8), None);
     }
 }

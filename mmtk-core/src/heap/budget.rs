@@ -91,13 +91,7 @@ impl Budget {
             && !dropped!("budget-peak")
         {
             // The value this charge made, not the counter's now: somebody may have returned memory since.
-            self.peak_reserved.fetch_max(
-                {
-                    let _ = reserved;
-                    self.reserved.load(Relaxed)
-                },
-                Relaxed,
-            );
+            self.peak_reserved.fetch_max(reserved, Relaxed);
         }
         granted.is_some()
     }

@@ -51,8 +51,8 @@ pub trait StateCell: Copy {
     fn try_claim(self, seen: u64) -> Result<(), u64>;
     /// The claimer publishes the copy.
     fn publish(self, new_address: usize);
-    /// Overwrites the state byte; `seen` is what the claim found.
-    fn settle(self, seen: u64, state: u8);
+    /// Overwrites the state byte; `seen` is what the caller read, or what its claim found.
+    fn store_state(self, seen: u64, state: u8);
     /// Overwrites the state byte with no other thread near.
     fn reset(self, state: u8);
 
@@ -66,9 +66,15 @@ pub trait StateCell: Copy {
         }
         let others = if dropped!("mark-keeps-others") { 0 } else { (seen >> SHIFT) as u8 & !EPOCH_MASK };
         if !dropped!("mark-store") {
-            self.settle(seen, others | epoch);
+            self.store_state(seen, others | epoch);
         }
         true
+    }
+
+    /// The claimer leaves the object where it is, marked for `epoch`. `seen` is what the claim found.
+    #[inline(always)]
+    fn settle(self, seen: u64, epoch: u8) {
+        self.store_state(seen, (seen >> SHIFT) as u8 & !EPOCH_MASK | epoch);
     }
 
     /// Whether the object is marked in `epoch`, and not forwarded.
@@ -134,7 +140,7 @@ impl StateCell for HeaderCell<'_> {
         self.0.store(new_address as u64 | u64::from(FORWARDED) << SHIFT, order!(Release, "forwarding-publish"));
     }
     #[inline(always)]
-    fn settle(self, seen: u64, state: u8) {
+    fn store_state(self, seen: u64, state: u8) {
         self.0.store(seen & LOW | u64::from(state) << SHIFT, Relaxed);
     }
     #[inline(always)]
@@ -176,7 +182,7 @@ impl StateCell for SideCell<'_> {
         self.state.store(FORWARDED, order!(Release, "forwarding-publish"));
     }
     #[inline(always)]
-    fn settle(self, _seen: u64, state: u8) {
+    fn store_state(self, _seen: u64, state: u8) {
         self.state.store(state, Relaxed);
     }
     #[inline(always)]

@@ -97,10 +97,10 @@ impl<VM: VMBinding> ObjectStates<VM> {
 
     /// See [`StateCell::settle`].
     #[inline(always)]
-    pub fn settle(&self, object: ObjectReference, seen: u64, state: u8) {
+    pub fn settle(&self, object: ObjectReference, seen: u64, epoch: u8) {
         match VM::STATE {
-            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).settle(seen, state),
-            StateLocation::Side => self.side(object).settle(seen, state),
+            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).settle(seen, epoch),
+            StateLocation::Side => self.side(object).settle(seen, epoch),
         }
     }
 

@@ -23,8 +23,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Objects larger than this are large objects: at most an eighth of a block is lost at its end.
-pub const COPY_MAX_BYTES: usize = BLOCK_BYTES / 8;
+/// Objects larger than this are large objects: less than a quarter of a block is lost at its end, while whole pages for an
+/// object of little more than one page would lose nearly half.
+pub const COPY_MAX_BYTES: usize = BLOCK_BYTES / 4;
 
 /// The space.
 pub struct CopySpace<VM> {

@@ -13,7 +13,7 @@ pub use bump::BumpSpace;
 pub use common::{CommonSpaces, CommonTracer};
 pub use copy::{COPY_MAX_BYTES, CopySpace, CopyTracer};
 pub use epoch::Epoch;
-pub use immix::{IMMIX_MAX_BYTES, ImmixEvacuator, ImmixMarker, ImmixSpace};
+pub use immix::{IMMIX_MAX_BYTES, ImmixEvacuator, ImmixMarker, ImmixSpace, LINE_BYTES};
 pub use immortal::{ImmortalSpace, ImmortalTracer};
 pub use large::{LargeObjectSpace, LargeTracer};
 pub use marksweep::{MarkSweepSpace, MarkSweepTracer};
