@@ -1,0 +1,356 @@
+//! The command line.
+//!
+//! The options of a run are global: every command that makes runs takes them, with the same meaning. Values of the toolkit's
+//! options come, each over the one before, from the lab's defaults, `--config`, `MMTK_*` variables, the flags, `--set`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mmtk_core::options::Options;
+
+use crate::collector::{Collector, Kind};
+use crate::failure::Failure;
+use crate::request::Request;
+use crate::suggest;
+use crate::workloads::{self, SPECS, Spec};
+
+/// Heap limit of a run when nobody sets one: enough for each workload on a collector that reuses memory well.
+const DEFAULT_HEAP_BYTES: usize = 256 << 20;
+
+/// Iterations of a run when nobody says: one to warm up and two to measure.
+const DEFAULT_ITERS: usize = 3;
+
+/// Runs workloads on garbage collectors, and compares them.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "mmtk", version)]
+pub struct Cli {
+    /// Options of a run.
+    #[command(flatten)]
+    pub run: RunOptions,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of a run, understood by each command that makes runs.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Options of a run")]
+pub struct RunOptions {
+    /// Collector, see `mmtk list`; `compare` takes several, separated by commas. NAME@key=value adds a setting
+    #[arg(long, short, global = true, visible_alias = "plans", value_delimiter = ',', value_name = "NAME")]
+    pub plan: Vec<String>,
+    /// Heap limit, such as 128M or 1.5G [default: 256M]; `compare` takes several
+    #[arg(long, short = 'H', global = true, visible_alias = "heaps", value_delimiter = ',', value_name = "SIZE")]
+    pub heap: Vec<String>,
+    /// Mutator threads
+    #[arg(long, global = true, default_value_t = 1, value_name = "N")]
+    pub mutators: usize,
+    /// Threads that work in a pause [default: the processors available]
+    #[arg(long, global = true, value_name = "N")]
+    pub gc_threads: Option<usize>,
+    /// Iterations in one process [default: 3, minheap: 1]
+    #[arg(long, global = true, value_name = "N")]
+    pub iters: Option<usize>,
+    /// Size of the workload; 0 is its default, see `mmtk list`
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    pub size: usize,
+    /// Amount of work of the workload; 0 is its default
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    pub ops: usize,
+    /// Sets an option of our plans, see `mmtk list`; in `run` and `minheap` also of a peer. Can be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Reads options from a TOML file
+    #[arg(long, global = true, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+    /// Prints JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Writes a Chrome trace, which opens in Perfetto (`run` only)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Runs a workload on one collector.
+    #[command(after_long_help = options_help())]
+    Run {
+        /// Workload, see `mmtk list`.
+        workload: String,
+    },
+    /// Lists collectors, workloads and options.
+    List {
+        /// Only this part.
+        #[arg(value_enum)]
+        part: Option<Part>,
+    },
+    /// Compares collectors on workloads and heaps, interleaved over child processes.
+    Compare(CompareOptions),
+    /// Finds the smallest heap in which a workload completes.
+    Minheap {
+        /// Workload, see `mmtk list`.
+        workload: String,
+        /// Seconds after which a run counts as not completing.
+        #[arg(long, default_value_t = 60)]
+        timeout_s: u64,
+    },
+    /// Counts what a workload allocates, reads and writes.
+    Count {
+        /// Workload, see `mmtk list`.
+        workload: String,
+    },
+    /// Measures the physical limits of this machine.
+    Limits {
+        /// Groups of figures: bandwidth, chase, faults, bump, trace, sync [default: all].
+        groups: Vec<String>,
+    },
+}
+
+/// A part of the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Collectors by name.
+    Plans,
+    /// Workloads.
+    Workloads,
+    /// Options of our plans.
+    Options,
+}
+
+/// How a comparison is made and shown.
+#[derive(Clone, Debug, Args)]
+pub struct CompareOptions {
+    /// Workloads, separated by blanks or commas.
+    #[arg(value_delimiter = ',', default_values = ["gcbench", "binary-trees"])]
+    pub workloads: Vec<String>,
+    /// More collectors, as --plan.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub peers: Vec<String>,
+    /// Collector that the ratios refer to [default: the first]. `upstream` pairs each plan P with upstream:P.
+    #[arg(long, value_name = "NAME")]
+    pub base: Option<String>,
+    /// Heaps as multiples of the smallest minimum heap of the compared collectors, such as 1.5,2,3,6.
+    #[arg(long, value_delimiter = ',', conflicts_with = "heap", value_name = "X")]
+    pub heap_x: Vec<f64>,
+    /// Minimum heaps that are known, so that they need not be searched for: gcbench=69M,splay=79M.
+    #[arg(long, value_delimiter = ',', requires = "heap_x", value_name = "WORKLOAD=SIZE")]
+    pub min: Vec<String>,
+    /// Child processes per cell.
+    #[arg(long, default_value_t = 3)]
+    pub reps: usize,
+    /// Iterations per process that are not counted [default: 1, or 0 with --iters 1].
+    #[arg(long, value_name = "N")]
+    pub warmup: Option<usize>,
+    /// Seconds after which a child process is given up.
+    #[arg(long, default_value_t = 120)]
+    pub timeout_s: u64,
+    /// Format of the report.
+    #[arg(long, value_enum, default_value_t = Format::Markdown)]
+    pub format: Format,
+    /// Writes the report to a file.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Appends each iteration as a JSON line to a file, while the comparison runs.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub raw: Option<PathBuf>,
+}
+
+/// Format of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Tables to read.
+    Markdown,
+    /// A row a cell.
+    Csv,
+    /// Everything.
+    Json,
+}
+
+fn options_help() -> String {
+    let mut text = String::from("Options for --set, --config and the environment:\n");
+    for row in Options::table() {
+        text += &format!("  {} [{}] {}: {}\n", row.key, row.default, row.env_name, row.why);
+    }
+    text
+}
+
+/// The workload of this name.
+///
+/// # Errors
+/// An unknown name, with the one that was probably meant.
+pub fn workload(name: &str) -> Result<&'static Spec, Failure> {
+    let known = SPECS.iter().flat_map(|spec| [Some(spec.name), spec.alias]).flatten();
+    workloads::find(name).ok_or_else(|| suggest::unknown("workload", name, known))
+}
+
+fn one<'a>(what: &str, given: &'a [String]) -> Result<Option<&'a str>, Failure> {
+    match given {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        several => Err(Failure::Usage(format!("--{what} {}: must be one", several.join(",")))),
+    }
+}
+
+/// The `MMTK_*` variables of this process.
+fn variables() -> Result<Vec<(String, String)>, Failure> {
+    let ours = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with("MMTK_"))?;
+        Some((name, value))
+    });
+    let text = |(name, value): (String, std::ffi::OsString)| match value.into_string() {
+        Ok(value) => Ok((name, value)),
+        Err(value) => Err(Failure::Usage(format!("{name}: {value:?} is not UTF-8"))),
+    };
+    ours.map(text).collect()
+}
+
+impl RunOptions {
+    /// Options of the toolkit from all sources but `--set`.
+    fn toolkit_options(&self) -> Result<Options, Failure> {
+        let mut options = Options { heap_limit: DEFAULT_HEAP_BYTES, ..Options::default() };
+        if let Some(path) = &self.config {
+            options.apply_toml_file(path)?;
+        }
+        options.apply_env(variables()?)?;
+        if let Some(heap) = one("heap", &self.heap)? {
+            options.set("heap.limit", heap)?;
+        }
+        if let Some(threads) = self.gc_threads {
+            options.set("gc.workers", &threads.to_string())?;
+        }
+        Ok(options)
+    }
+
+    /// One run of a workload on the one collector that is named.
+    ///
+    /// # Errors
+    /// What is wrong with an option, a name or a value.
+    pub fn request(&self, workload_name: &str) -> Result<Request, Failure> {
+        let mut options = self.toolkit_options()?;
+        let name = one("plan", &self.plan)?.unwrap_or(&options.plan);
+        let collector = Collector::parse(name)?;
+        if collector.kind == Kind::Ours {
+            options.plan = collector.base.clone();
+        }
+        if self.mutators == 0 || self.iters() == 0 {
+            return Err(Failure::Usage("--mutators and --iters: must be 1 or more".to_owned()));
+        }
+        let is_plan = |set: &&String| set.split('=').next().is_some_and(|key| key.trim() == "plan");
+        if let Some(set) = self.set.iter().find(is_plan) {
+            return Err(Failure::Usage(format!("--set {set}: choose the collector by --plan")));
+        }
+        let mut request = Request {
+            collector,
+            spec: workload(workload_name)?,
+            options,
+            peer_settings: Vec::new(),
+            mutators: self.mutators,
+            iters: self.iters(),
+            size: self.size,
+            ops: self.ops,
+            json: self.json,
+            trace: self.trace.clone(),
+        };
+        request.apply_settings(&self.set)?;
+        request.options.validate()?;
+        Ok(request)
+    }
+
+    /// Iterations of a run.
+    pub fn iters(&self) -> usize {
+        self.iters.unwrap_or(DEFAULT_ITERS)
+    }
+
+    /// Refuses `--trace` where many runs are made.
+    ///
+    /// # Errors
+    /// When it is given.
+    pub fn refuse_trace(&self) -> Result<(), Failure> {
+        match &self.trace {
+            None => Ok(()),
+            Some(path) => {
+                let path = path.display();
+                Err(Failure::Usage(format!("--trace {path}: only `mmtk run` writes a trace")))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    fn request(line: &str) -> Result<Request, Failure> {
+        let cli = parse(line).expect("the line is well-formed");
+        let Command::Run { workload } = cli.command else { panic!("not a run: {line}") };
+        cli.run.request(&workload)
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_takes_its_options_before_and_after_the_command() {
+        let line = "mmtk --heap 128M run lru --plan Immix --mutators 2 --gc-threads 3 --set verify.trace=true --json";
+        let request = request(line).unwrap();
+        assert_eq!((request.heap_bytes(), request.gc_threads(), request.mutators), (128 << 20, 3, 2));
+        assert_eq!((request.spec.name, request.options.plan.as_str()), ("lru-cache", "Immix"));
+        assert!(request.options.verify && request.json);
+        assert_eq!(request.iters, DEFAULT_ITERS);
+    }
+
+    #[test]
+    fn heap_sizes_have_units() {
+        let heap = |text: &str| request(&format!("mmtk run list --plan malloc --heap {text}"));
+        assert_eq!(heap("1.5G").unwrap().heap_bytes(), 3 << 29);
+        assert_eq!(heap("64MiB").unwrap().heap_bytes(), 64 << 20);
+        assert_eq!(heap("33554432").unwrap().heap_bytes(), 32 << 20);
+        let error = heap("64").unwrap_err().to_string();
+        assert!(error.starts_with("heap.limit=64: must be 1M..=1T"), "{error}");
+        assert!(heap("64MB").is_err());
+        assert!(heap("64M,128M").unwrap_err().to_string().contains("must be one"));
+    }
+
+    #[test]
+    fn settings_of_a_peer_are_kept_apart_from_ours() {
+        let request_of = |line| request(line).unwrap();
+        let peer = request_of("mmtk run list --plan upstream:GenImmix@threads=1 --set nursery=Fixed:4194304");
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(peer.peer_settings, [pair("nursery", "Fixed:4194304"), pair("threads", "1")]);
+        let ours = request_of("mmtk run list --plan Immix@immix.defrag=false --set immix.defrag=true");
+        assert!(!ours.options.immix_defrag && ours.peer_settings.is_empty());
+    }
+
+    #[test]
+    fn wrong_names_and_values_are_refused() {
+        let error = |line| request(line).unwrap_err().to_string();
+        assert_eq!(error("mmtk run gcbnch"), "unknown workload gcbnch: did you mean gcbench?");
+        assert_eq!(error("mmtk run list --plan Imix"), "unknown plan Imix: did you mean Immix?");
+        assert_eq!(error("mmtk run list --mutators 0"), "--mutators and --iters: must be 1 or more");
+        assert!(error("mmtk run list --gc-threads 0").starts_with("gc.workers=0: must be"));
+        assert!(error("mmtk run list --set heap.limt=1G").contains("did you mean heap.limit?"));
+        assert!(error("mmtk run list --set plan=NoGC").contains("by --plan"));
+        assert!(parse("mmtk compare --heap 1M --heap-x 2").is_err());
+        assert!(parse("mmtk compare --min list=1M").is_err());
+    }
+
+    #[test]
+    fn a_comparison_takes_lists() {
+        let line =
+            "mmtk compare gcbench,list splay --plans Immix,SemiSpace --peers bdwgc --heap-x 1.5,2 --min list=64M";
+        let cli = parse(line).unwrap();
+        let Command::Compare(options) = cli.command else { panic!("not a comparison") };
+        assert_eq!(options.workloads, ["gcbench", "list", "splay"]);
+        assert_eq!((cli.run.plan, options.peers), (vec!["Immix".into(), "SemiSpace".into()], vec!["bdwgc".into()]));
+        assert_eq!((options.heap_x, options.min), (vec![1.5, 2.0], vec!["list=64M".to_owned()]));
+    }
+}

@@ -1,0 +1,152 @@
+//! A comparison: collectors x workloads x heaps, as data, and its reports.
+//!
+//! 1. [`group`]: which collectors are compared with which, and on which heaps.
+//! 2. [`cell`]: one collector on one workload and heap: its runs, or why there are none. A cell is never dropped.
+//! 3. [`metric`]: the numbers of a cell. [`geomeans`]: ratios to the base, over all workloads.
+//! 4. [`checksum`]: whether all collectors computed the same.
+//! 5. [`report`]: Markdown, CSV, JSON.
+//!
+//! Nothing here starts a process or looks at a clock; `commands::compare` does.
+
+pub mod cell;
+pub mod checksum;
+pub mod geomeans;
+pub mod group;
+pub mod metric;
+pub mod report;
+
+use cell::Cell;
+use group::Group;
+
+/// The minimum heap of a collector on a workload, as found on the way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MinimumHeap {
+    /// Name of the workload.
+    pub workload: &'static str,
+    /// Name of the collector; `given` when it came from the command line.
+    pub plan: String,
+    /// What was found.
+    pub found: Found,
+}
+
+/// What a search for a minimum heap found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The smallest heap that fits.
+    Bytes(u64),
+    /// Not searched further, since another collector needs less than this.
+    NotBelow(u64),
+    /// None.
+    Nothing,
+}
+
+/// All results.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// The command that measured them.
+    pub command: String,
+    /// Processors and memory of the machine.
+    pub machine: String,
+    /// Who is compared with whom.
+    pub groups: Vec<Group>,
+    /// Minimum heaps, where heaps are multiples of them.
+    pub minima: Vec<MinimumHeap>,
+    /// By group, workload, heap, collector.
+    pub cells: Vec<Cell>,
+    /// Workloads on which checksums differ, in words.
+    pub mismatches: Vec<String>,
+}
+
+impl Comparison {
+    /// The cells of one table: same group, workload and heap.
+    pub fn tables(&self) -> impl Iterator<Item = &[Cell]> {
+        let key = |cell: &Cell| (cell.group, cell.workload, cell.heap.clone());
+        self.cells.chunk_by(move |a, b| key(a) == key(b))
+    }
+
+    /// The base's cell among those of one table.
+    pub fn base<'a>(&self, table: &'a [Cell]) -> Option<&'a Cell> {
+        let group = &self.groups[table.first()?.group];
+        table.iter().find(|cell| cell.plan == group.base().name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cell::{HeapPoint, Status};
+    use super::*;
+    use crate::collector::Collector;
+    use crate::record::Record;
+
+    /// An iteration that took so much CPU, a quarter of it for the collector.
+    pub(super) fn record(plan: &str, cpu_ms: f64, checksum: &str) -> Record {
+        Record {
+            plan: plan.to_owned(),
+            workload: "gcbench".to_owned(),
+            heap_bytes: 128 << 20,
+            gc_threads: 2,
+            mutators: 1,
+            iter: 1,
+            wall_ms: cpu_ms,
+            cpu_ms,
+            gc_cpu_ms: Some(cpu_ms / 4.0),
+            mut_cpu_ms: Some(cpu_ms * 0.75),
+            user_ms: cpu_ms,
+            sys_ms: 0.0,
+            gcs: 7,
+            pauses: 7,
+            stw_ms: 3.0,
+            pause_p50_ms: 0.25,
+            pause_p99_ms: 0.5,
+            pause_max_ms: 0.75,
+            peak_reserved_bytes: Some(100 << 20),
+            rss_bytes: 90 << 20,
+            minflt: 1,
+            nvcsw: 2,
+            nivcsw: 3,
+            latency: None,
+            checksum: checksum.to_owned(),
+        }
+    }
+
+    pub(super) fn ran(plan: &str, cpu_ms: &[f64]) -> Status {
+        Status::Ran(cpu_ms.iter().map(|&cpu| record(plan, cpu, "00ff")).collect())
+    }
+
+    /// Three collectors on one workload and two heaps; one runs out of memory on the smaller.
+    pub(super) fn comparison() -> Comparison {
+        let plans = ["SemiSpace", "Immix", "malloc:bump"];
+        let collectors = plans.iter().map(|name| Collector::parse(name).unwrap()).collect();
+        let cell = |label: &str, plan: &str, status| Cell {
+            group: 0,
+            workload: "gcbench",
+            heap: HeapPoint { label: label.to_owned(), bytes: 128 << 20 },
+            plan: plan.to_owned(),
+            status,
+        };
+        Comparison {
+            command: "mmtk compare gcbench".to_owned(),
+            machine: "a machine".to_owned(),
+            groups: group::groups(collectors, None).unwrap(),
+            minima: vec![],
+            cells: vec![
+                cell("1.5x", "SemiSpace", ran("SemiSpace", &[100.0, 400.0, 200.0])),
+                cell("1.5x", "Immix", ran("Immix", &[90.0, 100.0, 110.0])),
+                cell("1.5x", "malloc:bump", Status::OutOfMemory),
+                cell("3x", "SemiSpace", ran("SemiSpace", &[100.0])),
+                cell("3x", "Immix", ran("Immix", &[80.0])),
+                cell("3x", "malloc:bump", ran("malloc:bump", &[50.0])),
+            ],
+            mismatches: vec![],
+        }
+    }
+
+    #[test]
+    fn cells_of_a_table_share_workload_and_heap() {
+        let comparison = comparison();
+        let sizes: Vec<usize> = comparison.tables().map(<[Cell]>::len).collect();
+        assert_eq!(sizes, [3, 3]);
+        let table = comparison.tables().next().unwrap();
+        assert_eq!(comparison.base(table).unwrap().plan, "SemiSpace");
+    }
+}

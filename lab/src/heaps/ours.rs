@@ -1,0 +1,165 @@
+//! The adapter of our own heap: the reference binding behind the workloads' traits.
+//!
+//! I1. A [`Handle`] is used on the thread that bound it, between `bind` and `unbind` (`workloads::heap`, I2); that is the
+//!     contract of the binding's `ThreadHandle`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mmtk_core::events::{ChromeTrace, Event};
+use reference::{Class, ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
+
+use crate::driver::drive;
+use crate::failure::Failure;
+use crate::oom;
+use crate::request::Request;
+use crate::workloads::heap::{GcStats, Heap, Mutator, Pause, Ref};
+
+/// Makes a heap from `request.options`, which hold the plan, and drives the workload on it.
+///
+/// # Errors
+/// What is wrong with the options, or went wrong with the run.
+pub fn run_with_ours(request: &Request) -> Result<(), Failure> {
+    drive(&OurHeap::new(request)?, request)
+}
+
+/// A heap of the reference VM.
+pub struct OurHeap {
+    heap: ReferenceHeap,
+    seen: Mutex<Seen>,
+    pauses: Arc<Mutex<Vec<Pause>>>,
+    writes_trace: bool,
+}
+
+/// Totals at the last `take_stats`.
+#[derive(Default)]
+struct Seen {
+    collections: u64,
+    gc_cpu_ns: u64,
+}
+
+impl OurHeap {
+    /// A heap as the request wants it; out of memory ends the process as [`oom`] says.
+    ///
+    /// # Errors
+    /// What is wrong with the options, or that the trace file cannot be written.
+    pub fn new(request: &Request) -> Result<Self, Failure> {
+        let vm = ReferenceVM::default().on_out_of_memory(|error| oom::exit(&error.to_string()));
+        let heap =
+            policies::new_heap(vm, request.options.clone()).map_err(|error| Failure::Usage(error.to_string()))?;
+        let created = Instant::now();
+        if let Some(path) = &request.trace {
+            let trace = ChromeTrace::create(path)
+                .map_err(|error| Failure::Failed(format!("{}: cannot write the trace: {error}", path.display())))?;
+            heap.listen(Box::new(trace));
+        }
+        let pauses = Arc::new(Mutex::new(Vec::new()));
+        let log = pauses.clone();
+        heap.listen(Box::new(move |event: &Event| {
+            if let Event::Pause(report) = event {
+                let start = created + Duration::from_nanos(report.start_ns);
+                lock(&log).push(Pause { start, length_ns: report.duration_ns });
+            }
+        }));
+        Ok(Self { heap, seen: Mutex::default(), pauses, writes_trace: request.trace.is_some() })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Handle of a bound thread.
+#[derive(Clone, Copy)]
+pub struct Handle(ThreadHandle);
+
+impl Heap for OurHeap {
+    type M = Handle;
+
+    fn bind(&self) -> Handle {
+        Handle(Thread::attach(&self.heap).into_handle())
+    }
+
+    fn unbind(&self, mutator: Handle) {
+        // SAFETY: from `bind` on this thread, and this is its last use (I1).
+        drop(unsafe { Thread::from_handle(mutator.0) });
+    }
+
+    fn collect(&self, mutator: Handle) {
+        mutator.0.collect();
+    }
+
+    fn take_stats(&self) -> GcStats {
+        let now = self.heap.statistics();
+        let mut seen = lock(&self.seen);
+        let stats = GcStats {
+            pauses: std::mem::take(&mut *lock(&self.pauses)),
+            gcs: now.collections - seen.collections,
+            gc_cpu_ns: now.gc_cpu_ns - seen.gc_cpu_ns,
+            peak_reserved_bytes: self.heap.take_peak_reserved() as u64,
+        };
+        *seen = Seen { collections: now.collections, gc_cpu_ns: now.gc_cpu_ns };
+        stats
+    }
+
+    fn writes_trace(&self) -> bool {
+        self.writes_trace
+    }
+}
+
+#[inline(always)]
+fn theirs(object: reference::Ref) -> Ref {
+    Ref(object.0)
+}
+
+#[inline(always)]
+fn ours(object: Ref) -> reference::Ref {
+    reference::Ref(object.0)
+}
+
+impl Mutator for Handle {
+    #[inline(always)]
+    fn alloc(self, nrefs: usize, nbytes: usize) -> Ref {
+        theirs(self.0.alloc(Class { refs: nrefs, bytes: nbytes }))
+    }
+    #[inline(always)]
+    fn read_ref(self, object: Ref, i: usize) -> Ref {
+        theirs(self.0.read_ref(ours(object), i))
+    }
+    #[inline(always)]
+    fn write_ref(self, object: Ref, i: usize, value: Ref) {
+        self.0.write_ref(ours(object), i, ours(value));
+    }
+    #[inline(always)]
+    fn read_word(self, object: Ref, w: usize) -> u64 {
+        self.0.read_word(ours(object), w)
+    }
+    #[inline(always)]
+    fn write_word(self, object: Ref, w: usize, value: u64) {
+        self.0.write_word(ours(object), w, value);
+    }
+    #[inline(always)]
+    fn poll(self) {
+        self.0.poll();
+    }
+    #[inline(always)]
+    fn push(self, value: Ref) -> usize {
+        self.0.push(ours(value))
+    }
+    #[inline(always)]
+    fn get(self, index: usize) -> Ref {
+        theirs(self.0.get(index))
+    }
+    #[inline(always)]
+    fn set(self, index: usize, value: Ref) {
+        self.0.set(index, ours(value));
+    }
+    #[inline(always)]
+    fn peek(self, depth: usize) -> Ref {
+        theirs(self.0.peek(depth))
+    }
+    #[inline(always)]
+    fn pop(self, n: usize) {
+        self.0.pop(n);
+    }
+}

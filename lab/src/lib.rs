@@ -1,0 +1,38 @@
+//! The laboratory: workloads, adapters to our heap and to the collectors of others, and the commands of `mmtk`.
+//!
+//! Read in this order: [`workloads`] (what runs, and the traits it runs over), [`heaps`] and [`peers`] (what it runs on),
+//! [`collector`] and [`request`] (how a run is asked for), [`driver`] and [`record`] (how it is measured), then [`compare`]
+//! and [`minimum`], which do all their work in child processes, and [`commands`].
+//!
+//! Absent on purpose: any knowledge of a plan. Those come by name from `policies`, and the peers by name from [`collector`].
+
+pub mod workloads;
+
+pub mod heaps;
+pub mod peers;
+
+pub mod collector;
+pub mod request;
+
+pub mod cpu;
+pub mod driver;
+pub mod process;
+pub mod record;
+pub mod trace_file;
+
+pub mod child;
+pub mod compare;
+pub mod minimum;
+
+pub mod limits;
+
+pub mod cli;
+pub mod commands;
+pub mod failure;
+pub mod interrupt;
+pub mod oom;
+pub mod progress;
+pub mod stats;
+pub mod suggest;
+pub mod summary;
+pub mod table;

@@ -1,0 +1,51 @@
+//! Physical limits of this machine that bound a collector: what no plan can beat.
+//!
+//! Every figure is the best and the median of several repetitions. Figures of one thread use its CPU time, since the
+//! machine may be shared; figures of two threads and of wake-ups use wall time.
+
+mod bandwidth;
+mod bump;
+mod chase;
+mod faults;
+mod measure;
+mod region;
+mod sync;
+mod trace;
+
+use crate::failure::Failure;
+use crate::suggest;
+use measure::Report;
+
+/// A group of figures: its name, and what measures it.
+type Group = (&'static str, fn(&mut Report));
+
+const GROUPS: [Group; 6] = [
+    ("bandwidth", bandwidth::measure),
+    ("chase", chase::measure),
+    ("faults", faults::measure),
+    ("bump", bump::measure),
+    ("trace", trace::measure),
+    ("sync", sync::measure),
+];
+
+/// The names of the groups.
+pub fn groups() -> impl Iterator<Item = &'static str> + Clone {
+    GROUPS.iter().map(|(name, _)| *name)
+}
+
+/// Measures the groups given, or all of them, and prints each figure as a row of a Markdown table as soon as it is known.
+///
+/// # Errors
+/// An unknown group.
+pub fn run(wanted: &[String]) -> Result<(), Failure> {
+    if let Some(unknown) = wanted.iter().find(|name| !groups().any(|group| group == *name)) {
+        return Err(suggest::unknown("group", unknown, groups()));
+    }
+    let mut report = Report::new();
+    for (name, measure) in GROUPS {
+        if wanted.is_empty() || wanted.iter().any(|group| group == name) {
+            measure(&mut report);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,343 @@
+//! The workloads: deterministic programs over the traits in [`heap`], the same for every collector.
+//!
+//! A workload returns a checksum of all it kept alive. An object lost or overwritten by a collector changes it,
+//! or fails one of the assertions on the way. Sizes, seeds and sums are frozen: results compare across years.
+//!
+//! Each of `n` mutators runs the workload on its share of the size and of the work, with its own seed.
+
+pub mod heap;
+pub mod rng;
+pub mod shadow_stack;
+pub mod ticks;
+
+mod binary_trees;
+mod churn;
+mod fragger;
+mod gcbench;
+mod large;
+mod list;
+mod lru_cache;
+mod mutation;
+mod splay;
+mod wide;
+
+use std::time::Instant;
+
+use heap::{Heap, Mutator, Ref};
+use list::Order;
+
+/// Stack of a mutator thread: the workloads recurse as deep as their trees.
+const THREAD_STACK_BYTES: usize = 16 << 20;
+
+/// Which program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Workload {
+    /// See [`SPECS`].
+    GcBench,
+    /// See [`SPECS`].
+    BinaryTrees,
+    /// See [`SPECS`].
+    MtGcBench,
+    /// See [`SPECS`].
+    Splay,
+    /// See [`SPECS`].
+    LruCache,
+    /// See [`SPECS`].
+    Fragger,
+    /// See [`SPECS`].
+    Large,
+    /// See [`SPECS`].
+    List,
+    /// See [`SPECS`].
+    ListShuffled,
+    /// See [`SPECS`].
+    Wide,
+    /// See [`SPECS`].
+    Mutation,
+}
+
+/// A workload with its names and default sizes.
+#[derive(Debug)]
+pub struct Spec {
+    /// The program.
+    pub workload: Workload,
+    /// Its name.
+    pub name: &'static str,
+    /// Another name that is understood, or none.
+    pub alias: Option<&'static str>,
+    /// Default of [`Params::size`].
+    pub size: usize,
+    /// Default of [`Params::ops`].
+    pub ops: usize,
+    /// What `size` and `ops` count.
+    pub what: &'static str,
+    /// What it is hard on.
+    pub stresses: &'static str,
+}
+
+/// All workloads.
+pub const SPECS: &[Spec] = &[
+    Spec {
+        workload: Workload::GcBench,
+        name: "gcbench",
+        alias: None,
+        size: 18,
+        ops: 0,
+        what: "size = depth of the long-lived tree (stretch tree: 2 more)",
+        stresses: "small-object allocation, short-lived trees beside long-lived ones",
+    },
+    Spec {
+        workload: Workload::BinaryTrees,
+        name: "binary-trees",
+        alias: None,
+        size: 18,
+        ops: 0,
+        what: "size = greatest depth",
+        stresses: "allocation rate; reading all that was allocated",
+    },
+    Spec {
+        workload: Workload::MtGcBench,
+        name: "mt-gcbench",
+        alias: None,
+        size: 18,
+        ops: 0,
+        what: "gcbench, its size split over the mutators",
+        stresses: "many mutators: block supply, safepoints",
+    },
+    Spec {
+        workload: Workload::Splay,
+        name: "splay",
+        alias: None,
+        size: 8000,
+        ops: 100_000,
+        what: "size = nodes, each with a payload tree; ops = insert and remove",
+        stresses: "old data rearranged all the time, medium lifetimes",
+    },
+    Spec {
+        workload: Workload::LruCache,
+        name: "lru-cache",
+        alias: Some("lru"),
+        size: 200_000,
+        ops: 2_000_000,
+        what: "size = entries; ops = requests, each timed",
+        stresses: "request latency, random replacement of old objects",
+    },
+    Spec {
+        workload: Workload::Fragger,
+        name: "fragger",
+        alias: None,
+        size: 65_536,
+        ops: 8,
+        what: "size = slots; ops = phases of another size range",
+        stresses: "fragmentation",
+    },
+    Spec {
+        workload: Workload::Large,
+        name: "large",
+        alias: None,
+        size: 40,
+        ops: 3000,
+        what: "size = slots; ops = arrays of 64 KB to 4 MB",
+        stresses: "large objects; the floor of a pause, with 40 objects alive",
+    },
+    Spec {
+        workload: Workload::List,
+        name: "list",
+        alias: None,
+        size: 2_000_000,
+        ops: 1500,
+        what: "size = nodes in allocation order; ops = MB of garbage",
+        stresses: "a trace without parallelism, mark depth",
+    },
+    Spec {
+        workload: Workload::ListShuffled,
+        name: "list-shuffled",
+        alias: None,
+        size: 1_000_000,
+        ops: 1000,
+        what: "size = nodes in random order; ops = MB of garbage",
+        stresses: "a trace of cache misses",
+    },
+    Spec {
+        workload: Workload::Wide,
+        name: "wide",
+        alias: None,
+        size: 2_000_000,
+        ops: 1500,
+        what: "size = leaves of one array; ops = MB of garbage",
+        stresses: "sharing one huge array among GC workers",
+    },
+    Spec {
+        workload: Workload::Mutation,
+        name: "mutation",
+        alias: Some("mutate"),
+        size: 200_000,
+        ops: 30_000_000,
+        what: "size = old objects; ops = stores",
+        stresses: "write barriers, old-to-young references",
+    },
+];
+
+/// The workload of this name or alias.
+pub fn find(name: &str) -> Option<&'static Spec> {
+    SPECS.iter().find(|spec| spec.name == name || spec.alias == Some(name))
+}
+
+/// How one mutator runs a workload.
+#[derive(Clone, Copy, Debug)]
+pub struct Params {
+    /// Main size: tree depth, number of entries and the like.
+    pub size: usize,
+    /// Amount of work.
+    pub ops: usize,
+    /// Number of this mutator; part of the seed.
+    pub tid: usize,
+    /// How many mutators run.
+    pub nthreads: usize,
+}
+
+impl Params {
+    fn with_share_of_size(mut self) -> Self {
+        self.size = (self.size / self.nthreads).max(1);
+        self
+    }
+
+    fn with_share_of_size_and_ops(mut self) -> Self {
+        self.ops = (self.ops / self.nthreads).max(1);
+        self.with_share_of_size()
+    }
+
+    /// Tree depth less the levels that the mutators have between them.
+    fn share_of_depth(self) -> usize {
+        let levels = usize::BITS - (self.nthreads.max(1) - 1).leading_zeros();
+        self.size.saturating_sub(levels as usize)
+    }
+}
+
+/// What a run computed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Sum over all that was kept alive; over several mutators added up.
+    pub checksum: u64,
+    /// Service time of each request in [`ticks`], for workloads that serve requests.
+    pub latency_ticks: Vec<u32>,
+}
+
+impl From<u64> for Outcome {
+    fn from(checksum: u64) -> Self {
+        Self { checksum, latency_ticks: Vec::new() }
+    }
+}
+
+impl Spec {
+    /// Runs the workload on the calling mutator.
+    ///
+    /// # Panics
+    /// When the heap was corrupted.
+    pub fn run<M: Mutator>(&self, m: M, params: Params) -> Outcome {
+        let base = m.push(Ref::NULL);
+        let outcome = match self.workload {
+            Workload::GcBench => gcbench::gcbench(m, params.size).into(),
+            Workload::BinaryTrees => binary_trees::binary_trees(m, params.size).into(),
+            Workload::MtGcBench => gcbench::gcbench(m, params.share_of_depth()).into(),
+            Workload::Splay => splay::splay(m, &params.with_share_of_size_and_ops()).into(),
+            Workload::LruCache => lru_cache::lru_cache(m, &params.with_share_of_size_and_ops()),
+            Workload::Fragger => fragger::fragger(m, &params.with_share_of_size()).into(),
+            Workload::Large => large::large(m, &params.with_share_of_size_and_ops()).into(),
+            Workload::List => list::list(m, &params.with_share_of_size_and_ops(), Order::Allocation).into(),
+            Workload::ListShuffled => list::list(m, &params.with_share_of_size_and_ops(), Order::Shuffled).into(),
+            Workload::Wide => wide::wide(m, &params.with_share_of_size_and_ops()).into(),
+            Workload::Mutation => mutation::mutation(m, &params.with_share_of_size_and_ops()).into(),
+        };
+        assert_eq!(m.push(Ref::NULL), base + 1, "unbalanced shadow stack");
+        m.pop(2);
+        outcome
+    }
+
+    /// Runs the workload with `mutators` threads on a heap; a `size` or `ops` of 0 means the default.
+    ///
+    /// Returns the wall time of the parallel section in milliseconds, and the combined outcome.
+    ///
+    /// # Panics
+    /// When the heap was corrupted, or a thread cannot be started.
+    pub fn run_on_threads<H: Heap>(&self, heap: &H, size: usize, ops: usize, mutators: usize) -> (f64, Outcome) {
+        let or_default = |given, default| if given == 0 { default } else { given };
+        let (size, ops) = (or_default(size, self.size), or_default(ops, self.ops));
+        let start = Instant::now();
+        let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
+            let mutator = |tid| {
+                move || {
+                    let m = heap.bind();
+                    let outcome = self.run(m, Params { size, ops, tid, nthreads: mutators });
+                    heap.unbind(m);
+                    outcome
+                }
+            };
+            let builder = || std::thread::Builder::new().stack_size(THREAD_STACK_BYTES);
+            let start = |tid| builder().spawn_scoped(scope, mutator(tid));
+            let threads: Vec<_> =
+                (0..mutators).map(|tid| start(tid).expect("the system starts a mutator thread")).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        let wall_ms = start.elapsed().as_secs_f64() * 1e3;
+        let mut all = Outcome::default();
+        for mut outcome in outcomes {
+            all.checksum = all.checksum.wrapping_add(outcome.checksum);
+            all.latency_ticks.append(&mut outcome.latency_ticks);
+        }
+        (wall_ms, all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heaps::never_free::NeverFreeHeap;
+
+    /// Sizes at which a workload takes milliseconds.
+    fn tiny(spec: &Spec) -> (usize, usize) {
+        match spec.workload {
+            Workload::GcBench | Workload::BinaryTrees | Workload::MtGcBench => (6, 0),
+            Workload::Splay => (50, 100),
+            Workload::LruCache => (200, 2000),
+            Workload::Fragger => (64, 4),
+            Workload::Large => (4, 10),
+            Workload::List | Workload::ListShuffled | Workload::Wide => (1000, 1),
+            Workload::Mutation => (100, 5000),
+        }
+    }
+
+    fn checksum(spec: &Spec, mutators: usize) -> u64 {
+        let (size, ops) = tiny(spec);
+        let heap = NeverFreeHeap::<true>::new(false, 4 << 30);
+        spec.run_on_threads(&heap, size, ops, mutators).1.checksum
+    }
+
+    #[test]
+    fn a_workload_computes_the_same_each_time() {
+        for spec in SPECS {
+            for mutators in [1, 2] {
+                let first = checksum(spec, mutators);
+                assert_eq!(first, checksum(spec, mutators), "{} on {mutators}", spec.name);
+            }
+        }
+    }
+
+    #[test]
+    fn workloads_are_found_by_name_and_by_alias() {
+        assert_eq!(find("lru").unwrap().workload, Workload::LruCache);
+        assert_eq!(find("mutate").unwrap().name, "mutation");
+        assert!(SPECS.iter().all(|spec| find(spec.name).unwrap().workload == spec.workload));
+        assert!(find("lrucache").is_none());
+    }
+
+    #[test]
+    fn latency_has_one_entry_a_request() {
+        let heap = NeverFreeHeap::<false>::new(false, 1 << 30);
+        let (_, outcome) = find("lru").unwrap().run_on_threads(&heap, 200, 1000, 2);
+        assert_eq!(outcome.latency_ticks.len(), 1000);
+    }
+}
