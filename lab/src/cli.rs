@@ -101,6 +101,8 @@ pub enum Command {
         /// Workload, see `mmtk list`.
         workload: String,
     },
+    /// Measures how fast our plans trace and allocate, to hold against `limits`.
+    Rates,
     /// Measures the physical limits of this machine.
     Limits {
         /// Groups of figures: bandwidth, chase, faults, bump, trace, sync [default: all].

@@ -4,6 +4,7 @@ mod compare;
 mod count;
 mod list;
 mod minheap;
+mod rates;
 mod run;
 
 use crate::cli::{Cli, Command};
@@ -22,6 +23,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Compare(how) => compare::compare(&options, &how),
         Command::Minheap { workload, timeout_s } => minheap::minheap(&options, &workload, timeout_s),
         Command::Count { workload } => count::count(&options, &workload),
+        Command::Rates => rates::rates(&options.plan),
         Command::Limits { groups } => limits::run(&groups),
     }
 }

@@ -165,14 +165,15 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
         match packet {
             Packet::Items(items) if self.stack.is_empty() => self.stack = items,
             Packet::Items(items) => self.stack.extend(items),
-            Packet::Array { object, from, to } => {
-                let next = to.min(from + PART_SLOTS);
-                if next < to {
-                    // The rest is back in the deque before the part is followed, so others can take it.
-                    self.deque.push(Packet::Array { object, from: next, to });
-                    self.share_hint();
+            Packet::Array { object, from, mut to } => {
+                // The far halves go to the deque first: a thief takes the largest, this worker comes to them in order.
+                while to - from > PART_SLOTS {
+                    let middle = from + (to - from) / 2;
+                    self.deque.push(Packet::Array { object, from: middle, to });
+                    to = middle;
                 }
-                VM::scan_part(object, from, next, &mut Push { items: &mut self.stack, vm: PhantomData::<fn(VM)> });
+                self.share_hint();
+                VM::scan_part(object, from, to, &mut Push { items: &mut self.stack, vm: PhantomData::<fn(VM)> });
             }
         }
     }
