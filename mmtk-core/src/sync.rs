@@ -1,7 +1,7 @@
 //! Atomics, locks and threads for the protocol files: std and parking_lot normally, loom under `--cfg loom`.
 //!
 //! A protocol file takes everything that two threads share from here, so that the very same source is
-//! what the models in `loom-tests` explore. [`order!`] and [`dropped!`] mark the orderings and steps that a model
+//! what the models in `loom-tests` explore. `order!` and `dropped!` mark the orderings and steps that a model
 //! can weaken by name; outside a loom build both are constants and cost nothing. For each name a test shows that a model fails
 //! without it, so an ordering that bears no name is either `Relaxed` or says why no model can see it.
 

@@ -3,7 +3,7 @@
 //! A contiguous array of [`Ref`] in memory that is reserved whole and committed as it is touched, so that a
 //! push is a compare, a store and an add. Adapters embed it in their per-thread state and give `range` to the collector.
 //!
-//! I1. `base <= top <= limit`, all inside one mapping of [`SLOTS`] slots that lives as long as the stack.
+//! I1. `base <= top <= limit`, all inside one mapping of `SLOTS` slots that lives as long as the stack.
 //! I2. Entries below `top` were pushed and not popped.
 //! I3. Only the owning thread calls methods other than `range`; the collector reads and updates entries while that thread is stopped.
 

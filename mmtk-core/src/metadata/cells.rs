@@ -39,10 +39,10 @@ impl CellClass {
     const fn new(bytes: u32) -> CellClass {
         let block = BLOCK_BYTES as u32;
         let mut cells = block / (bytes + 1);
-        while (cells + 15) / 16 * 16 + cells * bytes > block {
+        while cells.next_multiple_of(16) + cells * bytes > block {
             cells -= 1;
         }
-        let first = (cells + 15) / 16 * 16;
+        let first = cells.next_multiple_of(16);
         CellClass { bytes, cells, first, reciprocal: ((1u64 << 32).div_ceil(bytes as u64)) as u32 }
     }
 }
@@ -69,9 +69,9 @@ const CLASSES: [CellClass; 49] = {
             32
         };
     }
-    let mut per_block = 56;
+    let mut per_block = 56u32;
     while n < 49 {
-        classes[n] = CellClass::new(((BLOCK_BYTES as u32 - (per_block + 15) / 16 * 16) / per_block) / 16 * 16);
+        classes[n] = CellClass::new(((BLOCK_BYTES as u32 - per_block.next_multiple_of(16)) / per_block) / 16 * 16);
         n += 1;
         per_block = if per_block > 8 { per_block * 8 / 9 } else { per_block - 1 };
     }
