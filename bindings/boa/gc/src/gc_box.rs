@@ -1,0 +1,208 @@
+//! An object in the heap: a 16-byte header, then the value.
+//!
+//! ```text
+//!  0          4          8              15  16
+//!  [ handles ][ counted ][ vtable     |S ]  [ value ... ]       S: the byte lent to the collector
+//! ```
+//! I1. The value begins at byte 16 for every type aligned to at most 16: the engine casts handles between such types.
+//! I2. `handles` is the number of `Gc`s and `Ephemeron`s of this object, wherever they are: in other objects, dead ones
+//!     included, on the stack, in the Rust heap.
+//! I3. `counted` is 0 between collections. Within one it counts the handles found inside objects (`collection`).
+//! I4. Handles belong to one thread, so the counts are plain cells; the collector runs on that thread too.
+
+use crate::{Trace, Tracer};
+use mmtk_core::{Address, ObjectReference};
+use std::any::TypeId;
+use std::cell::Cell;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+
+/// Objects are multiples of this.
+pub(crate) const GRANULE: usize = 16;
+/// Where the word is whose top byte the collector may use.
+pub(crate) const STATE_OFFSET: isize = 8;
+/// An object of this size is a large one in every plan.
+const LARGE: usize = 16 << 10;
+const ADDRESS_BITS: usize = (1 << 56) - 1;
+
+/// An object in the heap.
+#[repr(C)]
+pub struct GcBox<T: ?Sized + 'static> {
+    header: Header,
+    value: T,
+}
+
+/// What precedes every value.
+#[repr(C)]
+pub(crate) struct Header {
+    handles: Cell<u32>,
+    counted: Cell<u32>,
+    /// Top byte: the collector's.
+    vtable: AtomicPtr<VTable>,
+}
+
+/// What the collector knows about a type.
+pub(crate) struct VTable {
+    pub trace: unsafe fn(Object, &mut Tracer),
+    pub finalize: unsafe fn(Object),
+    /// None if dropping the value does nothing.
+    pub drop: Option<unsafe fn(Object)>,
+    pub type_id: TypeId,
+    /// Header and value, in whole granules.
+    pub bytes: usize,
+}
+
+/// An object of which only the header is known.
+#[derive(Copy, Clone, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Object(NonNull<Header>);
+
+const _: () = {
+    assert!(size_of::<Header>() == GRANULE, "the engine's casts need the value at byte 16 (I1)");
+    assert!(std::mem::offset_of!(Header, vtable) as isize == STATE_OFFSET);
+};
+
+impl VTable {
+    /// For an ordinary object with a value of type `T`.
+    pub const fn of<T: Trace + 'static>() -> VTable {
+        unsafe fn trace<T: Trace + 'static>(object: Object, tracer: &mut Tracer) {
+            // SAFETY: this function is in the vtable of an object with a `T`, which is alive: the collector's promise.
+            unsafe { object.value_of::<T>().as_ref().trace(tracer) }
+        }
+        unsafe fn finalize<T: Trace + 'static>(object: Object) {
+            // SAFETY: as above.
+            unsafe { object.value_of::<T>().as_ref().run_finalizer() }
+        }
+        unsafe fn drop<T: Trace + 'static>(object: Object) {
+            // SAFETY: as above, and the collector drops a value once.
+            unsafe { object.value_of::<T>().drop_in_place() }
+        }
+        VTable {
+            trace: trace::<T>,
+            finalize: finalize::<T>,
+            drop: if std::mem::needs_drop::<T>() { Some(drop::<T>) } else { None },
+            type_id: TypeId::of::<T>(),
+            bytes: bytes_of::<GcBox<T>>(),
+        }
+    }
+}
+
+/// What to ask of the allocator. It aligns objects to a granule, and large ones to a page: so a type that wants more than the
+/// one is given the other.
+const fn bytes_of<B>() -> usize {
+    let bytes = size_of::<B>().next_multiple_of(GRANULE);
+    if align_of::<B>() > GRANULE && bytes < LARGE { LARGE } else { bytes }
+}
+
+/// The vtable of each type, promoted to a static.
+pub(crate) trait HasVTable {
+    const VTABLE: &'static VTable;
+}
+
+impl<T: Trace + 'static> HasVTable for T {
+    const VTABLE: &'static VTable = &VTable::of::<T>();
+}
+
+impl<T: ?Sized + 'static> GcBox<T> {
+    pub(crate) fn value(&self) -> &T {
+        &self.value
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+}
+
+impl<T: Trace + 'static> GcBox<T> {
+    /// An object with one handle.
+    pub(crate) fn new(value: T) -> GcBox<T> {
+        let vtable = AtomicPtr::new(std::ptr::from_ref(T::VTABLE).cast_mut());
+        GcBox { header: Header { handles: Cell::new(1), counted: Cell::new(0), vtable }, value }
+    }
+}
+
+impl Header {
+    /// One handle more. The limit cannot be reached by handles that exist, only by forgotten ones.
+    #[inline(always)]
+    pub fn add_handle(&self) {
+        let handles = self.handles.get().wrapping_add(1);
+        if handles == 0 {
+            too_many_handles();
+        }
+        self.handles.set(handles);
+    }
+
+    #[inline(always)]
+    pub fn remove_handle(&self) {
+        self.handles.set(self.handles.get().wrapping_sub(1));
+    }
+
+    #[inline(always)]
+    pub fn handles(&self) -> u32 {
+        self.handles.get()
+    }
+
+    #[inline(always)]
+    pub fn vtable(&self) -> &'static VTable {
+        let pointer = self.vtable.load(Relaxed).map_addr(|bits| bits & ADDRESS_BITS);
+        // SAFETY: written in `GcBox::new` from a static; the collector changes the top byte only, which is masked out.
+        unsafe { &*pointer }
+    }
+
+    #[inline(always)]
+    pub fn counted(&self) -> &Cell<u32> {
+        &self.counted
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn too_many_handles() -> ! {
+    panic!("2^32 handles of one object")
+}
+
+impl Object {
+    /// The object of a box.
+    #[inline(always)]
+    pub fn of<T: ?Sized + 'static>(gc_box: NonNull<GcBox<T>>) -> Object {
+        Object(gc_box.cast())
+    }
+
+    /// The object that the toolkit calls so.
+    #[inline(always)]
+    pub fn from_reference(reference: ObjectReference) -> Object {
+        Object(NonNull::new(reference.address().as_mut_ptr()).expect("a reference is not null"))
+    }
+
+    /// The object as the toolkit calls it.
+    #[inline(always)]
+    pub fn reference(self) -> ObjectReference {
+        ObjectReference::from_address(self.address()).expect("not null")
+    }
+
+    #[inline(always)]
+    pub fn address(self) -> Address {
+        Address::from_ptr(self.0.as_ptr())
+    }
+
+    /// # Safety
+    /// The object's memory has not been swept.
+    #[inline(always)]
+    pub unsafe fn header<'a>(self) -> &'a Header {
+        // SAFETY: the caller's promise; headers stay intact until the sweep, also those of dropped values.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The box, if the value is a `T`.
+    #[inline(always)]
+    pub fn as_box<T: 'static>(self) -> NonNull<GcBox<T>> {
+        self.0.cast()
+    }
+
+    /// # Safety
+    /// The object holds a `T`.
+    unsafe fn value_of<T: 'static>(self) -> NonNull<T> {
+        // SAFETY: the field of a box in memory, made without a reference to the rest of it.
+        unsafe { NonNull::new_unchecked(&raw mut (*self.as_box::<T>().as_ptr()).value) }
+    }
+}
