@@ -128,10 +128,6 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
         unreachable!("slots_of_large returned a number, so scan_part must be implemented")
     }
 
-    /// Copies `bytes` bytes of an object to its new place, which may need more than that: address-keyed tables, say.
-    #[inline(always)]
-    fn object_moved(&self, _from: ObjectReference, _to: ObjectReference) {}
-
     /// Called when the live objects are known and nothing has been freed: the VM clears its weak references and may keep
     /// objects alive. Runs on the thread that leads the pause.
     fn process_weak(&self, _weak: &mut dyn WeakProcessor) {}

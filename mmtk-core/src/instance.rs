@@ -117,6 +117,10 @@ impl<VM: VMBinding> Heap<VM> {
     }
 
     /// Makes the calling thread a mutator. Waits if a pause is in progress.
+    ///
+    /// A thread may be a mutator of several heaps. It is then running in all of them: while it waits in one for a pause, it
+    /// holds up the others, and two threads that do so crosswise would wait for ever. Work in one heap inside the
+    /// [`Mutator::native`] regions of the others.
     pub fn attach(&self, local: VM::Local) -> Mutator<VM> {
         let state = MutatorState::new(self.0.clone(), local);
         self.0.safepoint.attach(MutatorRef(&*state));
@@ -297,11 +301,13 @@ impl<VM: VMBinding> HeapInner<VM> {
         let report = self.lead(cause, requested);
         let result = last(&report);
         std::mem::forget(unfinished);
-        self.safepoint.resume_all();
-        if !self.listeners.is_empty() {
-            let mut report = report;
-            report.duration_ns = requested.elapsed().as_nanos() as u64;
-            self.listeners.emit(&Event::Pause(Box::new(report)));
+        if self.listeners.is_empty() {
+            self.safepoint.resume_all();
+        } else {
+            self.listeners.emit_in_order(|| {
+                self.safepoint.resume_all();
+                Event::Pause(Box::new(PauseReport { duration_ns: requested.elapsed().as_nanos() as u64, ..report }))
+            });
         }
         Some(result)
     }

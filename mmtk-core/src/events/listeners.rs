@@ -56,6 +56,16 @@ impl Listeners {
         !self.any.load(Ordering::Relaxed)
     }
 
+    /// Tells every listener what `happens` returns, in the order in which `happens` was called: the lock is held meanwhile.
+    /// So two pauses on two threads are heard in their own order, although each is told after its mutators resumed.
+    pub fn emit_in_order(&self, happens: impl FnOnce() -> Event) {
+        let mut list = self.list.lock();
+        let event = happens();
+        for listener in list.iter_mut() {
+            listener.on_event(&event);
+        }
+    }
+
     /// Tells every listener, in the order they were added.
     pub fn emit(&self, event: &Event) {
         if self.is_empty() {

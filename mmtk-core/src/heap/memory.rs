@@ -147,9 +147,9 @@ impl Memory {
         }
         let offset = at.bytes_from(self.reservation.start()) & ((1 << self.log_extent) - 1);
         let huge = match self.huge_pages {
-            When::Always => true,
-            When::Never => false,
-            When::Auto => offset >= HUGE_FROM,
+            When::Always => Some(true),
+            When::Never => Some(false),
+            When::Auto => (offset >= HUGE_FROM).then_some(true),
         };
         self.reservation.commit(at, bytes, huge)
     }

@@ -76,16 +76,18 @@ impl Mapping {
         );
     }
 
-    /// Makes whole pages of the reservation readable and writable. They read as zero until written.
-    pub fn commit(&self, at: Address, bytes: usize, huge_pages: bool) -> io::Result<()> {
+    /// Makes whole pages of the reservation readable and writable. They read as zero until written. `huge_pages` asks for
+    /// them, or against them; none leaves it to the system.
+    pub fn commit(&self, at: Address, bytes: usize, huge_pages: Option<bool>) -> io::Result<()> {
         self.assert_inside(at, bytes);
         // SAFETY: the range is ours (asserted); more access to it cannot break anybody.
         if unsafe { libc::mprotect(at.as_mut_ptr(), bytes, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        if huge_pages {
+        if let Some(huge) = huge_pages {
+            let advice = if huge { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE };
             // SAFETY: advice about a range that is ours; a refusal only costs speed.
-            unsafe { libc::madvise(at.as_mut_ptr(), bytes, libc::MADV_HUGEPAGE) };
+            unsafe { libc::madvise(at.as_mut_ptr(), bytes, advice) };
         }
         Ok(())
     }
@@ -147,7 +149,7 @@ mod tests {
     fn a_reservation_is_aligned_and_reads_as_zero_once_committed() {
         let mapping = Mapping::reserve(1 << 20, 1 << 22).unwrap();
         assert!(mapping.start().is_aligned_to(1 << 22));
-        mapping.commit(mapping.start(), 1 << 20, false).unwrap();
+        mapping.commit(mapping.start(), 1 << 20, None).unwrap();
         // SAFETY: committed above, used by this test alone.
         unsafe {
             assert_eq!(mapping.start().load::<u64>(), 0);

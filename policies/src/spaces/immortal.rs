@@ -45,8 +45,8 @@ impl<VM: VMBinding> ImmortalSpace<VM> {
     /// Zeroed memory for one object, of any size.
     pub fn allocate(&self, bytes: usize, allocated: &mut usize) -> Option<Address> {
         let mut bump = self.bump.lock().unwrap_or_else(PoisonError::into_inner);
-        *allocated += bytes;
         if let Some(address) = bump.alloc(bytes) {
+            *allocated += bytes;
             return Some(address);
         }
         let pages = bytes.div_ceil(PAGE_BYTES).next_multiple_of(RUN_PAGES);
@@ -56,6 +56,7 @@ impl<VM: VMBinding> ImmortalSpace<VM> {
         let end = start.plus(pages * PAGE_BYTES);
         self.top.fetch_max(end.bytes_from(self.pages.extent().start()), Relaxed);
         bump.install(start, end, true, &mut 0);
+        *allocated += bytes;
         bump.alloc(bytes)
     }
 

@@ -1,0 +1,68 @@
+//! The plan from outside passes what the plans of `policies` pass.
+
+use custom_plan::new_heap;
+use mmtk_core::Options;
+use plan_tests::matrix::{self, Stress};
+use plan_tests::shadow::random_programs_match_a_plain_model;
+use plan_tests::{SideVM, TestVM, Watchdog, assert_within_limit};
+use reference::{Class, ReferenceVM, Thread};
+
+fn workloads(stress: Stress) {
+    let _watchdog = Watchdog::new();
+    matrix::all_workloads::<ReferenceVM>(new_heap, "Patchwork", stress);
+}
+
+#[test]
+fn workloads_compute_the_same_when_collected_every_few_kilobytes() {
+    workloads(matrix::EVERY_BYTES);
+}
+
+#[test]
+fn workloads_compute_the_same_when_everything_moves_in_every_collection() {
+    workloads(matrix::ALWAYS_DEFRAG);
+}
+
+#[test]
+fn workloads_compute_the_same_when_freed_memory_is_poisoned_and_returned() {
+    workloads(matrix::POISON);
+}
+
+#[test]
+fn workloads_compute_the_same_when_all_workers_join_every_section() {
+    workloads(matrix::WAKE_HELPERS);
+}
+
+#[test]
+fn workloads_compute_the_same_in_a_heap_near_the_minimum() {
+    let _watchdog = Watchdog::new();
+    matrix::all_workloads_near_their_minimum::<ReferenceVM>(new_heap, "Patchwork");
+}
+
+#[test]
+fn workloads_compute_the_same_with_side_tables() {
+    let _watchdog = Watchdog::new();
+    matrix::all_workloads::<SideVM<4>>(new_heap, "Patchwork", matrix::EVERY_BYTES);
+}
+
+#[test]
+fn random_programs_match_the_shadow_heap() {
+    random_programs_match_a_plain_model::<ReferenceVM>(new_heap, "Patchwork", 64);
+    random_programs_match_a_plain_model::<SideVM<3>>(new_heap, "Patchwork", 32);
+}
+
+#[test]
+fn objects_larger_than_a_line_that_do_not_fit_the_hole_go_to_cells() {
+    let options = Options { heap_limit: 16 << 20, ..Options::default() };
+    let heap = new_heap(ReferenceVM::new(), options).unwrap();
+    assert_eq!(heap.plan_name(), "Patchwork");
+    let thread = Thread::attach(&heap);
+    for _ in 0..1000 {
+        thread.push(thread.alloc(Class { refs: 1, bytes: 3000 }));
+    }
+    let report = heap.report();
+    let medium = report.lines().find(|line| line.trim_start().starts_with("medium")).unwrap();
+    assert!(!medium.contains(" 0 bytes"), "{report}");
+    thread.collect();
+    assert!(heap.statistics().live_bytes > 3_000_000);
+    assert_within_limit(&heap);
+}

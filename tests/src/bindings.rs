@@ -1,0 +1,76 @@
+//! The bindings of the tests: the reference binding, and variants of it that keep the collector's state in side tables.
+
+use mmtk_core::weak::WeakProcessor;
+use mmtk_core::{ObjectReference, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use reference::{ReferenceVM, ShadowStack};
+
+/// How many global roots the VM of a test has.
+pub const GLOBALS: usize = 8;
+
+/// A binding whose objects are laid out like those of the reference binding.
+pub trait TestVM: VMBinding<Slot = WordSlot, Local = ShadowStack> {
+    /// A VM with `GLOBALS` global roots; when memory is exhausted, `alloc` unwinds with the error.
+    fn new() -> Self;
+    /// The VM that keeps global roots and weak references.
+    fn reference(&self) -> &ReferenceVM;
+}
+
+/// Unwinds without the noise of a panic: tests ask for more memory than there is on purpose.
+fn unwind_with(error: &OutOfMemory) {
+    std::panic::resume_unwind(Box::new(error.clone()))
+}
+
+impl TestVM for ReferenceVM {
+    fn new() -> Self {
+        ReferenceVM::with_globals(GLOBALS).on_out_of_memory(unwind_with)
+    }
+    fn reference(&self) -> &ReferenceVM {
+        self
+    }
+}
+
+/// The reference VM with its state in side tables, and granules of `1 << LOG_GRANULE` bytes.
+pub struct SideVM<const LOG_GRANULE: u32>(ReferenceVM);
+
+// SAFETY: as for the reference binding, to which all is delegated; sizes are rounded up to granules by `Attached`.
+unsafe impl<const LOG_GRANULE: u32> VMBinding for SideVM<LOG_GRANULE> {
+    type Slot = WordSlot;
+    type Local = ShadowStack;
+
+    const LOG_GRANULE: u32 = LOG_GRANULE;
+    const STATE: StateLocation = StateLocation::Side;
+
+    fn object_size(object: ObjectReference) -> usize {
+        ReferenceVM::object_size(object)
+    }
+    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        ReferenceVM::scan_object(object, visitor);
+    }
+    fn slots_of_large(object: ObjectReference) -> Option<usize> {
+        ReferenceVM::slots_of_large(object)
+    }
+    fn scan_part(object: ObjectReference, from: usize, to: usize, visitor: &mut impl SlotVisitor<WordSlot>) {
+        ReferenceVM::scan_part(object, from, to, visitor);
+    }
+    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.0.scan_thread(stack, visitor);
+    }
+    fn scan_vm(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.0.scan_vm(visitor);
+    }
+    fn process_weak(&self, weak: &mut dyn WeakProcessor) {
+        self.0.process_weak(weak);
+    }
+    fn out_of_memory(&self, error: &OutOfMemory) {
+        self.0.out_of_memory(error);
+    }
+}
+
+impl<const LOG_GRANULE: u32> TestVM for SideVM<LOG_GRANULE> {
+    fn new() -> Self {
+        SideVM(ReferenceVM::new())
+    }
+    fn reference(&self) -> &ReferenceVM {
+        &self.0
+    }
+}

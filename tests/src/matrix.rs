@@ -1,0 +1,271 @@
+//! Every workload x mutators x workers on one plan and one stress setting, with the verifier on.
+//!
+//! A run is right if it computes what an allocator that never frees computes, stays within its limit, and leaves nothing
+//! behind: with all threads gone, a collection finds nothing live.
+
+use crate::{Attached, MakeHeap, TestVM, assert_within_limit, options};
+use lab::heaps::never_free::NeverFreeHeap;
+use lab::workloads::{Params, SPECS, Spec, Workload};
+use mmtk_core::{Heap, OutOfMemory};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+/// Numbers of mutators and of GC workers to try.
+pub const THREADS: [usize; 3] = [1, 2, 4];
+
+const ROOMY: usize = 64 << 20;
+const STACK_BYTES: usize = 16 << 20;
+const LEAST_LIMIT: usize = 1 << 20;
+
+/// A stress setting: its name, and the options that it changes.
+#[derive(Copy, Clone, Debug)]
+pub struct Stress {
+    /// What a message calls it.
+    pub name: &'static str,
+    /// Option keys and values.
+    pub settings: &'static [(&'static str, &'static str)],
+}
+
+/// Collect often; the other settings build on it.
+pub const EVERY_BYTES: Stress = Stress { name: "every-bytes", settings: &[("stress.every_bytes", "32K")] };
+/// Move whatever may move.
+pub const ALWAYS_DEFRAG: Stress =
+    Stress { name: "always-defrag", settings: &[("stress.every_bytes", "48K"), ("stress.always_defrag", "true")] };
+/// Yield here and there.
+pub const RANDOM_YIELD: Stress =
+    Stress { name: "random-yield", settings: &[("stress.every_bytes", "40K"), ("stress.random_yield", "true")] };
+/// All workers take part in every section.
+pub const WAKE_HELPERS: Stress =
+    Stress { name: "wake-helpers", settings: &[("stress.every_bytes", "64K"), ("gc.wake_helpers", "always")] };
+/// Freed memory is overwritten, and everything else at once.
+pub const POISON: Stress = Stress {
+    name: "poison",
+    settings: &[
+        ("stress.every_bytes", "48K"),
+        ("verify.poison", "true"),
+        ("stress.always_defrag", "true"),
+        ("gc.wake_helpers", "always"),
+        ("heap.return_memory", "always"),
+    ],
+};
+/// The heap decides by itself when to collect.
+pub const PROPORTIONAL: Stress = Stress {
+    name: "proportional",
+    settings: &[("heap.mode", "proportional"), ("heap.min", "64K"), ("heap.headroom_percent", "25")],
+};
+
+/// Sizes at which a workload takes milliseconds and collects some dozen times.
+fn size_and_ops(workload: Workload) -> (usize, usize) {
+    match workload {
+        Workload::GcBench | Workload::BinaryTrees | Workload::MtGcBench => (8, 0),
+        Workload::Splay => (50, 100),
+        Workload::LruCache => (200, 2000),
+        Workload::Fragger => (64, 4),
+        Workload::Large => (4, 10),
+        Workload::List | Workload::ListShuffled | Workload::Wide => (1500, 1),
+        Workload::Mutation => (150, 20_000),
+    }
+}
+
+/// Sizes at which what is live fills more than the smallest heap there is.
+fn size_and_ops_of_full_heaps(workload: Workload) -> (usize, usize) {
+    match workload {
+        Workload::GcBench | Workload::BinaryTrees | Workload::MtGcBench => (11, 0),
+        Workload::Splay => (150, 80),
+        Workload::LruCache => (3000, 2000),
+        Workload::Fragger => (800, 2),
+        Workload::Large => (4, 10),
+        Workload::List | Workload::ListShuffled | Workload::Wide => (30_000, 1),
+        Workload::Mutation => (8000, 30_000),
+    }
+}
+
+type Sizes = fn(Workload) -> (usize, usize);
+
+/// One run, as messages name it.
+struct Case<'a> {
+    plan: &'a str,
+    workload: &'static str,
+    mutators: usize,
+    workers: usize,
+    stress: &'a str,
+    limit: usize,
+}
+
+impl fmt::Display for Case<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Case { plan, workload, mutators, workers, stress, limit } = self;
+        write!(f, "{workload} on {plan}: {mutators} mutators, {workers} workers, {stress}, limit {limit}")
+    }
+}
+
+impl Drop for Case<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed: {self}");
+        }
+    }
+}
+
+/// What the workload computes when nothing is ever freed.
+fn expected(spec: &'static Spec, (size, ops): (usize, usize), mutators: usize) -> u64 {
+    type Key = (&'static str, usize, usize, usize);
+    static KNOWN: Mutex<Option<HashMap<Key, u64>>> = Mutex::new(None);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    *known.get_or_insert_default().entry((spec.name, size, ops, mutators)).or_insert_with(|| {
+        let heap = NeverFreeHeap::<true>::new(false, 16 << 30);
+        spec.run_on_threads(&heap, size, ops, mutators).1.checksum
+    })
+}
+
+/// Runs the workload, at its small size, on attached threads; the sum of their checksums.
+///
+/// # Errors
+/// When a thread ran out of memory; the others finish or run out too.
+///
+/// # Panics
+/// When a thread did.
+pub fn run<VM: TestVM>(spec: &'static Spec, heap: &Heap<VM>, mutators: usize) -> Result<u64, OutOfMemory> {
+    run_some(spec, size_and_ops(spec.workload), heap, 0..mutators, mutators)
+}
+
+/// Runs the shares `running` of so many mutators' shares.
+fn run_some<VM: TestVM>(
+    spec: &'static Spec,
+    (size, ops): (usize, usize),
+    heap: &Heap<VM>,
+    running: std::ops::Range<usize>,
+    mutators: usize,
+) -> Result<u64, OutOfMemory> {
+    let program = |tid| {
+        move || {
+            let thread = Attached::new(heap);
+            spec.run(thread.handle(), Params { size, ops, tid, nthreads: mutators }).checksum
+        }
+    };
+    std::thread::scope(|scope| {
+        let start = |tid| std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, program(tid));
+        let threads: Vec<_> = running.map(|tid| start(tid).expect("a thread")).collect();
+        // All are joined before any error is returned.
+        let results: Vec<_> = threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        let mut sum = 0u64;
+        for result in results {
+            match result {
+                Ok(part) => sum = sum.wrapping_add(part),
+                Err(panic) => match panic.downcast::<OutOfMemory>() {
+                    Ok(error) => return Err(*error),
+                    Err(other) => std::panic::resume_unwind(other),
+                },
+            }
+        }
+        Ok(sum)
+    })
+}
+
+fn heap_for<VM: TestVM>(make: MakeHeap<VM>, case: &Case<'_>, settings: &[(&str, &str)]) -> Heap<VM> {
+    let workers = case.workers.to_string();
+    let mut all = vec![("gc.workers", workers.as_str())];
+    all.extend(settings);
+    make(VM::new(), options(case.plan, case.limit, &all)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// One run with all its checks; how many collections it took.
+fn check<VM: TestVM>(
+    make: MakeHeap<VM>,
+    spec: &'static Spec,
+    sizes: Sizes,
+    case: &Case<'_>,
+    settings: &[(&str, &str)],
+) -> u64 {
+    let size = sizes(spec.workload);
+    let mut settings = settings.to_vec();
+    settings.push(("verify.trace", "true"));
+    let heap = heap_for(make, case, &settings);
+    let checksum =
+        run_some(spec, size, &heap, 0..case.mutators, case.mutators).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(checksum, expected(spec, size, case.mutators), "the checksum differs");
+    assert_within_limit(&heap);
+    let collections = heap.statistics().collections;
+    heap.collect();
+    let after = heap.statistics();
+    if after.collections > 0 {
+        assert_eq!(after.live_bytes, 0, "nobody is attached, but something is live");
+        assert!(after.reserved_bytes < case.limit / 2, "nobody is attached, but the heap holds {after:?}");
+    }
+    assert_within_limit(&heap);
+    collections
+}
+
+/// Every workload x mutators x workers on `plan` under `stress`.
+///
+/// # Panics
+/// When a run is not right.
+pub fn all_workloads<VM: TestVM>(make: MakeHeap<VM>, plan: &str, stress: Stress) {
+    for spec in SPECS {
+        for mutators in THREADS {
+            for workers in THREADS {
+                let case = Case { plan, workload: spec.name, mutators, workers, stress: stress.name, limit: ROOMY };
+                let collections = check(make, spec, size_and_ops, &case, stress.settings);
+                assert!(collections > 0 || plan == "NoGC", "the stress was none: no collection");
+            }
+        }
+    }
+}
+
+/// The workloads on a plan that never collects, which needs no stress but room.
+///
+/// # Panics
+/// When a run is not right.
+pub fn all_workloads_without_collection<VM: TestVM>(make: MakeHeap<VM>, plan: &str) {
+    for spec in SPECS {
+        for mutators in THREADS {
+            let case = Case { plan, workload: spec.name, mutators, workers: 1, stress: "none", limit: 256 << 20 };
+            assert_eq!(check(make, spec, size_and_ops, &case, &[]), 0, "a plan that does not collect collected");
+        }
+    }
+}
+
+/// Every workload x mutators x workers in a heap a little larger than the smallest in which it runs.
+///
+/// # Panics
+/// When a run is not right.
+pub fn all_workloads_near_their_minimum<VM: TestVM>(make: MakeHeap<VM>, plan: &str) {
+    for spec in SPECS {
+        for mutators in THREADS {
+            let least = (0..mutators).map(|tid| least_limit(make, plan, spec, tid, mutators)).sum::<usize>();
+            for workers in THREADS {
+                // The threads' shares may be live all at once; a quarter more, since no two runs interleave alike.
+                let limit = least + least / 4 + (mutators + workers) * (64 << 10);
+                let case = Case { plan, workload: spec.name, mutators, workers, stress: "tiny heap", limit };
+                let wake = if workers == 2 { "always" } else { "auto" };
+                let sizes = size_and_ops_of_full_heaps;
+                check(make, spec, sizes, &case, &[("gc.wake_helpers", wake)]);
+            }
+        }
+    }
+}
+
+/// The smallest limit at which one mutator's share ran alone, to a quarter of a megabyte. Alone, so that the answer does not
+/// depend on how many threads happened to run at the same time.
+fn least_limit<VM: TestVM>(make: MakeHeap<VM>, plan: &str, spec: &'static Spec, tid: usize, mutators: usize) -> usize {
+    let runs = |limit| {
+        let case = Case { plan, workload: spec.name, mutators, workers: 1, stress: "search", limit };
+        let heap = heap_for(make, &case, &[]);
+        let result = run_some(spec, size_and_ops_of_full_heaps(spec.workload), &heap, tid..tid + 1, mutators);
+        assert_within_limit(&heap);
+        assert!(result.as_ref().err().is_none_or(|error| error.limit == limit), "{result:?}");
+        result.is_ok()
+    };
+    let (mut fails, mut works) = (LEAST_LIMIT, LEAST_LIMIT);
+    while !runs(works) {
+        fails = works;
+        works *= 2;
+        assert!(works <= ROOMY, "{} does not run on {plan} in {fails} bytes", spec.name);
+    }
+    while works - fails > (256 << 10) {
+        let middle = (fails + works) / 2;
+        *(if runs(middle) { &mut works } else { &mut fails }) = middle;
+    }
+    works
+}

@@ -1,0 +1,493 @@
+//! The shadow heap: random programs run on a heap and on a plain model side by side.
+//!
+//! Each thread has a graph of its own, reached from its shadow stack and from two global roots; ids and patterns in the raw
+//! words tell its objects apart. Whenever a collection came by, the thread walks heap and model in step: the same shapes,
+//! the same sharing, every word as it was written, no two objects on the same bytes, objects that must not move where they
+//! were, weak references cleared exactly where the model reaches nothing.
+//!
+//! Threads run either one operation at a time, in turns (who waits for the turn is in a native region), or all at once.
+
+use crate::bindings::GLOBALS;
+use crate::{Attached, Handle, MakeHeap, TestVM, Watchdog, assert_within_limit, options};
+use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use mmtk_core::{Heap, Semantics};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, FileFailurePersistence, TestError, TestRunner};
+use reference::{Class, Ref, object};
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+/// Roots on a shadow stack beyond which new objects replace old ones.
+const MAX_ROOTS: usize = 24;
+const MAX_THREADS: usize = 3;
+const GLOBALS_EACH: usize = GLOBALS / (MAX_THREADS + 1);
+
+/// A step of a program. Indices are taken modulo what there is.
+#[derive(Clone, Debug)]
+enum Op {
+    /// A new object, pushed or put into a root.
+    New { root: usize, refs: usize, words: usize, semantics: Semantics },
+    /// Slot of the object at root `from` := the object at root `to`.
+    Link { from: usize, slot: usize, to: usize },
+    /// Slot := null.
+    Unlink { from: usize, slot: usize },
+    /// A root := what a slot refers to.
+    Load { root: usize, from: usize, slot: usize },
+    /// Pushes a copy of a root.
+    Push { root: usize },
+    /// Drops the last roots.
+    Pop { count: usize },
+    /// A global root := a root, or null.
+    Global { which: usize, root: Option<usize> },
+    /// A weak reference to the object at a root.
+    Weak { root: usize },
+    /// Objects that nobody keeps.
+    Garbage { count: usize, words: usize },
+    /// A collection now.
+    Collect,
+    /// A safepoint.
+    Poll,
+    /// A native region.
+    Native,
+    /// The thread goes and comes back; what only its stack held is dead.
+    Reattach,
+}
+
+/// A program for one to three threads, and the heap it runs on.
+#[derive(Clone, Debug)]
+struct Program {
+    threads: Vec<Vec<Op>>,
+    /// One operation at a time, in turns.
+    in_turns: bool,
+    workers: usize,
+    every_bytes: usize,
+    flags: [bool; 4],
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let any = || 0..64usize;
+    let semantics = prop_oneof![
+        8 => Just(Semantics::Default),
+        1 => Just(Semantics::NonMoving),
+        1 => Just(Semantics::Immortal),
+    ];
+    // Small, medium, larger than any cell or line block, a large array that is scanned in parts.
+    let shape = prop_oneof![
+        10 => (0..6usize, 0..8usize),
+        4 => (0..40usize, 0..200usize),
+        2 => (0..8usize, 200..1500usize),
+        1 => (0..8usize, 3000..9000usize),
+        1 => (1000..5000usize, 0..4usize),
+    ];
+    prop_oneof![
+        10 => (any(), shape, semantics).prop_map(|(root, (refs, words), semantics)| Op::New { root, refs, words, semantics }),
+        10 => (any(), 0..6000usize, any()).prop_map(|(from, slot, to)| Op::Link { from, slot, to }),
+        3 => (any(), 0..6000usize).prop_map(|(from, slot)| Op::Unlink { from, slot }),
+        3 => (any(), any(), 0..6000usize).prop_map(|(root, from, slot)| Op::Load { root, from, slot }),
+        2 => any().prop_map(|root| Op::Push { root }),
+        2 => (1..4usize).prop_map(|count| Op::Pop { count }),
+        1 => (any(), proptest::option::of(any())).prop_map(|(which, root)| Op::Global { which, root }),
+        2 => any().prop_map(|root| Op::Weak { root }),
+        3 => (1..60usize, 0..300usize).prop_map(|(count, words)| Op::Garbage { count, words }),
+        2 => Just(Op::Collect),
+        1 => Just(Op::Poll),
+        1 => Just(Op::Native),
+        1 => Just(Op::Reattach),
+    ]
+}
+
+fn program() -> impl Strategy<Value = Program> {
+    let threads = proptest::collection::vec(proptest::collection::vec(op(), 1..80), 1..=MAX_THREADS);
+    let every_bytes = prop_oneof![Just(0), Just(2 << 10), Just(16 << 10), Just(100 << 10)];
+    (threads, any::<bool>(), 1..4usize, every_bytes, any::<[bool; 4]>()).prop_map(
+        |(threads, in_turns, workers, every_bytes, flags)| Program { threads, in_turns, workers, every_bytes, flags },
+    )
+}
+
+/// Runs random programs on a plan.
+///
+/// # Panics
+/// With the smallest program found that fails; its seed is kept in `proptest-regressions/`.
+pub fn random_programs_match_a_plain_model<VM: TestVM>(make: MakeHeap<VM>, plan: &'static str, cases: u32) {
+    let mut config = Config {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("proptest-regressions/shadow_heap.txt"))),
+        source_file: Some(file!()),
+        ..Config::default()
+    };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases;
+    }
+    let result = TestRunner::new(config).run(&program(), |program| {
+        run(make, plan, &program);
+        Ok(())
+    });
+    match result {
+        Ok(()) => (),
+        Err(TestError::Fail(reason, program)) => {
+            panic!("on {plan}: {reason}\nsmallest program that fails: {program:#?}")
+        }
+        Err(TestError::Abort(reason)) => panic!("on {plan}: {reason}"),
+    }
+}
+
+fn run<VM: TestVM>(make: MakeHeap<VM>, plan: &str, program: &Program) {
+    let _watchdog = Watchdog::new();
+    let [defrag, helpers, poison, proportional] = program.flags;
+    let limit = if plan == "NoGC" { 256 << 20 } else { 24 << 20 };
+    let (workers, every_bytes) = (program.workers.to_string(), program.every_bytes.to_string());
+    let options = options(
+        plan,
+        limit,
+        &[
+            ("verify.trace", "true"),
+            ("gc.workers", &workers),
+            ("stress.every_bytes", &every_bytes),
+            ("stress.always_defrag", if defrag { "true" } else { "false" }),
+            ("gc.wake_helpers", if helpers { "always" } else { "auto" }),
+            ("verify.poison", if poison { "true" } else { "false" }),
+            ("heap.return_memory", if poison { "always" } else { "auto" }),
+            ("heap.mode", if proportional { "proportional" } else { "fixed" }),
+            ("heap.min", "64K"),
+        ],
+    );
+    let heap = make(VM::new(), options).unwrap_or_else(|error| panic!("{error}"));
+    let turns = program.in_turns.then(|| Turns::new(program.threads.len()));
+    std::thread::scope(|scope| {
+        let start = |me| {
+            let (heap, turns) = (&heap, turns.as_ref());
+            scope.spawn(move || Actor::new(heap, me).play(&program.threads[me], turns))
+        };
+        let actors: Vec<_> = (0..program.threads.len()).map(start).collect();
+        for actor in actors {
+            if let Err(panic) = actor.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+    heap.collect();
+    assert_within_limit(&heap);
+}
+
+/// Whose turn it is.
+struct Turns {
+    state: Mutex<TurnState>,
+    changed: Condvar,
+}
+
+struct TurnState {
+    turn: usize,
+    playing: Vec<bool>,
+    /// Somebody panicked: nobody waits any longer.
+    over: bool,
+}
+
+impl Turns {
+    fn new(players: usize) -> Turns {
+        Turns {
+            state: Mutex::new(TurnState { turn: 0, playing: vec![true; players], over: false }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Waits for the turn; false if the game is over.
+    fn wait(&self, me: usize) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |s: &mut TurnState| !s.over && s.turn != me;
+        let state = self.changed.wait_while(state, waiting).unwrap_or_else(PoisonError::into_inner);
+        !state.over
+    }
+
+    fn pass(&self, me: usize, still_playing: bool) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.playing[me] = still_playing;
+        state.over |= std::thread::panicking();
+        let players = state.playing.len();
+        let next = (1..=players).map(|n| (me + n) % players).find(|n| state.playing[*n]);
+        state.turn = next.unwrap_or(me);
+        self.changed.notify_all();
+    }
+}
+
+/// Leaves the game, also by a panic.
+struct Player<'a>(Option<&'a Turns>, usize);
+
+impl Drop for Player<'_> {
+    fn drop(&mut self) {
+        if let Some(turns) = self.0 {
+            turns.pass(self.1, false);
+        }
+    }
+}
+
+/// An object of the model.
+struct Node {
+    refs: Vec<Option<usize>>,
+    /// Words of raw data that were written.
+    words: usize,
+    id: u64,
+    /// Where it is if it may not move.
+    pinned: Option<LabRef>,
+    immortal: bool,
+}
+
+/// A thread with its part of the model.
+struct Actor<'h, VM: TestVM> {
+    heap: &'h Heap<VM>,
+    /// None only on the way from one attachment to the next.
+    thread: Option<Attached<VM>>,
+    me: usize,
+    nodes: Vec<Node>,
+    roots: Vec<Option<usize>>,
+    globals: [Option<usize>; GLOBALS_EACH],
+    /// Number of the weak reference in the VM, and its target.
+    weak: Vec<(usize, usize)>,
+    collections: u64,
+}
+
+impl<'h, VM: TestVM> Actor<'h, VM> {
+    fn new(heap: &'h Heap<VM>, me: usize) -> Self {
+        Actor {
+            heap,
+            thread: Some(Attached::new(heap)),
+            me,
+            nodes: Vec::new(),
+            roots: Vec::new(),
+            globals: [None; GLOBALS_EACH],
+            weak: Vec::new(),
+            collections: 0,
+        }
+    }
+
+    fn m(&self) -> Handle<VM> {
+        self.thread.as_ref().expect("attached").handle()
+    }
+
+    fn play(mut self, ops: &[Op], turns: Option<&Turns>) {
+        let player = Player(turns, self.me);
+        for op in ops {
+            if let Some(turns) = turns {
+                let go_on = self.m().mutator().native(|| turns.wait(self.me));
+                if !go_on {
+                    return;
+                }
+                // Others may have collected in the meantime, with this thread's graph as it was.
+                self.check_if_collected();
+            }
+            self.perform(op);
+            self.check_if_collected();
+            if let Some(turns) = turns {
+                turns.pass(self.me, true);
+            }
+        }
+        // Of the others' turns nothing shows any more; the globals stay behind for whoever collects last.
+        drop(self);
+        drop(player);
+    }
+
+    fn root(&self, index: usize) -> Option<(usize, Option<usize>)> {
+        let at = index % self.roots.len().max(1);
+        self.roots.get(at).map(|node| (at, *node))
+    }
+
+    /// The object at a root: its node and where it is.
+    fn object(&self, root: usize) -> Option<(usize, LabRef)> {
+        let (at, node) = self.root(root)?;
+        Some((node?, self.m().get(at)))
+    }
+
+    fn perform(&mut self, op: &Op) {
+        let m = self.m();
+        match *op {
+            Op::New { root, refs, words, semantics } => self.new_object(root, refs, words, semantics),
+            Op::Link { from, slot, to } => {
+                let (Some((from, object)), Some((at, to))) = (self.object(from), self.root(to)) else { return };
+                if self.nodes[from].refs.is_empty() {
+                    return;
+                }
+                let slot = slot % self.nodes[from].refs.len();
+                m.write_ref(object, slot, m.get(at));
+                self.nodes[from].refs[slot] = to;
+            }
+            Op::Unlink { from, slot } => {
+                let Some((from, object)) = self.object(from) else { return };
+                if self.nodes[from].refs.is_empty() {
+                    return;
+                }
+                let slot = slot % self.nodes[from].refs.len();
+                m.write_ref(object, slot, LabRef::NULL);
+                self.nodes[from].refs[slot] = None;
+            }
+            Op::Load { root, from, slot } => {
+                let (Some((at, _)), Some((from, object))) = (self.root(root), self.object(from)) else { return };
+                if self.nodes[from].refs.is_empty() {
+                    return;
+                }
+                let slot = slot % self.nodes[from].refs.len();
+                m.set(at, m.read_ref(object, slot));
+                self.roots[at] = self.nodes[from].refs[slot];
+            }
+            Op::Push { root } => {
+                let Some((at, node)) = self.root(root) else { return };
+                if self.roots.len() < MAX_ROOTS {
+                    m.push(m.get(at));
+                    self.roots.push(node);
+                }
+            }
+            Op::Pop { count } => {
+                let count = count.min(self.roots.len());
+                m.pop(count);
+                self.roots.truncate(self.roots.len() - count);
+            }
+            Op::Global { which, root } => {
+                let which = which % GLOBALS_EACH;
+                let chosen = root.and_then(|root| self.object(root));
+                self.globals[which] = chosen.map(|(node, _)| node);
+                let value = chosen.map_or(Ref::NULL, |(_, at)| Ref(at.0));
+                self.heap.vm().reference().set_global(self.me * GLOBALS_EACH + which, value);
+            }
+            Op::Weak { root } => {
+                let Some((node, at)) = self.object(root) else { return };
+                self.weak.push((self.heap.vm().reference().new_weak(Ref(at.0)), node));
+            }
+            Op::Garbage { count, words } => {
+                for _ in 0..count {
+                    self.allocate(3, words, Semantics::Default);
+                    self.check_if_collected();
+                }
+            }
+            Op::Collect => {
+                let before = self.collections;
+                m.mutator().collect();
+                self.check_if_collected();
+                assert!(self.collections > before || self.heap.plan_name() == "NoGC", "nothing was collected");
+            }
+            Op::Poll => m.poll(),
+            Op::Native => m.mutator().native(std::thread::yield_now),
+            Op::Reattach => {
+                // Away before it is back: a pause would wait for both.
+                self.thread = None;
+                self.thread = Some(Attached::new(self.heap));
+                self.roots.clear();
+                // A pause just before saw the stack, one just after did not: weak references may have gone either way.
+                let vm = self.heap.vm().reference();
+                self.weak.retain(|(number, _)| !vm.weak(*number).is_null());
+                self.collections = self.heap.statistics().collections;
+                self.check_graph();
+            }
+        }
+    }
+
+    fn allocate(&self, refs: usize, words: usize, semantics: Semantics) -> LabRef {
+        let object = self.m().try_alloc(Class { refs, bytes: words * 8 }, semantics);
+        LabRef(object.unwrap_or_else(|error| panic!("{error}")).0)
+    }
+
+    fn new_object(&mut self, root: usize, refs: usize, words: usize, semantics: Semantics) {
+        let (refs, words) = (refs, words.max(1));
+        let object = self.allocate(refs, words, semantics);
+        let m = self.m();
+        for word in 0..Handle::<VM>::words(Class { refs, bytes: words * 8 }) - 1 {
+            assert_eq!(m.read_word(object, word), 0, "word {word} of a new object is not zero");
+        }
+        let id = (self.me as u64) << 32 | self.nodes.len() as u64;
+        for word in 0..words {
+            m.write_word(object, refs + word, pattern(id, word));
+        }
+        // Kept by a root of its own until the rest was compared: the collection saw the roots as they were.
+        m.push(object);
+        self.roots.push(Some(self.nodes.len()));
+        let large = refs + words > 4096;
+        self.nodes.push(Node {
+            refs: vec![None; refs],
+            words,
+            id,
+            pinned: (large || semantics != Semantics::Default).then_some(object),
+            immortal: semantics == Semantics::Immortal,
+        });
+        self.check_if_collected();
+        if self.roots.len() > MAX_ROOTS {
+            let object = m.peek(0);
+            m.pop(1);
+            let node = self.roots.pop().expect("just pushed");
+            let at = root % MAX_ROOTS;
+            m.set(at, object);
+            self.roots[at] = node;
+        }
+    }
+
+    fn check_if_collected(&mut self) {
+        let collections = self.heap.statistics().collections;
+        if collections == self.collections {
+            return;
+        }
+        self.collections = collections;
+        let found = self.check_graph();
+        let vm = self.heap.vm().reference();
+        let nodes = &self.nodes;
+        self.weak.retain(|&(number, node)| {
+            let target = LabRef(vm.weak(number).0);
+            match found.get(&node) {
+                Some(at) => assert_eq!(target, *at, "a weak reference to a live object"),
+                None if nodes[node].immortal => assert_eq!(Some(target), nodes[node].pinned, "immortal objects stay"),
+                None => assert!(target.is_null(), "a weak reference to an object that died: {target:?}"),
+            }
+            !target.is_null()
+        });
+    }
+
+    /// Walks heap and model in step; where each reachable node is.
+    fn check_graph(&self) -> HashMap<usize, LabRef> {
+        let m = self.m();
+        let mut found: HashMap<usize, LabRef> = HashMap::new();
+        let mut todo = Vec::new();
+        let visit = |node: Option<usize>, at: LabRef, todo: &mut Vec<usize>, found: &mut HashMap<usize, LabRef>| {
+            let Some(node) = node else { return assert!(at.is_null(), "{at:?} where there is none") };
+            assert!(!at.is_null(), "object {node} was lost");
+            match found.insert(node, at) {
+                None => todo.push(node),
+                Some(before) => assert_eq!(before, at, "object {node} is in two places"),
+            }
+        };
+        assert_eq!(m.push(LabRef::NULL), self.roots.len(), "the roots were counted");
+        m.pop(1);
+        for (index, node) in self.roots.iter().enumerate() {
+            visit(*node, m.get(index), &mut todo, &mut found);
+        }
+        for (index, node) in self.globals.iter().enumerate() {
+            let at = self.heap.vm().reference().global(self.me * GLOBALS_EACH + index);
+            visit(*node, LabRef(at.0), &mut todo, &mut found);
+        }
+        let mut ranges = Vec::new();
+        while let Some(index) = todo.pop() {
+            let (node, at) = (&self.nodes[index], found[&index]);
+            let header = object::header(Ref(at.0).object().expect("not null"));
+            let bytes = node.refs.len() * 8 + node.words * 8;
+            let words = Handle::<VM>::words(Class { refs: node.refs.len(), bytes: node.words * 8 });
+            assert_eq!(
+                (header.refs(), header.words()),
+                (node.refs.len(), words),
+                "the shape of {index}, {bytes} bytes"
+            );
+            if let Some(pinned) = node.pinned {
+                assert_eq!(pinned, at, "object {index} moved");
+            }
+            for word in 0..node.words {
+                let (is, was) = (m.read_word(at, node.refs.len() + word), pattern(node.id, word));
+                assert_eq!(is, was, "word {word} of object {index} at {at:?}");
+            }
+            for (slot, target) in node.refs.iter().enumerate() {
+                visit(*target, m.read_ref(at, slot), &mut todo, &mut found);
+            }
+            ranges.push((at.0, at.0 + words * 8));
+        }
+        ranges.sort_unstable();
+        for pair in ranges.windows(2) {
+            assert!(pair[0].1 <= pair[1].0, "two objects overlap: {pair:x?}");
+        }
+        found
+    }
+}
+
+fn pattern(id: u64, word: usize) -> u64 {
+    if word == 0 { id } else { (id ^ (word as u64) << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15) }
+}

@@ -1,0 +1,206 @@
+//! Heaps are values: they come and go, and several live side by side.
+//!
+//! These tests read the memory of the whole process, so they run one after the other.
+
+use mmtk_core::events::{Event, Listener};
+use plan_tests::matrix::{EVERY_BYTES, run};
+use plan_tests::{TestVM, Watchdog, assert_within_limit, collecting_plans, options};
+use policies::{PLANS, new_heap};
+use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number of `/proc/self/status`, in its own unit.
+fn status(key: &str) -> usize {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn resident_bytes() -> usize {
+    status("VmRSS:") << 10
+}
+
+fn heap(plan: &str, limit: usize, settings: &[(&str, &str)]) -> ReferenceHeap {
+    new_heap(ReferenceVM::new(), options(plan, limit, settings)).unwrap()
+}
+
+/// Fills a heap by half, mostly with garbage, on a thread of its own.
+fn use_up(heap: &ReferenceHeap) {
+    let thread = Thread::attach(heap);
+    thread.push(Ref::NULL);
+    for n in 0..20_000 {
+        let object = thread.alloc(Class { refs: 1, bytes: 200 });
+        if n % 4 == 0 {
+            thread.write_ref(object, 0, thread.get(0));
+            thread.set(0, object);
+        }
+    }
+    thread.push(thread.alloc(Class { refs: 0, bytes: 1 << 20 }));
+}
+
+#[test]
+fn a_hundred_heaps_leave_nothing_behind() {
+    let (_alone, _watchdog) = (alone(), Watchdog::new());
+    let round = |n: usize| {
+        let plan = PLANS[n % PLANS.len()].name;
+        let heap = heap(plan, 16 << 20, &[("gc.workers", "2"), ("gc.wake_helpers", "always")]);
+        use_up(&heap);
+        heap.collect();
+        assert_within_limit(&heap);
+    };
+    // The first ones warm up what the process keeps: its allocator, code that was never touched.
+    (0..PLANS.len()).for_each(round);
+    let (resident, size, threads) = (resident_bytes(), status("VmSize:"), status("Threads:"));
+    (0..100).for_each(round);
+    assert!(resident_bytes() < resident + (4 << 20), "resident: {resident} before, {} after", resident_bytes());
+    assert!(status("VmSize:") < size + (64 << 10), "address space: {size} KiB before, {} after", status("VmSize:"));
+    assert_eq!(status("Threads:"), threads, "the workers of a dropped heap are gone");
+}
+
+#[test]
+fn an_empty_heap_costs_next_to_nothing() {
+    let (_alone, _watchdog) = (alone(), Watchdog::new());
+    for plan in PLANS {
+        drop(heap(plan.name, 1 << 30, &[("gc.workers", "4")]));
+        let (resident, threads) = (resident_bytes(), status("Threads:"));
+        let heaps: Vec<_> = (0..20).map(|_| heap(plan.name, 1 << 30, &[("gc.workers", "4")])).collect();
+        let each = resident_bytes().saturating_sub(resident) / heaps.len();
+        assert!(each < 1 << 20, "an empty heap with {} has {each} bytes resident", plan.name);
+        assert_eq!(status("Threads:"), threads, "an empty heap has no threads");
+        for heap in &heaps {
+            let statistics = heap.statistics();
+            assert_eq!((statistics.reserved_bytes, statistics.resident_bytes), (0, 0), "{}", plan.name);
+        }
+    }
+}
+
+#[test]
+fn a_heap_outlives_its_handle_while_a_thread_is_attached() {
+    let (_alone, _watchdog) = (alone(), Watchdog::new());
+    for plan in PLANS {
+        let (events, heard) = (Arc::new(Mutex::new(Vec::new())), |event: &Event| match event {
+            Event::HeapCreated { .. } => "created",
+            Event::HeapDropped => "dropped",
+            _ => "other",
+        });
+        let heap = heap(plan.name, 16 << 20, &[]);
+        let listener: Box<dyn Listener> = {
+            let events = events.clone();
+            Box::new(move |event: &Event| events.lock().unwrap().push(heard(event)))
+        };
+        heap.listen(listener);
+        let thread = Thread::attach(&heap);
+        drop(heap);
+        let object = thread.alloc(Class { refs: 1, bytes: 8 });
+        thread.push(object);
+        thread.write_word(thread.peek(0), 1, 7);
+        thread.collect();
+        assert_eq!(thread.read_word(thread.peek(0), 1), 7);
+        assert!(!events.lock().unwrap().contains(&"dropped"));
+        drop(thread);
+        let events = events.lock().unwrap();
+        assert_eq!((events.first(), events.last()), (Some(&"created"), Some(&"dropped")));
+    }
+}
+
+#[test]
+fn two_heaps_with_different_plans_serve_the_same_threads() {
+    let (_alone, _watchdog) = (alone(), Watchdog::new());
+    for one in collecting_plans() {
+        for other in collecting_plans().filter(|other| *other != one) {
+            let settings = [("stress.every_bytes", "16K"), ("verify.trace", "true"), ("gc.workers", "2")];
+            let heaps = [heap(one, 8 << 20, &settings), heap(other, 8 << 20, &settings)];
+            std::thread::scope(|scope| {
+                for id in 0..2u64 {
+                    let heaps = &heaps;
+                    scope.spawn(move || two_graphs(heaps, id));
+                }
+            });
+            for heap in &heaps {
+                assert!(heap.statistics().collections > 2);
+                heap.collect();
+                assert_eq!(heap.statistics().live_bytes, 0);
+                assert_within_limit(heap);
+            }
+        }
+    }
+}
+
+/// Grows a list in each heap by turns. While a thread works in one heap, it is in a native region of the other: else two
+/// threads that collect in different heaps would wait for each other.
+fn two_graphs(heaps: &[ReferenceHeap; 2], id: u64) {
+    let threads = [Thread::attach(&heaps[0]), Thread::attach(&heaps[1])];
+    threads.iter().for_each(|thread| assert_eq!(thread.push(Ref::NULL), 0));
+    for round in 0..40 {
+        for (own, other) in [(0, 1), (1, 0)] {
+            let (own, other) = (&threads[own], &threads[other]);
+            other.native(|| {
+                for n in 0..20 {
+                    let object = own.alloc(Class { refs: 1, bytes: 40 });
+                    own.write_word(object, 1, id << 32 | (round * 20 + n));
+                    own.write_ref(object, 0, own.get(0));
+                    own.set(0, object);
+                }
+            });
+        }
+    }
+    for (own, other) in [(0, 1), (1, 0)] {
+        let own = &threads[own];
+        threads[other].native(|| {
+            let mut next = own.get(0);
+            for n in (0..800).rev() {
+                assert_eq!(own.read_word(next, 1), id << 32 | n);
+                next = own.read_ref(next, 0);
+                own.poll();
+                assert!(n > 0 || next.is_null());
+                // The poll may have moved it.
+                own.set(0, next);
+                next = own.get(0);
+            }
+        });
+    }
+    // One leaves while the other is native too.
+    let [one, other] = threads;
+    other.native(|| drop(one));
+}
+
+#[test]
+fn many_heaps_work_at_once() {
+    let (_alone, _watchdog) = (alone(), Watchdog::new());
+    let workload = lab::workloads::find("binary-trees").unwrap();
+    let sums: Vec<u64> = std::thread::scope(|scope| {
+        let start = |n: usize| {
+            scope.spawn(move || {
+                let plan = PLANS[n % PLANS.len()].name;
+                let mut settings = EVERY_BYTES.settings.to_vec();
+                settings.push(("gc.workers", "2"));
+                let heap = heap(plan, 64 << 20, &settings);
+                let sum = run(workload, &heap, 1).unwrap();
+                assert_within_limit(&heap);
+                sum
+            })
+        };
+        let threads: Vec<_> = (0..8).map(start).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(sums.windows(2).all(|pair| pair[0] == pair[1]), "{sums:?}");
+}
+
+#[test]
+fn freed_memory_goes_back_to_the_system_when_asked() {
+    let (_alone, _watchdog) = (alone(), Watchdog::new());
+    for plan in collecting_plans() {
+        let heap = heap(plan, 64 << 20, &[("heap.return_memory", "always"), ("gc.workers", "1")]);
+        use_up(&heap);
+        let full = (resident_bytes(), heap.statistics().resident_bytes);
+        heap.collect();
+        let empty = (resident_bytes(), heap.statistics().resident_bytes);
+        assert!(empty.1 < 1 << 20, "{plan}: {empty:?} after {full:?}");
+        assert!(empty.0 + full.1 / 2 < full.0, "{plan}: the system got nothing back: {empty:?} after {full:?}");
+    }
+}
