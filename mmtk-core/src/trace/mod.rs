@@ -10,7 +10,7 @@
 //!   deque (shared) <--steal-- other workers
 //! ```
 //! Why edges and not marked nodes: an object that is marked when discovered and scanned when popped is fetched twice when the
-//! stack is deep. Measured on a tree of 8 million 32-byte objects, one visit per object beats two.
+//! stack is deep; this way it is fetched once. The price is that the stack may hold an object once for each edge to it.
 
 pub mod termination;
 mod tracer;
