@@ -199,8 +199,10 @@ impl<VM: VMBinding> HeapInner<VM> {
             self.safepoint.park(me.thread());
         }
         self.flush_allocated(allocators());
+        // Threads that cross the goal together want one collection, not one each.
+        let seen = self.pauses.load(Relaxed);
         if let Some(cause) = self.wants_collection() {
-            self.collect(Some(me), cause);
+            self.collect_unless_done(Some(me), cause, Some(seen), |_| ());
         }
         let limit = self.memory.budget().limit();
         // What can never fit is refused before anything is collected for it.
