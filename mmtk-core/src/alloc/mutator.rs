@@ -167,8 +167,28 @@ impl<VM: VMBinding> Mutator<VM> {
     #[cold]
     #[inline(never)]
     fn alloc_slow(&self, bytes: usize, semantics: Semantics) -> Result<Address, OutOfMemory> {
+        if semantics == Semantics::Default
+            && let Some(address) = self.extend(bytes)
+        {
+            return Ok(address);
+        }
         let state = self.shared();
         state.heap.allocate(state, Request { bytes, semantics })
+    }
+
+    /// The range at hand reaches further than it is zeroed: goes on in it, without asking the plan.
+    fn extend(&self, bytes: usize) -> Option<Address> {
+        let state = self.shared();
+        // SAFETY: this thread owns the allocators while it runs (I2); the borrow ends with this function.
+        let Allocators { bump, cells, pace, allocated, .. } = unsafe { &mut *state.allocators.get() };
+        // Stress options count every step; and a long range must not put off a pause.
+        if pace.clip || state.thread.should_stop() {
+            return None;
+        }
+        bump.alloc_zeroing(bytes, *pace, allocated).or_else(|| {
+            let class = (bytes <= MAX_CELL_BYTES).then(|| class_of(bytes))?;
+            cells[class].range.alloc_zeroing(crate::metadata::class_bytes(class), *pace, allocated)
+        })
     }
 
     /// A safepoint: stops here while a pause is in progress. One relaxed load otherwise.
