@@ -52,17 +52,19 @@ pub(super) fn rates(plans: &[String]) -> Result<(), Failure> {
             table.row(row);
         }
         for wide in [false, true] {
-            let mut median = [0.0; 2];
-            for workers in [1, 2] {
-                let measured = heap(plan, workers, 3 << 30)?;
-                let thread = Thread::attach(&measured.heap);
-                if wide {
-                    leaves(&thread, 32 << 20)
-                } else {
-                    tree(&thread, 24, false)
-                }
-                median[workers - 1] = collect_ms(&measured, &thread, trace_ns).1;
+            // Two equal heaps, collected in turn: what the machine does meanwhile happens to both.
+            let heaps = [heap(plan, 1, 3 << 30)?, heap(plan, 2, 3 << 30)?];
+            let threads = heaps.each_ref().map(|measured| Thread::attach(&measured.heap));
+            for thread in &threads {
+                if wide { leaves(thread, 32 << 20) } else { tree(thread, 24, false) }
             }
+            let mut times = [Vec::new(), Vec::new()];
+            for _ in 0..ROUNDS {
+                for (workers, times) in times.iter_mut().enumerate() {
+                    times.push(collect_once(&heaps[workers], &threads[workers], trace_ns));
+                }
+            }
+            let median = times.map(|times| sorted(times).1);
             let shape = if wide { "one array of 32 M leaves" } else { "a tree of 32 M objects" };
             let ratio = median[1] / median[0];
             table.row([
@@ -100,12 +102,16 @@ fn heap(plan: &str, workers: usize, limit: usize) -> Result<Measured, Failure> {
 
 /// Best and median of what `ns` says of several full collections, in milliseconds.
 fn collect_ms(measured: &Measured, thread: &Thread, ns: impl Fn(&PauseReport) -> u64) -> (f64, f64) {
+    sorted((0..ROUNDS).map(|_| collect_once(measured, thread, &ns)).collect())
+}
+
+/// What `ns` says of one full collection, in milliseconds.
+fn collect_once(measured: &Measured, thread: &Thread, ns: impl Fn(&PauseReport) -> u64) -> f64 {
     let lock = || measured.pauses.lock().unwrap_or_else(PoisonError::into_inner);
     lock().clear();
-    for _ in 0..ROUNDS {
-        thread.collect();
-    }
-    sorted(lock().iter().map(|report| ns(report) as f64 / 1e6).collect())
+    thread.collect();
+    let total: u64 = lock().iter().map(ns).sum();
+    total as f64 / 1e6
 }
 
 fn trace_ns(report: &PauseReport) -> u64 {
