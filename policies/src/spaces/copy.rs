@@ -18,7 +18,7 @@ use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
-use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, StateLocation, VMBinding};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -48,6 +48,12 @@ impl<VM: VMBinding> CopySpace<VM> {
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
         let tables = 2 * (CHUNK_BYTES >> LOG_BLOCK_BYTES) + ObjectStates::<VM>::table_bytes_per_chunk();
+        if VM::STATE != StateLocation::Side {
+            // Copies are prepaid, the tables of a chunk that they are the first to use are not. Without this, a collection at
+            // a limit reached to the byte could copy nothing. Side states are too large to keep room for all of them.
+            let chunks = context.memory.budget().limit() / CHUNK_BYTES + 1;
+            context.memory.budget().keep_for_collector(chunks * 4 * tables);
+        }
         Ok(CopySpace {
             pool: BlockPool::new(context.memory, extent, tables)?,
             states: context.states,
