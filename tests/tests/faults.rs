@@ -1,10 +1,11 @@
 //! What happens when memory, the system, a binding or a thread fails.
 
+use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::weak::WeakProcessor;
 use mmtk_core::{
     Heap, HeapError, ObjectReference, OutOfMemory, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot,
 };
-use plan_tests::{TestVM, Watchdog, assert_within_limit, collecting_plans, options};
+use plan_tests::{Attached, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options};
 use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, ShadowStack, Thread, ThreadHandle, object};
 use std::cell::Cell;
@@ -505,7 +506,6 @@ impl TestVM for Liar {
 
 /// Two neighbours, the first of which says that it has `more` bytes: what the verifier says.
 fn lie(plan: &str, bytes: usize, more: usize) -> (Ref, String) {
-    use lab::workloads::heap::Mutator as _;
     let heap = verified(Liar::new(), plan);
     let thread = plan_tests::Attached::new(&heap);
     let m = thread.handle();
@@ -610,4 +610,33 @@ fn options_that_contradict_each_other_are_refused_by_the_heap_too() {
     let settings = [("stress.always_defrag", "true"), ("immix.defrag", "false")];
     let text = refused(ReferenceVM::new(), "Immix", &settings);
     assert!(text.contains("stress.always_defrag=true"), "{text}");
+}
+
+/// Makes garbage of four times the limit, of which every eighth object lives until as many have followed as fit. Slots refer to
+/// them in no order, so that copying a part of them empties no block.
+fn churns_without_running_out<VM: TestVM>(limit: usize) {
+    let heap = new_heap(VM::new(), options("SemiSpace", limit, &[("gc.workers", "1")])).unwrap();
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    let class = Class { refs: 1, bytes: 1000 };
+    let kept = limit / 16 / 1024;
+    let slots = m.try_alloc(Class { refs: kept, bytes: 0 }, Semantics::Default).unwrap();
+    m.push(LabRef(slots.0));
+    for n in 0..limit / 1024 * 4 {
+        let object = m.try_alloc(class, Semantics::Default).unwrap_or_else(|error| panic!("limit {limit}: {error}"));
+        if n % 8 == 0 {
+            m.write_ref(m.get(0), n / 8 * 10_007 % kept, LabRef(object.0));
+        }
+    }
+    assert_within_limit(&heap);
+}
+
+/// SemiSpace prepaid the copies of what survives, but not the side tables of the chunk that the copies were the first to use:
+/// near the limit nothing could be copied, so nothing became free, and a heap that was an eighth full was out of memory.
+#[test]
+fn a_copying_heap_filled_to_the_byte_still_collects() {
+    let _watchdog = Watchdog::new();
+    for limit in ((8 << 20)..=(9 << 20)).step_by(32 << 10) {
+        churns_without_running_out::<SideVM<3>>(limit);
+    }
 }

@@ -129,11 +129,15 @@ impl BlockPool {
         if let Some(number) = self.clean.pop(&self.links) {
             return Some(Acquired { block: Block(number), zeroed: true });
         }
+        let by = match payment {
+            Payment::Bytes(_, by) => by,
+            Payment::Prepaid => Charge::Collector,
+        };
         let mut number = self.watermark.load(Relaxed);
         loop {
             // The watermark passes `committed` never: a block is handed out only when its chunk can be used. Relaxed: the
             // lock below orders commitment for whoever had to wait for it, and the system's own page tables for the rest.
-            if number >= self.committed.load(Relaxed) && !self.commit_chunk(number, payment) {
+            if number >= self.committed.load(Relaxed) && !self.commit_chunk(number, by) {
                 self.memory.budget().not_resident(BLOCK_BYTES);
                 return None;
             }
@@ -144,8 +148,23 @@ impl BlockPool {
         }
     }
 
+    /// Makes the first `blocks` blocks usable, and charges their tables: who holds so many prepaid or in use can then take them all
+    /// without asking the budget or the system.
+    #[must_use]
+    pub fn commit(&self, blocks: u32, by: Charge) -> bool {
+        loop {
+            let committed = self.committed.load(Relaxed);
+            if committed >= blocks {
+                return true;
+            }
+            if !self.commit_chunk(committed, by) {
+                return false;
+            }
+        }
+    }
+
     #[cold]
-    fn commit_chunk(&self, number: u32, payment: Payment) -> bool {
+    fn commit_chunk(&self, number: u32, by: Charge) -> bool {
         let _guard = self.committing.lock();
         let committed = self.committed.load(Relaxed);
         if number < committed {
@@ -154,10 +173,6 @@ impl BlockPool {
         if committed >= self.extent.blocks() {
             return false;
         }
-        let by = match payment {
-            Payment::Bytes(_, by) => by,
-            Payment::Prepaid => Charge::Collector,
-        };
         let tables = self.table_bytes_per_chunk;
         let budget = self.memory.budget();
         if !budget.reserve(tables, by) {

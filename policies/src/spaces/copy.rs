@@ -3,8 +3,9 @@
 //! Each block carries the epoch in which it was taken. Beginning an epoch turns every existing block into from-space at
 //! once; blocks taken for copies carry the new epoch, and so does everything that mutators take afterwards.
 //!
-//! I1. A block is charged twice: for itself and for the copy of what may survive in it. So a collection has a prepaid
-//!     block for each from-block and needs nothing from the budget.
+//! I1. A block is charged twice: for itself and for the copy of what may survive in it; and twice as many blocks as are
+//!     owned are committed, tables included. So a collection has a prepaid block for each from-block and needs nothing from
+//!     the budget or the system but, at most, that cached memory goes back.
 //! I2. Objects pack differently in to-space, so the prepaid blocks can run out by a hair. Then an object stays where it is:
 //!     its state says so, and its block is kept. No collection can fail.
 //! Callers: `allocate` any mutator; the tracer any worker; the rest the leader.
@@ -18,7 +19,7 @@ use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
-use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, StateLocation, VMBinding};
+use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -48,12 +49,6 @@ impl<VM: VMBinding> CopySpace<VM> {
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
         let tables = 2 * (CHUNK_BYTES >> LOG_BLOCK_BYTES) + ObjectStates::<VM>::table_bytes_per_chunk();
-        if VM::STATE != StateLocation::Side {
-            // Copies are prepaid, the tables of a chunk that they are the first to use are not. Without this, a collection at
-            // a limit reached to the byte could copy nothing. Side states are too large to keep room for all of them.
-            let chunks = context.memory.budget().limit() / CHUNK_BYTES + 1;
-            context.memory.budget().keep_for_collector(chunks * 4 * tables);
-        }
         Ok(CopySpace {
             pool: BlockPool::new(context.memory, extent, tables)?,
             states: context.states,
@@ -71,8 +66,16 @@ impl<VM: VMBinding> CopySpace<VM> {
         if let Some(address) = allocators.bump_or_zero(bytes) {
             return Some(address);
         }
-        let acquired = self.pool.acquire(Payment::Bytes(2 * BLOCK_BYTES, Charge::Mutator))?;
-        self.charged.fetch_add(2 * BLOCK_BYTES, Relaxed);
+        let charge = 2 * BLOCK_BYTES;
+        let acquired = self.pool.acquire(Payment::Bytes(charge, Charge::Mutator))?;
+        // The copies' share of the tables is paid now, too (I1). Asked after the block counts as owned: of threads that take
+        // blocks at the same time, the last asks for all.
+        if !self.pool.commit(2 * self.pool.owned(), Charge::Mutator) {
+            self.pool.release(acquired.block);
+            self.pool.memory().budget().unreserve(charge);
+            return None;
+        }
+        self.charged.fetch_add(charge, Relaxed);
         let start = self.claim_block(acquired.block);
         allocators.refill_bump(start, start.plus(BLOCK_BYTES), acquired.zeroed, bytes)
     }
