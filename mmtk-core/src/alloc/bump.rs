@@ -13,7 +13,7 @@
 //! I2. `cursor <= limit <= end`; `[cursor, limit)` reads as zero unless the range is for copies.
 
 use crate::address::{Address, ObjectReference};
-use crate::binding::VMBinding;
+use crate::binding::{StateLocation, VMBinding};
 use crate::heap::{Block, os};
 use crate::metadata::{ObjectStates, SIZE_CLASSES};
 
@@ -122,17 +122,26 @@ impl BumpRange {
 }
 
 impl CopyTarget {
-    /// Copies the object here, publishes its new place and gives the copy the state `state`.
-    /// The caller has claimed the object.
+    /// Copies the object here, gives the copy the state `state` and publishes its new place.
+    /// The caller has claimed the object and found `seen`.
     #[inline(always)]
-    pub fn copy<VM: VMBinding>(self, states: &ObjectStates<VM>, from: ObjectReference, state: u8) -> ObjectReference {
+    pub fn copy<VM: VMBinding>(
+        self,
+        states: &ObjectStates<VM>,
+        from: ObjectReference,
+        seen: u64,
+        state: u8,
+    ) -> ObjectReference {
         let words = self.bytes / 8;
+        // A first word that holds the state is written once, below: to read it back from the copy, or together with its
+        // neighbour from the source, would wait for the store that claimed it.
+        let first = usize::from(VM::STATE == StateLocation::HeaderTopByte(0));
         let (source, target) = (from.address().as_ptr::<u64>(), self.at.as_mut_ptr::<u64>());
         // SAFETY: the source is a whole object of this size whose bytes do not change while it is claimed (forwarding I1);
         // the target belongs to this worker (I1 above) and overlaps no object.
         unsafe {
             if words <= 16 {
-                for i in 0..words {
+                for i in first..words {
                     target.add(i).write(source.add(i).read());
                 }
             } else {
@@ -140,7 +149,7 @@ impl CopyTarget {
             }
         }
         let to = ObjectReference::from_address(self.at).expect("a copy is never made at address zero");
-        states.reset(to, state);
+        states.begin_copy(to, seen, state);
         states.publish(from, to);
         to
     }

@@ -53,8 +53,6 @@ pub trait StateCell: Copy {
     fn publish(self, new_address: usize);
     /// Overwrites the state byte; `seen` is what the caller read, or what its claim found.
     fn store_state(self, seen: u64, state: u8);
-    /// Overwrites the state byte with no other thread near.
-    fn reset(self, state: u8);
 
     /// Marks the object for `epoch`; false if it was marked already (I3).
     #[inline(always)]
@@ -143,11 +141,6 @@ impl StateCell for HeaderCell<'_> {
     fn store_state(self, seen: u64, state: u8) {
         self.0.store(seen & LOW | u64::from(state) << SHIFT, Relaxed);
     }
-    #[inline(always)]
-    fn reset(self, state: u8) {
-        let seen = self.0.load(Relaxed);
-        self.0.store(seen & LOW | u64::from(state) << SHIFT, Relaxed);
-    }
 }
 
 /// The state in a side table; the new address overwrites a word of the old copy.
@@ -183,10 +176,6 @@ impl StateCell for SideCell<'_> {
     }
     #[inline(always)]
     fn store_state(self, _seen: u64, state: u8) {
-        self.state.store(state, Relaxed);
-    }
-    #[inline(always)]
-    fn reset(self, state: u8) {
         self.state.store(state, Relaxed);
     }
 }

@@ -104,12 +104,12 @@ impl<VM: VMBinding> ObjectStates<VM> {
         }
     }
 
-    /// See [`StateCell::reset`].
+    /// The copy of an object whose claim found `seen` starts with the state `state`.
     #[inline(always)]
-    pub fn reset(&self, object: ObjectReference, state: u8) {
+    pub fn begin_copy(&self, copy: ObjectReference, seen: u64, state: u8) {
         match VM::STATE {
-            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).reset(state),
-            StateLocation::Side => self.side(object).reset(state),
+            StateLocation::HeaderTopByte(offset) => Self::header(copy, offset).store_state(seen, state),
+            StateLocation::Side => self.side(copy).store_state(seen, state),
         }
     }
 

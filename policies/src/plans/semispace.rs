@@ -74,6 +74,11 @@ impl<VM: VMBinding> Tracer<VM> for SemiSpaceTracer<'_, VM> {
         }
     }
 
+    #[inline(always)]
+    fn prefetch(&self, object: ObjectReference) {
+        self.copy.prefetch(object);
+    }
+
     fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
         match self.copy.holds(object) {
             true => self.copy.resolve(object),

@@ -175,6 +175,13 @@ impl<VM: VMBinding> CopyTracer<'_, VM> {
         self.extent.holds(object)
     }
 
+    /// Brings near what is copied: small objects reach into the next cache line as often as not.
+    #[inline(always)]
+    pub fn prefetch(&self, object: ObjectReference) {
+        object.address().prefetch();
+        object.address().plus(40).prefetch();
+    }
+
     /// Copies an object of this space.
     #[inline(always)]
     pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
@@ -189,7 +196,7 @@ impl<VM: VMBinding> CopyTracer<'_, VM> {
                 let bytes = VM::object_size(object);
                 worker.count(bytes);
                 match space.allocate_copy(worker, bytes) {
-                    Some(target) => Traced::New(target.copy(&space.states, object, 0)),
+                    Some(target) => Traced::New(target.copy(&space.states, object, seen, 0)),
                     None => {
                         space.kept.at(object.address()).store(self.epoch, Relaxed);
                         space.states.settle(object, seen, self.epoch);

@@ -114,7 +114,7 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
                 match self.allocate_copy(worker, bytes) {
                     Some(target) => {
                         worker.copied_bytes += bytes;
-                        let to = target.copy(states, object, epoch);
+                        let to = target.copy(states, object, seen, epoch);
                         self.marker.found(to, bytes, worker);
                         Traced::New(to)
                     }
