@@ -15,6 +15,7 @@ mod block_list;
 mod budget;
 mod check;
 mod forwarding;
+mod mark_bits;
 mod mark_byte;
 mod safepoint;
 mod work_stealing;

@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 pub struct Worker {
     /// 0 is the leader.
     pub index: usize,
+    /// Whether its gang has no other worker.
+    pub alone: bool,
     /// Where it puts copies.
     pub allocators: Allocators,
     /// Bytes of objects that it marked or copied.
@@ -77,7 +79,7 @@ pub struct Gang {
 impl Gang {
     /// A gang of `size` workers, the leader included; no thread is started yet.
     pub fn new(size: usize, name: &str) -> Gang {
-        let worker = |index| Mutex::new(Worker { index, ..Worker::default() });
+        let worker = |index| Mutex::new(Worker { index, alone: size == 1, ..Worker::default() });
         Gang {
             shared: Arc::new(Shared {
                 state: Mutex::default(),

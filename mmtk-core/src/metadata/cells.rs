@@ -1,26 +1,25 @@
-//! Cells: a block cut into equal pieces, with a mark byte each.
+//! Cells: a block cut into equal pieces, with a mark bit each.
 //!
 //! ```text
-//! block of 32 KiB:  [ one mark byte a cell, rounded up to 16 ][ cell 0 ][ cell 1 ] ... [ rest ]
+//! block of 32 KiB:  [ one mark bit a cell, rounded up to 16 bytes ][ cell 0 ][ cell 1 ] ... [ rest ]
 //! ```
-//! The mark bytes sit in the block itself, so a space pays for the cells it has and for no table of the densest kind.
-//! A byte equal to the current epoch means live; anything else is free. So sweeping writes nothing: an allocator that
-//! takes a block reads the marks eight at a time and bumps through the runs of free cells.
+//! The mark bits sit in the block itself, so a space pays for the cells it has and for no table of the densest kind.
+//! They say what is live as long as the block's state is the current epoch (see `mark_bits`). So sweeping writes
+//! nothing: an allocator that takes a block reads the marks sixty-four at a time and bumps through the runs of free cells.
 //!
 //! I1. The class of a block is set while its new owner is alone with it, and stays until the block is free again.
-//! I2. The marks of cells handed out are reset to 0: an epoch number that comes round again never finds a stale mark under a
-//!     live object. A stale mark under a free cell costs that cell for one cycle.
-//! I3. Two workers may both win a mark; the object is scanned twice, which is harmless.
-//! Why bytes and not bits: a byte is set with a plain store, a bit needs a locked instruction; one byte per cell is
-//! 3 % of a 32-byte cell and less of larger ones.
+//! I2. Each live block is marked in at every trace, the others become free: a state never lasts until its epoch's number
+//!     comes round again.
+//! Why bits: a byte a cell, which needs no locked instruction, was 4 % of a heap of 24-byte cells and made the smallest
+//! heaps 2 % larger than they need be.
 
-use super::epoch_bytes;
+use super::mark_bits;
 use super::side_table::SideBytes;
 use crate::address::{Address, ObjectReference};
-use crate::heap::{BLOCK_BYTES, Block, Extent, Memory};
+use crate::heap::{BLOCK_BYTES, Block, Extent, LOG_BLOCK_BYTES, Memory};
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed};
 
 /// One size class.
 #[derive(Copy, Clone, Debug)]
@@ -38,13 +37,18 @@ pub struct CellClass {
 impl CellClass {
     const fn new(bytes: u32) -> CellClass {
         let block = BLOCK_BYTES as u32;
-        let mut cells = block / (bytes + 1);
-        while cells.next_multiple_of(16) + cells * bytes > block {
+        let mut cells = block / bytes;
+        while mark_bytes(cells) + cells * bytes > block {
             cells -= 1;
         }
-        let first = cells.next_multiple_of(16);
+        let first = mark_bytes(cells);
         CellClass { bytes, cells, first, reciprocal: ((1u64 << 32).div_ceil(bytes as u64)) as u32 }
     }
+}
+
+/// What the marks of so many cells take at the start of a block: the first cell keeps an alignment of 16.
+const fn mark_bytes(cells: u32) -> u32 {
+    cells.div_ceil(128) * 16
 }
 
 /// How many size classes there are.
@@ -71,7 +75,7 @@ const CLASSES: [CellClass; 49] = {
     }
     let mut per_block = 56u32;
     while n < 49 {
-        classes[n] = CellClass::new(((BLOCK_BYTES as u32 - per_block.next_multiple_of(16)) / per_block) / 16 * 16);
+        classes[n] = CellClass::new(((BLOCK_BYTES as u32 - mark_bytes(per_block)) / per_block) / 16 * 16);
         n += 1;
         per_block = if per_block > 8 { per_block * 8 / 9 } else { per_block - 1 };
     }
@@ -122,12 +126,19 @@ pub fn class_bytes(number: usize) -> usize {
     class(number).bytes as usize
 }
 
+/// The block holds no cells.
+pub const BLOCK_FREE: u8 = 0;
+/// Taken since the last pause: no cell of it was ever marked.
+pub const BLOCK_NEW: u8 = 0x80;
+
 /// The marks of the cells of one space.
 #[derive(Copy, Clone)]
 pub struct CellMarks {
     extent: Extent,
     /// Class number of each block.
     classes: SideBytes,
+    /// A byte a block: `BLOCK_FREE`, `BLOCK_NEW`, or the epoch in which a cell of it was last marked.
+    states: SideBytes,
 }
 
 /// One block with its class.
@@ -138,20 +149,30 @@ pub struct BlockCells {
 }
 
 impl CellMarks {
-    /// Makes the class table for the space's blocks.
+    /// Side-table bytes for each block.
+    pub const TABLE_BYTES_PER_BLOCK: usize = 2;
+
+    /// Makes the tables for the space's blocks.
     pub fn new(memory: &Memory, extent: Extent) -> io::Result<CellMarks> {
-        Ok(CellMarks { extent, classes: memory.side_bytes(extent, crate::heap::LOG_BLOCK_BYTES)? })
+        Ok(CellMarks {
+            extent,
+            classes: memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
+            states: memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
+        })
     }
 
     /// Gives a block that the caller owns alone a class, with no cell marked (I1).
-    pub fn format(&self, block: Block, class_number: usize, zeroed: bool) -> BlockCells {
+    pub fn format(&self, block: Block, class_number: usize) -> BlockCells {
         let start = self.extent.block_start(block);
         self.classes.at(start).store(class_number as u8, Relaxed);
-        let cells = BlockCells { start, class: class(class_number) };
-        if !zeroed {
-            cells.reset_marks(0..cells.class.cells);
-        }
-        cells
+        self.states.at(start).store(BLOCK_NEW, Relaxed);
+        BlockCells { start, class: class(class_number) }
+    }
+
+    /// The block's state: `BLOCK_FREE`, `BLOCK_NEW`, or the epoch in which a cell of it was last marked. Its owner, or the one
+    /// worker that sweeps it, may set it free.
+    pub fn state(&self, block: Block) -> &AtomicU8 {
+        self.states.at(self.extent.block_start(block))
     }
 
     /// The block's class number.
@@ -168,34 +189,32 @@ impl CellMarks {
     fn locate(&self, object: ObjectReference) -> (BlockCells, u32) {
         let address = object.address();
         let start = address.align_down(BLOCK_BYTES);
-        let class = class(self.classes.at_shift::<{ crate::heap::LOG_BLOCK_BYTES }>(address).load(Relaxed) as usize);
+        let class = class(self.classes.at_shift::<LOG_BLOCK_BYTES>(address).load(Relaxed) as usize);
         let cells = BlockCells { start, class };
         (cells, cells.cell_of(address))
     }
 
-    /// The mark byte's address, for prefetching.
+    /// The address of the object's mark, for prefetching.
     #[inline(always)]
     pub fn mark_address(&self, object: ObjectReference) -> Address {
         let (cells, cell) = self.locate(object);
-        cells.start.plus(cell as usize)
+        cells.start.plus(cell as usize / 8)
     }
 
-    /// Marks the object's cell; false if it was marked in this epoch (I3).
+    /// Marks the object's cell; false if it was marked in this epoch. `alone` says that no other worker traces.
     #[inline(always)]
-    pub fn mark(&self, object: ObjectReference, epoch: u8) -> bool {
+    pub fn mark(&self, object: ObjectReference, epoch: u8, alone: bool) -> bool {
         let (cells, cell) = self.locate(object);
-        let mark = cells.mark_byte(cell);
-        if mark.load(Relaxed) == epoch {
-            return false;
-        }
-        mark.store(epoch, Relaxed);
-        true
+        mark_bits::begin(self.states.at_shift::<LOG_BLOCK_BYTES>(object.address()), epoch, || cells.clear_marks());
+        mark_bits::set(cells.mark_word(cell), 1 << (cell % 64), alone)
     }
 
     /// Whether the object's cell is marked in `epoch`.
     pub fn is_marked(&self, object: ObjectReference, epoch: u8) -> bool {
         let (cells, cell) = self.locate(object);
-        cells.mark_byte(cell).load(Relaxed) == epoch
+        // Acquire as in `mark_bits::begin`: a worker may ask while another clears.
+        self.states.at(object.address()).load(Acquire) == epoch
+            && cells.mark_word(cell).load(Relaxed) >> (cell % 64) & 1 != 0
     }
 
     /// The cell the object should fill: where it begins, and its bytes.
@@ -218,11 +237,18 @@ impl BlockCells {
     }
 
     #[inline(always)]
-    fn mark_byte(&self, cell: u32) -> &AtomicU8 {
+    fn mark_word(&self, cell: u32) -> &AtomicU64 {
         debug_assert!(cell < self.class.cells, "cell {cell} of {} in block {}", self.class.cells, self.start);
-        // SAFETY: the mark bytes of a formatted block are its first `cells` bytes, committed with the block; an object of
+        // SAFETY: the mark bits of a formatted block are its first bytes, committed with the block; an object of
         // this space lies in a cell (the binding's contract), so the number is in bounds.
-        unsafe { self.start.plus(cell as usize).as_atomic_u8() }
+        unsafe { self.start.plus(cell as usize / 64 * 8).as_atomic_u64() }
+    }
+
+    /// No cell is marked. For the worker that begins to mark in the block.
+    fn clear_marks(&self) {
+        for cell in (0..self.class.cells).step_by(64) {
+            self.mark_word(cell).store(0, Relaxed);
+        }
     }
 
     /// Where a cell begins.
@@ -236,34 +262,33 @@ impl BlockCells {
         self.cell_start(cells.start)..self.cell_start(cells.end)
     }
 
-    /// The cells are about to be handed out (I2).
-    pub fn reset_marks(&self, cells: Range<u32>) {
-        // SAFETY: inside the mark bytes of a committed block whose owner calls this.
-        unsafe {
-            self.start.plus(cells.start as usize).as_mut_ptr::<u8>().write_bytes(0, (cells.end - cells.start) as usize)
-        };
-    }
-
-    fn eight(&self, cell: u32) -> u64 {
-        // SAFETY: the mark area is rounded up to 16 bytes and `cell` is a multiple of 8 below `cells`; no worker marks while
-        // an allocator or a sweep reads (marking and these exclude each other by the pause).
-        unsafe { self.start.plus(cell as usize).load::<u64>() }
-    }
-
-    /// The next run of free cells at or after `from`: those whose mark is not `epoch`.
-    pub fn next_free_run(&self, from: u32, epoch: u8) -> Option<Range<u32>> {
-        let start = self.find(from, epoch, false)?;
-        let end = self.find(start + 1, epoch, true).unwrap_or(self.class.cells);
+    /// The next run of free cells at or after `from`. For blocks whose state is the current epoch, between pauses.
+    pub fn next_free_run(&self, from: u32) -> Option<Range<u32>> {
+        let start = self.find(from, false)?;
+        let end = self.find(start + 1, true).unwrap_or(self.class.cells);
         Some(start..end)
     }
 
-    fn find(&self, from: u32, epoch: u8, live: bool) -> Option<u32> {
-        epoch_bytes::find(|at| self.eight(at), self.class.cells, from, epoch, live)
+    /// The first cell at or after `from` that is marked, or that is not.
+    fn find(&self, from: u32, marked: bool) -> Option<u32> {
+        let mut at = from & !63;
+        let mut keep = u64::MAX << (from & 63);
+        while at < self.class.cells {
+            let word = self.mark_word(at).load(Relaxed);
+            let hits = if marked { word } else { !word } & keep;
+            if hits != 0 {
+                let cell = at + hits.trailing_zeros();
+                return (cell < self.class.cells).then_some(cell);
+            }
+            at += 64;
+            keep = u64::MAX;
+        }
+        None
     }
 
-    /// How many cells are live.
-    pub fn live_cells(&self, epoch: u8) -> u32 {
-        (0..self.class.cells).filter(|&c| self.mark_byte(c).load(Relaxed) == epoch).count() as u32
+    /// How many cells are marked. As [`BlockCells::next_free_run`].
+    pub fn live_cells(&self) -> u32 {
+        (0..self.class.cells).step_by(64).map(|cell| self.mark_word(cell).load(Relaxed).count_ones()).sum()
     }
 }
 
@@ -291,7 +316,7 @@ mod tests {
             for offset in 0..class.cells * class.bytes {
                 assert_eq!((u64::from(offset) * u64::from(class.reciprocal)) >> 32, u64::from(offset / class.bytes));
             }
-            assert!(class.first + class.cells * class.bytes <= BLOCK_BYTES as u32);
+            assert!(class.cells <= class.first * 8 && class.first + class.cells * class.bytes <= BLOCK_BYTES as u32);
         }
     }
 
@@ -302,22 +327,27 @@ mod tests {
         let extent = memory.extent();
         memory.commit(extent.start(), BLOCK_BYTES).unwrap();
         let marks = CellMarks::new(&memory, extent).unwrap();
-        let cells = marks.format(Block(0), class_of(48), true);
+        let cells = marks.format(Block(0), class_of(48));
         let n = cells.class().cells;
-        assert_eq!(cells.next_free_run(0, 5), Some(0..n));
-        for live in [0, 1, 9, 10, 11, 12, 13, 14, 15, 16, 17, 40, n - 1] {
+        assert_eq!(marks.state(Block(0)).load(Relaxed), BLOCK_NEW);
+        for (live, alone) in
+            [0, 1, 9, 10, 11, 12, 13, 14, 15, 63, 64, 200, n - 1].into_iter().zip([false, true].into_iter().cycle())
+        {
             let object = ObjectReference::from_address(cells.cell_start(live)).unwrap();
-            assert!(marks.mark(object, 5));
-            assert!(!marks.mark(object, 5));
+            assert!(marks.mark(object, 5, alone));
+            assert!(!marks.mark(object, 5, alone));
         }
         let mut runs = Vec::new();
         let mut from = 0;
-        while let Some(run) = cells.next_free_run(from, 5) {
+        while let Some(run) = cells.next_free_run(from) {
             from = run.end;
             runs.push(run);
         }
-        assert_eq!(runs, [2..9, 18..40, 41..n - 1]);
-        assert_eq!(cells.next_free_run(0, 6), Some(0..n), "another epoch finds everything free");
-        assert_eq!(cells.live_cells(5), 13);
+        assert_eq!(runs, [2..9, 16..63, 65..200, 201..n - 1]);
+        assert_eq!(cells.live_cells(), 13);
+        let object = ObjectReference::from_address(cells.cell_start(1)).unwrap();
+        assert!(marks.is_marked(object, 5) && !marks.is_marked(object, 6), "marks are of their epoch");
+        assert!(marks.mark(object, 6, true));
+        assert_eq!(cells.live_cells(), 1, "the first mark of an epoch clears the older ones");
     }
 }

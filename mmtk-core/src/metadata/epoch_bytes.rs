@@ -1,6 +1,6 @@
 //! Tables of epoch bytes, read eight at a time.
 //!
-//! A byte equal to the current epoch means live, anything else free. Cells and lines are both found this way.
+//! A byte equal to the current epoch means live, anything else free. Lines are found this way.
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = 0x8080_8080_8080_8080;

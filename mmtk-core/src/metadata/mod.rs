@@ -5,13 +5,16 @@ mod cells;
 #[cfg(not(loom))]
 pub mod epoch_bytes;
 pub mod forwarding;
+pub mod mark_bits;
 #[cfg(not(loom))]
 mod object_state;
 #[cfg(not(loom))]
 mod side_table;
 
 #[cfg(not(loom))]
-pub use cells::{BlockCells, CellClass, CellMarks, MAX_CELL_BYTES, SIZE_CLASSES, class_bytes, class_of};
+pub use cells::{
+    BLOCK_FREE, BLOCK_NEW, BlockCells, CellClass, CellMarks, MAX_CELL_BYTES, SIZE_CLASSES, class_bytes, class_of,
+};
 pub use forwarding::{Claim, EPOCH_MASK, EPOCH_MAX, HeaderCell, SideCell, StateCell};
 #[cfg(not(loom))]
 pub use object_state::ObjectStates;

@@ -1,12 +1,12 @@
 //! Mark-sweep: size-segregated blocks, swept when they are next allocated from.
 //!
-//! 1. Marking sets the mark byte of an object's cell, and the byte of its block.
+//! 1. Marking sets the mark bit of an object's cell; the first mark in a block gives the block the epoch.
 //! 2. After the trace, a block without a mark is free as a whole; every other block goes to the list of its size class.
-//! 3. A mutator that needs cells takes a block from the list, reads its mark bytes eight at a time, and bumps through the runs of
-//!    free cells. This is the lazy sweep: it writes no memory but the marks of what it hands out, and never must be completed.
+//! 3. A mutator that needs cells takes a block from the list, reads its mark bits a word at a time, and bumps through the runs of
+//!    free cells. This is the lazy sweep: it writes nothing, and never must be completed.
 //!
 //! I1. A listed block is swept by whoever pops it, alone. A block goes back to a list only in a pause.
-//! I2. Between pauses a cell is free if its mark is not the current epoch; cells handed out since are behind their owner's
+//! I2. Between pauses a cell of a listed block is free if it is not marked; cells handed out since are behind their owner's
 //!     cursor, which only moves forward.
 //! Callers: `allocate` any mutator; the tracer any worker; the rest the leader.
 
@@ -15,7 +15,7 @@ use mmtk_core::alloc::{CellRange, Pace};
 use mmtk_core::heap::{
     BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment,
 };
-use mmtk_core::metadata::{CellMarks, ObjectStates, SIZE_CLASSES, SideBytes, class_bytes, class_of};
+use mmtk_core::metadata::{BLOCK_FREE, CellMarks, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;
@@ -25,18 +25,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-const FREE: u8 = 0;
-/// In use since the last pause: no mark says so yet.
-const NEW: u8 = 0x80;
-
 /// The space.
 pub struct MarkSweepSpace<VM> {
     name: &'static str,
     pool: Arc<BlockPool>,
     marks: CellMarks,
     epoch: Epoch,
-    /// A byte a block: FREE, NEW, or the epoch in which an object in it was last marked.
-    blocks: SideBytes,
     /// Blocks that may have free cells, by class; their links are the pool's.
     partial: [BlockList; SIZE_CLASSES],
     states: ObjectStates<VM>,
@@ -49,10 +43,13 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         let extent = context.memory.extent();
         Ok(MarkSweepSpace {
             name,
-            pool: BlockPool::new(context.memory, extent, 2 * (CHUNK_BYTES >> LOG_BLOCK_BYTES))?,
+            pool: BlockPool::new(
+                context.memory,
+                extent,
+                CellMarks::TABLE_BYTES_PER_BLOCK * (CHUNK_BYTES >> LOG_BLOCK_BYTES),
+            )?,
             marks: CellMarks::new(context.memory, extent)?,
             epoch: Epoch::default(),
-            blocks: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
             partial: std::array::from_fn(|_| BlockList::new()),
             states: context.states,
             live_bytes: AtomicUsize::new(0),
@@ -70,16 +67,14 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         let class = class_of(bytes);
         let cell_bytes = class_bytes(class);
         let cell = &mut cells[class];
-        let epoch = self.epoch.current();
         loop {
             if let Some(address) = cell.range.alloc_zeroing(cell_bytes, pace, allocated) {
                 return Some(address);
             }
             if let Some(block) = cell.block {
                 let block = self.marks.block(block);
-                if let Some(run) = block.next_free_run(cell.next_cell, epoch) {
+                if let Some(run) = block.next_free_run(cell.next_cell) {
                     cell.next_cell = run.end;
-                    block.reset_marks(run.clone());
                     let run = block.run(run);
                     cell.range.install(run.start, run.end, false, allocated);
                     continue;
@@ -89,9 +84,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             cell.next_cell = 0;
             if cell.block.is_none() {
                 let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES, Charge::Mutator))?;
-                let start = self.pool.extent().block_start(acquired.block);
-                self.blocks.at(start).store(NEW, Relaxed);
-                let block = self.marks.format(acquired.block, class, acquired.zeroed);
+                let block = self.marks.format(acquired.block, class);
                 let run = block.run(0..block.class().cells);
                 cell.range.install(run.start, run.end, acquired.zeroed, allocated);
             }
@@ -110,7 +103,6 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
     pub fn tracer(&self) -> MarkSweepTracer<VM> {
         MarkSweepTracer {
             marks: self.marks,
-            blocks: self.blocks,
             extent: self.pool.extent(),
             epoch: self.epoch.current(),
             vm: std::marker::PhantomData,
@@ -129,14 +121,14 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         // From the end, so that a list begins with its lowest address.
         for number in blocks.rev() {
             let block = Block(number as u32);
-            let state = self.blocks.at(self.pool.extent().block_start(block));
+            let state = self.marks.state(block);
             match state.load(Relaxed) {
-                FREE => (),
+                BLOCK_FREE => (),
                 marked if marked == epoch => {
                     self.partial[self.marks.class_number(block)].push(self.pool.links(), block.0);
                 }
                 _ => {
-                    state.store(FREE, Relaxed);
+                    state.store(BLOCK_FREE, Relaxed);
                     self.pool.release(block);
                     freed += BLOCK_BYTES;
                 }
@@ -149,7 +141,6 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
 /// Marks cells.
 pub struct MarkSweepTracer<VM> {
     marks: CellMarks,
-    blocks: SideBytes,
     extent: Extent,
     epoch: u8,
     vm: std::marker::PhantomData<fn(VM)>,
@@ -172,15 +163,14 @@ impl<VM: VMBinding> MarkSweepTracer<VM> {
     /// Marks an object of this space.
     #[inline(always)]
     pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
-        if !self.marks.mark(object, self.epoch) {
+        if !self.marks.mark(object, self.epoch, worker.alone) {
             return Traced::Seen(object);
         }
-        self.blocks.at_shift::<LOG_BLOCK_BYTES>(object.address()).store(self.epoch, Relaxed);
         worker.count(VM::object_size(object));
         Traced::New(object)
     }
 
-    /// Brings the mark byte near.
+    /// Brings the mark near.
     #[inline(always)]
     pub fn prefetch(&self, object: ObjectReference) {
         self.marks.mark_address(object).prefetch();
@@ -206,7 +196,7 @@ impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
         self.live_bytes.load(Relaxed)
     }
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
-        if self.blocks.at(object.address()).load(Relaxed) == FREE {
+        if self.marks.state(self.pool.extent().block_of(object.address())).load(Relaxed) == BLOCK_FREE {
             return Err("its block is free: nothing was allocated there, or it was collected".to_string());
         }
         let (start, cell_bytes) = self.marks.cell(object);
