@@ -101,7 +101,7 @@ pub enum Command {
         /// Workload, see `mmtk list`.
         workload: String,
     },
-    /// Measures how fast our plans trace and allocate, to hold against `limits`.
+    /// Measures how fast our plans trace and allocate, beside the loops by hand of `limits`.
     Rates,
     /// Measures the physical limits of this machine.
     Limits {

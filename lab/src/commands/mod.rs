@@ -23,7 +23,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Compare(how) => compare::compare(&options, &how),
         Command::Minheap { workload, timeout_s } => minheap::minheap(&options, &workload, timeout_s),
         Command::Count { workload } => count::count(&options, &workload),
-        Command::Rates => rates::rates(&options.plan),
+        Command::Rates => rates::rates(&options.plan, options.json),
         Command::Limits { groups } => limits::run(&groups),
     }
 }

@@ -8,12 +8,32 @@ use super::region::{Pages, Region};
 
 const BLOCK_BYTES: usize = 32 << 10;
 const OBJECT_BYTES: usize = 32;
-const TOTAL_BYTES: usize = 1 << 30;
 /// Two slots, four words.
 const HEADER: usize = 2 | 4 << 32;
 
+/// Memory in which the loop runs, again and again from its start.
+pub(crate) struct Bump {
+    region: Region,
+    bytes: usize,
+}
+
+impl Bump {
+    pub(crate) const TOTAL_BYTES: usize = 1 << 30;
+
+    pub(crate) fn new(bytes: usize, pages: Pages) -> Self {
+        let region = Region::new(bytes, pages);
+        region.fill(0, bytes, 1);
+        Self { region, bytes }
+    }
+
+    /// Allocates [`Bump::TOTAL_BYTES`]. CPU seconds.
+    pub(crate) fn allocate(&self, zero_blocks: bool) -> f64 {
+        cpu_seconds(|| allocate(&self.region, self.bytes, zero_blocks))
+    }
+}
+
 fn allocate(region: &Region, bytes: usize, zero_blocks: bool) {
-    for _ in 0..TOTAL_BYTES / bytes {
+    for _ in 0..Bump::TOTAL_BYTES / bytes {
         for block in (0..bytes).step_by(BLOCK_BYTES) {
             if zero_blocks {
                 region.fill(block, BLOCK_BYTES, 0);
@@ -38,13 +58,12 @@ fn allocate(region: &Region, bytes: usize, zero_blocks: bool) {
 pub(super) fn measure(report: &mut Report) {
     use Pages::{Huge, Small};
     for (mb, pages) in [(1, Huge), (4, Huge), (16, Huge), (64, Huge), (256, Huge), (256, Small)] {
-        let region = Region::new(mb << 20, pages);
-        region.fill(0, mb << 20, 1);
+        let bump = Bump::new(mb << 20, pages);
         for zero_blocks in [true, false] {
-            let times = repeat(3, || cpu_seconds(|| allocate(&region, mb << 20, zero_blocks)));
+            let times = repeat(3, || bump.allocate(zero_blocks));
             let zeroing = if zero_blocks { "zeroing 32 KB blocks" } else { "no zeroing" };
             let what = format!("bump alloc 32 B objects, {zeroing}, {mb} MB region, {}", pages.name());
-            report.rate(&what, "GB/s", TOTAL_BYTES as f64 / 1e9, times);
+            report.rate(&what, "GB/s", Bump::TOTAL_BYTES as f64 / 1e9, times);
         }
     }
 }

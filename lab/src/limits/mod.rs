@@ -1,7 +1,7 @@
 //! Physical limits of this machine that bound a collector: what no plan can beat.
 //!
 //! Every figure is the best and the median of several repetitions. Figures of one thread use its CPU time, since the
-//! machine may be shared; figures of two threads and of wake-ups use wall time.
+//! machine may be shared; figures of two threads and of wake-ups use wall time. `mmtk rates` runs two of the loops beside ours.
 
 mod bandwidth;
 mod bump;
@@ -15,6 +15,10 @@ mod trace;
 use crate::failure::Failure;
 use crate::suggest;
 use measure::Report;
+
+pub(crate) use bump::Bump;
+pub(crate) use region::Pages;
+pub(crate) use trace::{MarkedTree, Order};
 
 /// A group of figures: its name, and what measures it.
 type Group = (&'static str, fn(&mut Report));

@@ -12,7 +12,7 @@ pub(super) const PAGE_BYTES: usize = 4096;
 
 /// Which pages the kernel is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pages {
+pub(crate) enum Pages {
     Small,
     Huge,
 }
