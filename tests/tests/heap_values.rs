@@ -2,9 +2,11 @@
 //!
 //! These tests read the memory of the whole process, so they run one after the other.
 
+use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use mmtk_core::Semantics;
 use mmtk_core::events::{Event, Listener};
 use plan_tests::matrix::{EVERY_BYTES, run};
-use plan_tests::{TestVM, Watchdog, assert_within_limit, collecting_plans, options};
+use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options};
 use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -210,5 +212,63 @@ fn freed_memory_goes_back_to_the_system_when_asked() {
         let empty = (resident_bytes(), heap.statistics().resident_bytes);
         assert!(empty.1 < 1 << 20, "{plan}: {empty:?} after {full:?}");
         assert!(empty.0 + full.1 / 2 < full.0, "{plan}: the system got nothing back: {empty:?} after {full:?}");
+    }
+}
+
+/// Chains `count` objects of `bytes` bytes, or as many as there is room for, and writes all of them. How many there were.
+fn chain<VM: TestVM>(m: Handle<VM>, count: usize, bytes: usize, semantics: Semantics) -> usize {
+    m.push(LabRef::NULL);
+    for n in 0..count {
+        let Ok(object) = m.try_alloc(Class { refs: 1, bytes: bytes - 16 }, semantics) else { return n };
+        let object = LabRef(object.0);
+        (1..bytes / 8 - 1).step_by(500).for_each(|word| m.write_word(object, word, n as u64));
+        m.write_ref(object, 0, m.get(0));
+        m.set(0, object);
+    }
+    count
+}
+
+#[test]
+fn side_tables_of_pages_are_reserved_with_the_pages() {
+    const RUN: usize = 32 << 10;
+    const MIB: usize = 1 << 20;
+    fn reserved<VM: TestVM>(plan: &str, count: usize, bytes: usize, semantics: Semantics) -> usize {
+        let heap = new_heap(VM::new(), options(plan, 64 * MIB, &[("gc.workers", "1")])).unwrap();
+        let thread = Attached::new(&heap);
+        assert_eq!(chain(thread.handle(), count, bytes, semantics), count);
+        heap.statistics().reserved_bytes
+    }
+    let (_alone, _watchdog) = (alone(), Watchdog::new());
+    for plan in PLANS.iter().map(|plan| plan.name) {
+        // A state byte a granule, but not if the state is in the header.
+        let immortal = Semantics::Immortal;
+        assert_eq!(reserved::<ReferenceVM>(plan, 100, RUN, immortal), 100 * RUN, "{plan}");
+        assert_eq!(reserved::<SideVM<3>>(plan, 100, RUN, immortal), 100 * (RUN + RUN / 8), "{plan}");
+        assert_eq!(reserved::<SideVM<4>>(plan, 100, RUN, immortal), 100 * (RUN + RUN / 16), "{plan}");
+    }
+    for plan in collecting_plans() {
+        // A mark byte a page: a page of marks serves 16 MiB of large objects.
+        let large = Semantics::Default;
+        assert_eq!(reserved::<ReferenceVM>(plan, 1, MIB, large), MIB + 4096, "{plan}");
+        assert_eq!(reserved::<ReferenceVM>(plan, 40, MIB, large), 40 * MIB + 3 * 4096, "{plan}");
+    }
+}
+
+/// Side tables were charged for what lies in blocks, but not for immortal objects: a heap full of them took an eighth more
+/// than its limit.
+#[test]
+fn a_heap_full_of_immortal_objects_takes_no_more_memory_than_its_limit() {
+    const LIMIT: usize = 32 << 20;
+    let (_alone, _watchdog) = (alone(), Watchdog::new());
+    for plan in PLANS.iter().map(|plan| plan.name) {
+        let heap = new_heap(SideVM::<3>::new(), options(plan, LIMIT, &[("gc.workers", "1")])).unwrap();
+        let resident = resident_bytes();
+        let thread = Attached::new(&heap);
+        let objects = chain(thread.handle(), usize::MAX, 8 << 10, Semantics::Immortal);
+        thread.handle().mutator().collect();
+        assert!(objects * (8 << 10) > LIMIT / 4 * 3, "only {objects} objects on {plan}");
+        let taken = resident_bytes() - resident;
+        assert!(taken < LIMIT + (1 << 20), "{plan}: {taken} bytes are resident, {LIMIT} is the limit");
+        assert_within_limit(&heap);
     }
 }

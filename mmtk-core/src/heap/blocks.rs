@@ -12,6 +12,7 @@ use super::budget::Charge;
 use super::extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent};
 use super::memory::{Cache, Memory};
 use super::os;
+use crate::address::Address;
 use crate::metadata::SideWords;
 use parking_lot::Mutex;
 use std::io;
@@ -174,18 +175,13 @@ impl BlockPool {
             return false;
         }
         let tables = self.table_bytes_per_chunk;
-        let budget = self.memory.budget();
-        if !budget.reserve(tables, by) {
-            return false;
-        }
-        if !self.memory.make_resident(tables) {
-            budget.unreserve(tables);
+        if !self.memory.charge_tables(tables, by) {
             return false;
         }
         if let Err(error) = self.memory.commit(self.extent.block_start(Block(committed)), CHUNK_BYTES) {
             log::warn!("the system refuses memory for the heap: {error}");
-            budget.unreserve(tables);
-            budget.not_resident(tables);
+            self.memory.budget().unreserve(tables);
+            self.memory.budget().not_resident(tables);
             return false;
         }
         self.committed.store(committed + CHUNK_BLOCKS, Relaxed);
@@ -196,15 +192,24 @@ impl BlockPool {
     ///
     /// Nobody may hold a reference into it: this is the sweep's promise, which the verifier checks.
     pub fn release(&self, block: Block) {
-        self.poison(block);
+        self.poison(self.extent.block_start(block), BLOCK_BYTES);
         self.owned.fetch_sub(1, Relaxed);
         self.free.push(&self.links, block.0);
     }
 
-    fn poison(&self, block: Block) {
+    /// Fills part of a block that is free again, lines or cells, if freed memory shall be filled. The caller owns the block, and
+    /// as for [`BlockPool::release`] nobody may hold a reference into that part.
+    pub fn poison(&self, start: Address, bytes: usize) {
         if self.memory.poisons() {
-            // SAFETY: the block was handed out, so it is committed (I1); the caller owns it and frees it.
-            unsafe { os::poison(self.extent.block_start(block), BLOCK_BYTES) };
+            let block = self.extent.block_of(start);
+            let end = self.extent.block_start(block).plus(BLOCK_BYTES);
+            assert!(
+                block.0 < self.watermark() && start.plus(bytes) <= end,
+                "{start}+{bytes:#x} is no part of a used block"
+            );
+            // SAFETY: inside a block that was handed out (asserted), so it is committed (I1); the caller owns the block and frees
+            // this part of it.
+            unsafe { os::poison(start, bytes) };
         }
     }
 }

@@ -3,7 +3,7 @@
 //! I1. What is handed out (extents, tables) lies inside mappings that this value owns; spaces hold it in an `Arc`.
 //! I2. Reserved and resident bytes, those of tables included, never exceed the limit (`budget`).
 
-use super::budget::Budget;
+use super::budget::{Budget, Charge};
 use super::extent::{CHUNK_BYTES, Extent, LOG_BLOCK_BYTES};
 use super::os::{Mapping, PAGE_BYTES};
 use crate::address::Address;
@@ -89,7 +89,7 @@ impl Memory {
     }
 
     /// A side table with a byte for each `1 << log_region` bytes of `extent`. Its memory is counted by whoever commits
-    /// chunks (`BlockPool::new`'s `table_bytes_per_chunk`).
+    /// chunks or pages (`table_bytes_per_chunk` of `BlockPool::new` and `PageRuns::new`).
     pub fn side_bytes(&self, extent: Extent, log_region: u32) -> io::Result<SideBytes> {
         let base = self.table(extent.bytes() >> log_region)?;
         Ok(SideBytes::new(base, extent, log_region))
@@ -136,6 +136,19 @@ impl Memory {
             }
         }
         true
+    }
+
+    /// Charges side tables that are about to be used, reserved and resident, or changes nothing and returns false.
+    #[must_use]
+    pub fn charge_tables(&self, bytes: usize, by: Charge) -> bool {
+        if !self.budget.reserve(bytes, by) {
+            return false;
+        }
+        let resident = self.make_resident(bytes);
+        if !resident {
+            self.budget.unreserve(bytes);
+        }
+        resident
     }
 
     /// Makes `[at, at + bytes)` usable.

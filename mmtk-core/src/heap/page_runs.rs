@@ -6,6 +6,7 @@
 //!
 //! I1. Every page below `top` is in exactly one free run or in use.
 //! I2. Pages in use and dirty pages are resident; clean ones and those above `top` are not.
+//! I3. The space's side tables of the pages below `top` are charged, by whole pages, and never returned.
 //! Lock order: `state` is taken alone; memory is given back without it, from runs taken out first.
 
 use super::budget::Charge;
@@ -65,6 +66,8 @@ struct State {
     /// Pages from here on were never handed out.
     top: usize,
     committed: usize,
+    /// Bytes of side tables charged: enough for `top` (I3), more if threads that extended at the same time all paid.
+    table_bytes: usize,
 }
 
 /// The pages of one extent.
@@ -72,6 +75,7 @@ pub struct PageRuns {
     memory: Arc<Memory>,
     extent: Extent,
     state: Mutex<State>,
+    table_bytes_per_chunk: usize,
 }
 
 /// A run just taken.
@@ -84,9 +88,10 @@ pub struct AcquiredPages {
 }
 
 impl PageRuns {
-    /// The pages of `extent`.
-    pub fn new(memory: &Arc<Memory>, extent: Extent) -> Arc<PageRuns> {
-        let runs = Arc::new(PageRuns { memory: memory.clone(), extent, state: Mutex::default() });
+    /// The pages of `extent`; those that were ever used charge their share of `table_bytes_per_chunk` for the space's side tables.
+    pub fn new(memory: &Arc<Memory>, extent: Extent, table_bytes_per_chunk: usize) -> Arc<PageRuns> {
+        let runs =
+            Arc::new(PageRuns { memory: memory.clone(), extent, state: Mutex::default(), table_bytes_per_chunk });
         let weak: Weak<PageRuns> = Arc::downgrade(&runs);
         memory.add_cache(weak);
         runs
@@ -104,7 +109,7 @@ impl PageRuns {
         if !self.memory.budget().reserve(bytes, by) {
             return None;
         }
-        let taken = self.take(pages, bytes);
+        let taken = self.take(pages, bytes, by);
         if taken.is_none() {
             self.memory.budget().unreserve(bytes);
         }
@@ -121,33 +126,56 @@ impl PageRuns {
         Some(start)
     }
 
-    fn take(&self, pages: usize, bytes: usize) -> Option<AcquiredPages> {
+    fn take(&self, pages: usize, bytes: usize, by: Charge) -> Option<AcquiredPages> {
         if let Some(start) = self.state.lock().dirty.take(pages) {
             return Some(AcquiredPages { start: self.address(start), zeroed: false });
         }
         if !self.memory.make_resident(bytes) {
             return None;
         }
-        let mut state = self.state.lock();
-        if let Some(start) = state.clean.take(pages).or_else(|| self.extend(&mut state, pages)) {
-            return Some(AcquiredPages { start: self.address(start), zeroed: true });
-        }
-        drop(state);
-        // The extent is fragmented: give everything back, which merges all free runs into clean ones.
-        self.give_back(usize::MAX);
-        let start = self.state.lock().clean.take(pages);
+        let start = self.take_clean(pages, by).or_else(|| {
+            // The extent is fragmented: give everything back, which merges all free runs into clean ones.
+            self.give_back(usize::MAX);
+            self.state.lock().clean.take(pages)
+        });
         if start.is_none() {
             self.memory.budget().not_resident(bytes);
         }
         Some(AcquiredPages { start: self.address(start?), zeroed: true })
     }
 
+    /// A clean run, or one from `top` on with its tables paid. The caller has made it resident.
+    fn take_clean(&self, pages: usize, by: Charge) -> Option<usize> {
+        loop {
+            let mut state = self.state.lock();
+            if let Some(start) = state.clean.take(pages) {
+                return Some(start);
+            }
+            let end = state.top + pages;
+            if end * PAGE_BYTES > self.extent.bytes() {
+                return None;
+            }
+            let unpaid = self.table_bytes(end).saturating_sub(state.table_bytes);
+            if unpaid == 0 {
+                return self.extend(&mut state, pages);
+            }
+            // Paid without the lock: memory that is given back for it may be our own.
+            drop(state);
+            if !self.memory.charge_tables(unpaid, by) {
+                return None;
+            }
+            self.state.lock().table_bytes += unpaid;
+        }
+    }
+
+    /// Bytes of side tables of the first `pages` pages, in whole pages.
+    fn table_bytes(&self, pages: usize) -> usize {
+        (pages * self.table_bytes_per_chunk).div_ceil(CHUNK_BYTES / PAGE_BYTES).next_multiple_of(PAGE_BYTES)
+    }
+
     fn extend(&self, state: &mut State, pages: usize) -> Option<usize> {
         let start = state.top;
         let end = (start + pages) * PAGE_BYTES;
-        if end > self.extent.bytes() {
-            return None;
-        }
         if end > state.committed {
             let upto = end.next_multiple_of(CHUNK_BYTES).min(self.extent.bytes());
             let at = self.extent.start().plus(state.committed);
@@ -194,6 +222,7 @@ impl Cache for PageRuns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Options;
 
     #[test]
     fn neighbours_merge_and_the_best_fit_is_cut() {
@@ -207,5 +236,20 @@ mod tests {
         runs.insert(10, 4);
         assert_eq!(runs.take_longest(), Some((10, 10)));
         assert_eq!(runs.take(1), None);
+    }
+
+    #[test]
+    fn a_run_whose_tables_find_no_room_is_refused_and_tables_are_paid_once() {
+        let memory = Memory::new(&Options { heap_limit: 10 * PAGE_BYTES, ..Options::default() }).unwrap();
+        let pages = PageRuns::new(&memory, memory.extent(), CHUNK_BYTES / PAGE_BYTES);
+        let charged = || (memory.budget().reserved() / PAGE_BYTES, memory.budget().resident() / PAGE_BYTES);
+        assert_eq!(pages.acquire(10, Charge::Mutator), None);
+        assert_eq!(charged(), (0, 0));
+        for _ in 0..2 {
+            let run = pages.acquire(9, Charge::Mutator).unwrap();
+            assert_eq!(charged(), (10, 10));
+            pages.release(run.start, 9);
+            assert_eq!(charged(), (1, 10));
+        }
     }
 }

@@ -33,7 +33,7 @@ impl<VM: VMBinding> ImmortalSpace<VM> {
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
         Ok(ImmortalSpace {
-            pages: PageRuns::new(context.memory, extent),
+            pages: PageRuns::new(context.memory, extent, ObjectStates::<VM>::table_bytes_per_chunk()),
             states: context.states,
             epoch: Epoch::default(),
             bump: Mutex::default(),

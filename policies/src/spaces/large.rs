@@ -8,7 +8,7 @@
 
 use super::epoch::Epoch;
 use mmtk_core::heap::os::PAGE_BYTES;
-use mmtk_core::heap::{Charge, Extent, PageRuns};
+use mmtk_core::heap::{CHUNK_BYTES, Charge, Extent, PageRuns};
 use mmtk_core::metadata::SideBytes;
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
@@ -44,7 +44,7 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
         Ok(LargeObjectSpace {
-            pages: PageRuns::new(context.memory, extent),
+            pages: PageRuns::new(context.memory, extent, CHUNK_BYTES >> LOG_PAGE_BYTES),
             epoch: Epoch::default(),
             marks: context.memory.side_bytes(extent, LOG_PAGE_BYTES)?,
             objects: Mutex::default(),
