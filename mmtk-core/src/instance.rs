@@ -324,7 +324,9 @@ impl<VM: VMBinding> HeapInner<VM> {
         let mutators: Vec<MutatorRef<VM>> = self.safepoint.with_stopped(<[_]>::to_vec);
         for mutator in &mutators {
             // SAFETY: the mutator is stopped, and only the leader runs.
-            self.retire(unsafe { MutatorState::allocators_of_stopped(mutator.0) });
+            let allocators = unsafe { MutatorState::allocators_of_stopped(mutator.0) };
+            MutatorState::<VM>::check_cursor(allocators);
+            self.retire(allocators);
         }
         let mut pause = Pause {
             vm: &self.vm,

@@ -175,8 +175,9 @@ impl<T: Stoppable> Safepoint<T> {
             while registry.stopping && !registry.abandoned && !dropped!("safepoint-leave-waits") {
                 self.resumed.wait(&mut registry);
             }
+            // The region is over in any case, and its mutator may be dropped; in a heap in doubt STOP stays up (I5).
+            state.0.store(if registry.abandoned { RUNNING | STOP } else { RUNNING }, Relaxed);
             registry.assert_usable();
-            state.0.store(RUNNING, Relaxed);
         }
     }
 
@@ -324,6 +325,19 @@ mod tests {
         assert!(panics(&|| safepoint.attach(Arc::new(ThreadState::default()))));
         assert!(panics(&|| assert_eq!(safepoint.stop_all(Some(&me)), Stop::Followed)));
         assert!(safepoint.detach(&me, || unreachable!("a heap in doubt is left alone")).is_some());
+    }
+
+    #[test]
+    fn a_native_region_ends_in_a_heap_whose_leader_panicked_too() {
+        let safepoint = Safepoint::<Arc<ThreadState>>::new();
+        let me = Arc::new(ThreadState::default());
+        safepoint.attach(me.clone());
+        let leave = || safepoint.leave_native(&me);
+        safepoint.enter_native(&me);
+        assert_eq!(safepoint.stop_all(None), Stop::Leader);
+        safepoint.abandon();
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(leave)).is_err());
+        assert!(!me.is_native() && me.should_stop());
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! What happens when memory, the system, a binding or a thread fails.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use mmtk_core::events::Event;
 use mmtk_core::weak::WeakProcessor;
 use mmtk_core::{
-    Heap, HeapError, ObjectReference, OutOfMemory, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot,
+    Heap, HeapError, MutatorState, ObjectReference, OutOfMemory, Semantics, SlotVisitor, StateLocation, VMBinding,
+    WordSlot,
 };
 use plan_tests::{Attached, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options};
 use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, ShadowStack, Thread, ThreadHandle, object};
 use std::cell::Cell;
+use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Barrier, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Barrier, mpsc};
 
 const LIMIT: usize = 2 << 20;
 
@@ -345,6 +348,103 @@ fn a_thread_that_dies_inside_a_native_region_detaches_beside_collections() {
     }
 }
 
+/// The text of the panic that `f` ends with.
+fn panic_of<R>(f: impl FnOnce() -> R) -> String {
+    text_of(catch_unwind(AssertUnwindSafe(f)).map(|_| ()).expect_err("no panic"))
+}
+
+#[test]
+fn a_native_region_that_allocates_or_nests_is_told_so() {
+    let _watchdog = Watchdog::new();
+    for plan in PLANS {
+        let heap = heap(plan.name, LIMIT, &[]);
+        let thread = Thread::attach(&heap);
+        let class = Class { refs: 0, bytes: 8 };
+        let text = panic_of(|| thread.native(|| thread.try_alloc_with(class, Semantics::Immortal)));
+        assert!(text.contains("16 bytes requested inside a native region"), "{}: {text}", plan.name);
+        let text = panic_of(|| thread.native(|| thread.native(|| ())));
+        assert!(text.contains("native regions do not nest"), "{}: {text}", plan.name);
+        thread.push(thread.alloc(class));
+        thread.collect();
+        thread.native(|| heap.collect());
+    }
+}
+
+/// A handle of the reference binding is a copy, so its owner can go while it is in use: the end of the native region read
+/// what was freed.
+#[test]
+fn a_thread_detaches_inside_its_own_native_region_and_leaves_nothing_behind() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = heap(plan, LIMIT, &[]);
+        let gone = Arc::new(AtomicBool::new(false));
+        let hears = gone.clone();
+        heap.listen(Box::new(move |event: &Event| hears.store(matches!(event, Event::HeapDropped), Relaxed)));
+        let thread = Thread::attach(&heap);
+        thread.push(thread.alloc(Class { refs: 0, bytes: 8 }));
+        let handle = *thread;
+        handle.native(|| {
+            drop(thread);
+            heap.collect();
+            assert_eq!(heap.statistics().live_bytes, 0, "its roots went with it");
+            drop(heap);
+            // Whatever was freed is now something else's.
+            black_box(vec![0xffu8; size_of::<MutatorState<ReferenceVM>>()]);
+            assert!(!gone.load(Relaxed));
+        });
+        assert!(gone.load(Relaxed), "the state went at the end of the region, and the heap with it");
+    }
+}
+
+#[test]
+fn a_request_that_is_not_whole_granules_is_told_so() {
+    fn check<VM: TestVM>(sizes: &[usize], granule: &str) {
+        for plan in PLANS {
+            let heap = new_heap(VM::new(), options(plan.name, LIMIT, &[("gc.workers", "1")])).unwrap();
+            let thread = Attached::new(&heap);
+            let m = thread.handle().mutator();
+            for &bytes in sizes {
+                for semantics in [Semantics::Default, Semantics::NonMoving, Semantics::Immortal] {
+                    let text = panic_of(|| m.try_alloc_with(bytes, semantics));
+                    let expect = format!("{bytes} bytes requested: an object is whole granules of {granule} bytes");
+                    assert!(text.contains(&expect), "{}: {text}", plan.name);
+                }
+                if cfg!(debug_assertions) {
+                    assert!(panic_of(|| m.alloc(bytes)).contains("whole granules"));
+                }
+            }
+            // Nothing came of it.
+            assert_eq!(heap.statistics().reserved_bytes, 0);
+            thread.handle().alloc(1, 8);
+            m.collect();
+        }
+    }
+    let _watchdog = Watchdog::new();
+    check::<ReferenceVM>(&[0, 4, 20, 4001, 50_001], "8");
+    check::<SideVM<4>>(&[0, 8, 24, 4008, 50_008], "16");
+}
+
+/// Compiled code bumps by itself, and a release build does not look at sizes while it bumps.
+#[test]
+fn an_object_that_ended_inside_a_granule_is_found_at_the_next_slow_path_and_the_next_pause() {
+    let _watchdog = Watchdog::new();
+    for plan in ["Immix", "SemiSpace"] {
+        let heap = heap(plan, LIMIT, &[]);
+        let thread = Thread::attach(&heap);
+        thread.push(thread.alloc(Class { refs: 1, bytes: 8 }));
+        // SAFETY: the cursor, as compiled code finds it, with four bytes to spare behind it.
+        thread.with_mutator(|m| unsafe {
+            let cursor = m.state().byte_add(MutatorState::<ReferenceVM>::CURSOR_OFFSET).cast::<usize>();
+            *cursor += 4;
+        });
+        let late = "inside a granule of 8 bytes: an earlier one was not whole granules";
+        let text = panic_of(|| thread.try_alloc_with(Class { refs: 1, bytes: 8 }, Semantics::Immortal));
+        assert!(text.contains(late), "{plan}: {text}");
+        let text = panic_of(|| thread.collect());
+        assert!(text.contains(late), "{plan}: {text}");
+    }
+}
+
 #[test]
 fn threads_come_and_go_while_others_collect() {
     let _watchdog = Watchdog::new();
@@ -388,7 +488,7 @@ fn a_dangling_slot_is_reported_with_object_slot_space_and_phase() {
         let heap = verified(ReferenceVM::new(), plan);
         let thread = Thread::attach(&heap);
         thread.push(thread.alloc(Class { refs: 3, bytes: 0 }));
-        // On lines of its own: beside a live object nobody could tell.
+        // On lines of its own, which are free when it is dead.
         thread.alloc(Class { refs: 0, bytes: 2000 });
         let dead = thread.try_alloc_with(Class { refs: 0, bytes }, semantics).unwrap();
         thread.alloc(Class { refs: 0, bytes: 2000 });

@@ -6,7 +6,7 @@
 //! I1. The state is boxed and does not move while the mutator is attached.
 //! I2. Allocators and local are used by the owning thread while it runs, by the leader of a pause while it is stopped,
 //!     never by both: the safepoint's protocol orders them.
-//! I3. A native region uses neither.
+//! I3. A native region uses neither. The fast path does not look; the slow path, and a debug build, panic.
 
 use super::bump::{Allocators, Pace};
 use super::{Request, Semantics};
@@ -15,7 +15,7 @@ use crate::binding::{OutOfMemory, VMBinding};
 use crate::instance::HeapInner;
 use crate::metadata::{MAX_CELL_BYTES, class_of};
 use crate::safepoint::ThreadState;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ pub struct MutatorState<VM: VMBinding> {
     thread: ThreadState,
     local: UnsafeCell<VM::Local>,
     heap: Arc<HeapInner<VM>>,
+    /// The mutator was dropped inside its own native region, whose end frees the state. For the owner alone.
+    detached: Cell<bool>,
 }
 
 impl<VM: VMBinding> MutatorState<VM> {
@@ -45,11 +47,22 @@ impl<VM: VMBinding> MutatorState<VM> {
             thread: ThreadState::default(),
             local: UnsafeCell::new(local),
             heap,
+            detached: Cell::new(false),
         })
     }
 
     pub(crate) fn thread(&self) -> &ThreadState {
         &self.thread
+    }
+
+    /// Panics if an object was not whole granules: fast paths, those of compiled code too, do not look at sizes.
+    pub(crate) fn check_cursor(allocators: &Allocators) {
+        let (cursor, granule) = (allocators.bump.cursor(), 1usize << VM::LOG_GRANULE);
+        assert!(
+            cursor.is_aligned_to(granule),
+            "the next object would begin at {cursor}, inside a granule of {granule} bytes: \
+             an earlier one was not whole granules"
+        );
     }
 
     /// # Safety
@@ -106,10 +119,15 @@ impl<VM: VMBinding> Mutator<VM> {
         unsafe { self.0.as_ref() }
     }
 
-    /// Zeroed memory for an object of `bytes` bytes, a multiple of the granule. A safepoint.
+    /// Zeroed memory for an object of `bytes` bytes: whole granules, at least one. A safepoint.
     ///
     /// If there is none even after an emergency collection, the VM's `out_of_memory` is called, and the process aborts if
     /// that returns. See [`Mutator::try_alloc`].
+    ///
+    /// # Panics
+    /// When `bytes` is anything else, or the thread is in a native region of this mutator. A debug build finds out at once, a
+    /// release build in the slow path. What the fast path let pass: a part of a granule is found at the next slow path or
+    /// pause; for zero bytes, which fit any range, it returns the address of the next object.
     #[inline(always)]
     pub fn alloc(&self, bytes: usize) -> Address {
         match self.alloc_fast(bytes) {
@@ -139,7 +157,9 @@ impl<VM: VMBinding> Mutator<VM> {
 
     #[inline(always)]
     fn alloc_fast(&self, bytes: usize) -> Option<Address> {
-        debug_assert!(bytes.is_multiple_of(1 << VM::LOG_GRANULE) && bytes > 0, "{bytes} bytes: not a whole granule");
+        if cfg!(debug_assertions) {
+            self.check_request(bytes);
+        }
         // SAFETY: this thread owns the allocators while it runs (I2); the borrow ends with this function.
         let allocators = unsafe { &mut *self.shared().allocators.get() };
         if let Some(address) = allocators.bump.alloc(bytes) {
@@ -150,6 +170,19 @@ impl<VM: VMBinding> Mutator<VM> {
             return allocators.cells[class].range.alloc(crate::metadata::class_bytes(class));
         }
         None
+    }
+
+    /// Panics if the VM breaks its side of the contract. Not on the fast path of a release build: where the compiler does not
+    /// know the size, a test for zero alone makes small objects 5 % dearer (measured).
+    fn check_request(&self, bytes: usize) {
+        let (state, granule) = (self.shared(), 1usize << VM::LOG_GRANULE);
+        assert!(
+            bytes > 0 && bytes.is_multiple_of(granule),
+            "{bytes} bytes requested: an object is whole granules of {granule} bytes, at least one"
+        );
+        assert!(!state.thread.is_native(), "{bytes} bytes requested inside a native region of the same mutator");
+        // SAFETY: this thread owns the allocators while it runs (I2); the borrow ends with this statement.
+        MutatorState::<VM>::check_cursor(unsafe { &*state.allocators.get() });
     }
 
     #[cold]
@@ -167,6 +200,7 @@ impl<VM: VMBinding> Mutator<VM> {
     #[cold]
     #[inline(never)]
     fn alloc_slow(&self, bytes: usize, semantics: Semantics) -> Result<Address, OutOfMemory> {
+        self.check_request(bytes);
         if semantics == Semantics::Default
             && let Some(address) = self.extend(bytes)
         {
@@ -206,17 +240,37 @@ impl<VM: VMBinding> Mutator<VM> {
         state.heap.safepoint.park(&state.thread);
     }
 
-    /// Runs `f` as a native region: it touches no object of this heap, and pauses do not wait for it.
+    /// Runs `f` as a native region: it touches no object of this heap and allocates none with this mutator, and pauses do not
+    /// wait for it.
+    ///
+    /// The region borrows the mutator, so safe code cannot drop it inside:
+    /// ```compile_fail,E0505
+    /// fn leave<VM: mmtk_core::VMBinding>(mutator: mmtk_core::Mutator<VM>) {
+    ///     mutator.native(|| drop(mutator));
+    /// }
+    /// ```
+    /// Who copies handles can, by way of [`Mutator::from_raw`]: the thread is then detached at once, and its state goes at the end
+    /// of the region.
+    ///
+    /// # Panics
+    /// When the thread is in a native region of this mutator already.
     pub fn native<R>(&self, f: impl FnOnce() -> R) -> R {
         let state = self.shared();
         state.heap.safepoint.enter_native(&state.thread);
-        struct Leave<'a, VM: VMBinding>(&'a MutatorState<VM>);
-        impl<VM: VMBinding> Drop for Leave<'_, VM> {
+        struct Leave<VM: VMBinding>(NonNull<MutatorState<VM>>);
+        impl<VM: VMBinding> Drop for Leave<VM> {
             fn drop(&mut self) {
-                self.0.heap.safepoint.leave_native(&self.0.thread);
+                // SAFETY: a drop of the mutator inside the region has left the state to us.
+                let state = unsafe { self.0.as_ref() };
+                if state.detached.get() {
+                    // SAFETY: as in `Mutator::drop`, which did the rest.
+                    drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+                } else {
+                    state.heap.safepoint.leave_native(&state.thread);
+                }
             }
         }
-        let _leave = Leave(state);
+        let _leave = Leave(self.0);
         f()
     }
 
@@ -244,6 +298,9 @@ impl<VM: VMBinding> Drop for Mutator<VM> {
         let heap = state.heap.clone();
         // SAFETY: the owner runs `retire` itself, while no pause can begin; the entry leaves the registry with it.
         heap.safepoint.detach(&state.thread, || heap.retire(unsafe { MutatorState::allocators_of_stopped(state) }));
+        if state.thread.is_native() {
+            return state.detached.set(true);
+        }
         // SAFETY: made by `Box::leak` in `from_state`; no longer registered, and this is the only handle.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
