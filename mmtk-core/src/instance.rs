@@ -17,6 +17,7 @@ use crate::plan::{HeapError, Plan, PlanContext};
 use crate::safepoint::{Safepoint, Stop, Stoppable, ThreadState};
 use crate::verify;
 use crate::workers::Gang;
+use parking_lot::Mutex;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -50,6 +51,8 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     gc_cpu_ns: AtomicU64,
     live_bytes: AtomicUsize,
     yield_seed: AtomicU64,
+    /// For the verifier. Taken alone: by the leader of a pause, and by threads that detach.
+    history: Mutex<verify::History>,
 }
 
 /// A heap. Clones share it.
@@ -113,6 +116,7 @@ impl<VM: VMBinding> Heap<VM> {
             allocated: AtomicUsize::new(0),
             gc_cpu_ns: AtomicU64::new(0),
             live_bytes: AtomicUsize::new(0),
+            history: Mutex::default(),
         })))
     }
 
@@ -272,6 +276,9 @@ impl<VM: VMBinding> HeapInner<VM> {
 
     pub(crate) fn retire(&self, allocators: &mut Allocators) {
         self.flush_allocated(allocators);
+        if self.options.verify {
+            self.history.lock().unused(allocators);
+        }
         self.plan.retire(allocators);
     }
 
@@ -344,11 +351,11 @@ impl<VM: VMBinding> HeapInner<VM> {
             copied_bytes: 0,
         };
         if self.options.verify {
-            verify::before_collection(&mut pause, &*self.plan);
+            verify::before_collection(&mut pause, &*self.plan, &mut self.history.lock());
         }
         self.plan.collect(&mut pause);
         if self.options.verify {
-            verify::after_collection(&mut pause, &*self.plan);
+            verify::after_collection(&mut pause, &*self.plan, &mut self.history.lock());
         }
         self.vm.pause_ends();
         assert!(budget.reserved() <= budget.limit(), "the hard limit was exceeded");

@@ -18,8 +18,18 @@ pub trait Space: Send + Sync {
     /// Whether `[address, address + bytes)` is memory that an object can occupy now. The answer is for the verifier:
     /// in its own words, what is wrong.
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String>;
-    /// After a full trace and before mutators run: whether the space's tables agree that this reachable object is live.
+    /// After a full trace and before mutators run: whether the space's tables agree that this reachable object is live. Asked again
+    /// before the next trace of objects that the binding may have kept alive.
     fn check_live(&self, object: ObjectReference, bytes: usize) -> Result<(), String>;
+    /// Before a collection: whether this reachable object, which did not survive the last one, may have been made since,
+    /// as far as the space can tell.
+    fn check_new(&self, _object: ObjectReference) -> Result<(), String> {
+        Ok(())
+    }
+    /// Between collections, memory is given out in multiples of so many bytes (a power of two), and none that hold part of a survivor.
+    fn unit_bytes(&self) -> usize {
+        1
+    }
     /// The space's view of an address, for error messages.
     fn describe(&self, address: Address) -> String {
         format!("{address} in {} space", self.name())

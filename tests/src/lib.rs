@@ -1,8 +1,9 @@
 //! What the tests of whole collections share: bindings, workloads, the shadow heap, the watchdog.
 //!
 //! The tests themselves are in `tests/`: `matrix` (every plan, workload and stress option), `shadow_heap` (random programs beside a
-//! plain model), `faults` (what happens when something is refused or broken), `heap_values` (heaps come and go),
-//! `large_graphs`. A plan from outside `policies` passes the same tests: see the crate `custom-plan`.
+//! plain model), `faults` (what happens when something is refused or broken), `stale_references` (what the verifier says of dead objects),
+//! `heap_values` (heaps come and go), `epochs` (their numbers come round), `large_graphs`. A plan from outside
+//! `policies` passes the same tests: see the crate `custom-plan`.
 
 pub mod matrix;
 pub mod shadow;

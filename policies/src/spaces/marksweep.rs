@@ -3,7 +3,8 @@
 //! 1. Marking sets the mark bit of an object's cell; the first mark in a block gives the block the epoch.
 //! 2. After the trace, a block without a mark is free as a whole; every other block goes to the list of its size class.
 //! 3. A mutator that needs cells takes a block from the list, reads its mark bits a word at a time, and bumps through the runs of
-//!    free cells. This is the lazy sweep: it writes nothing, and never must be completed.
+//!    free cells. This is the lazy sweep: it writes nothing, and never must be completed. But the verifier wants to know
+//!    what was handed out, so for it a run is then marked; and with poison the pause fills free cells.
 //!
 //! I1. A listed block is swept by whoever pops it, alone. A block goes back to a list only in a pause.
 //! I2. Between pauses a cell of a listed block is free if it is not marked; cells handed out since are behind their owner's
@@ -15,7 +16,7 @@ use mmtk_core::alloc::{CellRange, Pace};
 use mmtk_core::heap::{
     BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment,
 };
-use mmtk_core::metadata::{BLOCK_FREE, CellMarks, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
+use mmtk_core::metadata::{BLOCK_FREE, BLOCK_NEW, CellMarks, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;
@@ -34,6 +35,8 @@ pub struct MarkSweepSpace<VM> {
     /// Blocks that may have free cells, by class; their links are the pool's.
     partial: [BlockList; SIZE_CLASSES],
     states: ObjectStates<VM>,
+    /// Whether runs that are handed out are marked.
+    verified: bool,
     live_bytes: AtomicUsize,
 }
 
@@ -52,6 +55,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             epoch: Epoch::default(),
             partial: std::array::from_fn(|_| BlockList::new()),
             states: context.states,
+            verified: context.options.verify,
             live_bytes: AtomicUsize::new(0),
         })
     }
@@ -75,6 +79,9 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
                 let block = self.marks.block(block);
                 if let Some(run) = block.next_free_run(cell.next_cell) {
                     cell.next_cell = run.end;
+                    if self.verified {
+                        block.mark_run(run.clone());
+                    }
                     let run = block.run(run);
                     cell.range.install(run.start, run.end, false, allocated);
                     continue;
@@ -125,6 +132,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             match state.load(Relaxed) {
                 BLOCK_FREE => (),
                 marked if marked == epoch => {
+                    self.poison_cells(block);
                     self.partial[self.marks.class_number(block)].push(self.pool.links(), block.0);
                 }
                 _ => {
@@ -135,6 +143,17 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             }
         }
         self.pool.memory().budget().unreserve(freed);
+    }
+
+    fn poison_cells(&self, block: Block) {
+        let (block, mut from) = (self.marks.block(block), 0);
+        while self.pool.memory().poisons()
+            && let Some(run) = block.next_free_run(from)
+        {
+            from = run.end;
+            let run = block.run(run);
+            self.pool.poison(run.start, run.end.bytes_from(run.start));
+        }
     }
 }
 
@@ -212,6 +231,14 @@ impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
         match self.marks.is_marked(object, self.epoch.current()) {
             true => Ok(()),
             false => Err(format!("its cell is not marked (state {})", self.states.describe(object))),
+        }
+    }
+    fn check_new(&self, object: ObjectReference) -> Result<(), String> {
+        let state = self.marks.state(self.pool.extent().block_of(object.address())).load(Relaxed);
+        // Marked when it was handed out.
+        match state == BLOCK_NEW || self.marks.is_marked(object, self.epoch.current()) {
+            true => Ok(()),
+            false => Err("its cell is free: it was collected".to_string()),
         }
     }
 }

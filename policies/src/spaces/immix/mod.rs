@@ -234,11 +234,23 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             state.store(USED, Relaxed);
             waste += self.defrag.waste_in(block);
             if live < lines::LINES {
+                self.poison_holes(start, epoch);
                 self.recyclable.push(self.pool.links(), block.0);
             }
         }
         self.pool.memory().budget().unreserve(freed);
         self.defrag.add_waste(waste);
+    }
+
+    fn poison_holes(&self, block: Address, epoch: u8) {
+        let mut from = 0;
+        while self.pool.memory().poisons()
+            && let Some(hole) = self.lines.next_hole(block, from, 1, [epoch; 2])
+        {
+            from = hole.end;
+            let hole = self.lines.range(block, hole);
+            self.pool.poison(hole.start, hole.end.bytes_from(hole.start));
+        }
     }
 }
 
@@ -270,5 +282,14 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
             true => Ok(()),
             false => Err(format!("it is not marked (state {})", self.states.describe(object))),
         }
+    }
+    fn check_new(&self, object: ObjectReference) -> Result<(), String> {
+        match self.states.is_marked(object, 0) {
+            true => Ok(()),
+            false => Err(format!("it was collected: it is old (state {})", self.states.describe(object))),
+        }
+    }
+    fn unit_bytes(&self) -> usize {
+        LINE_BYTES
     }
 }

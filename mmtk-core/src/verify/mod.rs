@@ -1,8 +1,11 @@
 //! The second opinion: a trace with the simplest code there is, compared with what the collector did.
 //!
-//! Before a collection every reachable object must lie where its space has given out memory; afterwards every reachable
-//! object must be one that the collector holds to be live. Objects must not overlap. A breach is reported with the object, the
-//! slot, the space and the phase, and the process panics: a heap in doubt is not used any further.
+//! Before a collection every reachable object must lie where its space has given out memory, and have survived the last
+//! collection or be new (`history`); afterwards it must be one that this collection marked or moved. Objects must not overlap. A
+//! breach is reported with the object, the slot, the space and the phase, and the process panics: a heap in doubt is not used
+//! any further.
+
+mod history;
 
 use crate::address::{Address, ObjectReference};
 use crate::alloc::MutatorState;
@@ -11,11 +14,15 @@ use crate::pause::Pause;
 use crate::plan::Plan;
 use crate::space::Space;
 use std::collections::HashMap;
+use std::ops::Range;
+
+pub(crate) use history::History;
 
 struct Check<'a> {
     spaces: Vec<&'a dyn Space>,
     phase: &'static str,
-    live: bool,
+    /// Before a collection: what the last one left.
+    history: Option<&'a History>,
 }
 
 /// An object's size, and where it was found first.
@@ -58,13 +65,15 @@ impl<VM: VMBinding> SlotVisitor<VM::Slot> for Collect<'_, VM> {
 }
 
 /// Checks the graph as mutators left it.
-pub(crate) fn before_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &dyn Plan<VM>) {
-    trace(pause, &Check { spaces: plan.spaces(), phase: "before the collection", live: false });
+pub(crate) fn before_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &dyn Plan<VM>, history: &mut History) {
+    history.begin_walk();
+    trace(pause, &Check { spaces: plan.spaces(), phase: "before the collection", history: Some(history) });
 }
 
 /// Checks the graph as the collection left it.
-pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &dyn Plan<VM>) {
-    let (objects, bytes) = trace(pause, &Check { spaces: plan.spaces(), phase: "after the collection", live: true });
+pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &dyn Plan<VM>, history: &mut History) {
+    let found = trace(pause, &Check { spaces: plan.spaces(), phase: "after the collection", history: None });
+    let (objects, bytes) = (found.len(), found.iter().map(|o| o.end.bytes_from(o.start)).sum());
     // Two workers may both count an object that they marked at the same time, so the collector may have counted more.
     assert!(
         pause.live_objects >= objects && pause.live_bytes >= bytes,
@@ -72,9 +81,11 @@ pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &
         pause.live_objects,
         pause.live_bytes
     );
+    history.collected(found, pause.live_objects == objects);
 }
 
-fn trace<VM: VMBinding>(pause: &mut Pause<'_, VM>, check: &Check<'_>) -> (usize, usize) {
+/// Walks the graph; where its objects are, in the order of their addresses.
+fn trace<VM: VMBinding>(pause: &mut Pause<'_, VM>, check: &Check<'_>) -> Vec<Range<Address>> {
     let mut seen: HashMap<ObjectReference, Seen<VM>> = HashMap::new();
     let mut stack: Vec<ObjectReference> = Vec::new();
     let mut found = Vec::new();
@@ -102,25 +113,27 @@ fn trace<VM: VMBinding>(pause: &mut Pause<'_, VM>, check: &Check<'_>) -> (usize,
         VM::scan_object(object, &mut Collect::<VM> { found: &mut found });
         reach(&mut found, &mut stack, &mut seen, Some(object));
     }
-    let mut ranges: Vec<(Address, usize)> = seen.iter().map(|(o, (bytes, ..))| (o.address(), *bytes)).collect();
-    ranges.sort_unstable();
+    let range = |(o, (bytes, ..)): (&ObjectReference, &Seen<VM>)| o.address()..o.address().plus(*bytes);
+    let mut ranges: Vec<_> = seen.iter().map(range).collect();
+    ranges.sort_unstable_by_key(|range| range.start);
     for pair in ranges.windows(2) {
-        let ((a, bytes), (b, _)) = (pair[0], pair[1]);
+        let (a, end, b) = (pair[0].start, pair[0].end, pair[1].start);
         let found = |at| {
             let (_, holder, slot) = &seen[&ObjectReference::from_address(at).expect("seen")];
             From::new(*holder, *slot)
         };
         assert!(
-            a.plus(bytes) <= b,
-            "{}: the object at {a}, which {} refers to, says it has {bytes} bytes, so it overlaps the object at {b}, which \
+            end <= b,
+            "{}: the object at {a}, which {} refers to, says it has {} bytes, so it overlaps the object at {b}, which \
              {} refers to ({}). Does object_size return what was allocated?",
             check.phase,
             found(a),
+            end.bytes_from(a),
             found(b),
             check.describe(a)
         );
     }
-    (seen.len(), ranges.iter().map(|r| r.1).sum())
+    ranges
 }
 
 impl Check<'_> {
@@ -146,21 +159,25 @@ impl Check<'_> {
         if !object.address().is_aligned_to(1 << VM::LOG_GRANULE) {
             fail("that is not aligned to a granule".to_string());
         }
+        let survived = self.history.is_some_and(|history| history.survived(object));
+        let check = |bytes| {
+            space.check_object(object, bytes)?;
+            match self.history {
+                Some(_) if survived => Ok(()),
+                Some(history) => history.check_new(*space, object, bytes),
+                None => space.check_live(object, bytes),
+            }
+        };
         // A dangling reference may lead to memory without an object: ask the space before the binding.
-        if let Err(why) = space.check_object(object, 1 << VM::LOG_GRANULE) {
+        if let Err(why) = check(1 << VM::LOG_GRANULE) {
             fail(why);
         }
         let bytes = VM::object_size(object);
         if bytes == 0 || !bytes.is_multiple_of(1 << VM::LOG_GRANULE) {
             fail(format!("object_size says {bytes} bytes, not a whole number of granules"));
         }
-        if let Err(why) = space.check_object(object, bytes) {
+        if let Err(why) = check(bytes) {
             fail(format!("with the {bytes} bytes that object_size says, {why}"));
-        }
-        if self.live
-            && let Err(why) = space.check_live(object, bytes)
-        {
-            fail(why);
         }
         Some(bytes)
     }
