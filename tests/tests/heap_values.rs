@@ -166,10 +166,10 @@ fn two_graphs(heaps: &[ReferenceHeap; 2], id: u64) {
             for n in (0..800).rev() {
                 assert_eq!(own.read_word(next, 1), id << 32 | n);
                 next = own.read_ref(next, 0);
-                own.poll();
                 assert!(n > 0 || next.is_null());
-                // The poll may have moved it.
+                // The poll may move it.
                 own.set(0, next);
+                own.poll();
                 next = own.get(0);
             }
         });
