@@ -248,4 +248,7 @@ impl<VM: VMBinding> Space for CopySpace<VM> {
             false => Err(format!("it was left behind in from-space (state {})", self.states.describe(object))),
         }
     }
+    fn unit_bytes(&self) -> usize {
+        BLOCK_BYTES
+    }
 }
