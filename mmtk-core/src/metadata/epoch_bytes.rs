@@ -1,18 +1,13 @@
 //! Tables of epoch bytes, read eight at a time.
 //!
-//! A byte equal to the current epoch means live, anything else free. Lines are found this way.
+//! A byte equal to the current epoch means live, anything else free. Holes between lines are found this way.
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = 0x8080_8080_8080_8080;
 
 /// The first index at or after `from`, and below `length`, whose liveness is `live`. `eight(i)` are the bytes `i..i + 8`
-/// for `i` a multiple of 8, lowest index in the lowest byte.
-#[inline]
-pub fn find(eight: impl Fn(u32) -> u64, length: u32, from: u32, epoch: u8, live: bool) -> Option<u32> {
-    find_two(eight, length, from, [epoch, epoch], live)
-}
-
-/// As [`find`], where two epochs count as live: for who looks for room while marks of the old epoch are being replaced.
+/// for `i` a multiple of 8, lowest index in the lowest byte. Two epochs count as live: for who looks for room while marks of the
+/// old one are being replaced; who looks for one gives it twice.
 #[inline(always)]
 pub fn find_two(eight: impl Fn(u32) -> u64, length: u32, from: u32, epochs: [u8; 2], live: bool) -> Option<u32> {
     let [one, other] = epochs.map(|epoch| u64::from(epoch) * ONES);
@@ -56,7 +51,7 @@ mod tests {
             for from in 0..length {
                 for live in [false, true] {
                     let expect = (from..length).find(|&i| (bytes[i as usize] == 5) == live);
-                    assert_eq!(find(eight, length, from, 5, live), expect);
+                    assert_eq!(find_two(eight, length, from, [5; 2], live), expect);
                 }
             }
         }
