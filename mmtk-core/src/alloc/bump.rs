@@ -18,13 +18,13 @@ use crate::heap::{Block, os};
 use crate::metadata::{ObjectStates, SIZE_CLASSES};
 
 /// How far ahead of the cursor memory is zeroed: a few cache lines would call the slow path too often, a whole block
-/// would push the mutator's data out of the first-level cache. A power of two.
+/// would push the mutator's data out of the first-level cache. A page: a power of two.
 pub const ZERO_STEP: usize = 4 << 10;
 
 /// How far ahead of the cursor the slow path prepares memory.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Bytes to zero at once if `clip`; otherwise it is as far as the next multiple of [`ZERO_STEP`].
+    /// Bytes to zero at once if `clip`; otherwise it is to the next page boundary behind the object.
     pub step: usize,
     /// Whether memory that is zero already is also handed out in such steps (stress options).
     pub clip: bool,
