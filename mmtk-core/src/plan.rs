@@ -32,7 +32,8 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
     /// Its spaces: for limits, reports and the verifier.
     fn spaces(&self) -> Vec<&dyn Space>;
 
-    /// The slow path of allocation: `bytes` zeroed bytes, from a range at hand or a new one.
+    /// The slow path of allocation: `bytes` zeroed bytes, from a range at hand or a new one; what is long to zero goes to
+    /// [`Allocators::zero_later`].
     /// None if the budget is exhausted; then the caller collects and tries again.
     /// Called by any mutator; takes no lock in the common case.
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address>;

@@ -197,6 +197,8 @@ pub struct Allocators {
     pub overflow_hole: HoleCursor,
     /// Size classes for objects that must not move, in plans whose ordinary objects do.
     pub nonmoving: Option<Box<[CellRange; SIZE_CLASSES]>>,
+    /// Parts of the large object just allocated that are yet to be zeroed: start and bytes.
+    unzeroed: Vec<(Address, usize)>,
     /// Bytes handed to the fast path since they were last collected into the heap's statistics.
     pub allocated: usize,
     /// How far to prepare memory ahead.
@@ -212,6 +214,7 @@ impl Default for Allocators {
             hole: HoleCursor::default(),
             overflow_hole: HoleCursor::default(),
             nonmoving: None,
+            unzeroed: Vec::new(),
             allocated: 0,
             pace: Pace { step: ZERO_STEP, clip: false },
         }
@@ -221,6 +224,7 @@ impl Default for Allocators {
 impl Allocators {
     /// Forgets all ranges; what they held is found again by the sweep.
     pub fn clear(&mut self) {
+        debug_assert!(self.unzeroed.is_empty(), "a large object was not zeroed before the next safepoint");
         self.bump.clear();
         self.overflow.clear();
         self.hole = HoleCursor::default();
@@ -232,6 +236,21 @@ impl Allocators {
             for cell in cells.iter_mut() {
                 *cell = CellRange::default();
             }
+        }
+    }
+
+    /// The plan is about to hand out memory of which these parts, start and bytes, are not zeroed yet; the thread owns them (I1).
+    /// The thread that leads a pause allocates inside it, and zeroing megabytes there would make the others wait.
+    pub fn zero_later(&mut self, parts: Vec<(Address, usize)>) {
+        debug_assert!(self.unzeroed.is_empty());
+        self.unzeroed = parts;
+    }
+
+    /// Zeroes what the plan left. Called before the object is the mutator's, when no pause of its own is in progress.
+    pub(crate) fn zero_rest(&mut self) {
+        for (start, bytes) in self.unzeroed.drain(..) {
+            // SAFETY: committed memory of this thread alone (I1).
+            unsafe { os::zero(start, bytes) };
         }
     }
 

@@ -207,7 +207,10 @@ impl<VM: VMBinding> Mutator<VM> {
             return Ok(address);
         }
         let state = self.shared();
-        state.heap.allocate(state, Request { bytes, semantics })
+        let address = state.heap.allocate(state, Request { bytes, semantics })?;
+        // SAFETY: as in `extend`; the thread is not at a safepoint between there and its next one.
+        unsafe { &mut *state.allocators.get() }.zero_rest();
+        Ok(address)
     }
 
     /// The range at hand reaches further than it is zeroed: goes on in it, without asking the plan.

@@ -7,6 +7,8 @@ pub mod budget;
 #[cfg(not(loom))]
 mod extent;
 #[cfg(not(loom))]
+mod free_runs;
+#[cfg(not(loom))]
 mod memory;
 #[cfg(not(loom))]
 pub mod os;

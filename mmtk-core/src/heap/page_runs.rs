@@ -1,8 +1,8 @@
 //! Runs of pages for large objects.
 //!
-//! Best fit over free runs, then the untouched end of the extent. Large objects are rare and large, so a lock and a tree are
-//! cheap beside them. A freed run stays resident (dirty) until its memory is needed elsewhere or the collector gives it
-//! back; then it reads as zero again (clean). Dirty and clean neighbours are not merged, so a run is one or the other.
+//! Best fit over free runs, else the untouched end of the extent. Large objects are rare and large, so a lock and a tree
+//! are cheap beside them. A freed page stays resident (dirty) until its memory is needed elsewhere or the collector gives it
+//! back; then it reads as zero again (clean).
 //!
 //! I1. Every page below `top` is in exactly one free run or in use.
 //! I2. Pages in use and dirty pages are resident; clean ones and those above `top` are not.
@@ -11,58 +11,17 @@
 
 use super::budget::Charge;
 use super::extent::{CHUNK_BYTES, Extent};
+use super::free_runs::FreeRuns;
 use super::memory::{Cache, Memory};
 use super::os::{self, PAGE_BYTES};
 use crate::address::Address;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 #[derive(Default)]
-struct Runs {
-    by_start: BTreeMap<usize, usize>,
-    by_length: BTreeSet<(usize, usize)>,
-}
-
-impl Runs {
-    fn insert(&mut self, mut start: usize, mut length: usize) {
-        if let Some((&before, &its)) = self.by_start.range(..start).next_back()
-            && before + its == start
-        {
-            self.remove(before, its);
-            (start, length) = (before, its + length);
-        }
-        if let Some(&its) = self.by_start.get(&(start + length)) {
-            self.remove(start + length, its);
-            length += its;
-        }
-        self.by_start.insert(start, length);
-        self.by_length.insert((length, start));
-    }
-    fn remove(&mut self, start: usize, length: usize) {
-        self.by_start.remove(&start);
-        self.by_length.remove(&(length, start));
-    }
-    /// The shortest run of at least `length` pages, cut to it.
-    fn take(&mut self, length: usize) -> Option<usize> {
-        let &(its, start) = self.by_length.range((length, 0)..).next()?;
-        self.remove(start, its);
-        if its > length {
-            self.insert(start + length, its - length);
-        }
-        Some(start)
-    }
-    fn take_longest(&mut self) -> Option<(usize, usize)> {
-        let &(length, start) = self.by_length.last()?;
-        self.remove(start, length);
-        Some((start, length))
-    }
-}
-
-#[derive(Default)]
 struct State {
-    dirty: Runs,
-    clean: Runs,
+    free: FreeRuns,
     /// Pages from here on were never handed out.
     top: usize,
     committed: usize,
@@ -79,12 +38,12 @@ pub struct PageRuns {
 }
 
 /// A run just taken.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcquiredPages {
     /// Where it begins.
     pub start: Address,
-    /// Whether it reads as zero.
-    pub zeroed: bool,
+    /// The parts, start and bytes, that hold what was there before; the rest reads as zero.
+    pub dirty: Vec<(Address, usize)>,
 }
 
 impl PageRuns {
@@ -109,7 +68,7 @@ impl PageRuns {
         if !self.memory.budget().reserve(bytes, by) {
             return None;
         }
-        let taken = self.take(pages, bytes, by);
+        let taken = self.take_free(pages).or_else(|| self.extend(pages, by));
         if taken.is_none() {
             self.memory.budget().unreserve(bytes);
         }
@@ -118,46 +77,52 @@ impl PageRuns {
 
     /// As [`PageRuns::acquire`], and the run reads as zero.
     pub fn acquire_zeroed(&self, pages: usize, by: Charge) -> Option<Address> {
-        let AcquiredPages { start, zeroed } = self.acquire(pages, by)?;
-        if !zeroed {
+        let run = self.acquire(pages, by)?;
+        for (start, bytes) in run.dirty {
             // SAFETY: the run was just taken, so it is committed and nobody else uses it.
-            unsafe { os::zero(start, pages * PAGE_BYTES) };
+            unsafe { os::zero(start, bytes) };
         }
-        Some(start)
+        Some(run.start)
     }
 
-    fn take(&self, pages: usize, bytes: usize, by: Charge) -> Option<AcquiredPages> {
-        if let Some(start) = self.state.lock().dirty.take(pages) {
-            return Some(AcquiredPages { start: self.address(start), zeroed: false });
-        }
-        if !self.memory.make_resident(bytes) {
+    fn take_free(&self, pages: usize) -> Option<AcquiredPages> {
+        let (run, dirty) = self.state.lock().free.take(pages)?;
+        let resident: usize = dirty.iter().map(Range::len).sum();
+        // Without the lock: memory that is given back for it may be our own.
+        if resident < pages && !self.memory.make_resident((pages - resident) * PAGE_BYTES) {
+            self.state.lock().free.insert(&run, &dirty);
             return None;
         }
-        let start = self.take_clean(pages, by).or_else(|| {
-            // The extent is fragmented: give everything back, which merges all free runs into clean ones.
-            self.give_back(usize::MAX);
-            self.state.lock().clean.take(pages)
-        });
-        if start.is_none() {
-            self.memory.budget().not_resident(bytes);
-        }
-        Some(AcquiredPages { start: self.address(start?), zeroed: true })
+        let dirty = dirty.into_iter().map(|part| (self.address(part.start), part.len() * PAGE_BYTES));
+        Some(AcquiredPages { start: self.address(run.start), dirty: dirty.collect() })
     }
 
-    /// A clean run, or one from `top` on with its tables paid. The caller has made it resident.
-    fn take_clean(&self, pages: usize, by: Charge) -> Option<usize> {
+    /// Pages from `top` on.
+    fn extend(&self, pages: usize, by: Charge) -> Option<AcquiredPages> {
+        if !self.memory.make_resident(pages * PAGE_BYTES) {
+            return None;
+        }
+        let start = self.raise_top(pages, by);
+        if start.is_none() {
+            self.memory.budget().not_resident(pages * PAGE_BYTES);
+        }
+        Some(AcquiredPages { start: self.address(start?), dirty: Vec::new() })
+    }
+
+    /// The old top, with the tables paid and the pages committed; the caller has made them resident.
+    fn raise_top(&self, pages: usize, by: Charge) -> Option<usize> {
         loop {
             let mut state = self.state.lock();
-            if let Some(start) = state.clean.take(pages) {
-                return Some(start);
-            }
-            let end = state.top + pages;
+            let start = state.top;
+            let end = start + pages;
             if end * PAGE_BYTES > self.extent.bytes() {
                 return None;
             }
             let unpaid = self.table_bytes(end).saturating_sub(state.table_bytes);
             if unpaid == 0 {
-                return self.extend(&mut state, pages);
+                self.commit(&mut state, end * PAGE_BYTES)?;
+                state.top = end;
+                return Some(start);
             }
             // Paid without the lock: memory that is given back for it may be our own.
             drop(state);
@@ -168,14 +133,7 @@ impl PageRuns {
         }
     }
 
-    /// Bytes of side tables of the first `pages` pages, in whole pages.
-    fn table_bytes(&self, pages: usize) -> usize {
-        (pages * self.table_bytes_per_chunk).div_ceil(CHUNK_BYTES / PAGE_BYTES).next_multiple_of(PAGE_BYTES)
-    }
-
-    fn extend(&self, state: &mut State, pages: usize) -> Option<usize> {
-        let start = state.top;
-        let end = (start + pages) * PAGE_BYTES;
+    fn commit(&self, state: &mut State, end: usize) -> Option<()> {
         if end > state.committed {
             let upto = end.next_multiple_of(CHUNK_BYTES).min(self.extent.bytes());
             let at = self.extent.start().plus(state.committed);
@@ -185,8 +143,12 @@ impl PageRuns {
             }
             state.committed = upto;
         }
-        state.top += pages;
-        Some(start)
+        Some(())
+    }
+
+    /// Bytes of side tables of the first `pages` pages, in whole pages.
+    fn table_bytes(&self, pages: usize) -> usize {
+        (pages * self.table_bytes_per_chunk).div_ceil(CHUNK_BYTES / PAGE_BYTES).next_multiple_of(PAGE_BYTES)
     }
 
     /// The run is free. Returns its charge.
@@ -196,7 +158,8 @@ impl PageRuns {
             unsafe { os::poison(start, pages * PAGE_BYTES) };
         }
         let page = start.bytes_from(self.extent.start()) / PAGE_BYTES;
-        self.state.lock().dirty.insert(page, pages);
+        let run = page..page + pages;
+        self.state.lock().free.insert(&run, std::slice::from_ref(&run));
         self.memory.budget().unreserve(pages * PAGE_BYTES);
     }
 
@@ -209,11 +172,12 @@ impl Cache for PageRuns {
     fn give_back(&self, bytes: usize) -> usize {
         let mut given = 0;
         while given < bytes {
-            let Some((start, pages)) = self.state.lock().dirty.take_longest() else { break };
+            let wanted = (bytes - given).div_ceil(PAGE_BYTES);
+            let Some(run) = self.state.lock().free.take_dirty(wanted) else { break };
             // SAFETY: the run was taken out of the free runs, so nobody else has it, and it holds nothing.
-            unsafe { self.memory.decommit(self.address(start), pages * PAGE_BYTES) };
-            self.state.lock().clean.insert(start, pages);
-            given += pages * PAGE_BYTES;
+            unsafe { self.memory.decommit(self.address(run.start), run.len() * PAGE_BYTES) };
+            self.state.lock().free.insert(&run, &[]);
+            given += run.len() * PAGE_BYTES;
         }
         given
     }
@@ -223,20 +187,6 @@ impl Cache for PageRuns {
 mod tests {
     use super::*;
     use crate::options::Options;
-
-    #[test]
-    fn neighbours_merge_and_the_best_fit_is_cut() {
-        let mut runs = Runs::default();
-        runs.insert(10, 5);
-        runs.insert(20, 3);
-        assert_eq!(runs.take(3), Some(20));
-        runs.insert(15, 5);
-        assert_eq!(runs.by_start.len(), 1, "10..15 and 15..20 are one run");
-        assert_eq!(runs.take(4), Some(10));
-        runs.insert(10, 4);
-        assert_eq!(runs.take_longest(), Some((10, 10)));
-        assert_eq!(runs.take(1), None);
-    }
 
     #[test]
     fn a_run_whose_tables_find_no_room_is_refused_and_tables_are_paid_once() {

@@ -39,7 +39,7 @@ impl<VM: VMBinding> CommonSpaces<VM> {
 
     /// A large object.
     pub fn allocate_large(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
-        self.large.allocate(bytes, &mut allocators.allocated)
+        self.large.allocate(bytes, allocators)
     }
 
     /// An object for which the VM asked a certain space. `Semantics::Default` is the plan's own affair.

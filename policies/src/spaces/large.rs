@@ -7,8 +7,9 @@
 //! I2. `objects` lists every object in use; mutators append under the lock, the sweep replaces it while they are stopped.
 
 use super::epoch::Epoch;
+use mmtk_core::alloc::Allocators;
 use mmtk_core::heap::os::PAGE_BYTES;
-use mmtk_core::heap::{CHUNK_BYTES, Charge, Extent, PageRuns};
+use mmtk_core::heap::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns};
 use mmtk_core::metadata::SideBytes;
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
@@ -58,13 +59,14 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Zeroed memory for one object.
-    pub fn allocate(&self, bytes: usize, allocated: &mut usize) -> Option<Address> {
+    /// Memory for one object, which `allocators` zero before the mutator has it.
+    pub fn allocate(&self, bytes: usize, allocators: &mut Allocators) -> Option<Address> {
         let pages = bytes.div_ceil(PAGE_BYTES);
-        let start = self.pages.acquire_zeroed(pages, Charge::Mutator)?;
+        let AcquiredPages { start, dirty } = self.pages.acquire(pages, Charge::Mutator)?;
+        allocators.zero_later(dirty);
         self.marks.at(start).store(0, Relaxed);
         self.reserved.fetch_add(pages * PAGE_BYTES, Relaxed);
-        *allocated += pages * PAGE_BYTES;
+        allocators.allocated += pages * PAGE_BYTES;
         self.objects().push(LargeObject { start, pages });
         Some(start)
     }
