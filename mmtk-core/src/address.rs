@@ -112,6 +112,21 @@ impl Address {
         }
     }
 
+    /// As [`Address::prefetch`], for a line that will be written: other processors' copies of it go.
+    #[inline(always)]
+    pub fn prefetch_write(self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch is a hint; it has no architectural effect at any address. Processors without it do nothing.
+        unsafe {
+            core::arch::asm!("prefetchw [{0}]", in(reg) self.0, options(nostack, preserves_flags, readonly));
+        }
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: a prefetch is a hint; it has no architectural effect at any address.
+        unsafe {
+            core::arch::asm!("prfm pstl1keep, [{0}]", in(reg) self.0, options(nostack, preserves_flags, readonly));
+        }
+    }
+
     /// Reads a value.
     ///
     /// # Safety

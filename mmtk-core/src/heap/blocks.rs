@@ -180,8 +180,7 @@ impl BlockPool {
         }
         if let Err(error) = self.memory.commit(self.extent.block_start(Block(committed)), CHUNK_BYTES) {
             log::warn!("the system refuses memory for the heap: {error}");
-            self.memory.budget().unreserve(tables);
-            self.memory.budget().not_resident(tables);
+            self.memory.uncharge_tables(tables);
             return false;
         }
         self.committed.store(committed + CHUNK_BLOCKS, Relaxed);

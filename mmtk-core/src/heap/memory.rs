@@ -151,6 +151,12 @@ impl Memory {
         resident
     }
 
+    /// The tables are not used after all.
+    pub fn uncharge_tables(&self, bytes: usize) {
+        self.budget.unreserve(bytes);
+        self.budget.not_resident(bytes);
+    }
+
     /// Makes `[at, at + bytes)` usable.
     pub fn commit(&self, at: Address, bytes: usize) -> io::Result<()> {
         if self.commits_left.load(Relaxed) != usize::MAX

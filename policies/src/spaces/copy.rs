@@ -178,7 +178,7 @@ impl<VM: VMBinding> CopyTracer<'_, VM> {
     /// Brings near what is copied: small objects reach into the next cache line as often as not.
     #[inline(always)]
     pub fn prefetch(&self, object: ObjectReference) {
-        object.address().prefetch();
+        object.address().prefetch_write();
         object.address().plus(40).prefetch();
     }
 
