@@ -5,7 +5,7 @@
 #
 # Both are the same runner, built in the same way: stock without the patch and without the feature `toolkit`. CPU is user and
 # system time of the process, start of the engine included; resident is its maximum (VmHWM). The longest pause is of one more
-# run: this heap measures its own; for stock see `src/stock_pauses.rs`.
+# run: this heap measures its own; for stock see `src/stock_pauses.rs`. Each run is a line of `compare.log` in the target folder.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$here/target}
@@ -34,8 +34,8 @@ awk '
 CARGO_TARGET_DIR=$target cargo build --quiet --release --manifest-path "$stock/Cargo.toml"
 cp "$target/release/mmtk-boa" "$theirs"
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+log=$target/compare.log
+: > "$log"
 # one LABEL COMMAND ...: a line "script label cpu rss pause checksum" with a dash for what was not asked for.
 one() {
     label=$1
@@ -75,8 +75,8 @@ awk -v plans="$*" '
         for (s = 1; s <= scripts; s++) for (p = 1; p <= n; p++) {
             k = order[s] SUBSEP names[p]; b = order[s] SUBSEP "stock"
             c = median(cpu[k]); r = median(rss[k]); bc = median(cpu[b]); br = median(rss[b])
-            printf "| %s | %s | %.2f | %.2f | %.1f | %.2f | %.1f | %.2f |\n", order[s], names[p], c, c / bc, pause[k], \
-                pause[b] > 0 ? pause[k] / pause[b] : 0, r / 1024, r / br
+            ratio = pause[b] ? pause[k] / pause[b] : 0
+            printf "| %s | %s | %.2f | %.2f | %.1f | %.2f | %.1f | %.2f |\n", order[s], names[p], c, c / bc, pause[k], ratio, r / 1024, r / br
             if (p > 1) { lc[p] += log(c / bc); lr[p] += log(r / br) }
         }
         for (p = 2; p <= n; p++)
