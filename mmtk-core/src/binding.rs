@@ -105,6 +105,10 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// Whether slots can be updated, so that objects may move. Plans that move refuse a binding that says no.
     const CAN_MOVE: bool = true;
 
+    /// Whether mutators call [`Mutator::write_barrier`](crate::Mutator::write_barrier) whenever they store a reference into an
+    /// object. Generational plans refuse a binding that says no.
+    const WRITE_BARRIER: bool = false;
+
     /// The object's size in bytes, a multiple of the granule.
     fn object_size(object: ObjectReference) -> usize;
 
@@ -118,7 +122,8 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     fn scan_vm(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}
 
     /// If the object consists of many consecutive slots (a large array): how many there are. The collector then
-    /// visits them piece by piece with [`VMBinding::scan_part`], so that workers can share it. Asked for large objects only.
+    /// visits them piece by piece with [`VMBinding::scan_part`], so that workers can share it. Asked for objects of more than
+    /// 8 KiB only.
     fn slots_of_large(_object: ObjectReference) -> Option<usize> {
         None
     }

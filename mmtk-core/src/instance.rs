@@ -2,11 +2,11 @@
 //!
 //! Nothing is global: two heaps of two VMs live in one process. The last handle or mutator to go unmaps the memory.
 
-use crate::address::Address;
+use crate::address::{Address, ObjectReference};
 use crate::alloc::{Allocators, Mutator, MutatorState, Request};
 use crate::binding::{OutOfMemory, VMBinding};
 use crate::cycle::{Cycle, CyclePhase};
-use crate::events::{Cause, Event, Listener, Listeners, PauseReport, SpaceReport};
+use crate::events::{Cause, CollectionKind, Event, Listener, Listeners, PauseReport, SpaceReport};
 use crate::heap::os::thread_cpu_ns;
 use crate::heap::{BLOCK_BYTES, Budget, Memory};
 use crate::metadata::ObjectStates;
@@ -36,6 +36,7 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     pub(crate) options: Options,
     plan: Box<dyn Plan<VM>>,
     memory: Arc<Memory>,
+    pub(crate) states: ObjectStates<VM>,
     pub(crate) safepoint: Safepoint<MutatorRef<VM>>,
     gang: Gang,
     cycle: Cycle,
@@ -46,8 +47,16 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     goal: AtomicUsize,
     /// Pauses so far; written by leaders.
     pauses: AtomicU64,
+    /// Full collections so far; written by leaders.
+    fulls: AtomicU64,
     /// Bytes handed to fast paths since the last pause.
     allocated: AtomicUsize,
+    /// The same before it, since the last full collection; written in pauses.
+    allocated_before: AtomicUsize,
+    /// Bytes that mutators allocate between two minor collections.
+    nursery_bytes: usize,
+    /// What threads that detached had noted in their barriers.
+    remembered: Mutex<Vec<ObjectReference>>,
     gc_cpu_ns: AtomicU64,
     live_bytes: AtomicUsize,
     yield_seed: AtomicU64,
@@ -69,6 +78,8 @@ impl<VM: VMBinding> Clone for Heap<VM> {
 pub struct HeapStatistics {
     /// Collections.
     pub collections: u64,
+    /// Those of them that were full ones.
+    pub full_collections: u64,
     /// Processor time spent collecting, on all threads, in nanoseconds.
     pub gc_cpu_ns: u64,
     /// Bytes reserved now.
@@ -97,8 +108,13 @@ impl<VM: VMBinding> Heap<VM> {
         let memory = Memory::new(&options)?;
         let states = ObjectStates::new(&memory)?;
         let plan = plan(&PlanContext { memory: &memory, options: &options, states })?;
+        let states = if plan.is_generational() { states.generational() } else { states };
         let pacer =
             Pacer::new(options.heap_mode, options.heap_headroom_percent, options.heap_min, memory.budget().limit());
+        let nursery_bytes = match options.nursery_bytes {
+            0 => memory.budget().limit() / 4,
+            bytes => bytes,
+        };
         Ok(Heap(Arc::new(HeapInner {
             vm,
             gang: Gang::new(options.gc_workers, "gc"),
@@ -106,6 +122,7 @@ impl<VM: VMBinding> Heap<VM> {
             options,
             plan,
             memory,
+            states,
             safepoint: Safepoint::new(),
             cycle: Cycle::default(),
             goal: AtomicUsize::new(pacer.initial_goal()),
@@ -113,7 +130,11 @@ impl<VM: VMBinding> Heap<VM> {
             listeners: Listeners::new(),
             created: Instant::now(),
             pauses: AtomicU64::new(0),
+            fulls: AtomicU64::new(0),
             allocated: AtomicUsize::new(0),
+            allocated_before: AtomicUsize::new(0),
+            remembered: Mutex::default(),
+            nursery_bytes,
             gc_cpu_ns: AtomicU64::new(0),
             live_bytes: AtomicUsize::new(0),
             history: Mutex::default(),
@@ -166,6 +187,7 @@ impl<VM: VMBinding> Heap<VM> {
         let budget = self.0.memory.budget();
         HeapStatistics {
             collections: self.0.pauses.load(Relaxed),
+            full_collections: self.0.fulls.load(Relaxed),
             gc_cpu_ns: self.0.gc_cpu_ns.load(Relaxed),
             reserved_bytes: budget.reserved(),
             peak_reserved_bytes: budget.peak_reserved(),
@@ -225,11 +247,13 @@ impl<VM: VMBinding> HeapInner<VM> {
             let cause = if attempts == 0 { Cause::HeapFull } else { Cause::Emergency };
             let led = self.collect_unless_done(Some(me), cause, Some(seen), |report| {
                 let freed = report.reserved_before_bytes.saturating_sub(report.reserved_after_bytes);
-                self.plan.allocate(allocators(), request).ok_or(freed)
+                self.plan.allocate(allocators(), request).ok_or((report.kind, freed))
             });
             match led {
                 Some(Ok(address)) => return Ok(address),
-                Some(Err(freed)) if attempts >= 2 && freed < BLOCK_BYTES => attempts = MAX_ATTEMPTS,
+                // Nothing was allocated since, so the next is a full one.
+                Some(Err((CollectionKind::Minor, _))) => (),
+                Some(Err((_, freed))) if attempts >= 2 && freed < BLOCK_BYTES => attempts = MAX_ATTEMPTS,
                 Some(Err(_)) => attempts += 1,
                 None => (),
             }
@@ -271,7 +295,38 @@ impl<VM: VMBinding> HeapInner<VM> {
         if stress != 0 && self.allocated.load(Relaxed) >= stress {
             return Some(Cause::Stress);
         }
+        if self.plan.is_generational() && self.allocated.load(Relaxed) >= self.nursery_bytes {
+            return Some(Cause::Nursery);
+        }
         (self.memory.budget().reserved() > self.goal.load(Relaxed)).then_some(Cause::Growth)
+    }
+
+    /// What a collection for this cause may free. Minor collections go on until one is asked for before half a nursery was allocated:
+    /// what they promoted has then left so little room that they no longer pay.
+    fn kind_for(&self, cause: Cause) -> CollectionKind {
+        let minor = self.plan.is_generational()
+            && match cause {
+                Cause::Nursery => true,
+                Cause::HeapFull => self.allocated.load(Relaxed) >= self.nursery_bytes / 2,
+                Cause::Stress => !(self.pauses.load(Relaxed) + 1).is_multiple_of(STRESS_FULL_EVERY),
+                Cause::Requested | Cause::Emergency | Cause::Growth => false,
+            };
+        if minor { CollectionKind::Minor } else { CollectionKind::Full }
+    }
+
+    /// A thread that detaches leaves what its barrier noted.
+    pub(crate) fn keep_remembered(&self, noted: Vec<ObjectReference>) {
+        if !noted.is_empty() {
+            self.remembered.lock().extend(noted);
+        }
+    }
+
+    /// What the barriers noted since the last pause. Only the leader.
+    fn take_remembered(&self, mutators: &[MutatorRef<VM>]) -> Vec<Vec<ObjectReference>> {
+        let detached = std::mem::take(&mut *self.remembered.lock());
+        // SAFETY: the mutators are stopped, and only the leader runs.
+        let attached = mutators.iter().map(|mutator| unsafe { MutatorState::remembered_of_stopped(mutator.0) });
+        attached.chain([detached]).collect()
     }
 
     pub(crate) fn retire(&self, allocators: &mut Allocators) {
@@ -335,6 +390,14 @@ impl<VM: VMBinding> HeapInner<VM> {
             MutatorState::<VM>::check_cursor(allocators);
             self.retire(allocators);
         }
+        let kind = self.kind_for(cause);
+        let allocated_bytes = self.allocated.swap(0, Relaxed);
+        let mut remembered = self.take_remembered(&mutators);
+        let since_full = self.allocated_before.load(Relaxed) + allocated_bytes;
+        if kind == CollectionKind::Full {
+            remembered.clear();
+        }
+        self.allocated_before.store(if kind == CollectionKind::Full { 0 } else { since_full }, Relaxed);
         let mut pause = Pause {
             vm: &self.vm,
             gang: &self.gang,
@@ -344,7 +407,10 @@ impl<VM: VMBinding> HeapInner<VM> {
             created: self.created,
             phases: Vec::with_capacity(8),
             emergency: cause == Cause::Emergency,
-            allocated_bytes: self.allocated.swap(0, Relaxed),
+            kind,
+            states: self.states,
+            remembered,
+            allocated_bytes: if kind == CollectionKind::Full { since_full } else { allocated_bytes },
             defragmented: false,
             live_bytes: 0,
             live_objects: 0,
@@ -359,8 +425,16 @@ impl<VM: VMBinding> HeapInner<VM> {
         }
         self.vm.pause_ends();
         assert!(budget.reserved() <= budget.limit(), "the hard limit was exceeded");
-        self.goal.store(self.pacer.goal(pause.live_bytes, budget.reserved()), Relaxed);
-        self.live_bytes.store(pause.live_bytes, Relaxed);
+        // A minor collection found only what was promoted; what was live before is taken for live still.
+        let live_bytes = match kind {
+            CollectionKind::Full => {
+                self.fulls.fetch_add(1, Relaxed);
+                self.goal.store(self.pacer.goal(pause.live_bytes, budget.reserved()), Relaxed);
+                pause.live_bytes
+            }
+            CollectionKind::Minor => self.live_bytes.load(Relaxed) + pause.live_bytes,
+        };
+        self.live_bytes.store(live_bytes, Relaxed);
         self.return_memory();
         self.cycle.enter(CyclePhase::Idle);
         let sequence = self.pauses.fetch_add(1, Relaxed);
@@ -381,6 +455,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         PauseReport {
             sequence,
             cause,
+            kind,
             start_ns: (requested - self.created).as_nanos() as u64,
             time_to_safepoint_ns,
             duration_ns: 0,
@@ -389,9 +464,9 @@ impl<VM: VMBinding> HeapInner<VM> {
             phases: pause.phases,
             reserved_before_bytes,
             reserved_after_bytes: budget.reserved(),
-            live_bytes: pause.live_bytes,
+            live_bytes,
             limit_bytes: budget.limit(),
-            allocated_bytes: pause.allocated_bytes,
+            allocated_bytes,
             spaces,
             defrag: pause.defragmented,
             emergency: pause.emergency,
@@ -439,6 +514,9 @@ impl<VM: VMBinding> Drop for Unfinished<'_, VM> {
 
 /// Collections that one allocation may cause before it is refused: emergency collections compact step by step.
 const MAX_ATTEMPTS: usize = 20;
+
+/// Of the collections that a stress option asks for, every so manieth is a full one.
+const STRESS_FULL_EVERY: u64 = 4;
 
 impl<VM: VMBinding> Drop for HeapInner<VM> {
     fn drop(&mut self) {

@@ -1,7 +1,7 @@
 //! Mechanism of a garbage-collection toolkit. It names no VM and no collector.
 //!
 //! Read in this order: [`address`] and [`binding`] (what a VM gives), [`heap`] and [`metadata`] (memory and tables),
-//! [`alloc`] (how objects are made), [`safepoint`], [`workers`] and [`trace`] (how a pause works), [`plan`], [`space`] and
+//! [`alloc`] and [`barrier`] (how objects are made and written), [`safepoint`], [`workers`] and [`trace`] (how a pause works), [`plan`], [`space`] and
 //! [`pause`] (what a collector is made of), [`Heap`] (all of it together).
 //!
 //! Unsafe code lives in `address`, `heap`, `metadata`, `alloc`, `workers` and `pause`; the other modules forbid it.
@@ -20,6 +20,8 @@ pub mod metadata;
 
 #[cfg(not(loom))]
 pub mod alloc;
+#[cfg(not(loom))]
+pub mod barrier;
 
 pub mod safepoint;
 

@@ -4,7 +4,8 @@ use crate::address::ObjectReference;
 use crate::alloc::MutatorState;
 use crate::binding::VMBinding;
 use crate::cycle::{Cycle, CyclePhase};
-use crate::events::Phase;
+use crate::events::{CollectionKind, Phase};
+use crate::metadata::ObjectStates;
 use crate::options::{Options, WakeHelpers};
 use crate::trace::{TraceShared, Tracer, Tracing};
 use crate::weak::WeakProcessor;
@@ -24,6 +25,10 @@ pub struct Pause<'a, VM: VMBinding> {
     pub(crate) created: Instant,
     pub(crate) phases: Vec<Phase>,
     pub(crate) emergency: bool,
+    pub(crate) kind: CollectionKind,
+    pub(crate) states: ObjectStates<VM>,
+    /// What the barriers noted; nothing in a full collection.
+    pub(crate) remembered: Vec<Vec<ObjectReference>>,
     pub(crate) allocated_bytes: usize,
     pub(crate) defragmented: bool,
     pub(crate) live_bytes: usize,
@@ -58,12 +63,18 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.emergency
     }
 
+    /// What this collection may free. Minor only in plans that are generational: then what is marked with the current epoch stays
+    /// so, the trace begins at the roots and the remembered objects, and only new memory is swept.
+    pub fn kind(&self) -> CollectionKind {
+        self.kind
+    }
+
     /// The options of the heap.
     pub fn options(&self) -> &Options {
         self.options
     }
 
-    /// Bytes that mutators got since the previous pause: what that one yielded.
+    /// Bytes that mutators got since the previous collection that was no less: what that one yielded.
     pub fn allocated_bytes(&self) -> usize {
         self.allocated_bytes
     }
@@ -120,13 +131,17 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.parallel("sweep", items, f);
     }
 
-    /// Traces everything that the roots reach. Returns when no worker has work.
+    /// Traces everything that the roots reach, and in a minor collection what the remembered objects refer to. Returns when no
+    /// worker has work.
     pub fn trace_roots<T: Tracer<VM>>(&mut self, tracer: T) {
         self.cycle.enter(CyclePhase::Tracing);
         self.timed("trace", |pause| {
             let shared = TraceShared::<T::Item>::new(pause.gang.size());
             let next = AtomicUsize::new(0);
-            let (vm, gang, mutators) = (pause.vm, pause.gang, pause.mutators);
+            let (vm, gang, mutators, states) = (pause.vm, pause.gang, pause.mutators, pause.states);
+            let remembered: Vec<&[ObjectReference]> =
+                pause.remembered.iter().flat_map(|noted| noted.chunks(ITEMS_AT_ONCE)).collect();
+            let next_remembered = AtomicUsize::new(0);
             gang.run(pause.options.gc_helpers == WakeHelpers::Always, &|worker| {
                 let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, &shared, gang, worker) else { return };
                 if worker.index == 0 {
@@ -138,6 +153,13 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
                     // SAFETY: the mutator is stopped, and the counter gives it to this worker alone.
                     let local = unsafe { MutatorState::local_of_stopped(mutator.0) };
                     vm.scan_thread(local, &mut tracing.roots());
+                }
+                while let Some(noted) = remembered.get(next_remembered.fetch_add(1, Relaxed)) {
+                    for &object in *noted {
+                        states.unlog(object);
+                        tracing.visit_again(object);
+                    }
+                    tracing.keep_up(worker);
                 }
                 tracing.run(worker);
             });

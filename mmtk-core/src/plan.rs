@@ -22,6 +22,13 @@ pub struct PlanContext<'a, VM> {
     pub states: ObjectStates<VM>,
 }
 
+impl<'a, VM: VMBinding> PlanContext<'a, VM> {
+    /// The context of a plan that remembers stores ([`Plan::is_generational`]).
+    pub fn generational(&self) -> PlanContext<'a, VM> {
+        PlanContext { memory: self.memory, options: self.options, states: self.states.generational() }
+    }
+}
+
 /// A complete collector.
 ///
 /// The virtual calls happen per buffer refill and per pause; the tracing loop is generic over the plan's `Tracer`.
@@ -45,6 +52,12 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
 
     /// One collection, from stopped mutators to swept spaces. Called by the leader of a pause.
     fn collect(&self, pause: &mut Pause<'_, VM>);
+
+    /// Whether it remembers stores, so that minor collections are possible ([`Pause::kind`]). Its spaces are then made from
+    /// [`PlanContext::generational`].
+    fn is_generational(&self) -> bool {
+        false
+    }
 
     /// Whether it collects at all.
     fn can_collect(&self) -> bool {

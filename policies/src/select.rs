@@ -1,6 +1,6 @@
 //! The name at startup -> the plan, compiled for the binding.
 
-use crate::plans::{Immix, MarkSweep, NoGC, SemiSpace};
+use crate::plans::{Immix, MarkSweep, NoGC, SemiSpace, StickyImmix};
 use mmtk_core::options::Options;
 use mmtk_core::plan::{HeapError, Plan, PlanContext};
 use mmtk_core::{Heap, VMBinding};
@@ -14,6 +14,8 @@ pub struct PlanInfo {
     pub what: &'static str,
     /// Whether it needs slots that can be updated.
     pub moves: bool,
+    /// Whether it needs a write barrier.
+    pub barrier: bool,
 }
 
 /// Every plan of this crate.
@@ -22,10 +24,27 @@ pub const PLANS: &[PlanInfo] = &[
         name: "Immix",
         what: "mark-region: marks in place, allocates in holes, evacuates sparse blocks when memory is short",
         moves: false,
+        barrier: false,
     },
-    PlanInfo { name: "SemiSpace", what: "copies what is live; needs twice the room, leaves no holes", moves: true },
-    PlanInfo { name: "MarkSweep", what: "size classes, marked in place, swept lazily; nothing moves", moves: false },
-    PlanInfo { name: "NoGC", what: "never collects: out of memory at the limit", moves: false },
+    PlanInfo {
+        name: "StickyImmix",
+        what: "Immix with minor collections: what survived one is old, and is traced only in full collections",
+        moves: false,
+        barrier: true,
+    },
+    PlanInfo {
+        name: "SemiSpace",
+        what: "copies what is live; needs twice the room, leaves no holes",
+        moves: true,
+        barrier: false,
+    },
+    PlanInfo {
+        name: "MarkSweep",
+        what: "size classes, marked in place, swept lazily; nothing moves",
+        moves: false,
+        barrier: false,
+    },
+    PlanInfo { name: "NoGC", what: "never collects: out of memory at the limit", moves: false, barrier: false },
 ];
 
 /// A heap with the plan that `options.plan` names.
@@ -38,7 +57,14 @@ pub fn new_heap<VM: VMBinding>(vm: VM, options: Options) -> Result<Heap<VM>, Hea
         return Err(HeapError::Plan(format!(
             "{} moves objects; this binding's slots cannot be updated: choose one of {}",
             info.name,
-            names(|p| !p.moves)
+            names(|p| !p.moves && (VM::WRITE_BARRIER || !p.barrier))
+        )));
+    }
+    if info.barrier && !VM::WRITE_BARRIER {
+        return Err(HeapError::Plan(format!(
+            "{} needs to know which objects are written to; this binding has no write barrier: choose one of {}",
+            info.name,
+            names(|p| !p.barrier && (VM::CAN_MOVE || !p.moves))
         )));
     }
     Heap::new(vm, options, |context| build(info.name, context))
@@ -47,6 +73,7 @@ pub fn new_heap<VM: VMBinding>(vm: VM, options: Options) -> Result<Heap<VM>, Hea
 fn build<VM: VMBinding>(name: &str, context: &PlanContext<'_, VM>) -> Result<Box<dyn Plan<VM>>, HeapError> {
     Ok(match name {
         "Immix" => Box::new(Immix::new(context)?),
+        "StickyImmix" => Box::new(StickyImmix::new(context)?),
         "SemiSpace" => Box::new(SemiSpace::new(context)?),
         "MarkSweep" => Box::new(MarkSweep::new(context)?),
         "NoGC" => Box::new(NoGC::new(context)?),

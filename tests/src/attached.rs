@@ -95,6 +95,7 @@ impl<VM: TestVM> lab_heap::Mutator for Handle<VM> {
     }
     fn write_ref(self, object: LabRef, i: usize, value: LabRef) {
         self.write_word(object, i, value.0 as u64);
+        self.mutator().write_barrier(Ref(object.0).object().expect("not null"));
     }
     fn read_word(self, object: LabRef, w: usize) -> u64 {
         // SAFETY: inside a live object (checked against its header).

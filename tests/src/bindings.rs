@@ -39,6 +39,7 @@ unsafe impl<const LOG_GRANULE: u32> VMBinding for SideVM<LOG_GRANULE> {
 
     const LOG_GRANULE: u32 = LOG_GRANULE;
     const STATE: StateLocation = StateLocation::Side;
+    const WRITE_BARRIER: bool = true;
 
     fn object_size(object: ObjectReference) -> usize {
         ReferenceVM::object_size(object)

@@ -579,6 +579,7 @@ unsafe impl VMBinding for Liar {
     type Slot = WordSlot;
     type Local = ShadowStack;
     const STATE: StateLocation = ReferenceVM::STATE;
+    const WRITE_BARRIER: bool = true;
 
     fn object_size(object: ObjectReference) -> usize {
         let (liar, more) = LIE.get();
@@ -664,6 +665,7 @@ unsafe impl VMBinding for Fixed {
     type Slot = WordSlot;
     type Local = ();
     const CAN_MOVE: bool = false;
+    const WRITE_BARRIER: bool = true;
 
     fn object_size(_: ObjectReference) -> usize {
         unreachable!("there are no objects")

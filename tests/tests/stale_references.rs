@@ -115,6 +115,7 @@ unsafe impl<const KEEPS: bool> VMBinding for Secretive<KEEPS> {
     type Slot = WordSlot;
     type Local = ShadowStack;
     const STATE: StateLocation = ReferenceVM::STATE;
+    const WRITE_BARRIER: bool = true;
 
     fn object_size(object: ObjectReference) -> usize {
         ReferenceVM::object_size(object)

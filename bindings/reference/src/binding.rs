@@ -24,6 +24,7 @@ unsafe impl VMBinding for ReferenceVM {
     type Local = ShadowStack;
 
     const STATE: StateLocation = StateLocation::HeaderTopByte(0);
+    const WRITE_BARRIER: bool = true;
 
     #[inline(always)]
     fn object_size(object: ObjectReference) -> usize {

@@ -131,6 +131,7 @@ impl ThreadHandle {
         }
         // SAFETY: as for `read_ref`.
         unsafe { Self::word(object, index).write(value.0 as u64) }
+        self.mutator().write_barrier(object.object().expect("null dereference"));
     }
 
     /// Reads a word; references come first, raw data after them.

@@ -10,10 +10,11 @@
 
 use super::bump::{Allocators, Pace};
 use super::{Request, Semantics};
-use crate::address::Address;
+use crate::address::{Address, ObjectReference};
+use crate::barrier::BarrierTest;
 use crate::binding::{OutOfMemory, VMBinding};
 use crate::instance::HeapInner;
-use crate::metadata::{MAX_CELL_BYTES, class_of};
+use crate::metadata::{MAX_CELL_BYTES, ObjectStates, class_of};
 use crate::safepoint::ThreadState;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
@@ -26,6 +27,9 @@ pub struct MutatorState<VM: VMBinding> {
     thread: ThreadState,
     local: UnsafeCell<VM::Local>,
     heap: Arc<HeapInner<VM>>,
+    states: ObjectStates<VM>,
+    /// Objects that the barrier noted since the last collection. As `allocators` (I2).
+    remembered: UnsafeCell<Vec<ObjectReference>>,
     /// The mutator was dropped inside its own native region, whose end frees the state. For the owner alone.
     detached: Cell<bool>,
 }
@@ -46,6 +50,8 @@ impl<VM: VMBinding> MutatorState<VM> {
             allocators: UnsafeCell::new(allocators),
             thread: ThreadState::default(),
             local: UnsafeCell::new(local),
+            states: heap.states,
+            remembered: UnsafeCell::default(),
             heap,
             detached: Cell::new(false),
         })
@@ -71,6 +77,15 @@ impl<VM: VMBinding> MutatorState<VM> {
     pub(crate) unsafe fn allocators_of_stopped<'a>(this: *const Self) -> &'a mut Allocators {
         // SAFETY: the caller's promise.
         unsafe { &mut *(*this).allocators.get() }
+    }
+
+    /// Takes what the barrier noted.
+    ///
+    /// # Safety
+    /// As for [`MutatorState::allocators_of_stopped`].
+    pub(crate) unsafe fn remembered_of_stopped(this: *const Self) -> Vec<ObjectReference> {
+        // SAFETY: the caller's promise.
+        std::mem::take(unsafe { &mut *(*this).remembered.get() })
     }
 
     /// # Safety
@@ -228,6 +243,41 @@ impl<VM: VMBinding> Mutator<VM> {
         })
     }
 
+    /// The write barrier: a reference was stored into `object`, an object of this heap, or is about to be. No safepoint may lie between
+    /// the two. A VM with [`VMBinding::WRITE_BARRIER`] calls it at every such store, but for those that initialise an object
+    /// allocated since the last safepoint. One relaxed load of the object's state and one branch; in plans that are not generational
+    /// only a flag of the mutator is looked at. For compiled code see [`Mutator::barrier_test`].
+    #[inline(always)]
+    pub fn write_barrier(&self, object: ObjectReference) {
+        let states = &self.shared().states;
+        if states.is_generational() && states.is_unlogged(object) {
+            self.remember(object);
+        }
+    }
+
+    /// The write barrier for references that are copied into `object` in bulk: once for all.
+    #[inline(always)]
+    pub fn array_copy_barrier(&self, object: ObjectReference) {
+        self.write_barrier(object);
+    }
+
+    /// What the barrier tests; none if the plan has no barrier. The slow path is [`Mutator::remember`].
+    pub fn barrier_test(&self) -> Option<BarrierTest> {
+        let states = &self.shared().states;
+        states.is_generational().then(|| BarrierTest::new(states))
+    }
+
+    /// The barrier's slow path, for an object whose test says so; for others it does nothing.
+    #[cold]
+    #[inline(never)]
+    pub fn remember(&self, object: ObjectReference) {
+        let state = self.shared();
+        if state.states.log(object) {
+            // SAFETY: this thread owns the notes while it runs (I2); the borrow ends with this statement.
+            unsafe { &mut *state.remembered.get() }.push(object);
+        }
+    }
+
     /// A safepoint: stops here while a pause is in progress. One relaxed load otherwise.
     #[inline(always)]
     pub fn poll(&self) {
@@ -300,7 +350,10 @@ impl<VM: VMBinding> Drop for Mutator<VM> {
         let state = self.shared();
         let heap = state.heap.clone();
         // SAFETY: the owner runs `retire` itself, while no pause can begin; the entry leaves the registry with it.
-        heap.safepoint.detach(&state.thread, || heap.retire(unsafe { MutatorState::allocators_of_stopped(state) }));
+        heap.safepoint.detach(&state.thread, || unsafe {
+            heap.retire(MutatorState::allocators_of_stopped(state));
+            heap.keep_remembered(MutatorState::remembered_of_stopped(state));
+        });
         if state.thread.is_native() {
             return state.detached.set(true);
         }

@@ -42,6 +42,8 @@ pub struct PauseReport {
     pub sequence: u64,
     /// What asked for it.
     pub cause: Cause,
+    /// Whether only new objects could be freed.
+    pub kind: CollectionKind,
     /// When it was requested, in ns since heap creation.
     pub start_ns: u64,
     /// From the request until the last mutator stopped.
@@ -101,6 +103,16 @@ pub struct SpaceReport {
     pub live_bytes: usize,
 }
 
+/// What a collection can free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CollectionKind {
+    /// Objects allocated since the last collection; all others are taken for live.
+    Minor,
+    /// Every object.
+    Full,
+}
+
 /// What asked for a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -115,11 +127,14 @@ pub enum Cause {
     Emergency,
     /// The heap outgrew what was live by the headroom.
     Growth,
+    /// The nursery was used up.
+    Nursery,
 }
 
 impl Cause {
     /// Each cause once, in the order of declaration.
-    pub const ALL: [Self; 5] = [Self::HeapFull, Self::Requested, Self::Stress, Self::Emergency, Self::Growth];
+    pub const ALL: [Self; 6] =
+        [Self::HeapFull, Self::Requested, Self::Stress, Self::Emergency, Self::Growth, Self::Nursery];
 
     /// The name used in JSON.
     pub const fn name(self) -> &'static str {
@@ -129,6 +144,7 @@ impl Cause {
             Self::Stress => "stress",
             Self::Emergency => "emergency",
             Self::Growth => "growth",
+            Self::Nursery => "nursery",
         }
     }
 }
@@ -149,6 +165,7 @@ pub(super) mod samples {
         PauseReport {
             sequence,
             cause: Cause::HeapFull,
+            kind: CollectionKind::Full,
             start_ns,
             time_to_safepoint_ns: 100_000,
             duration_ns: 2_000_000,

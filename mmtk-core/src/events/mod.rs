@@ -20,7 +20,7 @@ mod sink;
 mod summary;
 
 pub use chrome_trace::ChromeTrace;
-pub use event::{Cause, Event, PauseReport, Phase, SpaceReport};
+pub use event::{Cause, CollectionKind, Event, PauseReport, Phase, SpaceReport};
 pub use json_lines::JsonLines;
 pub use listeners::{Listener, Listeners};
 pub use summary::{Summary, SummaryHandle, SummarySnapshot};

@@ -127,7 +127,7 @@ mod tests {
     fn resident_pages_are_known_and_the_highest_are_given_back_first() {
         let mut runs = FreeRuns::default();
         runs.insert(&(0..10), &[0..4, 6..8]);
-        runs.insert(&(10..20), &[10..20]);
+        runs.insert(&(10..20), std::slice::from_ref(&(10..20)));
         assert_eq!(runs.take_dirty(3), Some(17..20));
         runs.insert(&(17..20), &[]);
         assert_eq!(runs.take(20), Some((0..20, vec![0..4, 6..8, 10..17])));

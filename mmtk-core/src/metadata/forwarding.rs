@@ -1,7 +1,7 @@
 //! The state of one object during a trace: marked, claimed by a copier, or forwarded.
 //!
 //! ```text
-//!            mark                                 state byte:  7 FORWARDED  6 BUSY  5,4 kept for barriers  3..0 epoch
+//!            mark                                 state byte:  7 FORWARDED  6 BUSY  5 kept  4 UNLOGGED  3..0 epoch
 //! Unmarked --------> Marked(epoch)
 //!    |  claim            ^ settle
 //!    +--------> Busy ----+
@@ -16,7 +16,7 @@
 //! I3. In a space that moves objects, marking goes through `claim`/`settle`; plain `mark` is for objects that stay. Two
 //!     workers may both win a plain `mark`: the object is then scanned twice, which is harmless, and no locked
 //!     instruction is paid for it.
-//! Callers: GC workers inside a pause. Mutators never.
+//! Callers: GC workers inside a pause. Mutators never, but for UNLOGGED, which is theirs between pauses.
 
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
 use crate::sync::{dropped, order, spin};
@@ -25,6 +25,8 @@ use crate::sync::{dropped, order, spin};
 pub const EPOCH_MASK: u8 = 0x0f;
 /// The last epoch before the numbers wrap to 1; 0 means "never marked".
 pub const EPOCH_MAX: u8 = 15;
+/// The write barrier's bit (`barrier`): the object is old, and no store into it was noted since the last collection.
+pub const UNLOGGED: u8 = 0x10;
 const BUSY: u8 = 0x40;
 const FORWARDED: u8 = 0x80;
 const SHIFT: u32 = 56;
@@ -53,26 +55,38 @@ pub trait StateCell: Copy {
     fn publish(self, new_address: usize);
     /// Overwrites the state byte; `seen` is what the caller read, or what its claim found.
     fn store_state(self, seen: u64, state: u8);
+    /// The write barrier's test: whether the next store into the object must be noted. Relaxed here and below: the bit protects
+    /// nothing, and the safepoint orders mutators and pauses.
+    fn is_unlogged(self) -> bool;
+    /// A mutator notes a store; true for the one of several that must remember the object.
+    fn log(self) -> bool;
 
-    /// Marks the object for `epoch`; false if it was marked already (I3).
+    /// In a pause: the next store into this marked object must be noted again. Several workers may do so at once.
     #[inline(always)]
-    fn mark(self, epoch: u8) -> bool {
+    fn unlog(self) {
+        let seen = self.read(Relaxed);
+        self.store_state(seen, (seen >> SHIFT) as u8 | UNLOGGED);
+    }
+
+    /// Marks the object with `mark`, an epoch and perhaps UNLOGGED; false if it was marked in that epoch already (I3).
+    #[inline(always)]
+    fn mark(self, mark: u8) -> bool {
         // Relaxed: the mark protects nothing but itself; what the object holds was published by the safepoint.
         let seen = self.read(Relaxed);
-        if (seen >> SHIFT) as u8 & EPOCH_MASK == epoch {
+        if (seen >> SHIFT) as u8 & EPOCH_MASK == mark & EPOCH_MASK {
             return false;
         }
         let others = if dropped!("mark-keeps-others") { 0 } else { (seen >> SHIFT) as u8 & !EPOCH_MASK };
         if !dropped!("mark-store") {
-            self.store_state(seen, others | epoch);
+            self.store_state(seen, others | mark);
         }
         true
     }
 
-    /// The claimer leaves the object where it is, marked for `epoch`. `seen` is what the claim found.
+    /// The claimer leaves the object where it is, marked with `mark`. `seen` is what the claim found.
     #[inline(always)]
-    fn settle(self, seen: u64, epoch: u8) {
-        self.store_state(seen, (seen >> SHIFT) as u8 & !EPOCH_MASK | epoch);
+    fn settle(self, seen: u64, mark: u8) {
+        self.store_state(seen, (seen >> SHIFT) as u8 & !EPOCH_MASK | mark);
     }
 
     /// Whether the object is marked in `epoch`, and not forwarded.
@@ -141,6 +155,14 @@ impl StateCell for HeaderCell<'_> {
     fn store_state(self, seen: u64, state: u8) {
         self.0.store(seen & LOW | u64::from(state) << SHIFT, Relaxed);
     }
+    #[inline(always)]
+    fn is_unlogged(self) -> bool {
+        self.0.load(Relaxed) & u64::from(UNLOGGED) << SHIFT != 0
+    }
+    #[inline(always)]
+    fn log(self) -> bool {
+        self.0.fetch_and(!(u64::from(UNLOGGED) << SHIFT), Relaxed) & u64::from(UNLOGGED) << SHIFT != 0
+    }
 }
 
 /// The state in a side table; the new address overwrites a word of the old copy.
@@ -177,6 +199,14 @@ impl StateCell for SideCell<'_> {
     #[inline(always)]
     fn store_state(self, _seen: u64, state: u8) {
         self.state.store(state, Relaxed);
+    }
+    #[inline(always)]
+    fn is_unlogged(self) -> bool {
+        self.state.load(Relaxed) & UNLOGGED != 0
+    }
+    #[inline(always)]
+    fn log(self) -> bool {
+        self.state.fetch_and(!UNLOGGED, Relaxed) & UNLOGGED != 0
     }
 }
 

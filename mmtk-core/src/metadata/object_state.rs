@@ -2,7 +2,7 @@
 //!
 //! The location is a constant of the binding, so the choice is made when the tracing loop is compiled.
 
-use super::forwarding::{Claim, HeaderCell, SideCell, StateCell};
+use super::forwarding::{Claim, HeaderCell, SideCell, StateCell, UNLOGGED};
 use super::side_table::SideBytes;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{StateLocation, VMBinding};
@@ -13,6 +13,8 @@ use std::marker::PhantomData;
 /// How to reach the state of an object of this heap.
 pub struct ObjectStates<VM> {
     side: Option<SideBytes>,
+    /// Whether objects become unlogged as they are marked.
+    generational: bool,
     vm: PhantomData<fn(VM)>,
 }
 
@@ -30,7 +32,55 @@ impl<VM: VMBinding> ObjectStates<VM> {
             StateLocation::HeaderTopByte(_) => None,
             StateLocation::Side => Some(memory.side_bytes(memory.whole(), VM::LOG_GRANULE)?),
         };
-        Ok(ObjectStates { side, vm: PhantomData })
+        Ok(ObjectStates { side, generational: false, vm: PhantomData })
+    }
+
+    /// The states of a plan that remembers stores.
+    pub(crate) fn generational(self) -> Self {
+        ObjectStates { generational: true, ..self }
+    }
+
+    /// Whether the plan remembers stores: then objects become unlogged as they are marked.
+    #[inline(always)]
+    pub fn is_generational(&self) -> bool {
+        self.generational
+    }
+
+    /// What to mark objects with in this epoch.
+    pub fn mark_of(&self, epoch: u8) -> u8 {
+        if self.generational { epoch | UNLOGGED } else { epoch }
+    }
+
+    /// Base and shift of the side table, biased: the state byte of an object is at `base + (address >> shift)`.
+    pub(crate) fn table_parts(&self) -> (usize, u32) {
+        let table = self.side.as_ref().expect("made in `new` for this location");
+        (table.biased_base().as_usize(), table.log_region())
+    }
+
+    /// The barrier's test: whether a store into this object of the heap must be noted.
+    #[inline(always)]
+    pub fn is_unlogged(&self, object: ObjectReference) -> bool {
+        match VM::STATE {
+            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).is_unlogged(),
+            StateLocation::Side => self.side(object).is_unlogged(),
+        }
+    }
+
+    /// See [`StateCell::log`].
+    pub fn log(&self, object: ObjectReference) -> bool {
+        match VM::STATE {
+            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).log(),
+            StateLocation::Side => self.side(object).log(),
+        }
+    }
+
+    /// See [`StateCell::unlog`].
+    #[inline(always)]
+    pub fn unlog(&self, object: ObjectReference) {
+        match VM::STATE {
+            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).unlog(),
+            StateLocation::Side => self.side(object).unlog(),
+        }
     }
 
     /// What the table costs per chunk of a space whose objects use their state.
@@ -58,12 +108,12 @@ impl<VM: VMBinding> ObjectStates<VM> {
         }
     }
 
-    /// Marks the object; false if it was marked in this epoch. For objects that stay where they are.
+    /// Marks the object with [`ObjectStates::mark_of`] this epoch; false if it was marked in it. For objects that stay where they are.
     #[inline(always)]
-    pub fn mark(&self, object: ObjectReference, epoch: u8) -> bool {
+    pub fn mark(&self, object: ObjectReference, mark: u8) -> bool {
         match VM::STATE {
-            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).mark(epoch),
-            StateLocation::Side => self.side(object).mark(epoch),
+            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).mark(mark),
+            StateLocation::Side => self.side(object).mark(mark),
         }
     }
 
@@ -97,10 +147,10 @@ impl<VM: VMBinding> ObjectStates<VM> {
 
     /// See [`StateCell::settle`].
     #[inline(always)]
-    pub fn settle(&self, object: ObjectReference, seen: u64, epoch: u8) {
+    pub fn settle(&self, object: ObjectReference, seen: u64, mark: u8) {
         match VM::STATE {
-            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).settle(seen, epoch),
-            StateLocation::Side => self.side(object).settle(seen, epoch),
+            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).settle(seen, mark),
+            StateLocation::Side => self.side(object).settle(seen, mark),
         }
     }
 

@@ -29,6 +29,11 @@ impl SideBytes {
         self.shift
     }
 
+    /// The entry of an address is at this base and `address >> log_region()`, wrapping.
+    pub fn biased_base(&self) -> Address {
+        self.biased
+    }
+
     /// The entry of the region that `address` lies in.
     #[inline(always)]
     pub fn at(&self, address: Address) -> &AtomicU8 {

@@ -131,6 +131,10 @@ options! {
     /// auto wakes helpers when the work pays for the wake-up; always wakes them at once, to stress the protocols.
     gc_helpers: WakeHelpers { key: "gc.wake_helpers", default: WakeHelpers::Auto, allowed: OneOf }
 
+    /// Generational plans: bytes that mutators allocate between two minor collections; 0 is a quarter of the heap limit. Less makes
+    /// pauses shorter, more lets more objects die before they are looked at.
+    nursery_bytes: usize { key: "nursery.bytes", default: 0, allowed: Bytes(0..=TIB) }
+
     /// Part of the heap kept free as a target for evacuation. 0 leaves defragmentation whatever happens to be free.
     immix_headroom_percent: u32 { key: "immix.headroom_percent", default: 3, allowed: Number(0..=50) }
 
@@ -219,6 +223,7 @@ mod tests {
             ("heap.return_memory", "never"),
             ("gc.workers", "7"),
             ("gc.wake_helpers", "always"),
+            ("nursery.bytes", "4M"),
             ("immix.headroom_percent", "0"),
             ("immix.defrag", "false"),
             ("os.huge_pages", "always"),

@@ -20,6 +20,8 @@ const PART_SLOTS: usize = 1024;
 const LOOK_EVERY: usize = 64;
 /// Objects after which waking the helpers pays: about twice the 30 us that the wake-up costs.
 const WAKE_AFTER: usize = 2048;
+/// Objects of more than this may be large arrays, which are visited in parts.
+const LARGE_BYTES: usize = 8 * PART_SLOTS;
 /// A stack shorter than this has nothing to share.
 const SHARE_MIN: usize = 32;
 /// Fruitless rounds before a worker sleeps; a few microseconds.
@@ -101,6 +103,19 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
     /// Lets a binding push roots.
     pub fn roots(&mut self) -> impl SlotVisitor<VM::Slot> + use<'_, 'a, VM, T> {
         Push { items: &mut self.stack, vm: PhantomData::<fn(VM)> }
+    }
+
+    /// Visits the slots of an object that is marked already: a root, then, that may refer to new objects.
+    pub fn visit_again(&mut self, object: ObjectReference) {
+        match VM::object_size(object) {
+            0..=LARGE_BYTES => VM::scan_object(object, &mut Push { items: &mut self.stack, vm: PhantomData::<fn(VM)> }),
+            _ => self.follow_large(object),
+        }
+    }
+
+    /// Follows the edges found so far, those of this worker's packets excepted.
+    pub fn keep_up(&mut self, worker: &mut Worker) {
+        self.drain(worker);
     }
 
     /// Traces one object and all that it reaches, as far as this worker gets before it runs out; returns its place.

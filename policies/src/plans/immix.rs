@@ -2,6 +2,7 @@
 
 use crate::spaces::{CommonSpaces, CommonTracer, IMMIX_MAX_BYTES, ImmixEvacuator, ImmixMarker, ImmixSpace};
 use mmtk_core::alloc::{Allocators, Request};
+use mmtk_core::events::CollectionKind;
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{HeapError, Plan, PlanContext};
 use mmtk_core::space::Space;
@@ -24,10 +25,14 @@ impl<VM: VMBinding> Immix<VM> {
         Ok(Immix { immix: ImmixSpace::new(context)?, common: CommonSpaces::new(context)? })
     }
 
+    /// A trace and a sweep. A minor collection keeps the epoch: what is marked stays so, and counts as live.
     fn round(&self, pause: &mut Pause<'_, VM>, evacuate: bool) {
+        let kind = pause.kind();
         pause.prepare(|| {
-            self.immix.prepare();
-            self.common.prepare();
+            if kind == CollectionKind::Full {
+                self.immix.prepare();
+                self.common.prepare();
+            }
         });
         let common = self.common.tracer();
         if evacuate {
@@ -66,6 +71,9 @@ impl<VM: VMBinding> Plan<VM> for Immix<VM> {
     }
 
     fn collect(&self, pause: &mut Pause<'_, VM>) {
+        if pause.kind() == CollectionKind::Minor {
+            return self.round(pause, false);
+        }
         let evacuate = self.immix.always_evacuates() && self.immix.choose_sources(pause);
         self.round(pause, evacuate);
         // What the round counted is exact until a mutator runs, so this is the moment to evacuate.

@@ -4,8 +4,10 @@ mod immix;
 mod marksweep;
 mod nogc;
 mod semispace;
+mod stickyimmix;
 
 pub use immix::Immix;
 pub use marksweep::MarkSweep;
 pub use nogc::NoGC;
 pub use semispace::SemiSpace;
+pub use stickyimmix::StickyImmix;

@@ -4,6 +4,7 @@ use super::immortal::{ImmortalSpace, ImmortalTracer};
 use super::large::{LargeObjectSpace, LargeTracer};
 use super::marksweep::{MarkSweepSpace, MarkSweepTracer};
 use mmtk_core::alloc::Allocators;
+use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::BLOCK_BYTES;
 use mmtk_core::metadata::MAX_CELL_BYTES;
 use mmtk_core::pause::Pause;
@@ -56,7 +57,7 @@ impl<VM: VMBinding> CommonSpaces<VM> {
         }
     }
 
-    /// Begins an epoch.
+    /// Begins an epoch, for a full collection.
     pub fn prepare(&self) {
         self.large.prepare();
         self.nonmoving.prepare();
@@ -72,10 +73,12 @@ impl<VM: VMBinding> CommonSpaces<VM> {
         }
     }
 
-    /// Frees what was not marked.
+    /// Frees what was not marked; in a minor collection large objects alone: few objects are asked not to move, and those live long.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         self.large.sweep(pause);
-        self.nonmoving.sweep(pause);
+        if pause.kind() == CollectionKind::Full {
+            self.nonmoving.sweep(pause);
+        }
     }
 }
 

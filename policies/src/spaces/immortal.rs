@@ -67,7 +67,8 @@ impl<VM: VMBinding> ImmortalSpace<VM> {
 
     /// The policy for this pause's trace.
     pub fn tracer(&self) -> ImmortalTracer<VM> {
-        ImmortalTracer { states: self.states, extent: self.pages.extent(), epoch: self.epoch.current() }
+        let mark = self.states.mark_of(self.epoch.current());
+        ImmortalTracer { states: self.states, extent: self.pages.extent(), mark }
     }
 }
 
@@ -75,7 +76,8 @@ impl<VM: VMBinding> ImmortalSpace<VM> {
 pub struct ImmortalTracer<VM> {
     states: ObjectStates<VM>,
     extent: Extent,
-    epoch: u8,
+    /// What objects are marked with.
+    mark: u8,
 }
 
 impl<VM> Clone for ImmortalTracer<VM> {
@@ -94,7 +96,7 @@ impl<VM: VMBinding> ImmortalTracer<VM> {
 
     /// Marks an object of this space.
     pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
-        if !self.states.mark(object, self.epoch) {
+        if !self.states.mark(object, self.mark) {
             return Traced::Seen(object);
         }
         worker.count(VM::object_size(object));

@@ -10,7 +10,7 @@ use super::epoch::Epoch;
 use mmtk_core::alloc::Allocators;
 use mmtk_core::heap::os::PAGE_BYTES;
 use mmtk_core::heap::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns};
-use mmtk_core::metadata::SideBytes;
+use mmtk_core::metadata::{ObjectStates, SideBytes};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;
@@ -31,6 +31,7 @@ struct LargeObject {
 /// The space.
 pub struct LargeObjectSpace<VM> {
     pages: Arc<PageRuns>,
+    states: ObjectStates<VM>,
     epoch: Epoch,
     /// A byte a page: the epoch in which the object that begins there was marked.
     marks: SideBytes,
@@ -44,8 +45,11 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     /// An empty space in the next extent.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
+        // Marks are the space's own; an object's state is used for the barrier.
+        let states = if context.states.is_generational() { ObjectStates::<VM>::table_bytes_per_chunk() } else { 0 };
         Ok(LargeObjectSpace {
-            pages: PageRuns::new(context.memory, extent, CHUNK_BYTES >> LOG_PAGE_BYTES),
+            pages: PageRuns::new(context.memory, extent, (CHUNK_BYTES >> LOG_PAGE_BYTES) + states),
+            states: context.states,
             epoch: Epoch::default(),
             marks: context.memory.side_bytes(extent, LOG_PAGE_BYTES)?,
             objects: Mutex::default(),
@@ -126,6 +130,9 @@ impl<VM: VMBinding> LargeTracer<'_, VM> {
         let bytes = VM::object_size(object);
         worker.count(bytes);
         self.space.live_bytes.fetch_add(bytes, Relaxed);
+        if self.space.states.is_generational() {
+            self.space.states.unlog(object);
+        }
         Traced::NewLarge(object)
     }
 

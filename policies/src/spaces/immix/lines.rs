@@ -1,7 +1,8 @@
 //! Line marks: which lines of a block hold live data.
 //!
 //! I1. The table covers the space's extent.
-//! I2. A line that holds part of an object marked in this epoch, or that was handed out since, carries this epoch's value.
+//! I2. A line that holds part of an object marked in this epoch carries the epoch; one handed out since carries the number that
+//!     the space gives it: the epoch, or in a generational plan one of its own.
 //! Callers: the tracer (any worker), allocation (the thread that owns the block's search), the sweep (one worker a block).
 
 use mmtk_core::Address;
@@ -41,11 +42,11 @@ impl Lines {
         }
     }
 
-    /// Whether every line of `[start, start + bytes)` carries the epoch.
-    pub fn all_taken(&self, start: Address, bytes: usize, epoch: u8) -> bool {
+    /// Whether every line of `[start, start + bytes)` carries one of two numbers.
+    pub fn all_taken(&self, start: Address, bytes: usize, numbers: [u8; 2]) -> bool {
         let mut line = start.align_down(LINE_BYTES);
         while line < start.plus(bytes) {
-            if self.marks.at(line).load(Relaxed) != epoch {
+            if !numbers.contains(&self.marks.at(line).load(Relaxed)) {
                 return false;
             }
             line = line.plus(LINE_BYTES);
@@ -57,8 +58,8 @@ impl Lines {
         self.marks.eight_at(block.plus(line as usize * LINE_BYTES)).load(Relaxed)
     }
 
-    /// The first hole at or after line `from` with at least `lines` lines: lines that carry neither of two epochs. Mutators
-    /// give the current one twice. For copies, a line is free if it was so before this trace and is so still.
+    /// The first hole at or after line `from` with at least `lines` lines: lines that carry neither of two numbers. Mutators
+    /// give those of I2. For copies, a line is free if it was so before this trace and is so still.
     pub fn next_hole(&self, block: Address, mut from: u32, lines: u32, epochs: [u8; 2]) -> Option<Range<u32>> {
         loop {
             let start = epoch_bytes::find_two(|i| self.eight(block, i), LINES, from, epochs, false)?;
@@ -75,10 +76,10 @@ impl Lines {
         block.plus(lines.start as usize * LINE_BYTES)..block.plus(lines.end as usize * LINE_BYTES)
     }
 
-    /// Hands out lines: they carry `epoch` from now (I2).
-    pub fn take(&self, block: Address, lines: Range<u32>, epoch: u8) -> Range<Address> {
+    /// Hands out lines: they carry `number` from now (I2).
+    pub fn take(&self, block: Address, lines: Range<u32>, number: u8) -> Range<Address> {
         let taken = self.range(block, lines);
-        self.marks.fill(taken.start, taken.end.bytes_from(taken.start), epoch);
+        self.marks.fill(taken.start, taken.end.bytes_from(taken.start), number);
         taken
     }
 

@@ -9,8 +9,11 @@
 //! 5. If it pays, a second round in the same pause evacuates the sparsest blocks (`defrag`), into free blocks while there are
 //!    any, then into the holes of denser ones.
 //!
-//! I1. `blocks[b]` is FREE, USED or SOURCE; SOURCE only within a pause.
-//! I2. A line that holds part of an object marked in this epoch, or memory handed out since, carries this epoch.
+//! In a generational plan marks stick: a minor collection keeps the epoch, so what is marked is old and is not traced again. Memory
+//! handed out then carries a number of its own, `fresh`, and only blocks with such memory are swept.
+//!
+//! I1. `blocks[b]` is FREE, USED, FRESH (memory of it was handed out since the last collection) or SOURCE; SOURCE only within a pause.
+//! I2. A line that holds part of an object marked in this epoch carries this epoch; memory handed out since carries `handed_out()`.
 //! I3. The epoch changes only while mutators are stopped and no worker traces.
 //! I4. A block is on one list or none; its holes are searched by whoever popped it.
 //! I5. An object in a SOURCE block is claimed before it is copied or marked; others are marked with plain stores.
@@ -25,16 +28,17 @@ use super::epoch::Epoch;
 use defrag::Defrag;
 use lines::Lines;
 use mmtk_core::alloc::{Allocators, HoleCursor};
+use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::{
     BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment,
 };
-use mmtk_core::metadata::{ObjectStates, SideBytes};
+use mmtk_core::metadata::{EPOCH_MAX, ObjectStates, SideBytes};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 
 pub use lines::{LINE_BYTES, LOG_LINE_BYTES};
 pub use tracer::{ImmixEvacuator, ImmixMarker};
@@ -45,14 +49,21 @@ pub const IMMIX_MAX_BYTES: usize = BLOCK_BYTES / 4;
 const FREE: u8 = 0;
 const USED: u8 = 1;
 const SOURCE: u8 = 2;
+const FRESH: u8 = 3;
+
+/// The numbers that fresh lines carry in turn begin behind the epochs. One that comes round again makes lines look taken that are
+/// free, until the next collection.
+const FIRST_FRESH: u8 = EPOCH_MAX + 1;
 
 /// The space.
 pub struct ImmixSpace<VM> {
     pool: Arc<BlockPool>,
     states: ObjectStates<VM>,
     epoch: Epoch,
+    /// In a generational plan: what lines carry that were handed out since the last collection. Changes as the epoch does (I3).
+    fresh: AtomicU8,
     lines: Lines,
-    /// A byte a block: FREE, USED or SOURCE.
+    /// A byte a block (I1).
     blocks: SideBytes,
     /// Blocks with holes; their links are the pool's.
     recyclable: BlockList,
@@ -73,6 +84,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             pool: BlockPool::new(context.memory, extent, tables)?,
             states: context.states,
             epoch: Epoch::default(),
+            fresh: AtomicU8::new(FIRST_FRESH),
             lines: Lines::new(context.memory, extent)?,
             blocks: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
             recyclable: BlockList::new(),
@@ -103,7 +115,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             }
             let listed = self.leftover.pop(self.pool.links()).or_else(|| self.recyclable.pop(self.pool.links()));
             if let Some(number) = listed {
-                allocators.hole = HoleCursor { block: Some(Block(number)), line: 0 };
+                allocators.hole = self.search(number);
                 continue;
             }
             let (start, zeroed) = self.take_block(Charge::Mutator)?;
@@ -127,16 +139,27 @@ impl<VM: VMBinding> ImmixSpace<VM> {
                 self.leftover.push(self.pool.links(), block.0);
             }
             let number = self.recyclable.pop(self.pool.links())?;
-            allocators.overflow_hole = HoleCursor { block: Some(Block(number)), line: 0 };
+            allocators.overflow_hole = self.search(number);
         }
+    }
+
+    /// A mutator looks for holes in a block it popped.
+    fn search(&self, number: u32) -> HoleCursor {
+        self.blocks.at(self.pool.extent().block_start(Block(number))).store(FRESH, Relaxed);
+        HoleCursor { block: Some(Block(number)), line: 0 }
+    }
+
+    /// What lines carry that were handed out since the last collection.
+    fn handed_out(&self) -> u8 {
+        if self.states.is_generational() { self.fresh.load(Relaxed) } else { self.epoch.current() }
     }
 
     /// The next hole of at least `lines` lines in the cursor's block, now ours (I2).
     fn next_hole(&self, cursor: &mut HoleCursor, lines: u32) -> Option<Range<Address>> {
         let start = self.pool.extent().block_start(cursor.block?);
-        let hole = self.lines.next_hole(start, cursor.line, lines, [self.epoch.current(); 2])?;
+        let hole = self.lines.next_hole(start, cursor.line, lines, [self.epoch.current(), self.handed_out()])?;
         cursor.line = hole.end;
-        let hole = self.lines.take(start, hole, self.epoch.current());
+        let hole = self.lines.take(start, hole, self.handed_out());
         self.states.forget(hole.start, hole.end.bytes_from(hole.start));
         Some(hole)
     }
@@ -146,8 +169,9 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES, by))?;
         let start = self.pool.extent().block_start(acquired.block);
         self.states.forget(start, BLOCK_BYTES);
-        self.lines.take(start, 0..lines::LINES, if by == Charge::Mutator { self.epoch.current() } else { 0 });
-        self.blocks.at(start).store(USED, Relaxed);
+        let (lines, state) = if by == Charge::Mutator { (self.handed_out(), FRESH) } else { (0, USED) };
+        self.lines.take(start, 0..lines::LINES, lines);
+        self.blocks.at(start).store(state, Relaxed);
         Some((start, acquired.zeroed))
     }
 
@@ -178,7 +202,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         allocators.clear();
     }
 
-    /// Begins an epoch.
+    /// Begins an epoch, for a full collection.
     pub fn prepare(&self) {
         self.epoch.advance();
         self.defrag.begin_trace(self.pool.watermark());
@@ -207,22 +231,30 @@ impl<VM: VMBinding> ImmixSpace<VM> {
     /// Frees empty blocks and lists those with holes.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         pause.for_each_worker(|worker| worker.allocators.clear());
-        self.defrag.begin_sweep();
-        self.recyclable.clear();
+        // Blocks that mutators gave up for their small holes are all fresh: the lists are left with those that are not.
         self.leftover.clear();
-        pause.sweep(self.pool.watermark() as usize, |_, blocks| self.sweep_blocks(blocks));
-        self.live_bytes.store(pause.live_bytes(), Relaxed);
+        let kind = pause.kind();
+        if kind == CollectionKind::Full {
+            self.defrag.begin_sweep();
+            self.recyclable.clear();
+            self.live_bytes.store(0, Relaxed);
+        }
+        pause.sweep(self.pool.watermark() as usize, |_, blocks| self.sweep_blocks(blocks, kind));
+        self.live_bytes.fetch_add(pause.live_bytes(), Relaxed);
+        let fresh = self.fresh.load(Relaxed);
+        self.fresh.store(if fresh == u8::MAX { FIRST_FRESH } else { fresh + 1 }, Relaxed);
     }
 
-    fn sweep_blocks(&self, blocks: Range<usize>) {
+    fn sweep_blocks(&self, blocks: Range<usize>, kind: CollectionKind) {
         let epoch = self.epoch.current();
         let (mut freed, mut waste) = (0, 0);
         for number in blocks.rev() {
             let block = Block(number as u32);
             let start = self.pool.extent().block_start(block);
             let state = self.blocks.at(start);
-            if state.load(Relaxed) == FREE {
-                continue;
+            match (state.load(Relaxed), kind) {
+                (FREE, _) | (USED, CollectionKind::Minor) => continue,
+                _ => (),
             }
             let live = self.lines.count_live(start, epoch);
             if live == 0 {
@@ -272,7 +304,7 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
             return Err("its block is free: nothing was allocated there, or it was collected".to_string());
         }
         super::common::within_block(object, bytes)?;
-        match self.lines.all_taken(object.address(), bytes, self.epoch.current()) {
+        match self.lines.all_taken(object.address(), bytes, [self.epoch.current(), self.handed_out()]) {
             true => Ok(()),
             false => Err("a line of it is free: it was collected".to_string()),
         }

@@ -19,6 +19,8 @@ pub struct ImmixMarker<VM> {
     live_bytes: SideWords,
     extent: Extent,
     epoch: u8,
+    /// What objects are marked with.
+    mark: u8,
 }
 
 impl<VM> Clone for ImmixMarker<VM> {
@@ -36,6 +38,7 @@ impl<VM: VMBinding> ImmixMarker<VM> {
             live_bytes: space.defrag.live_bytes(),
             extent: space.pool.extent(),
             epoch: space.epoch.current(),
+            mark: space.states.mark_of(space.epoch.current()),
         }
     }
 
@@ -48,7 +51,7 @@ impl<VM: VMBinding> ImmixMarker<VM> {
     /// Marks an object of this space and its lines.
     #[inline(always)]
     pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
-        if !self.states.mark(object, self.epoch) {
+        if !self.states.mark(object, self.mark) {
             return Traced::Seen(object);
         }
         let bytes = VM::object_size(object);
@@ -105,8 +108,8 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
     }
 
     fn evacuate(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
-        let (states, epoch) = (&self.marker.states, self.marker.epoch);
-        match states.claim(object, epoch) {
+        let (states, mark) = (&self.marker.states, self.marker.mark);
+        match states.claim(object, self.marker.epoch) {
             Claim::Moved(to) => Traced::Seen(moved_to(to)),
             Claim::Stays => Traced::Seen(object),
             Claim::Won(seen) => {
@@ -114,12 +117,12 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
                 match self.allocate_copy(worker, bytes) {
                     Some(target) => {
                         worker.copied_bytes += bytes;
-                        let to = target.copy(states, object, seen, epoch);
+                        let to = target.copy(states, object, seen, mark);
                         self.marker.found(to, bytes, worker);
                         Traced::New(to)
                     }
                     None => {
-                        states.settle(object, seen, epoch);
+                        states.settle(object, seen, mark);
                         self.marker.found(object, bytes, worker);
                         Traced::New(object)
                     }

@@ -1,0 +1,162 @@
+//! The write barrier of generational plans: what it keeps, and what happens to a program that leaves it out.
+
+use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use mmtk_core::events::{CollectionKind, Event};
+use mmtk_core::{Heap, Semantics};
+use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, options};
+use policies::{PLANS, new_heap};
+use reference::{Class, ReferenceVM};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+const LIMIT: usize = 16 << 20;
+const NURSERY: usize = 64 << 10;
+
+fn generational() -> impl Iterator<Item = &'static str> {
+    PLANS.iter().filter(|plan| plan.barrier).map(|plan| plan.name)
+}
+
+fn heap<VM: TestVM>(plan: &str, settings: &[(&str, &str)]) -> Heap<VM> {
+    let mut all = vec![("verify.trace", "true"), ("nursery.bytes", "64K"), ("gc.workers", "2")];
+    all.extend(settings);
+    new_heap(VM::new(), options(plan, LIMIT, &all)).unwrap()
+}
+
+/// Counts minor and full collections.
+fn count<VM: TestVM>(heap: &Heap<VM>) -> Arc<[AtomicUsize; 2]> {
+    let counts: Arc<[AtomicUsize; 2]> = Arc::default();
+    let seen = counts.clone();
+    heap.listen(Box::new(move |event: &Event| {
+        if let Event::Pause(report) = event {
+            seen[usize::from(report.kind == CollectionKind::Full)].fetch_add(1, Relaxed);
+        }
+    }));
+    counts
+}
+
+/// Garbage for `nurseries` minor collections.
+fn churn<VM: TestVM>(m: Handle<VM>, nurseries: usize) {
+    for _ in 0..nurseries * NURSERY / 48 {
+        m.alloc(1, 32);
+    }
+}
+
+/// One old object of each kind, at the roots 0.., with a slot each.
+fn old_objects<VM: TestVM>(m: Handle<VM>) -> usize {
+    let kinds = [
+        (Class { refs: 1, bytes: 16 }, Semantics::Default),
+        (Class { refs: 3000, bytes: 0 }, Semantics::Default),
+        (Class { refs: 1, bytes: 16 }, Semantics::NonMoving),
+        (Class { refs: 1, bytes: 16 }, Semantics::Immortal),
+    ];
+    for (class, semantics) in kinds {
+        let object = m.try_alloc(class, semantics).unwrap();
+        m.push(LabRef(object.0));
+    }
+    churn(m, 2);
+    kinds.len()
+}
+
+fn keeps_what_only_old_objects_refer_to<VM: TestVM>() {
+    let _watchdog = Watchdog::new();
+    for plan in generational() {
+        let heap = heap::<VM>(plan, &[("verify.poison", "true")]);
+        let counts = count(&heap);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let old = old_objects(m);
+        for round in 0..6 {
+            for root in 0..old {
+                let young = m.alloc(0, 16);
+                m.write_word(young, 0, (round * old + root) as u64);
+                m.write_ref(m.get(root), 0, young);
+            }
+            churn(m, 2);
+            if round == 3 {
+                m.mutator().collect();
+            }
+            for root in 0..old {
+                let young = m.read_ref(m.get(root), 0);
+                assert_eq!(m.read_word(young, 0), (round * old + root) as u64, "{plan}, object {root}");
+            }
+        }
+        let [minor, full] = [0, 1].map(|kind| counts[kind].load(Relaxed));
+        assert!(minor >= 12 && full == 1, "{plan}: {minor} minor collections, {full} full ones");
+        m.pop(old);
+    }
+}
+
+#[test]
+fn what_only_old_objects_refer_to_lives_with_header_bytes() {
+    keeps_what_only_old_objects_refer_to::<ReferenceVM>();
+}
+
+#[test]
+fn what_only_old_objects_refer_to_lives_with_side_tables() {
+    keeps_what_only_old_objects_refer_to::<SideVM<4>>();
+}
+
+#[test]
+fn a_store_without_its_barrier_is_found_by_the_verifier() {
+    let _watchdog = Watchdog::new();
+    for plan in generational() {
+        for root in 0..4 {
+            let heap = heap::<ReferenceVM>(plan, &[]);
+            let thread = Attached::new(&heap);
+            let m = thread.handle();
+            assert_eq!(old_objects(m), 4);
+            let young = m.alloc(0, 16);
+            m.write_word(m.get(root), 0, young.0 as u64);
+            let panic = catch_unwind(AssertUnwindSafe(|| churn(m, 2))).unwrap_err();
+            let text = panic.downcast_ref::<String>().expect("a message");
+            let young = format!("{:#x}", young.0);
+            assert!(text.contains("after the collection") && text.contains(&young), "{plan}, object {root}: {text}");
+        }
+    }
+}
+
+#[test]
+fn what_a_thread_stored_before_it_went_is_remembered() {
+    let _watchdog = Watchdog::new();
+    for plan in generational() {
+        let heap = heap::<ReferenceVM>(plan, &[]);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        old_objects(m);
+        heap.vm().set_global(0, reference::Ref(m.get(0).0));
+        let stored = std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                let thread = Attached::new(&heap);
+                let m = thread.handle();
+                let young = m.alloc(0, 16);
+                m.write_word(young, 0, 42);
+                m.write_ref(LabRef(heap.vm().global(0).0), 0, young);
+            });
+            m.mutator().native(|| other.join())
+        });
+        stored.unwrap();
+        churn(m, 2);
+        assert_eq!(m.read_word(m.read_ref(m.get(0), 0), 0), 42, "{plan}");
+    }
+}
+
+#[test]
+fn a_binding_without_a_barrier_is_refused_and_told_what_to_choose() {
+    struct NoBarrier;
+    // SAFETY: there are no objects.
+    unsafe impl mmtk_core::VMBinding for NoBarrier {
+        type Slot = mmtk_core::WordSlot;
+        type Local = ();
+        fn object_size(_: mmtk_core::ObjectReference) -> usize {
+            unreachable!("there are no objects")
+        }
+        fn scan_object(_: mmtk_core::ObjectReference, _: &mut impl mmtk_core::SlotVisitor<mmtk_core::WordSlot>) {}
+        fn scan_thread(&self, (): &mut (), _: &mut impl mmtk_core::SlotVisitor<mmtk_core::WordSlot>) {}
+    }
+    for plan in generational() {
+        let Err(error) = new_heap(NoBarrier, options(plan, LIMIT, &[])) else { panic!("{plan} was accepted") };
+        let text = error.to_string();
+        assert!(text.contains(plan) && text.contains("no write barrier") && text.contains("SemiSpace"), "{text}");
+    }
+}
