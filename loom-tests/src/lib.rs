@@ -11,6 +11,7 @@
 
 #![cfg(all(loom, test))]
 
+mod barrier;
 mod block_list;
 mod budget;
 mod check;
@@ -32,13 +33,16 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("../../mmtk-core/src/heap/block_list.rs"),
         include_str!("../../mmtk-core/src/heap/budget.rs"),
         include_str!("../../mmtk-core/src/metadata/forwarding.rs"),
+        include_str!("../../mmtk-core/src/metadata/mark_bits.rs"),
         include_str!("../../mmtk-core/src/safepoint.rs"),
         include_str!("../../mmtk-core/src/trace/termination.rs"),
     ];
     let models = [
+        include_str!("barrier.rs"),
         include_str!("block_list.rs"),
         include_str!("budget.rs"),
         include_str!("forwarding.rs"),
+        include_str!("mark_bits.rs"),
         include_str!("mark_byte.rs"),
         include_str!("safepoint.rs"),
         include_str!("work_stealing.rs"),

@@ -58,8 +58,19 @@ pub trait StateCell: Copy {
     /// The write barrier's test: whether the next store into the object must be noted. Relaxed here and below: the bit protects
     /// nothing, and the safepoint orders mutators and pauses.
     fn is_unlogged(self) -> bool;
+    /// Clears UNLOGGED; whether it was set.
+    fn clear_unlogged(self) -> bool;
+
     /// A mutator notes a store; true for the one of several that must remember the object.
-    fn log(self) -> bool;
+    #[inline(always)]
+    fn log(self) -> bool {
+        if dropped!("barrier-exchange") {
+            let seen = self.read(Relaxed);
+            self.store_state(seen, (seen >> SHIFT) as u8 & !UNLOGGED);
+            return (seen >> SHIFT) as u8 & UNLOGGED != 0;
+        }
+        self.clear_unlogged()
+    }
 
     /// In a pause: the next store into this marked object must be noted again. Several workers may do so at once.
     #[inline(always)]
@@ -160,7 +171,7 @@ impl StateCell for HeaderCell<'_> {
         self.0.load(Relaxed) & u64::from(UNLOGGED) << SHIFT != 0
     }
     #[inline(always)]
-    fn log(self) -> bool {
+    fn clear_unlogged(self) -> bool {
         self.0.fetch_and(!(u64::from(UNLOGGED) << SHIFT), Relaxed) & u64::from(UNLOGGED) << SHIFT != 0
     }
 }
@@ -205,7 +216,7 @@ impl StateCell for SideCell<'_> {
         self.state.load(Relaxed) & UNLOGGED != 0
     }
     #[inline(always)]
-    fn log(self) -> bool {
+    fn clear_unlogged(self) -> bool {
         self.state.fetch_and(!UNLOGGED, Relaxed) & UNLOGGED != 0
     }
 }

@@ -1,0 +1,113 @@
+//! The write barrier: of mutators that store into an old object at the same time, one remembers it, and the pause finds it remembered.
+
+use crate::check::{Failure, fails_without, holds};
+use crate::forwarding::{InHeader, Old, OnTheSide};
+use loom::cell::UnsafeCell;
+use loom::thread;
+use mmtk_core::metadata::{StateCell, UNLOGGED};
+use mmtk_core::safepoint::{Safepoint, Stop, Stoppable, ThreadState};
+use mmtk_core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+
+const EPOCH: u8 = 5;
+
+/// An old object with a slot.
+struct Object<O> {
+    old: O,
+    slot: AtomicU64,
+}
+
+impl<O: Old> Object<O> {
+    fn new() -> Arc<Self> {
+        Arc::new(Object { old: O::new(EPOCH | UNLOGGED), slot: AtomicU64::new(0) })
+    }
+
+    /// A store and its barrier; whether this mutator must remember the object.
+    fn write(&self, value: u64) -> bool {
+        self.slot.store(value, Relaxed);
+        self.old.cell().is_unlogged() && self.old.cell().log()
+    }
+}
+
+fn two_write<O: Old>() {
+    let object = Object::<O>::new();
+    let low = object.old.low();
+    let other = {
+        let object = object.clone();
+        thread::spawn(move || object.write(1))
+    };
+    let noted = usize::from(object.write(2)) + usize::from(other.join().unwrap());
+    assert_eq!(noted, 1, "it is remembered once");
+    assert_eq!((object.old.cell().read(Relaxed) >> 56) as u8, EPOCH);
+    assert_eq!(object.old.low(), low);
+}
+
+/// A mutator: its state word, and what its barrier noted.
+struct Mutator {
+    state: ThreadState,
+    noted: UnsafeCell<bool>,
+}
+
+// SAFETY: that the accesses to `noted` do not race is what the model checks.
+unsafe impl Sync for Mutator {}
+// SAFETY: as for Sync.
+unsafe impl Send for Mutator {}
+
+struct Entry(Arc<Mutator>);
+impl Stoppable for Entry {
+    fn state(&self) -> &ThreadState {
+        &self.0.state
+    }
+}
+
+/// A mutator writes and goes on into native code; a collection comes at any time.
+fn a_pause_comes<O: Old>() {
+    let object = Object::<O>::new();
+    let safepoint = Arc::new(Safepoint::<Entry>::new());
+    let mutator = Arc::new(Mutator { state: ThreadState::default(), noted: UnsafeCell::new(false) });
+    safepoint.attach(Entry(mutator.clone()));
+    let writer = {
+        let (object, safepoint, mutator) = (object.clone(), safepoint.clone(), mutator.clone());
+        thread::spawn(move || {
+            if object.write(1) {
+                // SAFETY: loom reports a race.
+                mutator.noted.with_mut(|noted| unsafe { *noted = true });
+            }
+            safepoint.enter_native(&mutator.state);
+        })
+    };
+    assert_eq!(safepoint.stop_all(None), Stop::Leader);
+    // SAFETY: loom reports a race.
+    let noted = mutator.noted.with(|noted| unsafe { *noted });
+    assert!(noted, "the mutator was stopped behind its store");
+    assert_eq!(object.slot.load(Relaxed), 1);
+    object.old.cell().unlog();
+    safepoint.resume_all();
+    writer.join().unwrap();
+    assert!(object.old.cell().is_unlogged());
+}
+
+#[test]
+fn an_object_is_remembered_once() {
+    holds(None, two_write::<InHeader>);
+    holds(None, two_write::<OnTheSide>);
+}
+
+#[test]
+fn without_the_exchange_it_is_remembered_twice() {
+    fails_without("barrier-exchange", Failure::Wrong, None, two_write::<InHeader>);
+    fails_without("barrier-exchange", Failure::Wrong, None, two_write::<OnTheSide>);
+}
+
+#[test]
+fn a_pause_finds_what_was_noted() {
+    holds(None, a_pause_comes::<InHeader>);
+    holds(None, a_pause_comes::<OnTheSide>);
+}
+
+#[test]
+fn without_the_order_of_the_safepoint_a_pause_misses_what_was_noted() {
+    for name in ["safepoint-enter-native", "safepoint-stop"] {
+        fails_without(name, Failure::Race, None, a_pause_comes::<InHeader>);
+    }
+}
