@@ -1,22 +1,26 @@
 //! What the tests of whole collections share: bindings, workloads, the shadow heap, the watchdog.
 //!
 //! The tests themselves are in `tests/`: `matrix` (every plan, workload and stress option), `shadow_heap` (random programs beside a
-//! plain model), `faults` (what happens when something is refused or broken), `stale_references` (what the verifier says of dead objects),
-//! `heap_values` (heaps come and go), `epochs` (their numbers come round), `large_graphs`. A plan from outside
-//! `policies` passes the same tests: see the crate `custom-plan`.
+//! plain model), `out_of_memory`, `native_regions`, `refused_heaps`, `broken_bindings` (what a contract that is not kept leads to),
+//! `barriers` (stores into old objects), `stale_references` (what the verifier says of dead objects), `heap_values` (heaps come and
+//! go), `epochs` (their numbers come round), `large_graphs`, `large_objects`. A plan from outside `policies` passes the same tests:
+//! see the crate `custom-plan`.
 
 pub mod matrix;
 pub mod shadow;
 
 mod attached;
 mod bindings;
+mod panics;
 mod watchdog;
 
 pub use attached::{Attached, Handle};
 pub use bindings::{SideVM, TestVM};
+pub use panics::{panic_of, text_of};
 pub use watchdog::Watchdog;
 
 use mmtk_core::{Heap, HeapError, Options};
+use reference::{ReferenceHeap, ReferenceVM};
 
 /// How a test makes a heap: by name with `policies::new_heap`, or with the constructor of a plan from elsewhere.
 pub type MakeHeap<VM> = fn(VM, Options) -> Result<Heap<VM>, HeapError>;
@@ -31,6 +35,16 @@ pub fn options(plan: &str, limit_bytes: usize, settings: &[(&str, &str)]) -> Opt
         options.set(key, value).unwrap_or_else(|error| panic!("{error}"));
     }
     options
+}
+
+/// A heap of the reference VM with the verifier on and two workers; `settings` may say otherwise.
+///
+/// # Panics
+/// When a setting or the heap is refused.
+pub fn verified_heap(plan: &str, limit_bytes: usize, settings: &[(&str, &str)]) -> ReferenceHeap {
+    let mut all = vec![("verify.trace", "true"), ("gc.workers", "2")];
+    all.extend(settings);
+    policies::new_heap(ReferenceVM::new(), options(plan, limit_bytes, &all)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The names of the plans of `policies` that collect.

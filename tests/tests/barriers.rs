@@ -3,10 +3,9 @@
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::events::{CollectionKind, Event};
 use mmtk_core::{Heap, Semantics};
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, options};
+use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, options, panic_of};
 use policies::{PLANS, new_heap};
 use reference::{Class, ReferenceVM};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -108,8 +107,7 @@ fn a_store_without_its_barrier_is_found_by_the_verifier() {
             assert_eq!(old_objects(m), 4);
             let young = m.alloc(0, 16);
             m.write_word(m.get(root), 0, young.0 as u64);
-            let panic = catch_unwind(AssertUnwindSafe(|| churn(m, 2))).unwrap_err();
-            let text = panic.downcast_ref::<String>().expect("a message");
+            let text = panic_of(|| churn(m, 2));
             let young = format!("{:#x}", young.0);
             assert!(text.contains("after the collection") && text.contains(&young), "{plan}, object {root}: {text}");
         }

@@ -1,0 +1,143 @@
+//! Native regions and threads that come and go, beside collections.
+
+use mmtk_core::events::Event;
+use mmtk_core::{MutatorState, Semantics};
+use plan_tests::{Watchdog, collecting_plans, panic_of, verified_heap as heap};
+use policies::PLANS;
+use reference::{Class, ReferenceVM, Thread};
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Barrier};
+
+const LIMIT: usize = 2 << 20;
+
+#[test]
+fn a_thread_in_a_native_region_does_not_hold_up_a_collection() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = heap(plan, LIMIT, &[]);
+        let (inside, go_on) = (Barrier::new(2), Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let thread = Thread::attach(&heap);
+                let object = thread.alloc(Class { refs: 0, bytes: 16 });
+                thread.write_word(object, 0, 42);
+                thread.push(object);
+                thread.native(|| {
+                    inside.wait();
+                    go_on.wait();
+                });
+                assert_eq!(thread.read_word(thread.peek(0), 0), 42, "its roots were visited while it was away");
+                thread.pop(1);
+            });
+            let thread = Thread::attach(&heap);
+            thread.native(|| inside.wait());
+            thread.collect();
+            thread.collect();
+            assert_eq!(heap.statistics().collections, 2);
+            thread.native(|| go_on.wait());
+        });
+    }
+}
+
+#[test]
+fn a_thread_that_dies_inside_a_native_region_detaches_beside_collections() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = heap(plan, LIMIT, &[("stress.every_bytes", "8K")]);
+        std::thread::scope(|scope| {
+            let dying: Vec<_> = (0..12)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let thread = Thread::attach(&heap);
+                        thread.push(thread.alloc(Class { refs: 2, bytes: 100 }));
+                        thread.native(|| std::panic::resume_unwind(Box::new("dies in native code")))
+                    })
+                })
+                .collect();
+            let thread = Thread::attach(&heap);
+            for _ in 0..200 {
+                thread.alloc(Class { refs: 2, bytes: 1000 });
+                thread.collect();
+            }
+            thread.native(|| {
+                for thread in dying {
+                    let panic = thread.join().map(|_: ()| ()).unwrap_err();
+                    assert_eq!(*panic.downcast::<&str>().unwrap(), "dies in native code");
+                }
+            });
+        });
+        heap.collect();
+        assert_eq!(heap.statistics().live_bytes, 0, "nobody is attached on {plan}");
+    }
+}
+
+#[test]
+fn a_native_region_that_allocates_or_nests_is_told_so() {
+    let _watchdog = Watchdog::new();
+    for plan in PLANS {
+        let heap = heap(plan.name, LIMIT, &[]);
+        let thread = Thread::attach(&heap);
+        let class = Class { refs: 0, bytes: 8 };
+        let text = panic_of(|| thread.native(|| thread.try_alloc_with(class, Semantics::Immortal)));
+        assert!(text.contains("16 bytes requested inside a native region"), "{}: {text}", plan.name);
+        let text = panic_of(|| thread.native(|| thread.native(|| ())));
+        assert!(text.contains("native regions do not nest"), "{}: {text}", plan.name);
+        thread.push(thread.alloc(class));
+        thread.collect();
+        thread.native(|| heap.collect());
+    }
+}
+
+/// A handle of the reference binding is a copy, so its owner can go while it is in use: the end of the native region read
+/// what was freed.
+#[test]
+fn a_thread_detaches_inside_its_own_native_region_and_leaves_nothing_behind() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = heap(plan, LIMIT, &[]);
+        let gone = Arc::new(AtomicBool::new(false));
+        let hears = gone.clone();
+        heap.listen(Box::new(move |event: &Event| hears.store(matches!(event, Event::HeapDropped), Relaxed)));
+        let thread = Thread::attach(&heap);
+        thread.push(thread.alloc(Class { refs: 0, bytes: 8 }));
+        let handle = *thread;
+        handle.native(|| {
+            drop(thread);
+            heap.collect();
+            assert_eq!(heap.statistics().live_bytes, 0, "its roots went with it");
+            drop(heap);
+            // Whatever was freed is now something else's.
+            black_box(vec![0xffu8; size_of::<MutatorState<ReferenceVM>>()]);
+            assert!(!gone.load(Relaxed));
+        });
+        assert!(gone.load(Relaxed), "the state went at the end of the region, and the heap with it");
+    }
+}
+
+#[test]
+fn threads_come_and_go_while_others_collect() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = heap(plan, LIMIT, &[("stress.every_bytes", "16K")]);
+        std::thread::scope(|scope| {
+            for id in 0..3u64 {
+                let heap = &heap;
+                scope.spawn(move || {
+                    for round in 0..60 {
+                        let thread = Thread::attach(heap);
+                        for n in 0..20 {
+                            let object = thread.alloc(Class { refs: 1, bytes: 200 });
+                            thread.write_word(object, 1, id << 32 | round << 16 | n);
+                            thread.push(object);
+                        }
+                        for n in 0..20u64 {
+                            assert_eq!(thread.read_word(thread.get(n as usize), 1), id << 32 | round << 16 | n);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(heap.statistics().collections > 0);
+    }
+}

@@ -1,0 +1,298 @@
+//! What happens when memory runs out, or the system refuses it.
+
+use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use mmtk_core::{HeapError, OutOfMemory, Semantics};
+use plan_tests::{
+    Attached, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options, verified_heap as heap,
+};
+use policies::{PLANS, new_heap};
+use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+const LIMIT: usize = 2 << 20;
+
+/// Kinds of objects, each served by another allocator of some plan.
+const KINDS: [(&str, Class, Semantics); 7] = [
+    ("small", Class { refs: 1, bytes: 16 }, Semantics::Default),
+    ("medium", Class { refs: 1, bytes: 2000 }, Semantics::Default),
+    ("large", Class { refs: 1, bytes: 100_000 }, Semantics::Default),
+    ("small non-moving", Class { refs: 1, bytes: 16 }, Semantics::NonMoving),
+    ("large non-moving", Class { refs: 1, bytes: 30_000 }, Semantics::NonMoving),
+    ("small immortal", Class { refs: 1, bytes: 16 }, Semantics::Immortal),
+    ("large immortal", Class { refs: 1, bytes: 100_000 }, Semantics::Immortal),
+];
+
+/// Chains new objects at root 0 until memory is exhausted; how many there were.
+fn fill(m: ThreadHandle, class: Class, semantics: Semantics) -> (usize, OutOfMemory) {
+    for count in 0.. {
+        match m.try_alloc_with(class, semantics) {
+            Ok(object) => {
+                m.write_ref(object, 0, m.get(0));
+                m.set(0, object);
+            }
+            Err(error) => return (count, error),
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn out_of_memory_is_an_error_wherever_it_arises_and_the_heap_stays_usable() {
+    let _watchdog = Watchdog::new();
+    for plan in PLANS {
+        for (what, class, semantics) in KINDS {
+            let heap = heap(plan.name, LIMIT, &[]);
+            let thread = Thread::attach(&heap);
+            let m = *thread;
+            m.push(Ref::NULL);
+            let bytes = class.words() * 8;
+            let (count, error) = fill(m, class, semantics);
+            assert_eq!((error.requested, error.limit), (bytes, LIMIT), "{what} on {}", plan.name);
+            assert!(error.reserved <= LIMIT && error.report.contains(plan.name), "{error}");
+            // A copying plan needs as much again, and blocks lose their ends.
+            assert!(count * bytes > LIMIT / 4, "only {count} {what} objects on {}: {error}", plan.name);
+            let mut chain = 0;
+            let mut next = m.get(0);
+            while !next.is_null() {
+                chain += 1;
+                next = m.read_ref(next, 0);
+            }
+            assert_eq!(chain, count, "{what} on {}: objects were lost when memory ran out", plan.name);
+            // Immortal objects stay for ever, and without a collector all do.
+            if plan.name != "NoGC" && semantics != Semantics::Immortal {
+                m.set(0, Ref::NULL);
+                let (again, _) = fill(m, class, semantics);
+                assert!(again * 100 > count * 90, "{what} on {}: first {count} fit, then {again}", plan.name);
+            }
+            m.pop(1);
+            assert_within_limit(&heap);
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_object_finds_room_when_another_kind_has_filled_the_heap_and_died() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = heap(plan, LIMIT, &[]);
+        let thread = Thread::attach(&heap);
+        let m = *thread;
+        m.push(Ref::NULL);
+        let mortal = || KINDS.into_iter().filter(|kind| kind.2 != Semantics::Immortal);
+        for (first, class, semantics) in mortal() {
+            for (then, other, other_semantics) in mortal() {
+                fill(m, class, semantics);
+                m.set(0, Ref::NULL);
+                let (count, error) = fill(m, other, other_semantics);
+                let bytes = count * other.words() * 8;
+                assert!(bytes > LIMIT / 4, "{then} after {first} on {plan}: only {bytes} bytes: {error}");
+                m.set(0, Ref::NULL);
+            }
+        }
+        m.pop(1);
+        assert_within_limit(&heap);
+    }
+}
+
+#[test]
+fn what_is_larger_than_the_limit_is_refused_without_a_collection() {
+    let _watchdog = Watchdog::new();
+    for plan in PLANS {
+        let heap = heap(plan.name, LIMIT, &[]);
+        let thread = Thread::attach(&heap);
+        // A range to bump in, so that the fast path sees the requests too.
+        thread.alloc(Class { refs: 1, bytes: 8 });
+        for bytes in [LIMIT + 8, 1 << 40, usize::MAX / 2 + 1, usize::MAX & !7] {
+            for semantics in [Semantics::Default, Semantics::NonMoving, Semantics::Immortal] {
+                let error = thread.with_mutator(|m| m.try_alloc_with(bytes, semantics)).unwrap_err();
+                assert_eq!((error.requested, error.limit), (bytes, LIMIT));
+            }
+            let error = thread.with_mutator(|m| m.try_alloc(bytes)).unwrap_err();
+            assert_eq!(error.requested, bytes);
+        }
+        assert_eq!(heap.statistics().collections, 0, "{}", plan.name);
+        thread.alloc(Class { refs: 1, bytes: 8 });
+    }
+}
+
+#[test]
+fn alloc_tells_the_vm_when_memory_is_exhausted() {
+    let _watchdog = Watchdog::new();
+    for plan in PLANS {
+        let heap = heap(plan.name, LIMIT, &[]);
+        let thread = Thread::attach(&heap);
+        thread.push(Ref::NULL);
+        // The hook of the tests' VM unwinds with the error.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            loop {
+                let object = thread.alloc(Class { refs: 1, bytes: 1000 });
+                thread.write_ref(object, 0, thread.get(0));
+                thread.set(0, object);
+            }
+        }));
+        let error = result.map(|_: std::convert::Infallible| ()).unwrap_err().downcast::<OutOfMemory>().unwrap();
+        assert_eq!((error.requested, error.limit), (1016, LIMIT), "{}", plan.name);
+    }
+}
+
+#[test]
+fn many_threads_may_run_out_of_memory_at_once() {
+    let _watchdog = Watchdog::new();
+    for plan in PLANS {
+        let heap = heap(plan.name, LIMIT, &[]);
+        let exhausted = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let thread = Thread::attach(&heap);
+                    thread.push(Ref::NULL);
+                    fill(*thread, Class { refs: 1, bytes: 500 }, Semantics::Default);
+                    exhausted.fetch_add(1, Relaxed);
+                    thread.pop(1);
+                });
+            }
+        });
+        assert_eq!(exhausted.load(Relaxed), 4);
+        assert_within_limit(&heap);
+    }
+}
+
+/// Runs this test program again, for one test that does its part in a child; its exit status and what it wrote.
+fn child(test: &str) -> Option<std::process::Output> {
+    const CHILD: &str = "PLAN_TESTS_CHILD";
+    if std::env::var(CHILD).is_ok_and(|name| name == test) {
+        return None;
+    }
+    let program = std::env::current_exe().unwrap();
+    let output = Command::new(program).args([test, "--exact", "--nocapture"]).env(CHILD, test).output().unwrap();
+    Some(output)
+}
+
+#[test]
+fn the_default_hook_reports_the_heap_and_aborts() {
+    let _watchdog = Watchdog::new();
+    let Some(output) = child("the_default_hook_reports_the_heap_and_aborts") else {
+        let heap = new_heap(ReferenceVM::default(), options("Immix", LIMIT, &[])).unwrap();
+        let thread = Thread::attach(&heap);
+        loop {
+            thread.push(thread.alloc(Class { refs: 0, bytes: 1000 }));
+        }
+    };
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{text}");
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(6), "not SIGABRT: {text}");
+    for part in ["out of memory: 1008 bytes requested", "plan Immix", "immix", "large", "non-moving", "immortal"] {
+        assert!(text.contains(part), "{part:?} is missing in: {text}");
+    }
+}
+
+#[test]
+fn a_system_that_refuses_memory_is_out_of_memory_and_what_was_granted_stays_usable() {
+    let _watchdog = Watchdog::new();
+    for plan in PLANS {
+        for (what, class, semantics) in KINDS {
+            for grants in 0..2 {
+                let heap = heap(plan.name, 64 << 20, &[]);
+                heap.memory().refuse_commits_after(grants);
+                let thread = Thread::attach(&heap);
+                let m = *thread;
+                m.push(Ref::NULL);
+                let (count, error) = fill(m, class, semantics);
+                assert!(error.reserved < error.limit / 2, "the budget was not the reason: {error}");
+                assert!(count > 0 || grants == 0, "{what} on {}: nothing from {grants} grants", plan.name);
+                // Nothing is lost: with the system willing again, the heap grows on.
+                heap.memory().refuse_commits_after(usize::MAX);
+                let more = m.try_alloc_with(class, semantics).unwrap();
+                m.write_ref(more, 0, m.get(0));
+                m.set(0, more);
+                m.collect();
+                m.pop(1);
+                assert_within_limit(&heap);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_copying_collection_without_room_for_copies_keeps_objects_where_they_are() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = heap(plan, 64 << 20, &[("stress.always_defrag", "true")]);
+        let thread = Thread::attach(&heap);
+        let m = *thread;
+        m.push(Ref::NULL);
+        for id in 0..20_000 {
+            let object = m.alloc(Class { refs: 1, bytes: 100 });
+            m.write_word(object, 1, id);
+            m.write_ref(object, 0, m.get(0));
+            m.set(0, object);
+        }
+        heap.memory().refuse_commits_after(0);
+        for _ in 0..20 {
+            m.collect();
+        }
+        let mut next = m.get(0);
+        for id in (0..20_000).rev() {
+            assert_eq!(m.read_word(next, 1), id);
+            next = m.read_ref(next, 0);
+        }
+        assert!(next.is_null());
+        m.pop(1);
+        assert_within_limit(&heap);
+    }
+}
+
+#[test]
+fn address_space_that_the_system_refuses_is_an_error_that_says_so() {
+    let _watchdog = Watchdog::new();
+    // In a child: while the address space is full, other tests would fail.
+    let Some(output) = child("address_space_that_the_system_refuses_is_an_error_that_says_so") else {
+        let mut heaps = Vec::new();
+        // Each reserves 16 TiB of the 128 that a process has.
+        let error = loop {
+            match new_heap(ReferenceVM::new(), options("Immix", 1 << 40, &[])) {
+                Ok(heap) => heaps.push(heap),
+                Err(error) => break error,
+            }
+            assert!(heaps.len() < 20);
+        };
+        assert!(matches!(error, HeapError::System(_)), "{error:?}");
+        assert!(error.to_string().contains("the system refuses the heap's address space"), "{error}");
+        heaps.clear();
+        let heap = new_heap(ReferenceVM::new(), options("Immix", 1 << 40, &[])).expect("room again");
+        Thread::attach(&heap).alloc(Class { refs: 0, bytes: 8 });
+        return;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Makes garbage of four times the limit, of which every eighth object lives until as many have followed as fit. Slots refer to
+/// them in no order, so that copying a part of them empties no block.
+fn churns_without_running_out<VM: TestVM>(limit: usize) {
+    let heap = new_heap(VM::new(), options("SemiSpace", limit, &[("gc.workers", "1")])).unwrap();
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    let class = Class { refs: 1, bytes: 1000 };
+    let kept = limit / 16 / 1024;
+    let slots = m.try_alloc(Class { refs: kept, bytes: 0 }, Semantics::Default).unwrap();
+    m.push(LabRef(slots.0));
+    for n in 0..limit / 1024 * 4 {
+        let object = m.try_alloc(class, Semantics::Default).unwrap_or_else(|error| panic!("limit {limit}: {error}"));
+        if n % 8 == 0 {
+            m.write_ref(m.get(0), n / 8 * 10_007 % kept, LabRef(object.0));
+        }
+    }
+    assert_within_limit(&heap);
+}
+
+/// SemiSpace prepaid the copies of what survives, but not the side tables of the chunk that the copies were the first to use:
+/// near the limit nothing could be copied, so nothing became free, and a heap that was an eighth full was out of memory.
+#[test]
+fn a_copying_heap_filled_to_the_byte_still_collects() {
+    let _watchdog = Watchdog::new();
+    for limit in ((8 << 20)..=(9 << 20)).step_by(32 << 10) {
+        churns_without_running_out::<SideVM<3>>(limit);
+    }
+}

@@ -1,0 +1,65 @@
+//! Heaps that are not made: plans and options that do not fit.
+
+use mmtk_core::{ObjectReference, SlotVisitor, VMBinding, WordSlot};
+use plan_tests::{TestVM, options};
+use policies::{PLANS, new_heap};
+use reference::ReferenceVM;
+
+const LIMIT: usize = 2 << 20;
+
+/// A binding whose slots cannot be updated.
+struct Fixed;
+
+// SAFETY: there are no objects.
+unsafe impl VMBinding for Fixed {
+    type Slot = WordSlot;
+    type Local = ();
+    const CAN_MOVE: bool = false;
+    const WRITE_BARRIER: bool = true;
+
+    fn object_size(_: ObjectReference) -> usize {
+        unreachable!("there are no objects")
+    }
+    fn scan_object(_: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {}
+    fn scan_thread(&self, (): &mut (), _: &mut impl SlotVisitor<WordSlot>) {}
+}
+
+fn refused<VM: VMBinding>(vm: VM, plan: &str, settings: &[(&str, &str)]) -> String {
+    match new_heap(vm, options(plan, LIMIT, settings)) {
+        Ok(_) => panic!("{plan} with {settings:?} was accepted"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_plan_that_does_not_exist_is_answered_with_the_one_that_was_meant() {
+    let text = refused(ReferenceVM::new(), "Imix", &[]);
+    assert!(text.starts_with("plan=Imix: no such plan; did you mean Immix?"), "{text}");
+    let text = refused(ReferenceVM::new(), "Boehm", &[]);
+    assert!(PLANS.iter().all(|plan| text.contains(plan.name)) && !text.contains("did you mean"), "{text}");
+    assert!(new_heap(ReferenceVM::new(), options("semispace", LIMIT, &[])).is_ok(), "case does not matter");
+}
+
+#[test]
+fn a_plan_that_moves_is_refused_for_a_binding_that_cannot_and_the_others_are_named() {
+    for plan in PLANS {
+        if plan.moves {
+            let text = refused(Fixed, plan.name, &[]);
+            assert!(text.starts_with(&format!("{} moves objects", plan.name)), "{text}");
+            for other in PLANS {
+                let choices = text.split("choose one of").nth(1).unwrap();
+                assert_eq!(choices.contains(other.name), !other.moves, "{text}");
+            }
+        } else {
+            let heap = new_heap(Fixed, options(plan.name, LIMIT, &[])).unwrap();
+            heap.collect();
+        }
+    }
+}
+
+#[test]
+fn options_that_contradict_each_other_are_refused_by_the_heap_too() {
+    let settings = [("stress.always_defrag", "true"), ("immix.defrag", "false")];
+    let text = refused(ReferenceVM::new(), "Immix", &settings);
+    assert!(text.contains("stress.always_defrag=true"), "{text}");
+}
