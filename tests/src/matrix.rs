@@ -55,6 +55,45 @@ pub const PROPORTIONAL: Stress = Stress {
     settings: &[("heap.mode", "proportional"), ("heap.min", "64K"), ("heap.headroom_percent", "25")],
 };
 
+/// A nursery of one block: a minor collection for each block that is allocated. For generational plans.
+pub const NURSERY: Stress = Stress { name: "nursery of a block", settings: &[("nursery.bytes", "32K")] };
+
+/// A test for each stress setting that suits every plan; `$run` takes the setting.
+#[macro_export]
+macro_rules! tests_under_stress {
+    ($run:path) => {
+        #[test]
+        fn workloads_compute_the_same_when_collected_every_few_kilobytes() {
+            $run($crate::matrix::EVERY_BYTES);
+        }
+
+        #[test]
+        fn workloads_compute_the_same_when_everything_moves_in_every_collection() {
+            $run($crate::matrix::ALWAYS_DEFRAG);
+        }
+
+        #[test]
+        fn workloads_compute_the_same_when_threads_yield_here_and_there() {
+            $run($crate::matrix::RANDOM_YIELD);
+        }
+
+        #[test]
+        fn workloads_compute_the_same_when_all_workers_join_every_section() {
+            $run($crate::matrix::WAKE_HELPERS);
+        }
+
+        #[test]
+        fn workloads_compute_the_same_when_freed_memory_is_poisoned_and_returned() {
+            $run($crate::matrix::POISON);
+        }
+
+        #[test]
+        fn workloads_compute_the_same_when_the_heap_grows_with_what_is_live() {
+            $run($crate::matrix::PROPORTIONAL);
+        }
+    };
+}
+
 /// Sizes at which a workload takes milliseconds and collects some dozen times.
 fn size_and_ops(workload: Workload) -> (usize, usize) {
     match workload {

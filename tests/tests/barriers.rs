@@ -3,6 +3,7 @@
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::events::{CollectionKind, Event};
 use mmtk_core::{Heap, Semantics};
+use plan_tests::matrix::{self, all_workloads};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, options, panic_of};
 use policies::{PLANS, new_heap};
 use reference::{Class, ReferenceVM};
@@ -111,6 +112,15 @@ fn a_store_without_its_barrier_is_found_by_the_verifier() {
             let young = format!("{:#x}", young.0);
             assert!(text.contains("after the collection") && text.contains(&young), "{plan}, object {root}: {text}");
         }
+    }
+}
+
+#[test]
+fn workloads_compute_the_same_with_a_nursery_of_one_block() {
+    for plan in generational() {
+        let _watchdog = Watchdog::new();
+        all_workloads::<ReferenceVM>(new_heap, plan, matrix::NURSERY);
+        all_workloads::<SideVM<4>>(new_heap, plan, matrix::NURSERY);
     }
 }
 

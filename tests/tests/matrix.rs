@@ -12,35 +12,7 @@ fn on_every_plan(stress: Stress) {
     }
 }
 
-#[test]
-fn workloads_compute_the_same_when_collected_every_few_kilobytes() {
-    on_every_plan(matrix::EVERY_BYTES);
-}
-
-#[test]
-fn workloads_compute_the_same_when_everything_moves_in_every_collection() {
-    on_every_plan(matrix::ALWAYS_DEFRAG);
-}
-
-#[test]
-fn workloads_compute_the_same_when_threads_yield_here_and_there() {
-    on_every_plan(matrix::RANDOM_YIELD);
-}
-
-#[test]
-fn workloads_compute_the_same_when_all_workers_join_every_section() {
-    on_every_plan(matrix::WAKE_HELPERS);
-}
-
-#[test]
-fn workloads_compute_the_same_when_freed_memory_is_poisoned_and_returned() {
-    on_every_plan(matrix::POISON);
-}
-
-#[test]
-fn workloads_compute_the_same_when_the_heap_grows_with_what_is_live() {
-    on_every_plan(matrix::PROPORTIONAL);
-}
+plan_tests::tests_under_stress!(on_every_plan);
 
 #[test]
 fn workloads_compute_the_same_in_a_heap_near_the_minimum() {

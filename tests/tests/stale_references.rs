@@ -4,7 +4,7 @@ use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::heap::os::POISON;
 use mmtk_core::weak::WeakProcessor;
 use mmtk_core::{Address, Heap, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options};
+use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options, text_of};
 use policies::new_heap;
 use policies::spaces::LINE_BYTES;
 use reference::{Class, Ref, ReferenceVM, ShadowStack, object};
@@ -40,7 +40,7 @@ fn collect<VM: TestVM>(m: Handle<VM>, times: usize) {
 /// Collects; what the verifier says.
 fn complaint<VM: TestVM>(m: Handle<VM>, what: &str) -> String {
     let panic = catch_unwind(AssertUnwindSafe(|| collect(m, 1))).expect_err(&format!("{what}: not found"));
-    *panic.downcast::<String>().unwrap()
+    text_of(panic)
 }
 
 /// Makes slot 0 of `holder` refer to an object that died, and expects to be told.

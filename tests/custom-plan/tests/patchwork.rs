@@ -12,25 +12,7 @@ fn workloads(stress: Stress) {
     matrix::all_workloads::<ReferenceVM>(new_heap, "Patchwork", stress);
 }
 
-#[test]
-fn workloads_compute_the_same_when_collected_every_few_kilobytes() {
-    workloads(matrix::EVERY_BYTES);
-}
-
-#[test]
-fn workloads_compute_the_same_when_everything_moves_in_every_collection() {
-    workloads(matrix::ALWAYS_DEFRAG);
-}
-
-#[test]
-fn workloads_compute_the_same_when_freed_memory_is_poisoned_and_returned() {
-    workloads(matrix::POISON);
-}
-
-#[test]
-fn workloads_compute_the_same_when_all_workers_join_every_section() {
-    workloads(matrix::WAKE_HELPERS);
-}
+plan_tests::tests_under_stress!(workloads);
 
 #[test]
 fn workloads_compute_the_same_in_a_heap_near_the_minimum() {
