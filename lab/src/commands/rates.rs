@@ -288,11 +288,7 @@ fn shuffled_tree(thread: &Thread, count: usize) {
         let node = thread.alloc(NODE);
         thread.write_ref(thread.get(index), i, node);
     }
-    let mut place: Vec<u32> = (0..count as u32).collect();
-    let mut rng = Rng::new(5);
-    for i in (1..count).rev() {
-        place.swap(i, rng.below(i + 1));
-    }
+    let place = Rng::new(5).permutation(count);
     let array = thread.get(index);
     let node = |i: usize| thread.read_ref(array, place[i] as usize);
     for i in 0..count / 2 {

@@ -100,13 +100,10 @@ impl MarkedTree {
 
     pub(crate) fn new(order: Order) -> Self {
         let region = Region::new(OBJECTS * OBJECT_BYTES, Pages::Small);
-        let mut place: Vec<u32> = (0..OBJECTS as u32).collect();
-        if order == Order::Random {
-            let mut rng = Rng::new(5);
-            for i in (1..OBJECTS).rev() {
-                place.swap(i, rng.below(i + 1));
-            }
-        }
+        let place = match order {
+            Order::Random => Rng::new(5).permutation(OBJECTS),
+            Order::Allocation => (0..OBJECTS as u32).collect(),
+        };
         build(&region, &place, 0, OBJECTS);
         let root = place[0] as usize * OBJECT_BYTES;
         Self { region, root, marks: vec![0; OBJECTS] }

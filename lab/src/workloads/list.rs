@@ -34,10 +34,7 @@ fn build_shuffled<M: Mutator>(m: M, n: usize, mut rng: Rng) -> usize {
         m.write_word(node, 1, i as u64);
         m.write_ref(m.get(array), i, node);
     }
-    let mut order: Vec<u32> = (0..n as u32).collect();
-    for i in (1..n).rev() {
-        order.swap(i, rng.below(i + 1));
-    }
+    let order = rng.permutation(n);
     for (k, &i) in order.iter().enumerate() {
         if k & 1023 == 0 {
             m.poll();

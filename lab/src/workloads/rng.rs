@@ -28,6 +28,15 @@ impl Rng {
         (((self.bits() >> 32) * n as u64) >> 32) as usize
     }
 
+    /// `0..n` in random order, for `n` below 2^32 (Fisher and Yates).
+    pub fn permutation(&mut self, n: usize) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..n as u32).collect();
+        for i in (1..n).rev() {
+            order.swap(i, self.below(i + 1));
+        }
+        order
+    }
+
     /// Log-uniform in `lo..hi`.
     #[inline(always)]
     pub fn log_uniform(&mut self, lo: usize, hi: usize) -> usize {
