@@ -335,6 +335,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             self.history.lock().unused(allocators);
         }
         self.plan.retire(allocators);
+        allocators.clear();
     }
 
     /// Collects; the caller leads, or takes part in the pause that another thread leads.

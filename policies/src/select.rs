@@ -1,6 +1,6 @@
 //! The name at startup -> the plan, compiled for the binding.
 
-use crate::plans::{Immix, MarkSweep, NoGC, SemiSpace, StickyImmix};
+use crate::plans::{Immix, MarkSweep, NoGC, SemiSpace, gencopy, genimmix, stickyimmix, stickymarksweep};
 use mmtk_core::options::Options;
 use mmtk_core::plan::{HeapError, Plan, PlanContext};
 use mmtk_core::{Heap, VMBinding};
@@ -33,16 +33,34 @@ pub const PLANS: &[PlanInfo] = &[
         barrier: true,
     },
     PlanInfo {
+        name: "GenImmix",
+        what: "Immix with minor collections that evacuate what is new: it is packed once and then stays, mostly",
+        moves: true,
+        barrier: true,
+    },
+    PlanInfo {
         name: "SemiSpace",
         what: "copies what is live; needs twice the room, leaves no holes",
         moves: true,
         barrier: false,
     },
     PlanInfo {
+        name: "GenCopy",
+        what: "SemiSpace with minor collections: what survived one is old, and is copied again only in full collections",
+        moves: true,
+        barrier: true,
+    },
+    PlanInfo {
         name: "MarkSweep",
         what: "size classes, marked in place, swept lazily; nothing moves",
         moves: false,
         barrier: false,
+    },
+    PlanInfo {
+        name: "StickyMarkSweep",
+        what: "MarkSweep with minor collections: what survived one is old; nothing moves",
+        moves: false,
+        barrier: true,
     },
     PlanInfo { name: "NoGC", what: "never collects: out of memory at the limit", moves: false, barrier: false },
 ];
@@ -73,8 +91,11 @@ pub fn new_heap<VM: VMBinding>(vm: VM, options: Options) -> Result<Heap<VM>, Hea
 fn build<VM: VMBinding>(name: &str, context: &PlanContext<'_, VM>) -> Result<Box<dyn Plan<VM>>, HeapError> {
     Ok(match name {
         "Immix" => Box::new(Immix::new(context)?),
-        "StickyImmix" => Box::new(StickyImmix::new(context)?),
+        "StickyImmix" => Box::new(stickyimmix::new(context)?),
+        "GenImmix" => Box::new(genimmix::new(context)?),
+        "GenCopy" => Box::new(gencopy::new(context)?),
         "SemiSpace" => Box::new(SemiSpace::new(context)?),
+        "StickyMarkSweep" => Box::new(stickymarksweep::new(context)?),
         "MarkSweep" => Box::new(MarkSweep::new(context)?),
         "NoGC" => Box::new(NoGC::new(context)?),
         _ => unreachable!("{name} is in PLANS but has no constructor"),

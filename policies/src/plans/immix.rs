@@ -25,19 +25,21 @@ impl<VM: VMBinding> Immix<VM> {
         Ok(Immix { immix: ImmixSpace::new(context)?, common: CommonSpaces::new(context)? })
     }
 
+    /// The same for a generational plan that moves what is new.
+    pub(super) fn with_nursery(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        Ok(Immix { immix: ImmixSpace::with_nursery(context)?, common: CommonSpaces::new(context)? })
+    }
+
     /// A trace and a sweep. A minor collection keeps the epoch: what is marked stays so, and counts as live.
     fn round(&self, pause: &mut Pause<'_, VM>, evacuate: bool) {
         let kind = pause.kind();
         pause.prepare(|| {
-            if kind == CollectionKind::Full {
-                self.immix.prepare();
-                self.common.prepare();
-            }
+            self.immix.prepare(kind);
+            self.common.prepare(kind);
         });
         let common = self.common.tracer();
         if evacuate {
-            pause.defragments();
-            let tracer = Evacuate { immix: self.immix.evacuator(), common };
+            let tracer = Evacuate { immix: self.immix.evacuator(kind), common };
             pause.trace_roots(tracer);
             pause.process_weak(tracer);
         } else {
@@ -68,14 +70,16 @@ impl<VM: VMBinding> Plan<VM> for Immix<VM> {
 
     fn retire(&self, allocators: &mut Allocators) {
         self.immix.retire(allocators);
+        self.common.retire(allocators);
     }
 
     fn collect(&self, pause: &mut Pause<'_, VM>) {
+        let has_nursery = self.immix.has_nursery();
         if pause.kind() == CollectionKind::Minor {
-            return self.round(pause, false);
+            return self.round(pause, has_nursery);
         }
         let evacuate = self.immix.always_evacuates() && self.immix.choose_sources(pause);
-        self.round(pause, evacuate);
+        self.round(pause, evacuate || has_nursery);
         // What the round counted is exact until a mutator runs, so this is the moment to evacuate.
         let rounds = if pause.is_emergency() { EMERGENCY_ROUNDS } else { 1 };
         for _ in 0..rounds {

@@ -42,10 +42,16 @@ impl<VM: VMBinding> Plan<VM> for MarkSweep<VM> {
         }
     }
 
+    fn retire(&self, allocators: &mut Allocators) {
+        self.cells.retire(&mut allocators.cells);
+        self.common.retire(allocators);
+    }
+
     fn collect(&self, pause: &mut Pause<'_, VM>) {
+        let kind = pause.kind();
         pause.prepare(|| {
-            self.cells.prepare();
-            self.common.prepare();
+            self.cells.prepare(kind);
+            self.common.prepare(kind);
         });
         let tracer = MarkSweepPlanTracer { cells: self.cells.tracer(), common: self.common.tracer() };
         pause.trace_roots(tracer);

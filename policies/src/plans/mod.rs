@@ -1,13 +1,17 @@
 //! Plans: complete collectors, one file each. Read `semispace` first.
 
+pub mod gencopy;
+mod generational;
+pub mod genimmix;
 mod immix;
 mod marksweep;
 mod nogc;
 mod semispace;
-mod stickyimmix;
+pub mod stickyimmix;
+pub mod stickymarksweep;
 
+pub use generational::Generational;
 pub use immix::Immix;
 pub use marksweep::MarkSweep;
 pub use nogc::NoGC;
 pub use semispace::SemiSpace;
-pub use stickyimmix::StickyImmix;

@@ -37,6 +37,8 @@ impl<VM: VMBinding> Plan<VM> for NoGC<VM> {
         }
     }
 
+    fn retire(&self, _allocators: &mut Allocators) {}
+
     fn collect(&self, _pause: &mut Pause<'_, VM>) {
         unreachable!("a plan that cannot collect is never asked to")
     }

@@ -38,10 +38,15 @@ impl<VM: VMBinding> Plan<VM> for SemiSpace<VM> {
         }
     }
 
+    fn retire(&self, allocators: &mut Allocators) {
+        self.common.retire(allocators);
+    }
+
     fn collect(&self, pause: &mut Pause<'_, VM>) {
+        let kind = pause.kind();
         pause.prepare(|| {
-            self.copy.prepare();
-            self.common.prepare();
+            self.copy.prepare(kind);
+            self.common.prepare(kind);
         });
         let tracer = SemiSpaceTracer { copy: self.copy.tracer(), common: self.common.tracer() };
         pause.trace_roots(tracer);

@@ -57,11 +57,13 @@ impl<VM: VMBinding> CommonSpaces<VM> {
         }
     }
 
-    /// Begins an epoch, for a full collection.
-    pub fn prepare(&self) {
-        self.large.prepare();
-        self.nonmoving.prepare();
-        self.immortal.prepare();
+    /// Begins an epoch, if the collection is a full one.
+    pub fn prepare(&self, kind: CollectionKind) {
+        if kind == CollectionKind::Full {
+            self.large.prepare();
+            self.nonmoving.prepare(kind);
+            self.immortal.prepare();
+        }
     }
 
     /// The policy for this pause's trace.
@@ -73,12 +75,17 @@ impl<VM: VMBinding> CommonSpaces<VM> {
         }
     }
 
-    /// Frees what was not marked; in a minor collection large objects alone: few objects are asked not to move, and those live long.
+    /// A mutator gives up its ranges.
+    pub fn retire(&self, allocators: &mut Allocators) {
+        if let Some(cells) = &mut allocators.nonmoving {
+            self.nonmoving.retire(&mut cells[..]);
+        }
+    }
+
+    /// Frees what was not marked.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         self.large.sweep(pause);
-        if pause.kind() == CollectionKind::Full {
-            self.nonmoving.sweep(pause);
-        }
+        self.nonmoving.sweep(pause);
     }
 }
 

@@ -1,7 +1,8 @@
 //! A copying space: what survives is copied to fresh blocks, the old blocks become free as a whole.
 //!
-//! Each block carries the epoch in which it was taken. Beginning an epoch turns every existing block into from-space at
-//! once; blocks taken for copies carry the new epoch, and so does everything that mutators take afterwards.
+//! Each block that copies fill carries the epoch in which it was taken. Beginning an epoch turns every existing block into from-space
+//! at once. Blocks that mutators take are young: from-space in the next collection whether it begins an epoch or not. So a minor
+//! collection, which does not, copies out of them alone, and what is copied is old.
 //!
 //! I1. A block is charged twice: for itself and for the copy of what may survive in it; and twice as many blocks as are
 //!     owned are committed, tables included. So a collection has a prepaid block for each from-block and needs nothing from
@@ -13,8 +14,9 @@
 
 use super::epoch::Epoch;
 use mmtk_core::alloc::{Allocators, CopyTarget};
+use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::{BLOCK_BYTES, Block, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment};
-use mmtk_core::metadata::{Claim, ObjectStates, SideBytes};
+use mmtk_core::metadata::{Claim, EPOCH_MAX, ObjectStates, SideBytes};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;
@@ -28,12 +30,15 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 /// object of little more than one page would lose nearly half.
 pub const COPY_MAX_BYTES: usize = BLOCK_BYTES / 4;
 
+/// What blocks that mutators fill carry instead of an epoch.
+const YOUNG: u8 = EPOCH_MAX + 1;
+
 /// The space.
 pub struct CopySpace<VM> {
     pool: Arc<BlockPool>,
     states: ObjectStates<VM>,
     epoch: Epoch,
-    /// The epoch in which each block was taken; 0 for blocks that are not ours.
+    /// The epoch in which each block was taken for copies, or `YOUNG`; 0 for blocks that are not ours.
     taken: SideBytes,
     /// The epoch in which each block was last found to hold an object that could not be copied.
     kept: SideBytes,
@@ -76,14 +81,14 @@ impl<VM: VMBinding> CopySpace<VM> {
             return None;
         }
         self.charged.fetch_add(charge, Relaxed);
-        let start = self.claim_block(acquired.block);
+        let start = self.claim_block(acquired.block, YOUNG);
         allocators.refill_bump(start, start.plus(BLOCK_BYTES), acquired.zeroed, bytes)
     }
 
-    fn claim_block(&self, block: Block) -> Address {
+    fn claim_block(&self, block: Block, taken: u8) -> Address {
         let start = self.pool.extent().block_start(block);
         self.states.forget(start, BLOCK_BYTES);
-        self.taken.at(start).store(self.epoch.current(), Relaxed);
+        self.taken.at(start).store(taken, Relaxed);
         start
     }
 
@@ -101,28 +106,34 @@ impl<VM: VMBinding> CopySpace<VM> {
     fn refill_copy(&self, worker: &mut Worker, bytes: usize) -> Option<CopyTarget> {
         self.prepaid.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).ok()?;
         let acquired = self.pool.acquire(Payment::Prepaid)?;
-        let start = self.claim_block(acquired.block);
+        let start = self.claim_block(acquired.block, self.epoch.current());
         worker.allocators.bump.install(start, start.plus(BLOCK_BYTES), true, &mut 0);
         worker.allocators.bump.alloc_for_copy(bytes)
     }
 
-    /// Everything that exists becomes from-space.
-    pub fn prepare(&self) {
-        self.epoch.advance();
+    /// Before a full collection, everything that exists becomes from-space; before a minor one, what is young.
+    pub fn prepare(&self, kind: CollectionKind) {
+        if kind == CollectionKind::Full {
+            self.epoch.advance();
+        }
         let charged = self.charged.load(Relaxed) / BLOCK_BYTES;
         self.prepaid.store(charged - self.pool.owned() as usize, Relaxed);
     }
 
     /// The policy for this pause's trace.
     pub fn tracer(&self) -> CopyTracer<'_, VM> {
-        CopyTracer { space: self, extent: self.pool.extent(), epoch: self.epoch.current() }
+        let (extent, epoch) = (self.pool.extent(), self.epoch.current());
+        CopyTracer { space: self, extent, epoch, copied: self.states.mark_of(0) }
     }
 
     /// Frees from-space.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         pause.for_each_worker(|worker| worker.allocators.bump.clear());
         pause.sweep(self.pool.watermark() as usize, |_, blocks| self.sweep_blocks(blocks));
-        self.live_bytes.store(pause.live_bytes(), Relaxed);
+        if pause.kind() == CollectionKind::Full {
+            self.live_bytes.store(0, Relaxed);
+        }
+        self.live_bytes.fetch_add(pause.live_bytes(), Relaxed);
         let budget = self.pool.memory().budget();
         let (charged, wanted) = (self.charged.load(Relaxed), self.pool.owned() as usize * 2 * BLOCK_BYTES);
         if wanted <= charged {
@@ -159,6 +170,8 @@ pub struct CopyTracer<'a, VM> {
     space: &'a CopySpace<VM>,
     extent: Extent,
     epoch: u8,
+    /// The state of a copy.
+    copied: u8,
 }
 
 impl<VM> Clone for CopyTracer<'_, VM> {
@@ -196,10 +209,10 @@ impl<VM: VMBinding> CopyTracer<'_, VM> {
                 let bytes = VM::object_size(object);
                 worker.count(bytes);
                 match space.allocate_copy(worker, bytes) {
-                    Some(target) => Traced::New(target.copy(&space.states, object, seen, 0)),
+                    Some(target) => Traced::New(target.copy(&space.states, object, seen, self.copied)),
                     None => {
                         space.kept.at(object.address()).store(self.epoch, Relaxed);
-                        space.states.settle(object, seen, self.epoch);
+                        space.states.settle(object, seen, space.states.mark_of(self.epoch));
                         Traced::New(object)
                     }
                 }
@@ -246,6 +259,12 @@ impl<VM: VMBinding> Space for CopySpace<VM> {
         match self.taken.at(object.address()).load(Relaxed) == self.epoch.current() {
             true => Ok(()),
             false => Err(format!("it was left behind in from-space (state {})", self.states.describe(object))),
+        }
+    }
+    fn check_new(&self, object: ObjectReference) -> Result<(), String> {
+        match self.taken.at(object.address()).load(Relaxed) == YOUNG {
+            true => Ok(()),
+            false => Err("its block holds old objects: it was collected".to_string()),
         }
     }
     fn unit_bytes(&self) -> usize {

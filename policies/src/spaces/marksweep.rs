@@ -6,13 +6,17 @@
 //!    free cells. This is the lazy sweep: it writes nothing, and never must be completed. But the verifier wants to know
 //!    what was handed out, so for it a run is then marked; and with poison the pause fills free cells.
 //!
-//! I1. A listed block is swept by whoever pops it, alone. A block goes back to a list only in a pause.
+//! In a generational plan marks stick: a minor collection keeps the epoch, so what is marked is old and is not traced again. It
+//! sweeps the blocks that mutators took since the last one, which they list as `touched`.
+//!
+//! I1. A listed block is swept by whoever pops it, alone. A block goes back to a `partial` list only in a pause.
 //! I2. Between pauses a cell of a listed block is free if it is not marked; cells handed out since are behind their owner's
 //!     cursor, which only moves forward.
 //! Callers: `allocate` any mutator; the tracer any worker; the rest the leader.
 
 use super::epoch::Epoch;
 use mmtk_core::alloc::{CellRange, Pace};
+use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::{
     BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment,
 };
@@ -34,6 +38,8 @@ pub struct MarkSweepSpace<VM> {
     epoch: Epoch,
     /// Blocks that may have free cells, by class; their links are the pool's.
     partial: [BlockList; SIZE_CLASSES],
+    /// In a generational plan: blocks that mutators have taken since the last collection, and are done with.
+    touched: BlockList,
     states: ObjectStates<VM>,
     /// Whether runs that are handed out are marked.
     verified: bool,
@@ -44,16 +50,18 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
     /// An empty space in the next extent.
     pub fn new(context: &PlanContext<'_, VM>, name: &'static str) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
+        let mut tables = CellMarks::TABLE_BYTES_PER_BLOCK * (CHUNK_BYTES >> LOG_BLOCK_BYTES);
+        // Marks are the space's own; an object's state is used for the barrier.
+        if context.states.is_generational() {
+            tables += ObjectStates::<VM>::table_bytes_per_chunk();
+        }
         Ok(MarkSweepSpace {
             name,
-            pool: BlockPool::new(
-                context.memory,
-                extent,
-                CellMarks::TABLE_BYTES_PER_BLOCK * (CHUNK_BYTES >> LOG_BLOCK_BYTES),
-            )?,
+            pool: BlockPool::new(context.memory, extent, tables)?,
             marks: CellMarks::new(context.memory, extent)?,
             epoch: Epoch::default(),
             partial: std::array::from_fn(|_| BlockList::new()),
+            touched: BlockList::new(),
             states: context.states,
             // In a generational plan a mark says that an object is old.
             verified: context.options.verify && !context.states.is_generational(),
@@ -83,27 +91,50 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
                     if self.verified {
                         block.mark_run(run.clone());
                     }
-                    let run = block.run(run);
-                    cell.range.install(run.start, run.end, false, allocated);
+                    self.install(cell, block.run(run), false, allocated);
                     continue;
                 }
             }
-            cell.block = self.partial[class].pop(self.pool.links()).map(Block);
-            cell.next_cell = 0;
-            if cell.block.is_none() {
-                let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES, Charge::Mutator))?;
-                let block = self.marks.format(acquired.block, class);
-                let run = block.run(0..block.class().cells);
-                cell.range.install(run.start, run.end, acquired.zeroed, allocated);
+            self.put_away(cell);
+            if let Some(number) = self.partial[class].pop(self.pool.links()) {
+                (cell.block, cell.next_cell) = (Some(Block(number)), 0);
+                continue;
             }
+            let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES, Charge::Mutator))?;
+            let block = self.marks.format(acquired.block, class);
+            let cells = block.class().cells;
+            (cell.block, cell.next_cell) = (Some(acquired.block), cells);
+            self.install(cell, block.run(0..cells), acquired.zeroed, allocated);
         }
     }
 
-    /// Begins an epoch. Blocks still listed are found again by the sweep.
-    pub fn prepare(&self) {
-        self.epoch.advance();
-        for list in &self.partial {
-            list.clear();
+    fn install(&self, cell: &mut CellRange, run: Range<Address>, zeroed: bool, allocated: &mut usize) {
+        if self.states.is_generational() {
+            self.states.forget(run.start, run.end.bytes_from(run.start));
+        }
+        cell.range.install(run.start, run.end, zeroed, allocated);
+    }
+
+    /// A mutator is done with a block.
+    fn put_away(&self, cell: &mut CellRange) {
+        if let Some(block) = cell.block.take()
+            && self.states.is_generational()
+        {
+            self.touched.push(self.pool.links(), block.0);
+        }
+    }
+
+    /// A mutator gives up its blocks.
+    pub fn retire(&self, cells: &mut [CellRange]) {
+        cells.iter_mut().for_each(|cell| self.put_away(cell));
+    }
+
+    /// Begins an epoch, if the collection is a full one. Blocks still listed are then found again by the sweep.
+    pub fn prepare(&self, kind: CollectionKind) {
+        if kind == CollectionKind::Full {
+            self.epoch.advance();
+            self.partial.iter().for_each(BlockList::clear);
+            self.touched.clear();
         }
     }
 
@@ -117,10 +148,35 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         }
     }
 
-    /// Frees blocks without a live cell and lists the others.
+    /// Frees blocks without a live cell and lists the others: all of them, or in a minor collection those that mutators took.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
-        pause.sweep(self.pool.watermark() as usize, |_, blocks| self.sweep_blocks(blocks));
-        self.live_bytes.store(pause.live_bytes(), Relaxed);
+        let blocks = self.pool.watermark() as usize;
+        match pause.kind() {
+            CollectionKind::Full => {
+                self.live_bytes.store(0, Relaxed);
+                pause.sweep(blocks, |_, blocks| self.sweep_blocks(blocks));
+            }
+            CollectionKind::Minor => pause.sweep(blocks, |_, blocks| self.sweep_touched(blocks.len())),
+        }
+        self.live_bytes.fetch_add(pause.live_bytes(), Relaxed);
+    }
+
+    /// Takes up to so many of the touched blocks.
+    fn sweep_touched(&self, blocks: usize) {
+        let mut freed = 0;
+        for block in (0..blocks).map_while(|_| self.touched.pop(self.pool.links())).map(Block) {
+            let state = self.marks.state(block);
+            if state.load(Relaxed) == BLOCK_NEW {
+                state.store(BLOCK_FREE, Relaxed);
+                self.pool.release(block);
+                freed += BLOCK_BYTES;
+            } else if self.marks.block(block).next_free_run(0).is_some() {
+                // A block without a free cell is not listed again until a full collection frees one.
+                self.poison_cells(block);
+                self.partial[self.marks.class_number(block)].push(self.pool.links(), block.0);
+            }
+        }
+        self.pool.memory().budget().unreserve(freed);
     }
 
     fn sweep_blocks(&self, blocks: Range<usize>) {

@@ -50,14 +50,14 @@ impl<VM: VMBinding> Patchwork<VM> {
 
     /// One trace and sweep.
     fn round(&self, pause: &mut Pause<'_, VM>, evacuate: bool) {
+        let kind = pause.kind();
         pause.prepare(|| {
-            self.small.prepare();
-            self.medium.prepare();
-            self.common.prepare();
+            self.small.prepare(kind);
+            self.medium.prepare(kind);
+            self.common.prepare(kind);
         });
         if evacuate {
-            pause.defragments();
-            self.trace(pause, self.small.evacuator());
+            self.trace(pause, self.small.evacuator(kind));
         } else {
             self.trace(pause, self.small.marker());
         }
@@ -104,7 +104,8 @@ impl<VM: VMBinding> Plan<VM> for Patchwork<VM> {
     }
 
     fn collect(&self, pause: &mut Pause<'_, VM>) {
-        self.round(pause, self.small.always_evacuates() && self.small.choose_sources(pause));
+        let evacuate = self.small.always_evacuates() && self.small.choose_sources(pause);
+        self.round(pause, evacuate);
         // What the round counted is exact until a mutator runs: now is the moment to evacuate, if it pays.
         if self.small.choose_sources(pause) {
             pause.again();

@@ -10,9 +10,12 @@
 //!    any, then into the holes of denser ones.
 //!
 //! In a generational plan marks stick: a minor collection keeps the epoch, so what is marked is old and is not traced again. Memory
-//! handed out then carries a number of its own, `fresh`, and only blocks with such memory are swept.
+//! handed out then carries a number of its own, `fresh`, and only blocks with such memory are swept. The survivors stay where
+//! they are; or, where the nursery is evacuated (`with_nursery`), mutators prefer whole blocks, and the next collection of either
+//! kind copies what survived in those into holes of others.
 //!
-//! I1. `blocks[b]` is FREE, USED, FRESH (memory of it was handed out since the last collection) or SOURCE; SOURCE only within a pause.
+//! I1. `blocks[b]` is FREE, USED, FRESH (memory of it was handed out since the last collection), NURSERY (all of it was, and it
+//!     will be evacuated) or SOURCE; SOURCE only within a pause.
 //! I2. A line that holds part of an object marked in this epoch carries this epoch; memory handed out since carries `handed_out()`.
 //! I3. The epoch changes only while mutators are stopped and no worker traces.
 //! I4. A block is on one list or none; its holes are searched by whoever popped it.
@@ -50,6 +53,7 @@ const FREE: u8 = 0;
 const USED: u8 = 1;
 const SOURCE: u8 = 2;
 const FRESH: u8 = 3;
+const NURSERY: u8 = 4;
 
 /// The numbers that fresh lines carry in turn begin behind the epochs. One that comes round again makes lines look taken that are
 /// free, until the next collection.
@@ -70,12 +74,23 @@ pub struct ImmixSpace<VM> {
     /// Blocks whose holes were too small for the objects that looked for them; small objects take them.
     leftover: BlockList,
     defrag: Defrag,
+    /// Whether the blocks that mutators take whole are evacuated by the next collection.
+    has_nursery: bool,
     live_bytes: AtomicUsize,
 }
 
 impl<VM: VMBinding> ImmixSpace<VM> {
     /// An empty space in the next extent.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        Self::with(context, false)
+    }
+
+    /// An empty space whose new objects are evacuated by the first collection that they survive. For generational plans.
+    pub fn with_nursery(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        Self::with(context, true)
+    }
+
+    fn with(context: &PlanContext<'_, VM>, has_nursery: bool) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
         let tables = 6 * (CHUNK_BYTES >> LOG_BLOCK_BYTES)
             + (CHUNK_BYTES >> LOG_LINE_BYTES)
@@ -90,6 +105,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             recyclable: BlockList::new(),
             leftover: BlockList::new(),
             defrag: Defrag::new(context, extent, VM::CAN_MOVE)?,
+            has_nursery,
             live_bytes: AtomicUsize::new(0),
         };
         space.defrag.keep_headroom(context.memory.budget());
@@ -112,6 +128,11 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         loop {
             if let Some(hole) = self.next_hole(&mut allocators.hole, 1) {
                 return allocators.refill_bump(hole.start, hole.end, false, bytes);
+            }
+            if self.has_nursery
+                && let Some((start, zeroed)) = self.take_block(Charge::Mutator)
+            {
+                return allocators.refill_bump(start, start.plus(BLOCK_BYTES), zeroed, bytes);
             }
             let listed = self.leftover.pop(self.pool.links()).or_else(|| self.recyclable.pop(self.pool.links()));
             if let Some(number) = listed {
@@ -169,26 +190,36 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES, by))?;
         let start = self.pool.extent().block_start(acquired.block);
         self.states.forget(start, BLOCK_BYTES);
-        let (lines, state) = if by == Charge::Mutator { (self.handed_out(), FRESH) } else { (0, USED) };
+        let (lines, state) = match by {
+            Charge::Mutator if self.has_nursery => (self.handed_out(), NURSERY),
+            Charge::Mutator => (self.handed_out(), FRESH),
+            Charge::Collector => (0, FRESH),
+        };
         self.lines.take(start, 0..lines::LINES, lines);
         self.blocks.at(start).store(state, Relaxed);
         Some((start, acquired.zeroed))
     }
 
-    /// Room for a copy in a block that is not evacuated itself: a hole of at least `lines` lines.
-    fn next_hole_for_copies(&self, cursor: &mut HoleCursor, lines: u32) -> Option<Range<Address>> {
-        let epoch = self.epoch.current();
+    /// Room for a copy in a block that is not evacuated itself: a hole of at least `lines` lines. In a minor collection a line is
+    /// free if it does not carry the epoch; in a full one, if it carried none before it either. Listed blocks hold nothing that was
+    /// handed out since the last collection: mutators take them off the list.
+    fn next_hole_for_copies(&self, cursor: &mut HoleCursor, lines: u32, numbers: [u8; 2]) -> Option<Range<Address>> {
         loop {
             if let Some(block) = cursor.block {
                 let start = self.pool.extent().block_start(block);
-                if let Some(hole) = self.lines.next_hole(start, cursor.line, lines, [epoch, Epoch::before(epoch)]) {
+                if let Some(hole) = self.lines.next_hole(start, cursor.line, lines, numbers) {
                     cursor.line = hole.end;
                     return Some(self.lines.range(start, hole));
                 }
             }
-            let number = self.recyclable.pop(self.pool.links()).or_else(|| self.leftover.pop(self.pool.links()))?;
-            let source = self.blocks.at(self.pool.extent().block_start(Block(number))).load(Relaxed) == SOURCE;
-            *cursor = HoleCursor { block: (!source).then_some(Block(number)), line: 0 };
+            let block = Block(self.recyclable.pop(self.pool.links())?);
+            let state = self.blocks.at(self.pool.extent().block_start(block));
+            let source = state.load(Relaxed) == SOURCE;
+            if !source {
+                // The sweep lists it again.
+                state.store(FRESH, Relaxed);
+            }
+            *cursor = HoleCursor { block: (!source).then_some(block), line: 0 };
         }
     }
 
@@ -199,13 +230,25 @@ impl<VM: VMBinding> ImmixSpace<VM> {
                 self.leftover.push(self.pool.links(), block.0);
             }
         }
-        allocators.clear();
     }
 
-    /// Begins an epoch, for a full collection.
-    pub fn prepare(&self) {
-        self.epoch.advance();
-        self.defrag.begin_trace(self.pool.watermark());
+    /// Begins an epoch, if the collection is a full one. The blocks of the nursery become sources.
+    pub fn prepare(&self, kind: CollectionKind) {
+        if kind == CollectionKind::Full {
+            self.epoch.advance();
+            self.defrag.begin_trace(self.pool.watermark());
+        }
+        let blocks = if self.has_nursery { self.pool.watermark() } else { 0 };
+        for state in (0..blocks).map(|n| self.blocks.at(self.pool.extent().block_start(Block(n)))) {
+            if state.load(Relaxed) == NURSERY {
+                state.store(SOURCE, Relaxed);
+            }
+        }
+    }
+
+    /// Whether new objects are evacuated by the first collection that they survive.
+    pub fn has_nursery(&self) -> bool {
+        self.has_nursery
     }
 
     /// Whether stress options want even the first round to evacuate.
@@ -214,8 +257,12 @@ impl<VM: VMBinding> ImmixSpace<VM> {
     }
 
     /// Chooses the blocks that the next round evacuates, if that pays. Call before [`ImmixSpace::prepare`].
-    pub fn choose_sources(&self, pause: &Pause<'_, VM>) -> bool {
-        self.defrag.choose_sources(pause, self)
+    pub fn choose_sources(&self, pause: &mut Pause<'_, VM>) -> bool {
+        let chosen = self.defrag.choose_sources(pause, self);
+        if chosen {
+            pause.defragments();
+        }
+        chosen
     }
 
     /// The policy of a trace that moves nothing.
@@ -224,8 +271,8 @@ impl<VM: VMBinding> ImmixSpace<VM> {
     }
 
     /// The policy of a trace that evacuates the sources.
-    pub fn evacuator(&self) -> ImmixEvacuator<'_, VM> {
-        ImmixEvacuator::new(self)
+    pub fn evacuator(&self, kind: CollectionKind) -> ImmixEvacuator<'_, VM> {
+        ImmixEvacuator::new(self, kind)
     }
 
     /// Frees empty blocks and lists those with holes.

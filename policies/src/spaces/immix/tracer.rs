@@ -2,9 +2,10 @@
 
 use super::defrag::Defrag;
 use super::lines::Lines;
-use super::{ImmixSpace, LINE_BYTES, SOURCE};
+use super::{Epoch, ImmixSpace, LINE_BYTES, SOURCE};
 use crate::spaces::copy::moved_to;
 use mmtk_core::alloc::CopyTarget;
+use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::{BLOCK_BYTES, Charge, Extent, LOG_BLOCK_BYTES};
 use mmtk_core::metadata::{Claim, ObjectStates, SideBytes, SideWords};
 use mmtk_core::trace::Traced;
@@ -78,6 +79,8 @@ pub struct ImmixEvacuator<'a, VM> {
     space: &'a ImmixSpace<VM>,
     marker: ImmixMarker<VM>,
     blocks: SideBytes,
+    /// The numbers of lines that are no holes for copies.
+    taken: [u8; 2],
 }
 
 impl<VM> Clone for ImmixEvacuator<'_, VM> {
@@ -88,8 +91,13 @@ impl<VM> Clone for ImmixEvacuator<'_, VM> {
 impl<VM> Copy for ImmixEvacuator<'_, VM> {}
 
 impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
-    pub(super) fn new(space: &'a ImmixSpace<VM>) -> Self {
-        ImmixEvacuator { space, marker: ImmixMarker::new(space), blocks: space.blocks }
+    pub(super) fn new(space: &'a ImmixSpace<VM>, kind: CollectionKind) -> Self {
+        let epoch = space.epoch.current();
+        let taken = match kind {
+            CollectionKind::Minor => [epoch; 2],
+            CollectionKind::Full => [epoch, Epoch::before(epoch)],
+        };
+        ImmixEvacuator { space, marker: ImmixMarker::new(space), blocks: space.blocks, taken }
     }
 
     /// Whether the object is in this space.
@@ -146,9 +154,11 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
         if medium && let Some(target) = range.alloc_for_copy(bytes) {
             return Some(target);
         }
-        let room = match self.space.take_block(Charge::Collector) {
-            Some((start, _)) => start..start.plus(BLOCK_BYTES),
-            None => self.space.next_hole_for_copies(cursor, bytes.div_ceil(LINE_BYTES) as u32)?,
+        let hole = |cursor| self.space.next_hole_for_copies(cursor, bytes.div_ceil(LINE_BYTES) as u32, self.taken);
+        let block = || self.space.take_block(Charge::Collector).map(|(start, _)| start..start.plus(BLOCK_BYTES));
+        let room = match self.space.has_nursery {
+            true => hole(cursor).or_else(block)?,
+            false => block().or_else(|| hole(cursor))?,
         };
         range.install(room.start, room.end, true, &mut 0);
         range.alloc_for_copy(bytes)

@@ -1,0 +1,16 @@
+//! GenCopy: SemiSpace in which blocks have an age. A minor collection copies what survived out of the blocks that mutators filled
+//! since the last one; what was copied once is old, and moves again in full collections alone.
+//!
+//! The nursery is no fixed region: it is whatever blocks mutators took. A copy that finds no room stays where it is, and its block
+//! counts as old.
+//!
+//! Source: Lieberman and Hewitt (CACM 1983), Ungar's generation scavenging (SDE 1984), with en-masse promotion as in Appel (SP&E 1989).
+
+use super::{Generational, SemiSpace};
+use mmtk_core::VMBinding;
+use mmtk_core::plan::{HeapError, PlanContext};
+
+/// The plan with empty spaces.
+pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<Generational<SemiSpace<VM>>, HeapError> {
+    Generational::new("GenCopy", context, SemiSpace::new)
+}
