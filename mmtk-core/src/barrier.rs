@@ -5,9 +5,10 @@
 //! noted once between two collections, however often it is written. A minor collection visits the slots of the noted objects as
 //! roots, and makes the objects unlogged again. A full collection forgets the notes: it makes unlogged whatever it marks.
 //!
-//! A new object's bit is clear, so its initialising stores cost the test alone, and may leave the barrier out. In plans that
-//! are not generational no bit is ever set, and the barrier does not look at the object: its state may lie in another cache line
-//! than the slot (a quarter more CPU in a program of random stores into old objects).
+//! A new object's bit is clear, so its initialising stores cost the test alone, and may leave the barrier out. The barrier is armed only
+//! while a minor collection is to come (`nursery`), and never in plans that are not generational: until then it does not look at the
+//! object, whose state may lie in another cache line than the slot (a quarter more CPU in a program of random stores into old
+//! objects). It is armed at the end of a full collection, which has made unlogged whatever lives.
 //!
 //! I1. The bit of an object is set by GC workers in pauses and cleared by mutators between them.
 //! I2. There is no safepoint between a store and its barrier, so a pause never finds a store that was not noted.

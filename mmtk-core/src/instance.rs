@@ -10,6 +10,7 @@ use crate::events::{Cause, CollectionKind, Event, Listener, Listeners, PauseRepo
 use crate::heap::os::thread_cpu_ns;
 use crate::heap::{BLOCK_BYTES, Budget, Memory};
 use crate::metadata::ObjectStates;
+use crate::nursery::{Collected, Nursery, NurseryConfig};
 use crate::options::{Options, When};
 use crate::pacer::Pacer;
 use crate::pause::{MutatorRef, Pause};
@@ -53,8 +54,10 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     allocated: AtomicUsize,
     /// The same before it, since the last full collection; written in pauses.
     allocated_before: AtomicUsize,
-    /// Bytes that mutators allocate between two minor collections.
-    nursery_bytes: usize,
+    /// In a generational plan: decides when minor collections are due. Taken by leaders alone.
+    nursery: Option<Mutex<Nursery>>,
+    /// What it last decided: bytes that may be allocated before the next; `usize::MAX` for none. Written in pauses.
+    nursery_bytes: AtomicUsize,
     /// What threads that detached had noted in their barriers.
     remembered: Mutex<Vec<ObjectReference>>,
     gc_cpu_ns: AtomicU64,
@@ -111,10 +114,13 @@ impl<VM: VMBinding> Heap<VM> {
         let states = if plan.is_generational() { states.generational() } else { states };
         let pacer =
             Pacer::new(options.heap_mode, options.heap_headroom_percent, options.heap_min, memory.budget().limit());
-        let nursery_bytes = match options.nursery_bytes {
-            0 => memory.budget().limit() / 4,
-            bytes => bytes,
+        let nursery = NurseryConfig {
+            bytes: options.nursery_bytes,
+            always: options.stress_bytes > 0,
+            max_bytes: options.nursery_max_bytes,
+            pause_goal_ns: options.nursery_pause_goal_us * 1000,
         };
+        let nursery = plan.is_generational().then(|| Nursery::new(nursery, pacer.initial_goal()));
         Ok(Heap(Arc::new(HeapInner {
             vm,
             gang: Gang::new(options.gc_workers, "gc"),
@@ -134,7 +140,8 @@ impl<VM: VMBinding> Heap<VM> {
             allocated: AtomicUsize::new(0),
             allocated_before: AtomicUsize::new(0),
             remembered: Mutex::default(),
-            nursery_bytes,
+            nursery_bytes: AtomicUsize::new(nursery.as_ref().map_or(usize::MAX, Nursery::trigger_bytes)),
+            nursery: nursery.map(Mutex::new),
             gc_cpu_ns: AtomicU64::new(0),
             live_bytes: AtomicUsize::new(0),
             history: Mutex::default(),
@@ -149,6 +156,8 @@ impl<VM: VMBinding> Heap<VM> {
     pub fn attach(&self, local: VM::Local) -> Mutator<VM> {
         let state = MutatorState::new(self.0.clone(), local);
         self.0.safepoint.attach(MutatorRef(&*state));
+        // Not before: a pause may change it until the thread is in the registry.
+        state.arm_barrier(self.0.nursery_bytes.load(Relaxed) != usize::MAX);
         Mutator::from_state(state)
     }
 
@@ -295,19 +304,23 @@ impl<VM: VMBinding> HeapInner<VM> {
         if stress != 0 && self.allocated.load(Relaxed) >= stress {
             return Some(Cause::Stress);
         }
-        if self.plan.is_generational() && self.allocated.load(Relaxed) >= self.nursery_bytes {
+        if self.allocated.load(Relaxed) >= self.nursery_bytes.load(Relaxed) {
             return Some(Cause::Nursery);
         }
         (self.memory.budget().reserved() > self.goal.load(Relaxed)).then_some(Cause::Growth)
     }
 
-    /// What a collection for this cause may free. Minor collections go on until one is asked for before half a nursery was allocated:
-    /// what they promoted has then left so little room that they no longer pay.
+    fn minor_collections_pay(&self) -> bool {
+        self.nursery_bytes.load(Relaxed) != usize::MAX
+    }
+
+    /// What a collection for this cause may free. A heap that is full calls for a full collection if little was allocated: what was
+    /// promoted has then left so little room that minor ones no longer pay.
     fn kind_for(&self, cause: Cause) -> CollectionKind {
-        let minor = self.plan.is_generational()
+        let minor = self.minor_collections_pay()
             && match cause {
                 Cause::Nursery => true,
-                Cause::HeapFull => self.allocated.load(Relaxed) >= self.nursery_bytes / 2,
+                Cause::HeapFull => self.allocated.load(Relaxed) >= self.nursery_bytes.load(Relaxed) / 2,
                 Cause::Stress => !(self.pauses.load(Relaxed) + 1).is_multiple_of(STRESS_FULL_EVERY),
                 Cause::Requested | Cause::Emergency | Cause::Growth => false,
             };
@@ -409,6 +422,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             phases: Vec::with_capacity(8),
             emergency: cause == Cause::Emergency,
             kind,
+            minor_collections_pay: self.minor_collections_pay(),
             states: self.states,
             remembered,
             allocated_bytes: if kind == CollectionKind::Full { since_full } else { allocated_bytes },
@@ -443,6 +457,24 @@ impl<VM: VMBinding> HeapInner<VM> {
         worker_cpu_ns[0] = thread_cpu_ns() - cpu_before;
         let cpu_ns = worker_cpu_ns.iter().sum();
         self.gc_cpu_ns.fetch_add(cpu_ns, Relaxed);
+        if let Some(nursery) = &self.nursery {
+            let mut nursery = nursery.lock();
+            let ended = Collected {
+                allocated: allocated_bytes,
+                traced: pause.live_bytes,
+                cpu_ns,
+                pause_ns: requested.elapsed().as_nanos() as u64,
+                goal: self.goal.load(Relaxed),
+                was_full: matches!(cause, Cause::HeapFull | Cause::Growth),
+            };
+            match kind {
+                CollectionKind::Minor => nursery.after_minor(ended),
+                CollectionKind::Full => nursery.after_full(ended),
+            }
+            self.nursery_bytes.store(nursery.trigger_bytes(), Relaxed);
+            let armed = self.minor_collections_pay();
+            mutators.iter().for_each(|mutator| mutator.arm_barrier(armed));
+        }
         let spaces = if self.listeners.is_empty() {
             Vec::new()
         } else {

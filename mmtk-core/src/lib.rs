@@ -37,6 +37,8 @@ pub mod events;
 #[cfg(not(loom))]
 mod instance;
 #[cfg(not(loom))]
+mod nursery;
+#[cfg(not(loom))]
 pub mod options;
 #[cfg(not(loom))]
 pub mod pacer;

@@ -26,6 +26,7 @@ pub struct Pause<'a, VM: VMBinding> {
     pub(crate) phases: Vec<Phase>,
     pub(crate) emergency: bool,
     pub(crate) kind: CollectionKind,
+    pub(crate) minor_collections_pay: bool,
     pub(crate) states: ObjectStates<VM>,
     /// What the barriers noted; nothing in a full collection.
     pub(crate) remembered: Vec<Vec<ObjectReference>>,
@@ -45,6 +46,14 @@ impl<VM: VMBinding> Clone for MutatorRef<VM> {
     }
 }
 impl<VM: VMBinding> Copy for MutatorRef<VM> {}
+
+impl<VM: VMBinding> MutatorRef<VM> {
+    /// See [`MutatorState::arm_barrier`].
+    pub(crate) fn arm_barrier(&self, armed: bool) {
+        // SAFETY: an entry of the registry points to an attached mutator's state, which lives until it is detached.
+        unsafe { &*self.0 }.arm_barrier(armed);
+    }
+}
 
 // SAFETY: the state behind it is reached from other threads in two ways only: its `ThreadState`, which is atomic, and, while its
 // owner is stopped, the parts that `MutatorState` gives to the leader.
@@ -67,6 +76,12 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     /// so, the trace begins at the roots and the remembered objects, and only new memory is swept.
     pub fn kind(&self) -> CollectionKind {
         self.kind
+    }
+
+    /// Whether the plan's minor collections pay, by the cost of the last ones: then little survives of what was allocated since. Never
+    /// in plans that are not generational.
+    pub fn minor_collections_pay(&self) -> bool {
+        self.minor_collections_pay
     }
 
     /// The options of the heap.

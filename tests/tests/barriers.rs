@@ -124,6 +124,55 @@ fn workloads_compute_the_same_with_a_nursery_of_one_block() {
     }
 }
 
+/// With a nursery of the heap's choice: nearly all survives at first, so minor collections end until a trial, and the barrier with them.
+#[test]
+fn what_only_old_objects_refer_to_lives_while_minor_collections_come_and_go() {
+    let _watchdog = Watchdog::new();
+    for plan in generational() {
+        let heap =
+            heap::<ReferenceVM>(plan, &[("nursery.bytes", "0"), ("verify.trace", "false"), ("verify.poison", "true")]);
+        let counts = count(&heap);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        // A ring of lists, each the referent of an old object; the oldest is replaced.
+        let lists = 8;
+        for _ in 0..lists {
+            m.push(LabRef(m.alloc(1, 8).0));
+        }
+        let (mut rounds, mut minors_later) = (0u64, 0);
+        while rounds < 40 || minors_later == 0 {
+            rounds += 1;
+            let before = counts[0].load(Relaxed);
+            let holder = rounds as usize % lists;
+            m.write_ref(m.get(holder), 0, LabRef::NULL);
+            // In the first half what is allocated lives for eight rounds, later it is garbage at once.
+            for n in 0..3000 {
+                let node = m.alloc(1, 120);
+                m.write_word(node, 1, rounds << 32 | n);
+                if rounds < 20 || n % 300 == 0 {
+                    m.write_ref(node, 0, m.read_ref(m.get(holder), 0));
+                    m.write_ref(m.get(holder), 0, node);
+                }
+            }
+            for back in 0..(lists as u64).min(rounds) {
+                let round = rounds - back;
+                let mut node = m.read_ref(m.get(round as usize % lists), 0);
+                let mut n = if round < 20 { 2999 } else { 2700 };
+                while node != LabRef::NULL {
+                    assert_eq!(m.read_word(node, 1), round << 32 | n, "{plan}, round {round}");
+                    (node, n) = (m.read_ref(node, 0), n.wrapping_sub(if round < 20 { 1 } else { 300 }));
+                }
+            }
+            if rounds >= 20 {
+                minors_later += counts[0].load(Relaxed) - before;
+            }
+            assert!(rounds < 20_000, "{plan}: minor collections never came back");
+        }
+        assert!(counts[1].load(Relaxed) > 0, "{plan}: no full collection");
+        m.pop(lists);
+    }
+}
+
 #[test]
 fn what_a_thread_stored_before_it_went_is_remembered() {
     let _watchdog = Watchdog::new();

@@ -19,6 +19,7 @@ use crate::safepoint::ThreadState;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// What the toolkit keeps for one thread.
 #[repr(C)]
@@ -28,6 +29,8 @@ pub struct MutatorState<VM: VMBinding> {
     local: UnsafeCell<VM::Local>,
     heap: Arc<HeapInner<VM>>,
     states: ObjectStates<VM>,
+    /// Whether the barrier looks at objects at all. Set by its owner when it attaches, and by leaders.
+    barrier: AtomicBool,
     /// Objects that the barrier noted since the last collection. As `allocators` (I2).
     remembered: UnsafeCell<Vec<ObjectReference>>,
     /// The mutator was dropped inside its own native region, whose end frees the state. For the owner alone.
@@ -51,10 +54,17 @@ impl<VM: VMBinding> MutatorState<VM> {
             thread: ThreadState::default(),
             local: UnsafeCell::new(local),
             states: heap.states,
+            barrier: AtomicBool::new(false),
             remembered: UnsafeCell::default(),
             heap,
             detached: Cell::new(false),
         })
+    }
+
+    /// Arms the barrier, or takes it down. While the thread is stopped, or by itself.
+    pub(crate) fn arm_barrier(&self, armed: bool) {
+        // Relaxed: the safepoint orders it.
+        self.barrier.store(armed, Relaxed);
     }
 
     pub(crate) fn thread(&self) -> &ThreadState {
@@ -245,12 +255,13 @@ impl<VM: VMBinding> Mutator<VM> {
 
     /// The write barrier: a reference was stored into `object`, an object of this heap, or is about to be. No safepoint may lie between
     /// the two. A VM with [`VMBinding::WRITE_BARRIER`] calls it at every such store, but for those that initialise an object
-    /// allocated since the last safepoint. One relaxed load of the object's state and one branch; in plans that are not generational
-    /// only a flag of the mutator is looked at. For compiled code see [`Mutator::barrier_test`].
+    /// allocated since the last safepoint. One relaxed load of the object's state and one branch; in plans that are not generational,
+    /// and as long as there are no minor collections to come, only a flag of the mutator is looked at. For compiled code see
+    /// [`Mutator::barrier_test`].
     #[inline(always)]
     pub fn write_barrier(&self, object: ObjectReference) {
-        let states = &self.shared().states;
-        if states.is_generational() && states.is_unlogged(object) {
+        let state = self.shared();
+        if state.barrier.load(Relaxed) && state.states.is_unlogged(object) {
             self.remember(object);
         }
     }
@@ -272,7 +283,7 @@ impl<VM: VMBinding> Mutator<VM> {
     #[inline(never)]
     pub fn remember(&self, object: ObjectReference) {
         let state = self.shared();
-        if state.states.log(object) {
+        if state.states.log(object) && state.barrier.load(Relaxed) {
             // SAFETY: this thread owns the notes while it runs (I2); the borrow ends with this statement.
             unsafe { &mut *state.remembered.get() }.push(object);
         }

@@ -131,9 +131,16 @@ options! {
     /// auto wakes helpers when the work pays for the wake-up; always wakes them at once, to stress the protocols.
     gc_helpers: WakeHelpers { key: "gc.wake_helpers", default: WakeHelpers::Auto, allowed: OneOf }
 
-    /// Generational plans: bytes that mutators allocate between two minor collections; 0 is a quarter of the heap limit. Less makes
-    /// pauses shorter, more lets more objects die before they are looked at.
+    /// Generational plans: bytes that mutators allocate between two minor collections; 0 leaves it to the heap, which takes
+    /// half of the room there is, and none where minor collections do not pay. More lets more objects die before they are looked at.
     nursery_bytes: usize { key: "nursery.bytes", default: 0, allowed: Bytes(0..=TIB) }
+
+    /// The largest nursery that the heap chooses by itself.
+    nursery_max_bytes: usize { key: "nursery.max_bytes", default: 128 * MIB, allowed: Bytes(MIB..=TIB) }
+
+    /// How long minor collections should take, in microseconds: the heap chooses the nursery so that about half take less. 0 is no
+    /// matter: then the nursery is the one that costs the least.
+    nursery_pause_goal_us: u64 { key: "nursery.pause_goal_us", default: 0, allowed: Number(0..=10_000_000) }
 
     /// Part of the heap kept free as a target for evacuation. 0 leaves defragmentation whatever happens to be free.
     immix_headroom_percent: u32 { key: "immix.headroom_percent", default: 3, allowed: Number(0..=50) }
@@ -224,6 +231,8 @@ mod tests {
             ("gc.workers", "7"),
             ("gc.wake_helpers", "always"),
             ("nursery.bytes", "4M"),
+            ("nursery.max_bytes", "16M"),
+            ("nursery.pause_goal_us", "500"),
             ("immix.headroom_percent", "0"),
             ("immix.defrag", "false"),
             ("os.huge_pages", "always"),

@@ -30,15 +30,16 @@ impl<VM: VMBinding> Immix<VM> {
         Ok(Immix { immix: ImmixSpace::with_nursery(context)?, common: CommonSpaces::new(context)? })
     }
 
-    /// A trace and a sweep. A minor collection keeps the epoch: what is marked stays so, and counts as live.
-    fn round(&self, pause: &mut Pause<'_, VM>, evacuate: bool) {
+    /// A trace and a sweep; evacuates the nursery or sources that were chosen, both, or nothing. A minor collection keeps the epoch:
+    /// what is marked stays so, and counts as live.
+    fn round(&self, pause: &mut Pause<'_, VM>, nursery: bool, sources: bool) {
         let kind = pause.kind();
         pause.prepare(|| {
-            self.immix.prepare(kind);
+            self.immix.prepare(kind, nursery);
             self.common.prepare(kind);
         });
         let common = self.common.tracer();
-        if evacuate {
+        if nursery || sources {
             let tracer = Evacuate { immix: self.immix.evacuator(kind), common };
             pause.trace_roots(tracer);
             pause.process_weak(tracer);
@@ -74,12 +75,12 @@ impl<VM: VMBinding> Plan<VM> for Immix<VM> {
     }
 
     fn collect(&self, pause: &mut Pause<'_, VM>) {
-        let has_nursery = self.immix.has_nursery();
+        let nursery = self.immix.has_nursery() && pause.minor_collections_pay();
         if pause.kind() == CollectionKind::Minor {
-            return self.round(pause, has_nursery);
+            return self.round(pause, nursery, false);
         }
-        let evacuate = self.immix.always_evacuates() && self.immix.choose_sources(pause);
-        self.round(pause, evacuate || has_nursery);
+        let sources = self.immix.always_evacuates() && self.immix.choose_sources(pause);
+        self.round(pause, nursery, sources);
         // What the round counted is exact until a mutator runs, so this is the moment to evacuate.
         let rounds = if pause.is_emergency() { EMERGENCY_ROUNDS } else { 1 };
         for _ in 0..rounds {
@@ -87,7 +88,7 @@ impl<VM: VMBinding> Plan<VM> for Immix<VM> {
                 break;
             }
             pause.again();
-            self.round(pause, true);
+            self.round(pause, false, true);
         }
     }
 }

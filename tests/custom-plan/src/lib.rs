@@ -52,7 +52,7 @@ impl<VM: VMBinding> Patchwork<VM> {
     fn round(&self, pause: &mut Pause<'_, VM>, evacuate: bool) {
         let kind = pause.kind();
         pause.prepare(|| {
-            self.small.prepare(kind);
+            self.small.prepare(kind, false);
             self.medium.prepare(kind);
             self.common.prepare(kind);
         });
@@ -101,6 +101,8 @@ impl<VM: VMBinding> Plan<VM> for Patchwork<VM> {
 
     fn retire(&self, allocators: &mut Allocators) {
         self.small.retire(allocators);
+        self.medium.retire(&mut allocators.cells);
+        self.common.retire(allocators);
     }
 
     fn collect(&self, pause: &mut Pause<'_, VM>) {

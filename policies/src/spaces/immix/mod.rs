@@ -232,8 +232,8 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         }
     }
 
-    /// Begins an epoch, if the collection is a full one. The blocks of the nursery become sources.
-    pub fn prepare(&self, kind: CollectionKind) {
+    /// Begins an epoch, if the collection is a full one. The blocks of the nursery become sources if `evacuate_nursery`.
+    pub fn prepare(&self, kind: CollectionKind, evacuate_nursery: bool) {
         if kind == CollectionKind::Full {
             self.epoch.advance();
             self.defrag.begin_trace(self.pool.watermark());
@@ -241,7 +241,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         let blocks = if self.has_nursery { self.pool.watermark() } else { 0 };
         for state in (0..blocks).map(|n| self.blocks.at(self.pool.extent().block_start(Block(n)))) {
             if state.load(Relaxed) == NURSERY {
-                state.store(SOURCE, Relaxed);
+                state.store(if evacuate_nursery { SOURCE } else { FRESH }, Relaxed);
             }
         }
     }

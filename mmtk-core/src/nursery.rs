@@ -1,0 +1,369 @@
+//! How much mutators allocate between two collections of a generational plan, and what the next one may free. Pure arithmetic: no
+//! heap, no clock.
+//!
+//! A larger nursery is the cheaper one: more of what is in it has died by the time it is looked at. So it takes half of the room
+//! that is left, up to a bound; the other half is for what survives and for the nurseries after it. As promotions fill the room the
+//! nurseries shrink, and in the end a full collection is due.
+//!
+//! Do minor collections pay at all? Let a minor collection cost `c` ns for each byte allocated and let the share `s` of those bytes survive;
+//! a full one costs `C` ns and leaves `R` bytes of room. Full collections alone cost `C / R` a byte. With minor ones a byte costs
+//! `c`, and the room lasts for `R / s` bytes: `c + s C / R`. So they pay while `c < (1 - s) C / R`. All four are measured. When they
+//! do not pay, there are none until the next full collection; then they are tried again, but ever more rarely while that stays in vain.
+//! With a goal for pauses that full collections do not meet, there are always minor ones.
+//!
+//! Callers: the leader of a pause.
+//! Source: the nursery of half the room is Appel's ("Simple generational garbage collection and fast allocation", SP&E 1989).
+
+/// No nursery is smaller, but where an option says so: a minor collection has a cost of its own.
+const MIN_BYTES: usize = 256 << 10;
+/// A nursery of less than this part of the room that the last full collection left is not worth a collection.
+const LEAST_PART: usize = 16;
+/// Before the first full collection nothing is known about its cost: then minor ones pay if no more than this survives.
+const UNTRIED_SURVIVAL: f64 = 0.5;
+/// Weight of the newest minor collection in the averages.
+const NEWEST: f64 = 0.5;
+/// Full collections before the second trial; each that is in vain makes the wait longer by a factor, up to a bound.
+const FIRST_WAIT: u32 = 2;
+const LONGER: u32 = 4;
+const MAX_WAIT: u32 = 128;
+/// What the goal may be to the live bytes that fill it: a copying space holds as much again in reserve, and some is lost in holes.
+const OVERHEAD: std::ops::RangeInclusive<f64> = 1.0..=2.25;
+
+/// What the options say.
+#[derive(Copy, Clone, Debug)]
+pub struct NurseryConfig {
+    /// The one size that it has; 0 leaves it to the controller.
+    pub bytes: usize,
+    /// Whether there are minor collections even if they do not pay.
+    pub always: bool,
+    /// The largest size that the controller chooses.
+    pub max_bytes: usize,
+    /// How long minor collections should take, in ns; 0 is no matter.
+    pub pause_goal_ns: u64,
+}
+
+/// A collection that ended.
+#[derive(Copy, Clone, Debug)]
+pub struct Collected {
+    /// Bytes that mutators allocated since the collection before.
+    pub allocated: usize,
+    /// Bytes that the trace found live: in a minor collection those that it made old.
+    pub traced: usize,
+    /// Processor time, on all threads.
+    pub cpu_ns: u64,
+    /// Its length until now.
+    pub pause_ns: u64,
+    /// Bytes reserved at which the heap is full.
+    pub goal: usize,
+    /// Whether it was: then what was allocated is what there was room for.
+    pub was_full: bool,
+}
+
+/// The last full collection.
+#[derive(Copy, Clone, Debug)]
+struct Full {
+    cost_ns: f64,
+    pause_ns: u64,
+    /// Bytes that could be allocated after it.
+    room: usize,
+}
+
+impl Full {
+    fn cost_per_byte(self) -> f64 {
+        self.cost_ns / self.room as f64
+    }
+}
+
+/// The controller.
+#[derive(Clone, Debug)]
+pub struct Nursery {
+    config: NurseryConfig,
+    /// Bytes that may be allocated before the next minor collection; none while they do not pay.
+    trigger: Option<usize>,
+    /// Live bytes at the last full collection, and what was promoted since.
+    live: usize,
+    /// The goal to the bytes that fill it, those of objects long dead that no full collection has freed included.
+    overhead: f64,
+    /// Once there was one.
+    full: Option<Full>,
+    /// Of recent minor collections: ns a byte allocated, and the share that survived.
+    minor: Option<(f64, f64)>,
+    /// The largest nursery that meets the pause goal.
+    within_goal: f64,
+    /// Since the last full collection: ns spent in minor ones, bytes allocated.
+    spent: (f64, usize),
+    /// Full collections until the next trial, and how many that will be if it is in vain.
+    wait: u32,
+    next_wait: u32,
+}
+
+impl Nursery {
+    /// For a heap that is full at `goal` reserved bytes.
+    pub fn new(config: NurseryConfig, goal: usize) -> Nursery {
+        let mut nursery = Nursery {
+            config,
+            trigger: None,
+            live: 0,
+            overhead: *OVERHEAD.end(),
+            full: None,
+            minor: None,
+            within_goal: f64::INFINITY,
+            spent: (0.0, 0),
+            wait: 0,
+            next_wait: FIRST_WAIT,
+        };
+        nursery.trigger = Some(nursery.size(goal));
+        nursery
+    }
+
+    /// Bytes that mutators may allocate before the next minor collection; `usize::MAX` while there is to be none.
+    pub fn trigger_bytes(&self) -> usize {
+        self.trigger.unwrap_or(usize::MAX)
+    }
+
+    fn always(&self) -> bool {
+        self.config.always || self.config.bytes > 0
+    }
+
+    fn room(&self, goal: usize) -> usize {
+        ((goal as f64 / self.overhead) as usize).saturating_sub(self.live)
+    }
+
+    fn size(&self, goal: usize) -> usize {
+        match self.config.bytes {
+            0 => {
+                let within_goal = if self.config.pause_goal_ns > 0 { self.within_goal as usize } else { usize::MAX };
+                (self.room(goal) / 2).min(self.config.max_bytes).min(within_goal).max(MIN_BYTES)
+            }
+            bytes => bytes,
+        }
+    }
+
+    /// A minor collection ended.
+    pub fn after_minor(&mut self, minor: Collected) {
+        self.live += minor.traced;
+        let allocated = minor.allocated.max(1) as f64;
+        let now = (minor.cpu_ns as f64 / allocated, (minor.traced as f64 / allocated).min(1.0));
+        let (cost, survival) = match self.minor {
+            Some((cost, survival)) => (cost + NEWEST * (now.0 - cost), survival + NEWEST * (now.1 - survival)),
+            None => now,
+        };
+        self.minor = Some((cost, survival));
+        self.spent = (self.spent.0 + minor.cpu_ns as f64, self.spent.1 + minor.allocated);
+        // Proportional in the logarithm, with gain 1/2: a single long pause does not throw it off.
+        let ratio = self.config.pause_goal_ns as f64 / minor.pause_ns.max(1) as f64;
+        self.within_goal = (allocated * ratio.clamp(0.25, 4.0).sqrt()).max(MIN_BYTES as f64);
+        let pays = match self.full {
+            None => survival <= UNTRIED_SURVIVAL,
+            Some(full) => {
+                let cheaper = cost < (1.0 - survival) * full.cost_per_byte();
+                let smoother = self.config.pause_goal_ns > 0 && full.pause_ns > self.config.pause_goal_ns;
+                (cheaper || smoother) && self.room(minor.goal) >= full.room / LEAST_PART
+            }
+        };
+        self.trigger = (self.always() || pays).then(|| self.size(minor.goal));
+    }
+
+    /// A full collection ended.
+    pub fn after_full(&mut self, full: Collected) {
+        let (spent_ns, before) = self.spent;
+        let allocated = before + full.allocated;
+        // Whether the minor collections since the last full one paid, if there were any.
+        let paid = match self.full {
+            // Asked for before the room was used: that says nothing.
+            Some(last) if allocated < last.room / 2 => return self.keep(full),
+            Some(last) => (before > 0).then(|| (spent_ns + last.cost_ns) / (allocated as f64) < last.cost_per_byte()),
+            None => self.minor.map(|_| self.trigger.is_some()),
+        };
+        match paid {
+            Some(true) => (self.wait, self.next_wait) = (0, FIRST_WAIT),
+            Some(false) => (self.wait, self.next_wait) = (self.next_wait, (LONGER * self.next_wait).min(MAX_WAIT)),
+            None => self.wait = self.wait.saturating_sub(1),
+        }
+        self.keep(full);
+    }
+
+    /// What a full collection tells about the next ones.
+    fn keep(&mut self, full: Collected) {
+        if full.was_full {
+            let filled = (self.live + full.allocated).max(1) as f64;
+            self.overhead = (full.goal as f64 / filled).clamp(*OVERHEAD.start(), *OVERHEAD.end());
+        }
+        self.live = full.traced;
+        let room = self.room(full.goal).max(1);
+        self.full = Some(Full { cost_ns: full.cpu_ns as f64, pause_ns: full.pause_ns, room });
+        (self.minor, self.spent) = (None, (0.0, 0));
+        let smoother = self.config.pause_goal_ns > 0 && full.pause_ns > self.config.pause_goal_ns;
+        self.trigger = (self.always() || smoother || self.wait == 0).then(|| self.size(full.goal));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 100 << 20;
+    const ADAPTIVE: NurseryConfig = NurseryConfig { bytes: 0, always: false, max_bytes: 64 << 20, pause_goal_ns: 0 };
+    /// A byte traced costs so many ns, a collection so many more.
+    const TRACE_NS: f64 = 1.0;
+    const FIXED_NS: f64 = 20_000.0;
+
+    /// A program in a heap without waste.
+    struct Program {
+        /// Bytes that live for ever.
+        old: usize,
+        /// Half of the others die before so many bytes are allocated.
+        half_life: f64,
+    }
+
+    /// What a run cost.
+    #[derive(Default, Debug)]
+    struct Run {
+        ns: f64,
+        minors: usize,
+        fulls: usize,
+        pauses: Vec<f64>,
+        nurseries: Vec<usize>,
+    }
+
+    impl Program {
+        /// The share of a nursery that survives.
+        fn survival(&self, nursery: usize) -> f64 {
+            let x = nursery as f64 / self.half_life * std::f64::consts::LN_2;
+            (1.0 - (-x).exp()) / x
+        }
+
+        /// Live bytes in the steady state.
+        fn live(&self) -> usize {
+            self.old + (self.half_life / std::f64::consts::LN_2) as usize
+        }
+
+        fn run(&self, config: Option<NurseryConfig>, total: usize) -> Run {
+            let mut nursery = config.map(|config| Nursery::new(config, LIMIT));
+            let (mut run, mut reserved, mut allocated) = (Run::default(), self.live(), 0);
+            while allocated < total {
+                let trigger = nursery.as_ref().map_or(usize::MAX, Nursery::trigger_bytes);
+                let step = trigger.min(LIMIT - reserved);
+                let minor = nursery.is_some() && trigger != usize::MAX && step >= trigger / 2;
+                allocated += step;
+                let traced = if minor { (step as f64 * self.survival(step)) as usize } else { self.live() };
+                reserved = if minor { reserved + traced } else { self.live() };
+                let ns = FIXED_NS + TRACE_NS * traced as f64;
+                run.ns += ns;
+                let ended = Collected {
+                    allocated: step,
+                    traced,
+                    cpu_ns: ns as u64,
+                    pause_ns: ns as u64,
+                    goal: LIMIT,
+                    was_full: !minor || step < trigger,
+                };
+                let Some(nursery) = &mut nursery else { continue };
+                run.nurseries.push(step);
+                if minor {
+                    (run.minors, run.pauses) = (run.minors + 1, {
+                        run.pauses.push(ns);
+                        run.pauses
+                    });
+                    nursery.after_minor(ended);
+                } else {
+                    run.fulls += 1;
+                    nursery.after_full(ended);
+                }
+            }
+            run
+        }
+    }
+
+    const TOTAL: usize = 20 << 30;
+
+    #[test]
+    fn a_program_whose_objects_die_young_is_collected_at_a_fraction_of_the_cost() {
+        let program = Program { old: 40 << 20, half_life: 500e3 };
+        let (plain, run) = (program.run(None, TOTAL), program.run(Some(ADAPTIVE), TOTAL));
+        assert!(run.ns < 0.3 * plain.ns, "{:?} of {:?} ns; {} minor, {} full", run.ns, plain.ns, run.minors, run.fulls);
+        assert!(run.minors > 5 * run.fulls);
+    }
+
+    #[test]
+    fn a_program_whose_objects_grow_old_pays_next_to_nothing_for_the_trials() {
+        for (old, half_life) in [(40 << 20, 20e6), (20 << 20, 40e6), (80 << 20, 5e6), (1 << 20, 5e6), (0, 50e6)] {
+            let program = Program { old, half_life };
+            let (plain, run) = (program.run(None, TOTAL), program.run(Some(ADAPTIVE), TOTAL));
+            assert!(
+                run.ns < 1.05 * plain.ns,
+                "{old} old, {half_life}: {} of {} ns; {} minor, {} full",
+                run.ns,
+                plain.ns,
+                run.minors,
+                run.fulls
+            );
+        }
+    }
+
+    #[test]
+    fn when_objects_begin_to_die_young_minor_collections_come_back() {
+        let mut nursery = Nursery::new(ADAPTIVE, LIMIT);
+        let ended = |allocated: usize, traced: usize| Collected {
+            allocated,
+            traced,
+            cpu_ns: traced as u64,
+            pause_ns: traced as u64,
+            goal: LIMIT,
+            was_full: false,
+        };
+        let full = Collected { was_full: true, ..ended(60 << 20, 40 << 20) };
+        nursery.after_full(full);
+        for _ in 0..200 {
+            match nursery.trigger_bytes() {
+                usize::MAX => nursery.after_full(full),
+                bytes => nursery.after_minor(ended(bytes, bytes * 9 / 10)),
+            }
+        }
+        let tried = (0..=MAX_WAIT).any(|_| {
+            nursery.after_full(full);
+            nursery.trigger_bytes() != usize::MAX
+        });
+        assert!(tried, "a trial comes at last");
+        for _ in 0..20 {
+            let bytes = nursery.trigger_bytes();
+            assert_ne!(bytes, usize::MAX, "minor collections pay now");
+            nursery.after_minor(ended(bytes, bytes / 100));
+        }
+    }
+
+    #[test]
+    fn a_goal_for_pauses_bounds_the_nursery() {
+        let program = Program { old: 40 << 20, half_life: 2e6 };
+        let goal = NurseryConfig { pause_goal_ns: 1_000_000, ..ADAPTIVE };
+        let mut pauses = program.run(Some(goal), TOTAL).pauses;
+        pauses.sort_by(f64::total_cmp);
+        let median = pauses[pauses.len() / 2];
+        assert!((0.7e6..1.3e6).contains(&median), "median {median} ns");
+    }
+
+    #[test]
+    fn a_size_that_is_given_is_kept_whatever_it_costs() {
+        let config = NurseryConfig { bytes: 4 << 20, always: false, max_bytes: 1 << 20, pause_goal_ns: 1 };
+        let mut nursery = Nursery::new(config, LIMIT);
+        let ended = Collected {
+            allocated: 60 << 20,
+            traced: 59 << 20,
+            cpu_ns: u64::MAX,
+            pause_ns: u64::MAX,
+            goal: LIMIT,
+            was_full: true,
+        };
+        for n in 0..20 {
+            assert_eq!(nursery.trigger_bytes(), 4 << 20);
+            if n % 5 == 0 { nursery.after_full(ended) } else { nursery.after_minor(ended) }
+        }
+    }
+
+    #[test]
+    fn the_bound_holds() {
+        let program = Program { old: 1 << 20, half_life: 100e3 };
+        let run = program.run(Some(NurseryConfig { max_bytes: 8 << 20, ..ADAPTIVE }), 1 << 30);
+        assert!(run.nurseries.iter().all(|&bytes| bytes <= 8 << 20) && run.fulls == 0, "{:?}", run.nurseries);
+    }
+}
