@@ -465,6 +465,7 @@ impl<VM: VMBinding> HeapInner<VM> {
                 cpu_ns,
                 pause_ns: requested.elapsed().as_nanos() as u64,
                 goal: self.goal.load(Relaxed),
+                fresh: self.goal.load(Relaxed).saturating_sub(budget.resident()),
                 was_full: matches!(cause, Cause::HeapFull | Cause::Growth),
             };
             match kind {
