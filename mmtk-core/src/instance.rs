@@ -320,7 +320,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         let minor = self.minor_collections_pay()
             && match cause {
                 Cause::Nursery => true,
-                Cause::HeapFull => self.allocated.load(Relaxed) >= self.nursery_bytes.load(Relaxed) / 2,
+                Cause::HeapFull => self.allocated.load(Relaxed) > self.nursery_bytes.load(Relaxed) / 2,
                 Cause::Stress => !(self.pauses.load(Relaxed) + 1).is_multiple_of(STRESS_FULL_EVERY),
                 Cause::Requested | Cause::Emergency | Cause::Growth => false,
             };

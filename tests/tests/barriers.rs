@@ -174,6 +174,23 @@ fn what_only_old_objects_refer_to_lives_while_minor_collections_come_and_go() {
 }
 
 #[test]
+fn a_full_heap_with_a_nursery_of_a_byte_is_out_of_memory_and_not_for_ever_collected() {
+    let _watchdog = Watchdog::new();
+    for plan in generational() {
+        let heap = heap::<ReferenceVM>(plan, &[("nursery.bytes", "1"), ("verify.trace", "false")]);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let mut kept = 0;
+        while let Ok(object) = m.try_alloc(Class { refs: 0, bytes: 3 << 20 }, Semantics::Default) {
+            m.push(LabRef(object.0));
+            kept += 1;
+        }
+        assert!((2..=5).contains(&kept), "{plan}: {kept} objects of 3M in a heap of 16M");
+        m.pop(kept);
+    }
+}
+
+#[test]
 fn what_a_thread_stored_before_it_went_is_remembered() {
     let _watchdog = Watchdog::new();
     for plan in generational() {
