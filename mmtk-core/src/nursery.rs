@@ -7,9 +7,9 @@
 //!
 //! Do minor collections pay at all? Let a minor collection cost `c` ns for each byte allocated and let the share `s` of those bytes survive;
 //! a full one costs `C` ns and leaves `R` bytes of room. Full collections alone cost `C / R` a byte. With minor ones a byte costs
-//! `c`, and the room lasts for `R / s` bytes: `c + s C / R`. So they pay while `c < (1 - s) C / R`. All four are measured. When they
+//! `c`, and the room lasts for `R / s` bytes: `c + s C / R`. So they pay while `c < (1 - s) C / R`. The last collections tell all four. When they
 //! do not pay, there are none until the next full collection; then they are tried again, but ever more rarely while that stays in vain.
-//! To let the room fill up has a price of its own where its memory was never touched: that is part of `C`.
+//! To let the room fill up has a price of its own where its memory was never touched: `C` includes a fixed sum a byte for that.
 //! With a goal for pauses that full collections do not meet, there are always minor ones.
 //!
 //! Callers: the leader of a pause.
@@ -77,6 +77,11 @@ struct Full {
 impl Full {
     fn cost_per_byte(self) -> f64 {
         self.cost_ns / self.room as f64
+    }
+
+    /// Whether minor collections are wanted for their pauses, whatever they cost.
+    fn is_too_long_for(self, config: &NurseryConfig) -> bool {
+        config.pause_goal_ns > 0 && self.pause_ns > config.pause_goal_ns
     }
 }
 
@@ -163,8 +168,7 @@ impl Nursery {
             None => survival <= UNTRIED_SURVIVAL,
             Some(full) => {
                 let cheaper = cost < (1.0 - survival) * full.cost_per_byte();
-                let smoother = self.config.pause_goal_ns > 0 && full.pause_ns > self.config.pause_goal_ns;
-                (cheaper || smoother) && self.room(minor.goal) >= full.room / LEAST_PART
+                (cheaper || full.is_too_long_for(&self.config)) && self.room(minor.goal) >= full.room / LEAST_PART
             }
         };
         self.trigger = (self.always() || pays).then(|| self.size(minor.goal));
@@ -197,11 +201,12 @@ impl Nursery {
         }
         self.live = full.traced;
         let room = self.room(full.goal).max(1);
-        self.full =
-            Some(Full { cost_ns: full.cpu_ns as f64 + FRESH_NS * full.fresh as f64, pause_ns: full.pause_ns, room });
+        let cost_ns = full.cpu_ns as f64 + FRESH_NS * full.fresh as f64;
+        let last = Full { cost_ns, pause_ns: full.pause_ns, room };
+        self.full = Some(last);
         (self.minor, self.spent) = (None, (0.0, 0));
-        let smoother = self.config.pause_goal_ns > 0 && full.pause_ns > self.config.pause_goal_ns;
-        self.trigger = (self.always() || smoother || self.wait == 0).then(|| self.size(full.goal));
+        let wanted = self.always() || last.is_too_long_for(&self.config) || self.wait == 0;
+        self.trigger = wanted.then(|| self.size(full.goal));
     }
 }
 

@@ -55,8 +55,8 @@ impl<VM: VMBinding> MutatorRef<VM> {
     }
 }
 
-// SAFETY: the state behind it is reached from other threads in two ways only: its `ThreadState`, which is atomic, and, while its
-// owner is stopped, the parts that `MutatorState` gives to the leader.
+// SAFETY: the state behind it is reached from other threads in two ways only: its `ThreadState` and the barrier's flag, which are
+// atomic, and, while its owner is stopped, the parts that `MutatorState` gives to the leader.
 unsafe impl<VM: VMBinding> Send for MutatorRef<VM> {}
 // SAFETY: as for Send.
 unsafe impl<VM: VMBinding> Sync for MutatorRef<VM> {}
@@ -78,8 +78,8 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.kind
     }
 
-    /// Whether the plan's minor collections pay, by the cost of the last ones: then little survives of what was allocated since. Never
-    /// in plans that are not generational.
+    /// Whether minor collections go on, since the last ones paid or an option says so. Never in plans that are not generational.
+    /// If not, what was allocated since the last collection is most of the heap, and no nursery.
     pub fn minor_collections_pay(&self) -> bool {
         self.minor_collections_pay
     }
