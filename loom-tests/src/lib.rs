@@ -15,6 +15,7 @@ mod barrier;
 mod block_list;
 mod budget;
 mod check;
+mod ephemerons;
 mod forwarding;
 mod mark_bits;
 mod mark_byte;
@@ -36,11 +37,14 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("../../mmtk-core/src/metadata/mark_bits.rs"),
         include_str!("../../mmtk-core/src/safepoint.rs"),
         include_str!("../../mmtk-core/src/trace/termination.rs"),
+        include_str!("../../mmtk-core/src/weak/conditions.rs"),
+        include_str!("../../mmtk-core/src/weak/index.rs"),
     ];
     let models = [
         include_str!("barrier.rs"),
         include_str!("block_list.rs"),
         include_str!("budget.rs"),
+        include_str!("ephemerons.rs"),
         include_str!("forwarding.rs"),
         include_str!("mark_bits.rs"),
         include_str!("mark_byte.rs"),

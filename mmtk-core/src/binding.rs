@@ -133,8 +133,16 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
         unreachable!("slots_of_large returned a number, so scan_part must be implemented")
     }
 
-    /// Called when the live objects are known and nothing has been freed: the VM clears its weak references and may keep
-    /// objects alive. Runs on the thread that leads the pause.
+    /// For a VM with ephemerons of its own, instead of those of the heap ([`crate::weak`]): keeps alive what they hold whose keys are live,
+    /// and clears nothing. Returns whether it kept anything; then it is called again, until nothing changes. Once more so after
+    /// finalizers have brought objects back. Runs on the thread that leads the pause.
+    fn trace_weak(&self, _weak: &mut dyn WeakProcessor) -> bool {
+        false
+    }
+
+    /// For a VM with weak references of its own: called when the live objects are known and nothing has been freed. It clears what refers to
+    /// dead objects, and may keep objects alive. Runs on the thread that leads the pause. A plan that collects in several rounds
+    /// calls it in each.
     fn process_weak(&self, _weak: &mut dyn WeakProcessor) {}
 
     /// Called at the end of a pause, before mutators resume.

@@ -8,7 +8,7 @@ use crate::binding::{OutOfMemory, VMBinding};
 use crate::cycle::{Cycle, CyclePhase};
 use crate::events::{Cause, CollectionKind, Event, Listener, Listeners, PauseReport, SpaceReport};
 use crate::heap::os::thread_cpu_ns;
-use crate::heap::{BLOCK_BYTES, Budget, Memory};
+use crate::heap::{BLOCK_BYTES, Budget, Extent, Memory};
 use crate::metadata::ObjectStates;
 use crate::nursery::{Collected, Nursery, NurseryConfig};
 use crate::options::{Options, When};
@@ -17,6 +17,7 @@ use crate::pause::{MutatorRef, Pause};
 use crate::plan::{HeapError, Plan, PlanContext};
 use crate::safepoint::{Safepoint, Stop, Stoppable, ThreadState};
 use crate::verify;
+use crate::weak::WeakTables;
 use crate::workers::Gang;
 use parking_lot::Mutex;
 use std::fmt::Write;
@@ -36,7 +37,9 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     pub(crate) vm: VM,
     pub(crate) options: Options,
     plan: Box<dyn Plan<VM>>,
-    memory: Arc<Memory>,
+    pub(crate) memory: Arc<Memory>,
+    /// Where objects may move.
+    moving: Box<[Extent]>,
     pub(crate) states: ObjectStates<VM>,
     pub(crate) safepoint: Safepoint<MutatorRef<VM>>,
     gang: Gang,
@@ -58,6 +61,8 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     nursery: Option<Mutex<Nursery>>,
     /// What it last decided: bytes that may be allocated before the next; `usize::MAX` for none. Written in pauses.
     nursery_bytes: AtomicUsize,
+    /// Native references, finalizers, tables keyed by objects.
+    pub(crate) weak: WeakTables,
     /// What threads that detached had noted in their barriers.
     remembered: Mutex<Vec<ObjectReference>>,
     gc_cpu_ns: AtomicU64,
@@ -120,12 +125,14 @@ impl<VM: VMBinding> Heap<VM> {
             max_bytes: options.nursery_max_bytes,
             pause_goal_ns: options.nursery_pause_goal_us * 1000,
         };
+        let weak = WeakTables::new(plan.is_generational(), &memory);
         let nursery = plan.is_generational().then(|| Nursery::new(nursery, pacer.initial_goal()));
         Ok(Heap(Arc::new(HeapInner {
             vm,
             gang: Gang::new(options.gc_workers, "gc"),
             yield_seed: AtomicU64::new(options.stress_seed),
             options,
+            moving: plan.spaces().iter().filter(|space| space.moves()).map(|space| space.extent()).collect(),
             plan,
             memory,
             states,
@@ -139,6 +146,7 @@ impl<VM: VMBinding> Heap<VM> {
             fulls: AtomicU64::new(0),
             allocated: AtomicUsize::new(0),
             allocated_before: AtomicUsize::new(0),
+            weak,
             remembered: Mutex::default(),
             nursery_bytes: AtomicUsize::new(nursery.as_ref().map_or(usize::MAX, Nursery::trigger_bytes)),
             nursery: nursery.map(Mutex::new),
@@ -267,13 +275,24 @@ impl<VM: VMBinding> HeapInner<VM> {
                 None => (),
             }
         }
+        Err(self.out_of_memory(request.bytes))
+    }
+
+    /// Whether an object never moves.
+    pub(crate) fn stays(&self, object: ObjectReference) -> bool {
+        !self.moving.iter().any(|extent| extent.holds(object))
+    }
+
+    /// There is no room for so many bytes: tells the listeners.
+    pub(crate) fn out_of_memory(&self, requested: usize) -> OutOfMemory {
         let budget: &Budget = self.memory.budget();
+        let (reserved, limit) = (budget.reserved(), budget.limit());
         self.listeners.emit(&Event::OutOfMemory {
-            requested_bytes: request.bytes,
-            reserved_bytes: budget.reserved(),
+            requested_bytes: requested,
+            reserved_bytes: reserved,
             limit_bytes: limit,
         });
-        Err(OutOfMemory { requested: request.bytes, reserved: budget.reserved(), limit, report: self.report() })
+        OutOfMemory { requested, reserved, limit, report: self.report() }
     }
 
     /// Lets other threads in between, about every fourth time (a stress option). The sequence depends on the seed alone; which
@@ -410,6 +429,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         let since_full = self.allocated_before.load(Relaxed) + allocated_bytes;
         if kind == CollectionKind::Full {
             remembered.clear();
+            self.weak.begin_full();
         }
         self.allocated_before.store(if kind == CollectionKind::Full { 0 } else { since_full }, Relaxed);
         let mut pause = Pause {
@@ -424,9 +444,11 @@ impl<VM: VMBinding> HeapInner<VM> {
             kind,
             minor_collections_pay: self.minor_collections_pay(),
             states: self.states,
+            weak: &self.weak,
             remembered,
             allocated_bytes: if kind == CollectionKind::Full { since_full } else { allocated_bytes },
             defragmented: false,
+            round: 0,
             live_bytes: 0,
             live_objects: 0,
             copied_bytes: 0,

@@ -6,7 +6,8 @@
 //!
 //! Unsafe code lives in `address`, `heap`, `metadata`, `alloc`, `workers` and `pause`; the other modules forbid it.
 //! Under `--cfg loom` only the protocol files are compiled: `sync`, `heap::block_list`, `heap::budget`,
-//! `metadata::forwarding`, `metadata::mark_bits`, `safepoint`, `trace::termination`.
+//! `metadata::forwarding`, `metadata::mark_bits`, `safepoint`, `trace::termination`, `weak::conditions`,
+//! `weak::index`.
 
 pub mod sync;
 
@@ -50,7 +51,6 @@ pub mod plan;
 pub mod space;
 #[cfg(not(loom))]
 mod verify;
-#[cfg(not(loom))]
 pub mod weak;
 
 #[cfg(not(loom))]

@@ -8,11 +8,10 @@ use crate::events::{CollectionKind, Phase};
 use crate::metadata::ObjectStates;
 use crate::options::{Options, WakeHelpers};
 use crate::trace::{TraceShared, Tracer, Tracing};
-use crate::weak::WeakProcessor;
+use crate::weak::WeakTables;
 use crate::workers::{Gang, Worker};
-use parking_lot::Mutex;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 /// One pause. Lives on the leader's stack.
@@ -28,10 +27,13 @@ pub struct Pause<'a, VM: VMBinding> {
     pub(crate) kind: CollectionKind,
     pub(crate) minor_collections_pay: bool,
     pub(crate) states: ObjectStates<VM>,
+    pub(crate) weak: &'a WeakTables,
     /// What the barriers noted; nothing in a full collection.
     pub(crate) remembered: Vec<Vec<ObjectReference>>,
     pub(crate) allocated_bytes: usize,
     pub(crate) defragmented: bool,
+    /// Rounds that ended ([`Pause::again`]).
+    pub(crate) round: usize,
     pub(crate) live_bytes: usize,
     pub(crate) live_objects: usize,
     pub(crate) copied_bytes: usize,
@@ -125,8 +127,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     pub fn parallel(&mut self, name: &'static str, items: usize, f: impl Fn(&mut Worker, Range<usize>) + Sync) {
         self.timed(name, |pause| {
             let next = AtomicUsize::new(0);
-            let wake = items >= ITEMS_FOR_HELPERS || pause.options.gc_helpers == WakeHelpers::Always;
-            pause.gang.run(wake, &|worker| {
+            pause.gang.run(pause.pays_to_wake(items), &|worker| {
                 loop {
                     let from = next.fetch_add(ITEMS_AT_ONCE, Relaxed);
                     if from >= items {
@@ -157,6 +158,8 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
             let remembered: Vec<&[ObjectReference]> =
                 pause.remembered.iter().flat_map(|noted| noted.chunks(ITEMS_AT_ONCE)).collect();
             let next_remembered = AtomicUsize::new(0);
+            let queued = pause.weak.roots();
+            let next_queued = AtomicUsize::new(0);
             gang.run(pause.options.gc_helpers == WakeHelpers::Always, &|worker| {
                 let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, &shared, gang, worker) else { return };
                 if worker.index == 0 {
@@ -176,30 +179,77 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
                     }
                     tracing.keep_up(worker);
                 }
+                loop {
+                    let from = next_queued.fetch_add(ITEMS_AT_ONCE, Relaxed);
+                    if from >= queued.len() {
+                        break;
+                    }
+                    for root in (from..(from + ITEMS_AT_ONCE).min(queued.len())).filter_map(|n| queued.get(n)) {
+                        root.load().into_iter().for_each(|object| root.store(tracing.keep(object, worker)));
+                    }
+                    tracing.keep_up(worker);
+                }
                 tracing.run(worker);
             });
         });
         self.count_live();
     }
 
-    /// Lets the binding process its weak references; objects that it keeps alive are traced.
-    pub fn process_weak<T: Tracer<VM>>(&mut self, tracer: T) {
-        self.cycle.enter(CyclePhase::Weak);
-        self.timed("weak", |pause| {
-            let shared = Mutex::new(());
-            let (vm, gang) = (pause.vm, pause.gang);
-            gang.run(false, &|worker| {
-                let _one = shared.lock();
-                let trace = TraceShared::<T::Item>::new(1);
-                let solo = Gang::new(1, "weak");
-                let Some(tracing) = Tracing::<VM, T>::enter(tracer, &trace, &solo, worker) else { return };
-                vm.process_weak(&mut Weak { tracer, tracing, worker });
+    /// A trace that begins with what `f` does with things that are numbered up to `count`; returns when no worker has work.
+    pub(crate) fn trace_from<T: Tracer<VM>>(
+        &mut self,
+        name: &'static str,
+        tracer: T,
+        count: usize,
+        f: impl Fn(&mut Tracing<'_, VM, T>, usize, &mut Worker) + Sync,
+    ) {
+        self.timed(name, |pause| {
+            let shared = TraceShared::<T::Item>::new(pause.gang.size());
+            let next = AtomicUsize::new(0);
+            let gang = pause.gang;
+            gang.run(pause.pays_to_wake(count), &|worker| {
+                let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, &shared, gang, worker) else { return };
+                loop {
+                    let from = next.fetch_add(ITEMS_AT_ONCE, Relaxed);
+                    if from >= count {
+                        break;
+                    }
+                    for n in from..(from + ITEMS_AT_ONCE).min(count) {
+                        f(&mut tracing, n, worker);
+                    }
+                    tracing.keep_up(worker);
+                }
+                tracing.run(worker);
             });
         });
-        self.count_live();
     }
 
-    fn count_live(&mut self) {
+    /// A trace by the leader alone, as `f` asks for it.
+    pub(crate) fn trace_alone<T: Tracer<VM>>(
+        &mut self,
+        name: &'static str,
+        tracer: T,
+        f: impl Fn(&VM, Tracing<'_, VM, T>, &mut Worker) + Sync,
+    ) {
+        self.timed(name, |pause| {
+            let (vm, gang, leader) = (pause.vm, pause.gang, AtomicBool::new(true));
+            gang.run(false, &|worker| {
+                if leader.swap(false, Relaxed) {
+                    let shared = TraceShared::<T::Item>::new(1);
+                    if let Some(tracing) = Tracing::<VM, T>::enter(tracer, &shared, gang, worker) {
+                        f(vm, tracing.alone(), worker);
+                    }
+                }
+            });
+        });
+    }
+
+    /// Whether helpers are woken at once for so many things to do.
+    fn pays_to_wake(&self, count: usize) -> bool {
+        count >= ITEMS_FOR_HELPERS || self.options.gc_helpers == WakeHelpers::Always
+    }
+
+    pub(crate) fn count_live(&mut self) {
         let (mut live, mut objects, mut copied) = (0, 0, 0);
         self.gang.for_each_worker(|worker| {
             live += std::mem::take(&mut worker.live_bytes);
@@ -219,20 +269,6 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     /// Begins another round in the same pause, to collect harder.
     pub fn again(&mut self) {
         (self.live_bytes, self.live_objects) = (0, 0);
-    }
-}
-
-struct Weak<'a, 'b, VM: VMBinding, T: Tracer<VM>> {
-    tracer: T,
-    tracing: Tracing<'a, VM, T>,
-    worker: &'b mut Worker,
-}
-
-impl<VM: VMBinding, T: Tracer<VM>> WeakProcessor for Weak<'_, '_, VM, T> {
-    fn live(&self, object: ObjectReference) -> Option<ObjectReference> {
-        self.tracer.resolve(object)
-    }
-    fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference {
-        self.tracing.keep_alive(object, self.worker)
+        self.round += 1;
     }
 }

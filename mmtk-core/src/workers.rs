@@ -9,6 +9,7 @@
 //! I2. A helper enters a section at most once, as the worker with its own number.
 //! Callers: `run` the leader; `wake` any worker inside the section.
 
+use crate::address::ObjectReference;
 use crate::alloc::Allocators;
 use crate::heap::os::thread_cpu_ns;
 use parking_lot::{Condvar, Mutex};
@@ -28,6 +29,8 @@ pub struct Worker {
     pub alone: bool,
     /// Where it puts copies.
     pub allocators: Allocators,
+    /// Objects that live because of others it reached, and that it has to follow (`Tracer::next_held`).
+    pub held: Vec<ObjectReference>,
     /// Bytes of objects that it marked or copied.
     pub live_bytes: usize,
     /// Bytes that it copied.

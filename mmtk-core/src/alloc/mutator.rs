@@ -13,9 +13,11 @@ use super::{Request, Semantics};
 use crate::address::{Address, ObjectReference};
 use crate::barrier::BarrierTest;
 use crate::binding::{OutOfMemory, VMBinding};
+use crate::heap::Memory;
 use crate::instance::HeapInner;
 use crate::metadata::{MAX_CELL_BYTES, ObjectStates, class_of};
 use crate::safepoint::ThreadState;
+use crate::weak::WeakTables;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -348,6 +350,33 @@ impl<VM: VMBinding> Mutator<VM> {
     #[inline(always)]
     pub fn local(&self) -> *mut VM::Local {
         self.shared().local.get()
+    }
+
+    /// Native references. Panics in a native region of this mutator: a pause may be changing them.
+    pub(crate) fn weak_tables(&self) -> &WeakTables {
+        self.check_running();
+        &self.shared().heap.weak
+    }
+
+    pub(crate) fn check_running(&self) {
+        assert!(
+            !self.shared().thread.is_native(),
+            "objects are asked about inside a native region of the same mutator"
+        );
+    }
+
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.shared().heap.memory
+    }
+
+    /// The error of a table that cannot grow by so many bytes.
+    pub(crate) fn no_memory_for_tables(&self, bytes: usize) -> OutOfMemory {
+        self.shared().heap.out_of_memory(bytes)
+    }
+
+    /// Whether an object never moves.
+    pub(crate) fn stays(&self, object: ObjectReference) -> bool {
+        self.shared().heap.stays(object)
     }
 
     /// The VM.

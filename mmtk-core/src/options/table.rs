@@ -142,6 +142,10 @@ options! {
     /// matter: then the nursery is the one that costs the least.
     nursery_pause_goal_us: u64 { key: "nursery.pause_goal_us", default: 0, allowed: Number(0..=10_000_000) }
 
+    /// Soft references that were not used during so many full collections are cleared by the next. An emergency collection clears
+    /// all of them.
+    soft_collections: u32 { key: "references.soft_collections", default: 16, allowed: Number(0..=1_000_000) }
+
     /// Part of the heap kept free as a target for evacuation. 0 leaves defragmentation whatever happens to be free.
     immix_headroom_percent: u32 { key: "immix.headroom_percent", default: 3, allowed: Number(0..=50) }
 
@@ -233,6 +237,7 @@ mod tests {
             ("nursery.bytes", "4M"),
             ("nursery.max_bytes", "16M"),
             ("nursery.pause_goal_us", "500"),
+            ("references.soft_collections", "3"),
             ("immix.headroom_percent", "0"),
             ("immix.defrag", "false"),
             ("os.huge_pages", "always"),

@@ -113,6 +113,17 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
         }
     }
 
+    /// Traces one object, whose slots are then to be followed; returns its place.
+    pub fn keep(&mut self, object: ObjectReference, worker: &mut Worker) -> ObjectReference {
+        self.follow(object, worker)
+    }
+
+    /// Never asks for help: the trace is this worker's alone.
+    pub fn alone(mut self) -> Self {
+        self.may_wake = false;
+        self
+    }
+
     /// Follows the edges found so far, those of this worker's packets excepted.
     pub fn keep_up(&mut self, worker: &mut Worker) {
         self.drain(worker);
@@ -193,9 +204,19 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
         }
     }
 
-    /// Follows edges until stack and window are empty.
-    #[inline(never)]
+    /// Follows edges until there are none left in stack and window, and nothing is held by what was reached.
     fn drain(&mut self, worker: &mut Worker) {
+        loop {
+            self.drain_stack(worker);
+            match self.tracer.next_held(worker) {
+                Some(object) => self.follow(object, worker),
+                None => return,
+            };
+        }
+    }
+
+    #[inline(never)]
+    fn drain_stack(&mut self, worker: &mut Worker) {
         let Some((first, target)) = self.next() else { return };
         let mut window = [(first, target); WINDOW];
         let (mut head, mut filled) = (0usize, 1usize);

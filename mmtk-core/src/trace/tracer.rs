@@ -79,6 +79,12 @@ pub trait Tracer<VM: VMBinding>: Copy + Send + Sync {
         object.address().prefetch();
     }
 
+    /// An object that lives because of one that this worker reached, but that no slot of it refers to.
+    #[inline(always)]
+    fn next_held(&self, _worker: &mut Worker) -> Option<ObjectReference> {
+        None
+    }
+
     /// Where the object is now if the trace has reached it. Objects outside the heap are live.
     fn resolve(&self, object: ObjectReference) -> Option<ObjectReference>;
 }

@@ -27,28 +27,23 @@ struct Check<'a> {
 }
 
 /// An object's size, and where it was found first.
-type Seen<VM> = (usize, Option<ObjectReference>, <VM as VMBinding>::Slot);
+type Seen<S> = HashMap<ObjectReference, (usize, From<S>)>;
 
 /// Where a reference was found.
-enum From {
-    Root(String),
-    Object(ObjectReference, String),
+#[derive(Copy, Clone)]
+enum From<S> {
+    Root(S),
+    Object(ObjectReference, S),
+    /// An entry of the heap's own tables.
+    Entry(&'static str),
 }
 
-impl From {
-    fn new(holder: Option<ObjectReference>, slot: impl Slot) -> From {
-        match holder {
-            None => From::Root(format!("{slot:?}")),
-            Some(holder) => From::Object(holder, format!("{slot:?}")),
-        }
-    }
-}
-
-impl std::fmt::Display for From {
+impl<S: Slot> std::fmt::Display for From<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            From::Root(slot) => write!(f, "root {slot}"),
-            From::Object(object, slot) => write!(f, "{slot} of {object}"),
+            From::Root(slot) => write!(f, "root {slot:?}"),
+            From::Object(object, slot) => write!(f, "{slot:?} of {object}"),
+            From::Entry(what) => write!(f, "{what}"),
         }
     }
 }
@@ -89,41 +84,38 @@ pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &
 
 /// Walks the graph; where its objects are, in the order of their addresses.
 fn trace<VM: VMBinding>(pause: &mut Pause<'_, VM>, check: &Check<'_>) -> Vec<Range<Address>> {
-    let mut seen: HashMap<ObjectReference, Seen<VM>> = HashMap::new();
-    let mut stack: Vec<ObjectReference> = Vec::new();
+    let mut seen: Seen<VM::Slot> = HashMap::new();
     let mut found = Vec::new();
-    let reach = |found: &mut Vec<(ObjectReference, VM::Slot)>,
-                 stack: &mut Vec<ObjectReference>,
-                 seen: &mut HashMap<ObjectReference, Seen<VM>>,
-                 holder: Option<ObjectReference>| {
-        for (object, slot) in found.drain(..) {
-            if seen.contains_key(&object) {
-                continue;
-            }
-            let Some(bytes) = check.object::<VM>(object, || From::new(holder, slot)) else { continue };
-            seen.insert(object, (bytes, holder, slot));
-            stack.push(object);
-        }
-    };
     pause.vm.scan_vm(&mut Collect::<VM> { found: &mut found });
     for mutator in pause.mutators {
         // SAFETY: the mutator is stopped and only the leader runs.
         let local = unsafe { MutatorState::local_of_stopped(mutator.0) };
         pause.vm.scan_thread(local, &mut Collect::<VM> { found: &mut found });
     }
-    reach(&mut found, &mut stack, &mut seen, None);
-    while let Some(object) = stack.pop() {
-        VM::scan_object(object, &mut Collect::<VM> { found: &mut found });
-        reach(&mut found, &mut stack, &mut seen, Some(object));
+    let mut references: Vec<_> = found.drain(..).map(|(object, slot)| (object, From::Root(slot))).collect();
+    let queued = pause.weak.roots();
+    let queued = (0..queued.len()).filter_map(|n| queued.get(n)?.load());
+    references.extend(queued.map(|object| (object, From::Entry("the queue of finalizers and cleared references"))));
+    while !references.is_empty() {
+        walk::<VM>(check, references, &mut seen);
+        references = Vec::new();
+        let kept = |object, what| references.push((object, From::Entry(what)));
+        pause.weak.kept_by(|object| seen.contains_key(&object) || check.is_outside(object), kept);
+        references.retain(|(object, _)| !seen.contains_key(object) && !check.is_outside(*object));
     }
-    let range = |(o, (bytes, ..)): (&ObjectReference, &Seen<VM>)| o.address()..o.address().plus(*bytes);
+    if check.history.is_none() && pause.kind() == CollectionKind::Full {
+        pause.weak.for_each_target(|object, what| {
+            check.object::<VM>(object, || From::<VM::Slot>::Entry(what));
+        });
+    }
+    let range = |(o, (bytes, _)): (&ObjectReference, &(usize, From<VM::Slot>))| o.address()..o.address().plus(*bytes);
     let mut ranges: Vec<_> = seen.iter().map(range).collect();
     ranges.sort_unstable_by_key(|range| range.start);
     for pair in ranges.windows(2) {
         let (a, end, b) = (pair[0].start, pair[0].end, pair[1].start);
         let found = |at| {
-            let (_, holder, slot) = &seen[&ObjectReference::from_address(at).expect("seen")];
-            From::new(*holder, *slot)
+            let (_, from) = &seen[&ObjectReference::from_address(at).expect("seen")];
+            *from
         };
         assert!(
             end <= b,
@@ -139,7 +131,29 @@ fn trace<VM: VMBinding>(pause: &mut Pause<'_, VM>, check: &Check<'_>) -> Vec<Ran
     ranges
 }
 
+/// Goes wherever these references lead.
+fn walk<VM: VMBinding>(
+    check: &Check<'_>,
+    mut references: Vec<(ObjectReference, From<VM::Slot>)>,
+    seen: &mut Seen<VM::Slot>,
+) {
+    let mut found = Vec::new();
+    while let Some((object, from)) = references.pop() {
+        if seen.contains_key(&object) {
+            continue;
+        }
+        let Some(bytes) = check.object::<VM>(object, || from) else { continue };
+        seen.insert(object, (bytes, from));
+        VM::scan_object(object, &mut Collect::<VM> { found: &mut found });
+        references.extend(found.drain(..).map(|(target, slot)| (target, From::Object(object, slot))));
+    }
+}
+
 impl Check<'_> {
+    fn is_outside(&self, object: ObjectReference) -> bool {
+        !self.spaces.iter().any(|space| space.extent().holds(object))
+    }
+
     fn describe(&self, address: Address) -> String {
         match self.spaces.iter().find(|s| s.extent().contains(address)) {
             Some(space) => space.describe(address),
@@ -148,7 +162,7 @@ impl Check<'_> {
     }
 
     /// The object's size, or none if it is outside the heap.
-    fn object<VM: VMBinding>(&self, object: ObjectReference, from: impl Fn() -> From) -> Option<usize> {
+    fn object<VM: VMBinding>(&self, object: ObjectReference, from: impl Fn() -> From<VM::Slot>) -> Option<usize> {
         let space = self.spaces.iter().find(|s| s.extent().holds(object))?;
         let fail = |why: String| -> ! {
             panic!(

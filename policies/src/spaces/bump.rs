@@ -35,6 +35,9 @@ impl Space for BumpSpace {
     fn extent(&self) -> Extent {
         self.pool.extent()
     }
+    fn moves(&self) -> bool {
+        false
+    }
     fn reserved_bytes(&self) -> usize {
         self.pool.owned() as usize * BLOCK_BYTES
     }

@@ -118,12 +118,14 @@ impl<VM: VMBinding> CommonTracer<'_, VM> {
         }
     }
 
-    /// The object, if it was reached or cannot die.
+    /// The object, if it was reached or is outside the heap.
     pub fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
         let live = if self.large.holds(object) {
             self.large.is_live(object)
         } else if self.nonmoving.holds(object) {
             self.nonmoving.is_live(object)
+        } else if self.immortal.holds(object) {
+            self.immortal.is_live(object)
         } else {
             true
         };

@@ -243,6 +243,9 @@ impl<VM: VMBinding> Space for CopySpace<VM> {
     fn extent(&self) -> Extent {
         self.pool.extent()
     }
+    fn moves(&self) -> bool {
+        true
+    }
     fn reserved_bytes(&self) -> usize {
         self.charged.load(Relaxed)
     }

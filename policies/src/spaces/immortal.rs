@@ -67,8 +67,8 @@ impl<VM: VMBinding> ImmortalSpace<VM> {
 
     /// The policy for this pause's trace.
     pub fn tracer(&self) -> ImmortalTracer<VM> {
-        let mark = self.states.mark_of(self.epoch.current());
-        ImmortalTracer { states: self.states, extent: self.pages.extent(), mark }
+        let epoch = self.epoch.current();
+        ImmortalTracer { states: self.states, extent: self.pages.extent(), epoch, mark: self.states.mark_of(epoch) }
     }
 }
 
@@ -76,6 +76,7 @@ impl<VM: VMBinding> ImmortalSpace<VM> {
 pub struct ImmortalTracer<VM> {
     states: ObjectStates<VM>,
     extent: Extent,
+    epoch: u8,
     /// What objects are marked with.
     mark: u8,
 }
@@ -102,6 +103,11 @@ impl<VM: VMBinding> ImmortalTracer<VM> {
         worker.count(VM::object_size(object));
         Traced::New(object)
     }
+
+    /// Whether an object of this space was reached. One that was not keeps its memory, but what it refers to is dead.
+    pub fn is_live(&self, object: ObjectReference) -> bool {
+        self.states.is_marked(object, self.epoch)
+    }
 }
 
 impl<VM: VMBinding> Space for ImmortalSpace<VM> {
@@ -110,6 +116,9 @@ impl<VM: VMBinding> Space for ImmortalSpace<VM> {
     }
     fn extent(&self) -> Extent {
         self.pages.extent()
+    }
+    fn moves(&self) -> bool {
+        false
     }
     fn reserved_bytes(&self) -> usize {
         self.reserved.load(Relaxed)

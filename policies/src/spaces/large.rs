@@ -149,6 +149,9 @@ impl<VM: VMBinding> Space for LargeObjectSpace<VM> {
     fn extent(&self) -> Extent {
         self.pages.extent()
     }
+    fn moves(&self) -> bool {
+        false
+    }
     fn reserved_bytes(&self) -> usize {
         self.reserved.load(Relaxed)
     }

@@ -268,6 +268,9 @@ impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
     fn extent(&self) -> Extent {
         self.pool.extent()
     }
+    fn moves(&self) -> bool {
+        false
+    }
     fn reserved_bytes(&self) -> usize {
         self.pool.owned() as usize * BLOCK_BYTES
     }

@@ -46,6 +46,11 @@ impl Defrag {
         })
     }
 
+    /// Whether anything is ever evacuated.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
     /// Keeps part of the limit for copies (I2).
     pub fn keep_headroom(&self, budget: &Budget) {
         if self.enabled {

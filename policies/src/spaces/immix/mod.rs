@@ -340,6 +340,9 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
     fn extent(&self) -> Extent {
         self.pool.extent()
     }
+    fn moves(&self) -> bool {
+        self.has_nursery || self.defrag.is_enabled()
+    }
     fn reserved_bytes(&self) -> usize {
         self.pool.owned() as usize * BLOCK_BYTES
     }

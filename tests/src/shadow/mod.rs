@@ -3,14 +3,17 @@
 //! Each thread has a graph of its own, reached from its shadow stack and from two global roots; ids and patterns in the raw
 //! words tell its objects apart. Whenever a collection came by, the thread walks heap and model in step: the same shapes,
 //! the same sharing, every word as it was written, no two objects on the same bytes, objects that must not move where they
-//! were, weak references cleared exactly where the model reaches nothing.
+//! were, weak references cleared exactly where the model reaches nothing; and whatever `natives` says of the heap's own references.
 //!
 //! Threads run either one operation at a time, in turns (who waits for the turn is in a native region), or all at once.
+
+mod natives;
 
 use crate::bindings::GLOBALS;
 use crate::{Attached, Handle, MakeHeap, TestVM, Watchdog, assert_within_limit, options};
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::{Heap, Semantics};
+use natives::{NativeOp, Natives, native_op};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestError, TestRunner};
 use reference::{Class, Ref, object};
@@ -41,6 +44,8 @@ enum Op {
     Global { which: usize, root: Option<usize> },
     /// A weak reference to the object at a root.
     Weak { root: usize },
+    /// Something with the heap's own references.
+    Native(NativeOp),
     /// Objects that nobody keeps.
     Garbage { count: usize, words: usize },
     /// A collection now.
@@ -48,7 +53,7 @@ enum Op {
     /// A safepoint.
     Poll,
     /// A native region.
-    Native,
+    Region,
     /// The thread goes and comes back; what only its stack held is dead.
     Reattach,
 }
@@ -88,10 +93,11 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (1..4usize).prop_map(|count| Op::Pop { count }),
         1 => (any(), proptest::option::of(any())).prop_map(|(which, root)| Op::Global { which, root }),
         2 => any().prop_map(|root| Op::Weak { root }),
+        8 => native_op().prop_map(Op::Native),
         3 => (1..60usize, 0..300usize).prop_map(|(count, words)| Op::Garbage { count, words }),
         2 => Just(Op::Collect),
         1 => Just(Op::Poll),
-        1 => Just(Op::Native),
+        1 => Just(Op::Region),
         1 => Just(Op::Reattach),
     ]
 }
@@ -155,7 +161,7 @@ fn run<VM: TestVM>(make: MakeHeap<VM>, plan: &str, program: &Program) {
     std::thread::scope(|scope| {
         let start = |me| {
             let (heap, turns) = (&heap, turns.as_ref());
-            scope.spawn(move || Actor::new(heap, me).play(&program.threads[me], turns))
+            scope.spawn(move || Actor::new(heap, me, program.threads.len() == 1).play(&program.threads[me], turns))
         };
         let actors: Vec<_> = (0..program.threads.len()).map(start).collect();
         for actor in actors {
@@ -227,7 +233,13 @@ struct Node {
     id: u64,
     /// Where it is if it may not move.
     pinned: Option<LabRef>,
-    immortal: bool,
+}
+
+/// Where nodes are.
+#[derive(Default)]
+struct Found {
+    places: HashMap<usize, LabRef>,
+    ranges: Vec<(usize, usize)>,
 }
 
 /// A thread with its part of the model.
@@ -241,12 +253,15 @@ struct Actor<'h, VM: TestVM> {
     globals: [Option<usize>; GLOBALS_EACH],
     /// Number of the weak reference in the VM, and its target.
     weak: Vec<(usize, usize)>,
+    natives: Natives,
+    /// Whether there are no other threads.
+    alone: bool,
     collections: u64,
     full_collections: u64,
 }
 
 impl<'h, VM: TestVM> Actor<'h, VM> {
-    fn new(heap: &'h Heap<VM>, me: usize) -> Self {
+    fn new(heap: &'h Heap<VM>, me: usize, alone: bool) -> Self {
         Actor {
             heap,
             thread: Some(Attached::new(heap)),
@@ -255,6 +270,8 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
             roots: Vec::new(),
             globals: [None; GLOBALS_EACH],
             weak: Vec::new(),
+            natives: Natives::default(),
+            alone,
             collections: 0,
             full_collections: 0,
         }
@@ -364,8 +381,10 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
                 assert!(self.collections > before || self.heap.plan_name() == "NoGC", "nothing was collected");
             }
             Op::Poll => m.poll(),
-            Op::Native => m.mutator().native(std::thread::yield_now),
+            Op::Native(ref op) => self.perform_native(op),
+            Op::Region => m.mutator().native(std::thread::yield_now),
             Op::Reattach => {
+                self.give_up_natives();
                 // Away before it is back: a pause would wait for both.
                 self.thread = None;
                 self.thread = Some(Attached::new(self.heap));
@@ -405,7 +424,6 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
             words,
             id,
             pinned: (large || semantics != Semantics::Default).then_some(object),
-            immortal: semantics == Semantics::Immortal,
         });
         self.check_if_collected();
         if self.roots.len() > MAX_ROOTS {
@@ -427,45 +445,53 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
         // A minor collection takes old objects for live, and what dead ones refer to.
         let all_full = statistics.full_collections - self.full_collections == since;
         (self.collections, self.full_collections) = (statistics.collections, statistics.full_collections);
-        let found = self.check_graph();
+        let mut found = self.check_graph();
+        self.reach_held(&mut found);
         let vm = self.heap.vm().reference();
-        let nodes = &self.nodes;
         self.weak.retain(|&(number, node)| {
             let target = LabRef(vm.weak(number).0);
-            match found.get(&node) {
+            match found.places.get(&node) {
                 Some(at) => assert_eq!(target, *at, "a weak reference to a live object"),
-                None if nodes[node].immortal => assert_eq!(Some(target), nodes[node].pinned, "immortal objects stay"),
                 None => assert!(target.is_null() || !all_full, "a weak reference to an object that died: {target:?}"),
             }
             !target.is_null()
         });
+        self.check_natives(found, all_full);
     }
 
-    /// Walks heap and model in step; where each reachable node is.
-    fn check_graph(&self) -> HashMap<usize, LabRef> {
+    /// Walks heap and model in step from the roots; where each node is that they reach.
+    fn check_graph(&self) -> Found {
         let m = self.m();
-        let mut found: HashMap<usize, LabRef> = HashMap::new();
+        assert_eq!(m.push(LabRef::NULL), self.roots.len(), "the roots were counted");
+        m.pop(1);
+        let roots = self.roots.iter().enumerate().map(|(index, node)| (*node, m.get(index)));
+        let globals = self.globals.iter().enumerate().map(|(index, node)| {
+            let at = self.heap.vm().reference().global(self.me * GLOBALS_EACH + index);
+            (*node, LabRef(at.0))
+        });
+        let mut found = Found::default();
+        self.walk(roots.chain(globals).collect(), &mut found);
+        found
+    }
+
+    /// Walks heap and model in step from these nodes.
+    fn walk(&self, from: Vec<(Option<usize>, LabRef)>, found: &mut Found) {
+        let m = self.m();
         let mut todo = Vec::new();
-        let visit = |node: Option<usize>, at: LabRef, todo: &mut Vec<usize>, found: &mut HashMap<usize, LabRef>| {
+        let visit = |node: Option<usize>, at: LabRef, todo: &mut Vec<usize>, places: &mut HashMap<usize, LabRef>| {
             let Some(node) = node else { return assert!(at.is_null(), "{at:?} where there is none") };
             assert!(!at.is_null(), "object {node} was lost");
-            match found.insert(node, at) {
+            match places.insert(node, at) {
                 None => todo.push(node),
                 Some(before) => assert_eq!(before, at, "object {node} is in two places"),
             }
         };
-        assert_eq!(m.push(LabRef::NULL), self.roots.len(), "the roots were counted");
-        m.pop(1);
-        for (index, node) in self.roots.iter().enumerate() {
-            visit(*node, m.get(index), &mut todo, &mut found);
+        let Found { places, ranges } = found;
+        for (node, at) in from {
+            visit(node, at, &mut todo, places);
         }
-        for (index, node) in self.globals.iter().enumerate() {
-            let at = self.heap.vm().reference().global(self.me * GLOBALS_EACH + index);
-            visit(*node, LabRef(at.0), &mut todo, &mut found);
-        }
-        let mut ranges = Vec::new();
         while let Some(index) = todo.pop() {
-            let (node, at) = (&self.nodes[index], found[&index]);
+            let (node, at) = (&self.nodes[index], places[&index]);
             let header = object::header(Ref(at.0).object().expect("not null"));
             let bytes = node.refs.len() * 8 + node.words * 8;
             let words = Handle::<VM>::words(Class { refs: node.refs.len(), bytes: node.words * 8 });
@@ -482,7 +508,7 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
                 assert_eq!(is, was, "word {word} of object {index} at {at:?}");
             }
             for (slot, target) in node.refs.iter().enumerate() {
-                visit(*target, m.read_ref(at, slot), &mut todo, &mut found);
+                visit(*target, m.read_ref(at, slot), &mut todo, places);
             }
             ranges.push((at.0, at.0 + words * 8));
         }
@@ -490,7 +516,6 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
         for pair in ranges.windows(2) {
             assert!(pair[0].1 <= pair[1].0, "two objects overlap: {pair:x?}");
         }
-        found
     }
 }
 

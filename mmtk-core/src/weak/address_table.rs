@@ -1,0 +1,206 @@
+//! Tables keyed by objects, although objects move: an object's identity hash, or whatever a VM wants to know about it from outside.
+//!
+//! A table maps an object to 64 bits. It does not keep the object alive. A collection removes the entries of dead objects, and
+//! those of moved ones are found under their new addresses afterwards: all entries are put into the index anew, by all
+//! workers, unless few of them moved or died.
+//!
+//! I1. Between pauses the key of an entry is the address of an object that was live at the last collection that looked at it.
+//! I2. The index is charged before it is allocated, and has room for every entry of the table: a pause needs no more.
+
+use super::index::Index;
+use super::table::Table;
+use crate::address::ObjectReference;
+use crate::alloc::Mutator;
+use crate::binding::{OutOfMemory, VMBinding};
+use crate::heap::{Charge, Memory};
+use parking_lot::{Mutex, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+/// SplitMix64's finalizer (Steele, Lea and Flood, OOPSLA 2014): neighbours get numbers that have nothing in common.
+pub(super) fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ bits >> 31
+}
+
+pub(super) fn key(object: ObjectReference) -> usize {
+    object.address().as_usize()
+}
+
+/// The table of a heap; [`AddressTable`] is the VM's handle.
+pub(super) struct Entries {
+    pub table: Table,
+    /// Read by who looks up; written by who inserts or removes, and in pauses.
+    pub index: RwLock<Index>,
+    memory: Arc<Memory>,
+}
+
+impl Drop for Entries {
+    fn drop(&mut self) {
+        self.memory.uncharge_tables(self.table.bytes() + Index::bytes(self.index.get_mut().capacity()));
+    }
+}
+
+impl Entries {
+    fn new(generational: bool, memory: &Arc<Memory>) -> Entries {
+        Entries { table: Table::new(generational), index: RwLock::new(Index::new(0)), memory: memory.clone() }
+    }
+
+    fn find(&self, index: &Index, object: ObjectReference) -> Option<usize> {
+        index.candidates(key(object)).find(|n| self.table.any(*n).target() == Some(object))
+    }
+
+    fn get(&self, object: ObjectReference) -> Option<u64> {
+        let index = self.index.read();
+        self.find(&index, object).map(|n| self.table.any(n).bits())
+    }
+
+    fn remove(&self, object: ObjectReference) -> Option<u64> {
+        let index = self.index.write();
+        let number = self.find(&index, object)?;
+        let bits = self.table.any(number).bits();
+        index.remove(key(object), number);
+        self.table.free(number as u32);
+        Some(bits)
+    }
+
+    /// Changes the bits of an object to what `f` makes of those it had; returns both.
+    fn update(&self, object: ObjectReference, f: impl FnOnce(Option<u64>) -> u64) -> Result<(Option<u64>, u64), usize> {
+        let mut index = self.index.write();
+        if let Some(number) = self.find(&index, object) {
+            let entry = self.table.any(number);
+            let (before, now) = (entry.bits(), f(Some(entry.bits())));
+            entry.set_bits(now);
+            return Ok((Some(before), now));
+        }
+        let number = self.table.create(&self.memory, object, None, 0)?;
+        if number as usize >= index.capacity()
+            && let Err(bytes) = self.grow(&mut index)
+        {
+            self.table.free(number);
+            return Err(bytes);
+        }
+        let bits = f(None);
+        self.table.any(number as usize).set_bits(bits);
+        index.insert(key(object), number as usize);
+        Ok((None, bits))
+    }
+
+    /// In a pause: entries of dead objects go.
+    pub fn forget(&self, dead: &[u32]) {
+        let index = self.index.read();
+        for number in dead {
+            let target = self.table.any(*number as usize).target().expect("an entry has a key until it is freed");
+            index.remove(key(target), *number as usize);
+        }
+        self.table.free_all(dead.iter().copied());
+    }
+
+    /// A larger index, with all entries but the newest, which is the last.
+    fn grow(&self, index: &mut Index) -> Result<(), usize> {
+        let capacity = (index.capacity() * 2).max(64);
+        let bytes = Index::bytes(capacity);
+        if !self.memory.charge_tables(bytes, Charge::Mutator) {
+            return Err(bytes);
+        }
+        let new = Index::new(capacity);
+        for number in 0..index.capacity() {
+            self.table.any(number).target().into_iter().for_each(|object| new.insert(key(object), number));
+        }
+        let before = std::mem::replace(index, new).capacity();
+        self.memory.uncharge_tables(Index::bytes(before));
+        Ok(())
+    }
+}
+
+/// The tables keyed by objects of one heap.
+pub(super) struct AddressTables {
+    hashes: Arc<Entries>,
+    next_hash: AtomicU64,
+    others: Mutex<Vec<Weak<Entries>>>,
+    generational: bool,
+    memory: Arc<Memory>,
+}
+
+impl AddressTables {
+    pub fn new(generational: bool, memory: &Arc<Memory>) -> AddressTables {
+        let hashes = Arc::new(Entries::new(generational, memory));
+        let memory = memory.clone();
+        AddressTables { hashes, next_hash: AtomicU64::new(0), others: Mutex::default(), generational, memory }
+    }
+
+    pub fn identity_hash(&self, object: ObjectReference) -> Result<u64, usize> {
+        if let Some(hash) = self.hashes.get(object) {
+            return Ok(hash);
+        }
+        let new = || mix(self.next_hash.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed));
+        // Another thread may have been faster: then its number stands.
+        Ok(self.hashes.update(object, |known| known.unwrap_or_else(new))?.1)
+    }
+
+    /// The tables that are still in use. For the leader of a pause.
+    pub fn in_use(&self) -> Vec<Arc<Entries>> {
+        let mut others = self.others.lock();
+        others.retain(|table| table.strong_count() > 0);
+        others.iter().filter_map(Weak::upgrade).chain([self.hashes.clone()]).collect()
+    }
+
+    fn create(&self) -> Arc<Entries> {
+        let table = Arc::new(Entries::new(self.generational, &self.memory));
+        self.others.lock().push(Arc::downgrade(&table));
+        table
+    }
+}
+
+/// A table from objects to 64 bits each, for the VM's own use: it keeps no key alive, and forgets those that died. Clones share it.
+///
+/// Its methods want a running mutator of the heap that made it; none is a safepoint. Any mutators may use it at the same time.
+#[derive(Clone)]
+pub struct AddressTable(Arc<Entries>);
+
+impl AddressTable {
+    /// An empty table in the heap of this mutator.
+    pub fn new<VM: VMBinding>(mutator: &Mutator<VM>) -> AddressTable {
+        AddressTable(mutator.weak_tables().addresses.create())
+    }
+
+    /// The bits of an object, if it has any.
+    pub fn get<VM: VMBinding>(&self, mutator: &Mutator<VM>, object: ObjectReference) -> Option<u64> {
+        mutator.check_running();
+        self.0.get(object)
+    }
+
+    /// Gives the object these bits; returns those it had.
+    ///
+    /// # Errors
+    /// Out of memory, if the limit leaves no room for the table to grow; nothing has changed then.
+    pub fn insert<VM: VMBinding>(
+        &self,
+        mutator: &Mutator<VM>,
+        object: ObjectReference,
+        bits: u64,
+    ) -> Result<Option<u64>, OutOfMemory> {
+        mutator.check_running();
+        match self.0.update(object, |_| bits) {
+            Ok((before, _)) => Ok(before),
+            Err(bytes) => Err(mutator.no_memory_for_tables(bytes)),
+        }
+    }
+
+    /// Forgets an object; returns the bits it had.
+    pub fn remove<VM: VMBinding>(&self, mutator: &Mutator<VM>, object: ObjectReference) -> Option<u64> {
+        mutator.check_running();
+        self.0.remove(object)
+    }
+
+    /// How many objects it knows. Dead ones count until a collection has looked at them.
+    pub fn len(&self) -> usize {
+        self.0.table.in_use_now()
+    }
+
+    /// Whether it knows none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,508 @@
+//! The part of a pause in which native references are processed: the story that the module's header tells, step by step.
+//!
+//! Each step is a section that all workers run until it is quiescent, over 64 entries at a time; an empty table costs nothing. Whatever is
+//! kept alive on the way is traced by `Watching`, the plan's tracer that looks up each object it reaches for the first time: the
+//! ephemerons that wait for it are in an index since the first step, and their values are followed as soon as nothing is awaited any more.
+//!
+//! I1. An entry is looked at by one worker a step.
+//! I2. A key or owner that was not reached when the index was filled is in it; so a value is followed when the last of them is reached.
+//! I3. A step that clears begins when nothing is being traced: what is not reached then stays so until the next step that keeps.
+
+use super::address_table::{Entries, key};
+use super::conditions::{Conditions, KEY, OWNER};
+use super::index::Index;
+use super::references::ReferenceKind;
+use super::table::{Entry, NOTIFY, Table};
+use super::tables::WeakTables;
+use crate::address::ObjectReference;
+use crate::binding::VMBinding;
+use crate::cycle::CyclePhase;
+use crate::events::CollectionKind;
+use crate::pause::Pause;
+use crate::trace::{Traced, Tracer, Tracing};
+use crate::workers::Worker;
+use parking_lot::Mutex;
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// The live objects of the pause in progress, for a binding that keeps weak references of its own.
+pub trait WeakProcessor {
+    /// Where the object is now, if it is live; none if it is dead.
+    fn live(&self, object: ObjectReference) -> Option<ObjectReference>;
+    /// Makes the object and all it refers to live, and the values of ephemerons of the heap whose keys are among them; returns its place.
+    fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference;
+}
+
+/// An entry: its kind and number.
+type Numbered = (ReferenceKind, u32);
+
+/// How many entries ahead objects are brought near.
+const AHEAD: usize = 16;
+
+/// What one worker found.
+#[derive(Default)]
+struct Found {
+    /// Ephemerons whose keys are live and whose values were not reached, and soft references that are to stay.
+    ready: Vec<Numbered>,
+    /// The same, but the key or the owner was not reached.
+    held: Vec<Held>,
+    /// Entries whose owners were not reached when the entry was looked at.
+    orphans: Vec<Numbered>,
+    /// Entries that were cleared, and whose makers want to know.
+    cleared: Vec<Numbered>,
+    /// Entries whose targets were not reached.
+    dead: Vec<u32>,
+    /// Entries whose targets moved, and the addresses they had.
+    moved: Vec<(u32, usize)>,
+}
+
+impl<VM: VMBinding> Pause<'_, VM> {
+    /// After the trace: weak references of every kind and finalizers, the binding's and the heap's. Objects that they keep alive
+    /// are traced.
+    pub fn process_weak<T: Tracer<VM>>(&mut self, tracer: T) {
+        self.cycle.enter(CyclePhase::Weak);
+        let tables = self.weak;
+        let mut process = Process::new(self, tracer, tables);
+        process.find_ephemerons();
+        process.keep_soft_and_values();
+        process.binding(VM::trace_weak);
+        process.clear(ReferenceKind::Soft);
+        process.clear(ReferenceKind::Weak);
+        process.binding(|vm, weak| {
+            vm.process_weak(weak);
+            false
+        });
+        if process.finalize() {
+            process.binding(VM::trace_weak);
+        }
+        process.settle_ephemerons();
+        process.clear(ReferenceKind::Phantom);
+        process.free_orphans_and_notify();
+        process.address_tables();
+        tables.forget_young();
+        self.count_live();
+    }
+}
+
+impl Found {
+    /// An entry waits for its key, its owner or both.
+    fn hold(
+        &mut self,
+        numbered: Numbered,
+        key: Option<ObjectReference>,
+        owner: Option<ObjectReference>,
+        value: Option<ObjectReference>,
+    ) {
+        let met = |awaited: Option<_>, condition| if awaited.is_none() { condition } else { 0 };
+        let conditions = Conditions::new(met(key, KEY) | met(owner, OWNER));
+        self.held.push(Held { numbered, value, key, owner, conditions });
+    }
+}
+
+/// The plan's tracer, with an eye on keys that were not reached yet.
+struct Watching<'a, T> {
+    plan: T,
+    pending: &'a PendingKeys,
+}
+
+impl<T: Copy> Clone for Watching<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T: Copy> Copy for Watching<'_, T> {}
+
+/// What waits for keys and owners.
+struct PendingKeys {
+    held: Vec<Held>,
+    /// Of the `n`th, `2 * n` is indexed under its key, and `2 * n + 1` under its owner, unless they were reached.
+    index: Index,
+}
+
+/// An entry that waits.
+struct Held {
+    numbered: Numbered,
+    /// What it will keep.
+    value: Option<ObjectReference>,
+    key: Option<ObjectReference>,
+    owner: Option<ObjectReference>,
+    conditions: Conditions,
+}
+
+impl PendingKeys {
+    /// Under which objects the `n`th is indexed.
+    fn insert(&self, n: usize) {
+        let Held { key: its_key, owner, .. } = self.held[n];
+        its_key.into_iter().for_each(|object| self.index.insert(key(object), 2 * n));
+        owner.into_iter().for_each(|object| self.index.insert(key(object), 2 * n + 1));
+    }
+
+    #[cold]
+    fn reached(&self, object: ObjectReference, worker: &mut Worker) {
+        for candidate in self.index.candidates(key(object)) {
+            let held = &self.held[candidate / 2];
+            let (awaited, condition) = if candidate.is_multiple_of(2) { (held.key, KEY) } else { (held.owner, OWNER) };
+            if awaited == Some(object) && held.conditions.meet(condition) {
+                worker.held.extend(held.value);
+            }
+        }
+    }
+}
+
+impl<VM: VMBinding, T: Tracer<VM>> Tracer<VM> for Watching<'_, T> {
+    type Item = T::Item;
+
+    #[inline(always)]
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        let traced = self.plan.trace(object, worker);
+        if !self.pending.index.is_empty() && !matches!(traced, Traced::Seen(_)) {
+            self.pending.reached(object, worker);
+        }
+        traced
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, object: ObjectReference) {
+        self.plan.prefetch(object);
+    }
+
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        self.plan.resolve(object)
+    }
+
+    #[inline(always)]
+    fn next_held(&self, worker: &mut Worker) -> Option<ObjectReference> {
+        worker.held.pop()
+    }
+}
+
+struct Process<'p, 'a, VM: VMBinding, T> {
+    pause: &'p mut Pause<'a, VM>,
+    tracer: T,
+    tables: &'a WeakTables,
+    pending: PendingKeys,
+    /// One a worker.
+    found: Vec<Mutex<Found>>,
+}
+
+impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
+    fn new<'p>(pause: &'p mut Pause<'a, VM>, tracer: T, tables: &'a WeakTables) -> Process<'p, 'a, VM, T> {
+        let found = (0..pause.gang.size()).map(|_| Mutex::default()).collect();
+        let pending = PendingKeys { held: Vec::new(), index: Index::new(0) };
+        Process { pause, tracer, tables, pending, found }
+    }
+
+    /// Workers share the entries of a table that this collection looks at. What `near` says of an entry is brought near ahead.
+    fn each(
+        &mut self,
+        table: &Table,
+        near: impl Fn(&Entry) -> Option<ObjectReference> + Sync,
+        f: impl Fn(&mut Found, u32, &Entry) + Sync,
+    ) {
+        let (scan, tracer, found) = (table.scan(self.pause.kind()), self.tracer, &self.found);
+        if scan.entries == 0 {
+            return;
+        }
+        self.pause.parallel("weak", scan.entries, |worker, range: Range<usize>| {
+            let mut found = found[worker.index].lock();
+            let prefetch = |position: usize| {
+                if position < range.end
+                    && let Some((_, entry)) = scan.at(position)
+                    && let Some(object) = near(entry)
+                {
+                    tracer.prefetch(object);
+                }
+            };
+            (range.start..range.start + AHEAD).for_each(prefetch);
+            for position in range.clone() {
+                prefetch(position + AHEAD);
+                if let Some((number, entry)) = scan.at(position) {
+                    f(&mut found, number, entry);
+                }
+            }
+        });
+    }
+
+    /// Takes what all workers found of something.
+    fn take<R>(&mut self, what: impl Fn(&mut Found) -> &mut Vec<R>) -> Vec<R> {
+        let mut all = Vec::new();
+        for found in &mut self.found {
+            all.append(what(found.get_mut()));
+        }
+        all
+    }
+
+    /// A trace that begins with what `f` does with `count` numbered things.
+    fn keep(&mut self, count: usize, f: impl Fn(&mut Tracing<'_, VM, Watching<'_, T>>, usize, &mut Worker) + Sync) {
+        if count == 0 {
+            return;
+        }
+        let tracer = Watching { plan: self.tracer, pending: &self.pending };
+        self.pause.trace_from("weak", tracer, count, f);
+    }
+
+    /// Lets the binding look at what is live, and keep more; again as long as `f` says so.
+    fn binding(&mut self, f: impl Fn(&VM, &mut dyn WeakProcessor) -> bool + Sync) {
+        let tracer = Watching { plan: self.tracer, pending: &self.pending };
+        self.pause.trace_alone("weak", tracer, |vm, tracing, worker| {
+            let mut weak = Weak { tracer, tracing, worker };
+            while f(vm, &mut weak) {}
+        });
+    }
+
+    /// An owner's part in the fate of an entry that is not queued: who is queued keeps it.
+    fn look_at_owner(tracer: &T, found: &mut Found, entry: &Entry, numbered: Numbered) {
+        if let Some(owner) = entry.owner()
+            && !entry.is_queued()
+        {
+            match tracer.resolve(owner) {
+                Some(place) => entry.set_owner(Some(place)),
+                None => found.orphans.push(numbered),
+            }
+        }
+    }
+
+    fn clear_entry(found: &mut Found, entry: &Entry, numbered: Numbered) {
+        entry.set_target(None);
+        entry.set_value(None);
+        if entry.has(NOTIFY) {
+            found.cleared.push(numbered);
+        }
+    }
+
+    /// Whether soft references stay in this collection: not when memory is short, and not those that were long out of use.
+    fn soft_stays(&self) -> impl Fn(&Entry) -> bool + Sync + use<VM, T> {
+        let (emergency, minor) = (self.pause.is_emergency(), self.pause.kind() == CollectionKind::Minor);
+        let (now, oldest) = (self.tables.fulls.load(Relaxed), self.pause.options().soft_collections);
+        move |entry| !emergency && (minor || now.wrapping_sub(entry.used().load(Relaxed)) <= oldest)
+    }
+
+    /// Step 1: what depends on live keys is brought up to date, or is ready to be kept; what does not waits in the index.
+    fn find_ephemerons(&mut self) {
+        let (tracer, stays) = (self.tracer, self.soft_stays());
+        // The object, unless it was reached or there is none.
+        let awaited = |object: Option<ObjectReference>| object.filter(|object| tracer.resolve(*object).is_none());
+        self.each(self.tables.of(ReferenceKind::Soft), Entry::target, |found, number, entry| {
+            let numbered = (ReferenceKind::Soft, number);
+            let Some(target) = entry.target().filter(|_| stays(entry)) else { return };
+            match awaited(entry.owner()) {
+                Some(owner) => found.hold(numbered, None, Some(owner), Some(target)),
+                None if tracer.resolve(target).is_none() => found.ready.push(numbered),
+                None => (),
+            }
+        });
+        self.each(self.tables.of(ReferenceKind::Ephemeron), Entry::target, |found, number, entry| {
+            let numbered = (ReferenceKind::Ephemeron, number);
+            Self::look_at_owner(&tracer, found, entry, numbered);
+            let Some(key) = entry.target() else { return };
+            let (waits_for, owner) = (awaited(Some(key)), awaited(entry.owner()));
+            if waits_for.is_some() || owner.is_some() {
+                return found.hold(numbered, waits_for, owner, entry.value());
+            }
+            entry.set_target(tracer.resolve(key));
+            match entry.value().map(|value| tracer.resolve(value)) {
+                Some(None) => found.ready.push(numbered),
+                Some(value) => entry.set_value(value),
+                None => (),
+            }
+        });
+        self.pending.held = self.take(|found| &mut found.held);
+        self.pending.index = Index::new(2 * self.pending.held.len());
+        let pending = &self.pending;
+        self.pause.parallel("weak", pending.held.len(), |_, range| range.for_each(|n| pending.insert(n)));
+    }
+
+    fn keep_soft_and_values(&mut self) {
+        let (ready, tables) = (self.take(|found| &mut found.ready), self.tables);
+        self.keep(ready.len(), |tracing, n, worker| {
+            let (kind, number) = ready[n];
+            let entry = tables.of(kind).any(number as usize);
+            match kind {
+                // Where it is now, `clear` finds out.
+                ReferenceKind::Soft => entry.target().into_iter().for_each(|target| {
+                    tracing.keep(target, worker);
+                }),
+                _ => entry.set_value(entry.value().map(|value| tracing.keep(value, worker))),
+            }
+        });
+    }
+
+    /// Steps 2 and 5: clears what refers to objects that were not reached.
+    fn clear(&mut self, kind: ReferenceKind) {
+        let (tracer, stays) = (self.tracer, self.soft_stays());
+        self.each(self.tables.of(kind), Entry::target, |found, number, entry| {
+            Self::look_at_owner(&tracer, found, entry, (kind, number));
+            let Some(target) = entry.target() else { return };
+            match tracer.resolve(target) {
+                Some(place) => entry.set_target(Some(place)),
+                // Its owner was not reached, and may be yet.
+                None if kind == ReferenceKind::Soft && stays(entry) => (),
+                None => Self::clear_entry(found, entry, (kind, number)),
+            }
+        });
+    }
+
+    /// Step 4: queues what is to be finalized, and keeps it. Whether there was any.
+    fn finalize(&mut self) -> bool {
+        let (tracer, table) = (self.tracer, &self.tables.finalizers);
+        self.each(table, Entry::target, |found, number, entry| {
+            let Some(target) = entry.target().filter(|_| !entry.is_queued()) else { return };
+            match tracer.resolve(target) {
+                Some(place) => entry.set_target(Some(place)),
+                None => found.dead.push(number),
+            }
+        });
+        let mut dead = self.take(|found| &mut found.dead);
+        if dead.is_empty() {
+            return false;
+        }
+        let entry = |number: u32| table.any(number as usize);
+        if self.pause.round > 0 {
+            // What is due was queued in the first round, and these are not.
+            self.keep_targets(table, &dead);
+            return true;
+        }
+        // Workers found them in any order.
+        dead.sort_unstable();
+        let (waiting, due): (Vec<u32>, Vec<u32>) = dead.into_iter().partition(|number| entry(*number).has(NOTIFY));
+        self.queue(table, &due);
+        let waiting: Vec<u32> = waiting.into_iter().filter(|number| !self.update_target(entry(*number))).collect();
+        // What they refer to lives; who is reached on the way is referred to by one of them, and not due.
+        self.keep(waiting.len(), |tracing, n, _| {
+            entry(waiting[n]).target().into_iter().for_each(|target| tracing.visit_again(target));
+        });
+        let referred: Vec<bool> =
+            waiting.iter().map(|number| tracer.resolve(entry(*number).target().expect("not free")).is_some()).collect();
+        let none_is_due = due.is_empty() && referred.iter().all(|referred| *referred);
+        let due: Vec<u32> =
+            waiting.iter().zip(&referred).filter(|(_, referred)| none_is_due || !**referred).map(|(n, _)| *n).collect();
+        for number in &waiting {
+            self.update_target(entry(*number));
+        }
+        self.queue(table, &due);
+        true
+    }
+
+    /// Whether the target was reached; then the entry says where it is now.
+    fn update_target(&self, entry: &Entry) -> bool {
+        let place = entry.target().and_then(|target| self.tracer.resolve(target));
+        place.is_some_and(|place| {
+            entry.set_target(Some(place));
+            true
+        })
+    }
+
+    fn queue(&mut self, table: &Table, numbers: &[u32]) {
+        table.enqueue(numbers.iter().copied());
+        self.keep_targets(table, numbers);
+    }
+
+    fn keep_targets(&mut self, table: &Table, numbers: &[u32]) {
+        self.keep(numbers.len(), |tracing, n, worker| {
+            let entry = table.any(numbers[n] as usize);
+            entry.set_target(entry.target().map(|target| tracing.keep(target, worker)));
+        });
+    }
+
+    /// Step 5: what waited for a key has it now, or never will.
+    fn settle_ephemerons(&mut self) {
+        let (tracer, pending, tables, found) = (self.tracer, &self.pending, self.tables, &self.found);
+        self.pause.parallel("weak", pending.held.len(), |worker, range| {
+            let mut found = found[worker.index].lock();
+            for held in &pending.held[range] {
+                let entry = tables.of(held.numbered.0).any(held.numbered.1 as usize);
+                let place = |object: Option<ObjectReference>| object.and_then(|object| tracer.resolve(object));
+                // A value that was not kept dies with its entry, whose owner is dead.
+                match (held.numbered.0, place(entry.target())) {
+                    (_, None) => Self::clear_entry(&mut found, entry, held.numbered),
+                    (ReferenceKind::Ephemeron, key) => {
+                        entry.set_target(key);
+                        entry.set_value(place(held.value));
+                    }
+                    (_, target) => entry.set_target(target),
+                }
+            }
+        });
+    }
+
+    fn free_orphans_and_notify(&mut self) {
+        let (orphans, mut cleared) = (self.take(|found| &mut found.orphans), self.take(|found| &mut found.cleared));
+        let by_kind = |kind| move |(k, number): &Numbered| (*k == kind).then_some(*number);
+        for kind in [ReferenceKind::Soft, ReferenceKind::Weak, ReferenceKind::Phantom, ReferenceKind::Ephemeron] {
+            let table = self.tables.of(kind);
+            let tracer = self.tracer;
+            let died = |number: &u32| {
+                let entry = table.any(*number as usize);
+                let place = entry.owner().and_then(|owner| tracer.resolve(owner));
+                place.into_iter().for_each(|place| entry.set_owner(Some(place)));
+                place.is_none()
+            };
+            table.free_all(orphans.iter().filter_map(by_kind(kind)).filter(died));
+        }
+        // As they stand in the table; workers found them in any order.
+        cleared.sort_unstable_by_key(|(_, number)| *number);
+        for kind in [ReferenceKind::Soft, ReferenceKind::Weak, ReferenceKind::Phantom, ReferenceKind::Ephemeron] {
+            let table = self.tables.of(kind);
+            let there = |number: &u32| !table.any(*number as usize).is_free();
+            table.enqueue(cleared.iter().filter_map(by_kind(kind)).filter(there));
+        }
+    }
+
+    /// Tables keyed by objects: dead keys go, moved ones are found under their new addresses.
+    fn address_tables(&mut self) {
+        for entries in self.tables.addresses.in_use() {
+            let (tracer, table) = (self.tracer, &entries.table);
+            self.each(table, Entry::target, |found, number, entry| {
+                let Some(target) = entry.target() else { return };
+                match tracer.resolve(target) {
+                    Some(place) if place == target => (),
+                    Some(place) => {
+                        entry.set_target(Some(place));
+                        found.moved.push((number, key(target)));
+                    }
+                    None => found.dead.push(number),
+                }
+            });
+            let (dead, moved) = (self.take(|found| &mut found.dead), self.take(|found| &mut found.moved));
+            entries.forget(&dead);
+            self.find_again(&entries, &moved);
+            table.forget_young();
+        }
+    }
+
+    fn find_again(&mut self, entries: &Entries, moved: &[(u32, usize)]) {
+        let table = &entries.table;
+        let target = |number: u32| table.any(number as usize).target();
+        // Taking one out of its chain costs about twice what putting one in does.
+        if moved.len() * 3 < table.len() {
+            let index = entries.index.read();
+            for (number, before) in moved {
+                index.remove(*before, *number as usize);
+                index.insert(key(target(*number).expect("it moved")), *number as usize);
+            }
+            return;
+        }
+        entries.index.write().clear();
+        let index = entries.index.read();
+        self.pause.parallel("weak", table.len(), |_, range| {
+            for number in range {
+                target(number as u32).into_iter().for_each(|object| index.insert(key(object), number));
+            }
+        });
+    }
+}
+
+struct Weak<'t, 'a, 'b, VM: VMBinding, T: Tracer<VM>> {
+    tracer: Watching<'t, T>,
+    tracing: Tracing<'a, VM, Watching<'t, T>>,
+    worker: &'b mut Worker,
+}
+
+impl<VM: VMBinding, T: Tracer<VM>> WeakProcessor for Weak<'_, '_, '_, VM, T> {
+    fn live(&self, object: ObjectReference) -> Option<ObjectReference> {
+        self.tracer.resolve(object)
+    }
+    fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference {
+        self.tracing.keep_alive(object, self.worker)
+    }
+}

@@ -1,0 +1,258 @@
+//! What a mutator does with native references and finalizers.
+
+use super::table::NOTIFY;
+use super::tables::WeakTables;
+use crate::address::ObjectReference;
+use crate::alloc::Mutator;
+use crate::binding::{OutOfMemory, VMBinding};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// How strongly a reference holds on to its target.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum ReferenceKind {
+    /// Keeps its target until memory is short: an emergency collection clears it, and so does a full collection when it was not used
+    /// during the last `references.soft_collections` full ones.
+    Soft,
+    /// Cleared by the first collection that does not reach the target otherwise, before finalizers are told.
+    Weak,
+    /// Cleared when the target cannot come back any more: not even through a finalizer. Its target cannot be asked for.
+    Phantom,
+    /// A key and a value: keeps its value as long as the key, and the owner if it has one, are live for other reasons (the value may
+    /// lead to them). Cleared as phantom references are.
+    Ephemeron,
+}
+
+impl ReferenceKind {
+    const ALL: [ReferenceKind; 4] =
+        [ReferenceKind::Soft, ReferenceKind::Weak, ReferenceKind::Phantom, ReferenceKind::Ephemeron];
+}
+
+/// A native reference: a number that the VM keeps wherever it likes, in the raw data of an object for example.
+///
+/// It is used with the heap that made it. To use it after it was freed, or after its owner died, is an error of the VM: it panics,
+/// or meets a reference made since.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Reference {
+    kind: ReferenceKind,
+    number: u32,
+}
+
+impl Reference {
+    pub(super) fn new(kind: ReferenceKind, number: u32) -> Reference {
+        Reference { kind, number }
+    }
+
+    /// Its kind.
+    pub fn kind(self) -> ReferenceKind {
+        self.kind
+    }
+
+    /// As a word, never 0; for compiled code and C.
+    pub fn to_bits(self) -> u64 {
+        (self.kind as u64 + 1) << 32 | u64::from(self.number)
+    }
+
+    /// The reference again; none if the word is none's.
+    pub fn from_bits(bits: u64) -> Option<Reference> {
+        let kind = usize::try_from((bits >> 32).checked_sub(1)?).ok()?;
+        Some(Reference { kind: *ReferenceKind::ALL.get(kind)?, number: bits as u32 })
+    }
+}
+
+/// What else is said of a new reference.
+#[derive(Copy, Clone, Default, Debug)]
+pub struct Terms {
+    /// The reference is freed when this object dies: the VM's own weak reference object, say. None: it stays until it is freed.
+    pub owner: Option<ObjectReference>,
+    /// Once a collection has cleared it, [`References::next_cleared`] returns it, and until then its owner stays alive. Not if the owner
+    /// died in the same collection.
+    pub notify: bool,
+}
+
+/// A registered finalizer, by which it can be withdrawn.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Finalizer(u32);
+
+/// When an unreachable object with a finalizer is queued.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum FinalizerOrder {
+    /// In the collection that finds it unreachable, whatever else refers to it.
+    Any,
+    /// Not while another unreachable object that waits for its finalizer refers to it, by however many steps: who uses
+    /// another in its finalizer finds it as it was. Objects in a cycle would wait for each other for ever; they, and
+    /// what they refer to, are queued in the first collection that finds none whose turn it is.
+    ReferrersFirst,
+}
+
+/// The native references of a heap, as a running mutator sees them. Nothing here is a safepoint.
+///
+/// What makes an entry fails with [`OutOfMemory`] if the limit leaves no room for the table to grow. It does not collect, because the
+/// caller's references would go stale; the caller can, and try again.
+pub struct References<'m, VM: VMBinding> {
+    mutator: &'m Mutator<VM>,
+    tables: &'m WeakTables,
+}
+
+impl<VM: VMBinding> Mutator<VM> {
+    /// Native references, finalizers and identity hashes.
+    ///
+    /// # Panics
+    /// In a native region of this mutator.
+    #[inline]
+    pub fn references(&self) -> References<'_, VM> {
+        References { mutator: self, tables: self.weak_tables() }
+    }
+}
+
+impl<VM: VMBinding> References<'_, VM> {
+    fn or_out_of_memory<T>(&self, created: Result<T, usize>) -> Result<T, OutOfMemory> {
+        created.map_err(|bytes| self.mutator.no_memory_for_tables(bytes))
+    }
+
+    /// A soft, weak or phantom reference to `target`, or an ephemeron with this key and no value.
+    ///
+    /// # Errors
+    /// Out of memory: see [`References`].
+    pub fn create(&self, kind: ReferenceKind, target: ObjectReference, terms: Terms) -> Result<Reference, OutOfMemory> {
+        let flags = if terms.notify { NOTIFY } else { 0 };
+        let table = self.tables.of(kind);
+        let number = self.or_out_of_memory(table.create(self.mutator.memory(), target, terms.owner, flags))?;
+        table.in_use(number).used().store(self.tables.fulls.load(Relaxed), Relaxed);
+        Ok(Reference { kind, number })
+    }
+
+    /// An ephemeron.
+    ///
+    /// # Errors
+    /// Out of memory: see [`References`].
+    pub fn create_ephemeron(
+        &self,
+        key: ObjectReference,
+        value: Option<ObjectReference>,
+        terms: Terms,
+    ) -> Result<Reference, OutOfMemory> {
+        let ephemeron = self.create(ReferenceKind::Ephemeron, key, terms)?;
+        self.tables.of(ReferenceKind::Ephemeron).in_use(ephemeron.number).set_value(value);
+        Ok(ephemeron)
+    }
+
+    /// The target, or the key of an ephemeron; none once it is cleared, and always of a phantom reference. As all references to
+    /// objects, it is stale after the next safepoint.
+    #[inline]
+    pub fn get(&self, reference: Reference) -> Option<ObjectReference> {
+        let entry = self.tables.of(reference.kind).in_use(reference.number);
+        match reference.kind {
+            ReferenceKind::Phantom => return None,
+            ReferenceKind::Soft => entry.used().store(self.tables.fulls.load(Relaxed), Relaxed),
+            ReferenceKind::Weak | ReferenceKind::Ephemeron => (),
+        }
+        entry.target()
+    }
+
+    /// Whether it has no target any more: it was cleared, by a collection or by the VM.
+    pub fn is_cleared(&self, reference: Reference) -> bool {
+        self.tables.of(reference.kind).in_use(reference.number).target().is_none()
+    }
+
+    /// The value of an ephemeron, unless it is cleared or has none.
+    ///
+    /// # Panics
+    /// When it is no ephemeron.
+    pub fn value(&self, ephemeron: Reference) -> Option<ObjectReference> {
+        let entry = self.tables.of(Self::check_ephemeron(ephemeron)).in_use(ephemeron.number);
+        entry.target().and(entry.value())
+    }
+
+    /// Changes the value of an ephemeron; false if it is cleared. No write barrier is needed.
+    ///
+    /// # Panics
+    /// When it is no ephemeron.
+    pub fn set_value(&self, ephemeron: Reference, value: Option<ObjectReference>) -> bool {
+        self.tables.of(Self::check_ephemeron(ephemeron)).set_value(ephemeron.number, value)
+    }
+
+    fn check_ephemeron(reference: Reference) -> ReferenceKind {
+        assert_eq!(reference.kind, ReferenceKind::Ephemeron, "only ephemerons have a value");
+        reference.kind
+    }
+
+    /// Clears it, as a collection would; nobody is told.
+    pub fn clear(&self, reference: Reference) {
+        self.tables.of(reference.kind).clear(reference.number);
+    }
+
+    /// Gives it up. Its number may be used for another one.
+    pub fn free(&self, reference: Reference) {
+        self.tables.of(reference.kind).free(reference.number);
+    }
+
+    /// The owner of a reference.
+    pub fn owner(&self, reference: Reference) -> Option<ObjectReference> {
+        self.tables.of(reference.kind).in_use(reference.number).owner()
+    }
+
+    /// The next reference that a collection cleared and whose [`Terms`] ask for notice. Each is returned once, to one thread. Those
+    /// of a kind come in the order in which they were cleared.
+    pub fn next_cleared(&self) -> Option<Reference> {
+        let next = |kind| Some(Reference::new(kind, self.tables.of(kind).next_queued(false)?.0));
+        ReferenceKind::ALL.into_iter().find_map(next)
+    }
+
+    /// Registers a finalizer: when `object` is not reachable any more, it is kept alive and [`References::next_finalizable`] returns
+    /// it. One registration is good for one time; several of an object count each.
+    ///
+    /// # Errors
+    /// Out of memory: see [`References`].
+    pub fn add_finalizer(&self, object: ObjectReference, order: FinalizerOrder) -> Result<Finalizer, OutOfMemory> {
+        let flags = if order == FinalizerOrder::ReferrersFirst { NOTIFY } else { 0 };
+        let created = self.tables.finalizers.create(self.mutator.memory(), object, None, flags);
+        self.or_out_of_memory(created).map(Finalizer)
+    }
+
+    /// Withdraws a finalizer that was not returned yet.
+    pub fn cancel_finalizer(&self, finalizer: Finalizer) {
+        self.tables.finalizers.free(finalizer.0);
+    }
+
+    /// The next object whose finalizer is due. Each is returned once, to one thread. It is as any other object then, and lives as
+    /// long as it is reachable; it may be registered again.
+    pub fn next_finalizable(&self) -> Option<ObjectReference> {
+        self.tables.finalizers.next_queued(true)?.1
+    }
+
+    /// How many entries wait in the two queues. Finalizers that were withdrawn count until their turn comes.
+    pub fn waiting(&self) -> usize {
+        let cleared: usize = self.tables.references.iter().map(|table| table.queued()).sum();
+        cleared + self.tables.finalizers.queued()
+    }
+
+    /// A number that stays the same as long as the object lives, wherever it moves: equal for equal objects, and hardly ever for
+    /// two that live at the same time. From the address where objects do not move, else remembered in a table.
+    ///
+    /// # Errors
+    /// Out of memory: see [`References`].
+    pub fn identity_hash(&self, object: ObjectReference) -> Result<u64, OutOfMemory> {
+        if self.mutator.stays(object) {
+            return Ok(super::address_table::mix(object.address().as_usize() as u64));
+        }
+        self.or_out_of_memory(self.tables.addresses.identity_hash(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_survives_the_way_through_a_word() {
+        for kind in ReferenceKind::ALL {
+            for number in [0, 1, u32::MAX] {
+                let reference = Reference { kind, number };
+                assert_ne!(reference.to_bits(), 0);
+                assert_eq!(Reference::from_bits(reference.to_bits()), Some(reference));
+            }
+        }
+        assert_eq!([0, 17, 5 << 32, u64::MAX].map(Reference::from_bits), [None; 4]);
+    }
+}

@@ -1,0 +1,126 @@
+//! All native references of one heap.
+
+use super::address_table::AddressTables;
+use super::references::ReferenceKind;
+use super::table::{Entry, Table};
+use crate::address::ObjectReference;
+use crate::heap::Memory;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// The tables.
+pub(crate) struct WeakTables {
+    /// By [`ReferenceKind`].
+    pub(super) references: [Table; 4],
+    pub(super) finalizers: Table,
+    pub(super) addresses: AddressTables,
+    /// Full collections so far, the age of soft references is counted in. Written by leaders.
+    pub(super) fulls: AtomicU32,
+}
+
+/// A reference that keeps its target alive: something is queued, and the VM will ask for it.
+pub(crate) struct Root<'a> {
+    entry: &'a Entry,
+    /// The object itself is queued; otherwise it is the owner of what is queued.
+    target: bool,
+}
+
+impl Root<'_> {
+    /// The object that is kept.
+    pub fn load(&self) -> Option<ObjectReference> {
+        if self.target { self.entry.target() } else { self.entry.owner() }
+    }
+    /// It has moved.
+    pub fn store(&self, object: ObjectReference) {
+        if self.target { self.entry.set_target(Some(object)) } else { self.entry.set_owner(Some(object)) }
+    }
+}
+
+/// The entries of the tables in which something is queued, numbered through.
+pub(crate) struct Roots<'a>(Vec<(&'a Table, usize, bool)>);
+
+impl<'a> Roots<'a> {
+    /// How many numbers there are.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|(_, len, _)| len).sum()
+    }
+
+    /// What is queued under this number, if anything is.
+    pub fn get(&self, mut number: usize) -> Option<Root<'a>> {
+        for &(table, len, target) in &self.0 {
+            if number < len {
+                let entry = table.any(number);
+                return (!entry.is_free() && entry.is_queued()).then_some(Root { entry, target });
+            }
+            number -= len;
+        }
+        None
+    }
+}
+
+impl WeakTables {
+    pub fn new(generational: bool, memory: &Arc<Memory>) -> WeakTables {
+        WeakTables {
+            references: std::array::from_fn(|_| Table::new(generational)),
+            finalizers: Table::new(generational),
+            addresses: AddressTables::new(generational, memory),
+            fulls: AtomicU32::new(0),
+        }
+    }
+
+    pub(super) fn of(&self, kind: ReferenceKind) -> &Table {
+        &self.references[kind as usize]
+    }
+
+    /// A full collection begins.
+    pub fn begin_full(&self) {
+        self.fulls.fetch_add(1, Relaxed);
+    }
+
+    /// Nothing is young any more. At the end of a collection.
+    pub fn forget_young(&self) {
+        self.all().for_each(|(table, _)| table.forget_young());
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&Table, bool)> {
+        self.references.iter().map(|table| (table, false)).chain([(&self.finalizers, true)])
+    }
+
+    /// What is queued.
+    pub fn roots(&self) -> Roots<'_> {
+        let queued = self.all().filter(|(table, _)| table.queued() > 0);
+        Roots(queued.map(|(table, target)| (table, table.len(), target)).collect())
+    }
+
+    /// For the verifier: what must be live if `is_live` says so of the objects it depends on, and why.
+    pub fn kept_by(
+        &self,
+        is_live: impl Fn(ObjectReference) -> bool,
+        mut keeps: impl FnMut(ObjectReference, &'static str),
+    ) {
+        let entries = |table: &'static str, kind| {
+            let found = self.of(kind);
+            (0..found.len()).map(|n| found.any(n)).filter(|e| !e.is_free() && !e.is_queued()).map(move |e| (e, table))
+        };
+        for (entry, table) in entries("a soft reference", ReferenceKind::Soft) {
+            if entry.owner().is_none_or(&is_live) {
+                entry.target().into_iter().for_each(|target| keeps(target, table));
+            }
+        }
+        for (entry, table) in entries("an ephemeron", ReferenceKind::Ephemeron) {
+            if entry.target().is_some_and(&is_live) && entry.owner().is_none_or(&is_live) {
+                entry.value().into_iter().for_each(|value| keeps(value, table));
+            }
+        }
+    }
+
+    /// For the verifier, after a collection: what entries still refer to, and the kind of entry.
+    pub fn for_each_target(&self, mut f: impl FnMut(ObjectReference, &'static str)) {
+        let kinds = ["a soft reference", "a weak reference", "a phantom reference", "an ephemeron", "a finalizer"];
+        for ((table, _), kind) in self.all().zip(kinds) {
+            for entry in (0..table.len()).map(|n| table.any(n)).filter(|e| !e.is_free()) {
+                entry.target().into_iter().chain(entry.owner()).for_each(|object| f(object, kind));
+            }
+        }
+    }
+}

@@ -1,0 +1,520 @@
+//! Native references, finalizers and tables keyed by objects, on every plan.
+
+use mmtk_core::weak::{AddressTable, FinalizerOrder, Reference, ReferenceKind, References, Terms};
+use mmtk_core::{ObjectReference, Semantics};
+use plan_tests::{Watchdog, collecting_plans, options, verified_heap};
+use policies::new_heap;
+use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+const NODE: Class = Class { refs: 2, bytes: 8 };
+
+/// A heap with the verifier, all workers in every section, and everything that may move on the move.
+fn heap(plan: &str) -> ReferenceHeap {
+    let settings = [
+        ("stress.always_defrag", "true"),
+        ("gc.wake_helpers", "always"),
+        ("verify.poison", "true"),
+        ("nursery.bytes", "64K"),
+    ];
+    verified_heap(plan, 32 << 20, &settings)
+}
+
+fn on_every_plan(f: impl Fn(&str, &Thread)) {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = heap(plan);
+        f(plan, &Thread::attach(&heap));
+    }
+}
+
+fn with<R>(thread: &Thread, f: impl FnOnce(&References<'_, ReferenceVM>) -> R) -> R {
+    thread.with_mutator(|mutator| f(&mutator.references()))
+}
+
+fn object(value: Ref) -> ObjectReference {
+    value.object().unwrap()
+}
+
+/// A new object with this number, on the stack; its root.
+fn node(thread: &Thread, number: u64) -> usize {
+    let node = thread.alloc(NODE);
+    thread.write_word(node, 2, number);
+    thread.push(node)
+}
+
+fn number(thread: &Thread, object: ObjectReference) -> u64 {
+    thread.read_word(Ref::from(object), 2)
+}
+
+fn create(thread: &Thread, kind: ReferenceKind, target: Ref, terms: Terms) -> Reference {
+    with(thread, |references| references.create(kind, object(target), terms).unwrap())
+}
+
+fn get(thread: &Thread, reference: Reference) -> Option<u64> {
+    with(thread, |references| references.get(reference)).map(|target| number(thread, target))
+}
+
+fn notified() -> Terms {
+    Terms { notify: true, ..Terms::default() }
+}
+
+#[test]
+fn references_follow_live_targets_and_are_cleared_with_dead_ones() {
+    on_every_plan(|plan, thread| {
+        let live = node(thread, 1);
+        let dead = node(thread, 2);
+        use ReferenceKind::{Phantom, Soft, Weak};
+        let all = [Soft, Weak, Phantom]
+            .map(|kind| [live, dead].map(|root| create(thread, kind, thread.get(root), notified())));
+        thread.pop(1);
+        for _ in 0..3 {
+            thread.collect();
+        }
+        let [soft, weak, phantom] = all;
+        assert_eq!(soft.map(|reference| get(thread, reference)), [Some(1), Some(2)], "{plan}: there is room");
+        assert_eq!(
+            weak.map(|reference| get(thread, reference)),
+            [Some(1), Some(2)],
+            "{plan}: a soft reference keeps it"
+        );
+        assert_eq!(phantom.map(|reference| get(thread, reference)), [None, None], "{plan}");
+        with(thread, |references| {
+            assert_eq!(references.next_cleared(), None, "{plan}");
+            references.free(soft[1]);
+        });
+        thread.collect();
+        assert_eq!(weak.map(|reference| get(thread, reference)), [Some(1), None], "{plan}");
+        with(thread, |references| {
+            assert_eq!(phantom.map(|reference| references.is_cleared(reference)), [false, true], "{plan}");
+            assert_eq!(references.waiting(), 2, "{plan}");
+            let cleared = [references.next_cleared(), references.next_cleared(), references.next_cleared()];
+            assert_eq!(cleared, [Some(weak[1]), Some(phantom[1]), None], "{plan}");
+        });
+        assert_eq!(thread.get(live), Ref::from(with(thread, |r| r.get(weak[0])).unwrap()), "{plan}: where it is now");
+    });
+}
+
+#[test]
+fn minor_collections_clear_references_to_young_objects_that_died() {
+    let _watchdog = Watchdog::new();
+    for plan in policies::PLANS.iter().filter(|plan| plan.barrier) {
+        let heap = heap(plan.name);
+        let thread = Thread::attach(&heap);
+        let kept = node(&thread, 1);
+        let weak = [1, 2].map(|number| {
+            let root = node(&thread, number);
+            let weak = create(&thread, ReferenceKind::Weak, thread.get(root), notified());
+            if number == 1 {
+                thread.set(kept, thread.get(root));
+            }
+            thread.pop(1);
+            weak
+        });
+        while heap.statistics().collections == 0 {
+            thread.alloc(NODE);
+        }
+        assert_eq!(heap.statistics().full_collections, 0, "{}", plan.name);
+        assert_eq!(weak.map(|reference| get(&thread, reference)), [Some(1), None], "{}", plan.name);
+        with(&thread, |references| assert_eq!(references.next_cleared(), Some(weak[1]), "{}", plan.name));
+    }
+}
+
+#[test]
+fn an_old_ephemeron_keeps_the_young_value_that_it_was_given() {
+    on_every_plan(|plan, thread| {
+        let key = node(thread, 1);
+        let ephemeron = with(thread, |r| r.create_ephemeron(object(thread.get(key)), None, Terms::default()).unwrap());
+        thread.collect();
+        for round in 0..3 {
+            let value = node(thread, round);
+            with(thread, |r| assert!(r.set_value(ephemeron, thread.get(value).object())));
+            thread.pop(1);
+            for _ in 0..4000 {
+                thread.alloc(NODE);
+            }
+            let value = with(thread, |references| references.value(ephemeron)).unwrap();
+            assert_eq!(number(thread, value), round, "{plan}");
+        }
+        thread.set(key, Ref::NULL);
+        thread.collect();
+        with(thread, |references| {
+            assert!(references.is_cleared(ephemeron), "{plan}");
+            assert_eq!(references.value(ephemeron), None, "{plan}");
+            assert!(!references.set_value(ephemeron, None), "{plan}");
+        });
+    });
+}
+
+#[test]
+fn an_entry_goes_with_its_owner_unless_its_owner_has_yet_to_be_told() {
+    on_every_plan(|plan, thread| {
+        let (owner, target) = (node(thread, 1), node(thread, 2));
+        let terms = Terms { owner: thread.get(owner).object(), notify: true };
+        let weak = create(thread, ReferenceKind::Weak, thread.get(target), terms);
+        thread.collect();
+        assert_eq!(with(thread, |r| r.owner(weak)), thread.get(owner).object(), "{plan}");
+        // The target dies first: the owner is kept until it is told.
+        thread.pop(1);
+        thread.collect();
+        thread.pop(1);
+        thread.collect();
+        let told = with(thread, |references| references.next_cleared()).expect("it was cleared");
+        assert_eq!(told, weak, "{plan}");
+        assert_eq!(with(thread, |r| r.owner(weak)).map(|owner| number(thread, owner)), Some(1), "{plan}");
+        // Now nobody keeps the owner, and the next reference takes the entry.
+        thread.collect();
+        let other = node(thread, 3);
+        assert_eq!(create(thread, ReferenceKind::Weak, thread.get(other), Terms::default()), weak, "{plan}");
+        // Owner and target die together: nobody is told.
+        let (owner, target) = (node(thread, 4), node(thread, 5));
+        let terms = Terms { owner: thread.get(owner).object(), notify: true };
+        let both = create(thread, ReferenceKind::Weak, thread.get(target), terms);
+        thread.pop(2);
+        thread.collect();
+        with(thread, |references| assert_eq!(references.next_cleared(), None, "{plan}"));
+        assert_eq!(create(thread, ReferenceKind::Weak, thread.get(other), Terms::default()), both, "{plan}");
+    });
+}
+
+#[test]
+#[should_panic(expected = "native reference 0 is used, but does not exist: it was freed, or its owner died")]
+fn a_reference_that_was_freed_is_not_used() {
+    let heap = heap("Immix");
+    let thread = Thread::attach(&heap);
+    let target = node(&thread, 1);
+    let weak = create(&thread, ReferenceKind::Weak, thread.get(target), Terms::default());
+    with(&thread, |references| {
+        references.free(weak);
+        references.get(weak)
+    });
+}
+
+#[test]
+fn soft_references_go_when_they_are_not_used_or_memory_is_short() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = verified_heap(plan, 8 << 20, &[("references.soft_collections", "2")]);
+        let thread = Thread::attach(&heap);
+        let soft = [1, 2].map(|number| {
+            let root = node(&thread, number);
+            let soft = create(&thread, ReferenceKind::Soft, thread.get(root), notified());
+            thread.pop(1);
+            soft
+        });
+        for _ in 0..4 {
+            assert_eq!(get(&thread, soft[0]), Some(1), "{plan}");
+            thread.collect();
+        }
+        assert_eq!(soft.map(|reference| get(&thread, reference)), [Some(1), None], "{plan}");
+        // Live data that leave no room beside what the soft reference keeps.
+        let large = thread.try_alloc(Class { refs: 0, bytes: 3 << 20 }).unwrap();
+        thread.push(large);
+        let cache = create(&thread, ReferenceKind::Soft, large, Terms::default());
+        thread.pop(1);
+        let more = thread.try_alloc(Class { refs: 0, bytes: 5 << 20 });
+        assert!(more.is_ok(), "{plan}: {}", more.unwrap_err());
+        assert!(with(&thread, |references| references.is_cleared(cache)), "{plan}");
+    }
+}
+
+/// A chain of ephemerons: the value of each leads to the key of the next. Created from its end, or in a wild order.
+fn chain(plan: &str, links: usize, wild: bool) {
+    let limit = 96 * links.max(1 << 15) * 4;
+    let heap = new_heap(ReferenceVM::default(), options(plan, limit, &[("gc.workers", "2")])).unwrap();
+    let thread = Thread::attach(&heap);
+    let keys = thread.push(thread.alloc(Class { refs: links + 1, bytes: 0 }));
+    for link in 0..=links {
+        let key = thread.alloc(NODE);
+        thread.write_word(key, 2, link as u64);
+        thread.write_ref(thread.get(keys), link, key);
+    }
+    let key = |link: usize| object(thread.read_ref(thread.get(keys), link));
+    let first = thread.push(Ref::from(key(0)));
+    // 31 and the number of links have no common divisor, so every link comes once.
+    assert_ne!(links % 31, 0);
+    let order: Vec<usize> = (0..links).rev().map(|n| if wild { n * 31 % links } else { n }).collect();
+    let ephemerons: Vec<Reference> = order
+        .iter()
+        .map(|link| with(&thread, |r| r.create_ephemeron(key(*link), Some(key(link + 1)), Terms::default()).unwrap()))
+        .collect();
+    thread.set(keys, Ref::NULL);
+    thread.collect();
+    for (link, ephemeron) in order.iter().zip(&ephemerons) {
+        let value = with(&thread, |references| references.value(*ephemeron)).expect("its key is live");
+        assert_eq!(number(&thread, value), *link as u64 + 1, "{plan}");
+    }
+    thread.set(first, Ref::NULL);
+    thread.collect();
+    with(&thread, |references| assert!(ephemerons.iter().all(|e| references.is_cleared(*e)), "{plan}"));
+}
+
+#[test]
+fn chains_of_ephemerons_hold_whatever_their_order() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        chain(plan, 20_000, false);
+        chain(plan, 20_000, true);
+    }
+}
+
+#[test]
+fn a_chain_of_a_million_ephemerons_takes_no_more_than_a_trace() {
+    let _watchdog = Watchdog::new();
+    chain("Immix", 1_000_000, true);
+}
+
+#[test]
+fn a_finalizer_brings_back_what_died_with_all_it_refers_to() {
+    on_every_plan(|plan, thread| {
+        // A cycle of two with a tail, both with finalizers.
+        let (a, b, tail) = (node(thread, 1), node(thread, 2), node(thread, 3));
+        thread.write_ref(thread.get(a), 0, thread.get(b));
+        thread.write_ref(thread.get(b), 0, thread.get(a));
+        thread.write_ref(thread.get(b), 1, thread.get(tail));
+        let weak = create(thread, ReferenceKind::Weak, thread.get(tail), Terms::default());
+        let phantom = create(thread, ReferenceKind::Phantom, thread.get(tail), Terms::default());
+        let ephemeron = with(thread, |r| {
+            r.add_finalizer(object(thread.get(a)), FinalizerOrder::Any).unwrap();
+            r.add_finalizer(object(thread.get(b)), FinalizerOrder::Any).unwrap();
+            r.create_ephemeron(object(thread.get(tail)), thread.get(a).object(), Terms::default()).unwrap()
+        });
+        thread.collect();
+        assert_eq!(with(thread, |r| r.next_finalizable()), None, "{plan}: they live");
+        thread.pop(3);
+        // More collections change nothing for what is queued.
+        for _ in 0..3 {
+            thread.collect();
+        }
+        assert_eq!(get(thread, weak), None, "{plan}: weak references are cleared before finalizers");
+        assert!(!with(thread, |r| r.is_cleared(phantom)), "{plan}: phantom references after them");
+        assert!(with(thread, |r| r.value(ephemeron)).is_some(), "{plan}: its key came back");
+        assert_eq!(with(thread, |r| r.waiting()), 2, "{plan}");
+        let first = with(thread, |r| r.next_finalizable()).unwrap();
+        thread.push(Ref::from(first));
+        let second = with(thread, |r| r.next_finalizable()).unwrap();
+        assert_eq!([first, second].map(|object| number(thread, object)), [1, 2], "{plan}");
+        let tail = object(thread.read_ref(Ref::from(second), 1));
+        assert_eq!(number(thread, tail), 3, "{plan}");
+        assert_eq!(with(thread, |r| r.next_finalizable()), None, "{plan}");
+        // A finalizer is good for one time.
+        thread.pop(1);
+        thread.collect();
+        assert_eq!(with(thread, |r| r.next_finalizable()), None, "{plan}");
+        assert!(with(thread, |r| r.is_cleared(phantom) && r.is_cleared(ephemeron)), "{plan}");
+    });
+}
+
+/// The numbers of the objects that one collection queues.
+fn finalizable(thread: &Thread) -> Vec<u64> {
+    thread.collect();
+    std::iter::from_fn(|| with(thread, |r| r.next_finalizable())).map(|object| number(thread, object)).collect()
+}
+
+#[test]
+fn who_refers_to_others_is_finalized_before_them() {
+    on_every_plan(|plan, thread| {
+        // 3 -> 2 -> (without finalizer) -> 1 -> 0, registered in another order.
+        let chain: Vec<usize> = (0..4).map(|number| node(thread, number)).collect();
+        let between = node(thread, 100);
+        thread.write_ref(thread.get(chain[3]), 0, thread.get(chain[2]));
+        thread.write_ref(thread.get(chain[2]), 0, thread.get(between));
+        thread.write_ref(thread.get(between), 1, thread.get(chain[1]));
+        thread.write_ref(thread.get(chain[1]), 0, thread.get(chain[0]));
+        for link in [1, 3, 0, 2] {
+            with(thread, |r| r.add_finalizer(object(thread.get(chain[link])), FinalizerOrder::ReferrersFirst).unwrap());
+        }
+        thread.pop(5);
+        let rounds: Vec<Vec<u64>> = (0..5).map(|_| finalizable(thread)).collect();
+        assert_eq!(rounds, [vec![3], vec![2], vec![1], vec![0], vec![]], "{plan}");
+    });
+}
+
+#[test]
+fn a_cycle_of_ordered_finalizers_waits_for_others_and_then_goes() {
+    on_every_plan(|plan, thread| {
+        let [a, b, behind, alone, any] = [1, 2, 3, 4, 5].map(|number| node(thread, number));
+        thread.write_ref(thread.get(a), 0, thread.get(b));
+        thread.write_ref(thread.get(b), 0, thread.get(a));
+        thread.write_ref(thread.get(b), 1, thread.get(behind));
+        for root in [a, b, behind, alone] {
+            with(thread, |r| r.add_finalizer(object(thread.get(root)), FinalizerOrder::ReferrersFirst).unwrap());
+        }
+        with(thread, |r| r.add_finalizer(object(thread.get(any)), FinalizerOrder::Any).unwrap());
+        thread.pop(5);
+        let rounds: Vec<Vec<u64>> = (0..3).map(|_| finalizable(thread)).collect();
+        assert_eq!(rounds, [vec![5, 4], vec![1, 2, 3], vec![]], "{plan}");
+    });
+}
+
+#[test]
+fn a_withdrawn_finalizer_does_not_come() {
+    on_every_plan(|plan, thread| {
+        let finalizers = [1, 2].map(|number| {
+            let root = node(thread, number);
+            with(thread, |r| r.add_finalizer(object(thread.get(root)), FinalizerOrder::Any).unwrap())
+        });
+        with(thread, |r| r.cancel_finalizer(finalizers[0]));
+        thread.pop(2);
+        thread.collect();
+        with(thread, |r| r.cancel_finalizer(finalizers[1]));
+        assert_eq!(with(thread, |r| r.next_finalizable()), None, "{plan}: withdrawn even from the queue");
+        assert!(finalizable(thread).is_empty(), "{plan}");
+    });
+}
+
+#[test]
+fn identity_hashes_and_tables_know_objects_wherever_they_move() {
+    on_every_plan(|plan, thread| {
+        const COUNT: usize = 3000;
+        let table = thread.with_mutator(AddressTable::new);
+        let array = thread.push(thread.alloc(Class { refs: COUNT, bytes: 0 }));
+        let at = |n: usize| object(thread.read_ref(thread.get(array), n));
+        let hash = |n: usize| with(thread, |r| r.identity_hash(at(n)).unwrap());
+        let mut hashes = Vec::new();
+        for n in 0..COUNT {
+            let one = thread.alloc(NODE);
+            thread.write_ref(thread.get(array), n, one);
+            hashes.push(hash(n));
+            thread.with_mutator(|mutator| assert_eq!(table.insert(mutator, at(n), n as u64).unwrap(), None, "{plan}"));
+        }
+        let different: std::collections::HashSet<_> = hashes.iter().collect();
+        assert_eq!(different.len(), COUNT, "{plan}");
+        for round in 0..4 {
+            // Some die, so that the others move even where only sparse blocks are evacuated.
+            for n in (round..COUNT).step_by(5) {
+                thread.write_ref(thread.get(array), n, Ref::NULL);
+            }
+            thread.collect();
+            for n in (0..COUNT).filter(|n| !thread.read_ref(thread.get(array), *n).is_null()) {
+                assert_eq!(hash(n), hashes[n], "{plan}");
+                thread.with_mutator(|mutator| assert_eq!(table.get(mutator, at(n)), Some(n as u64), "{plan}"));
+            }
+        }
+        // The fifth that is left, and nothing of the dead.
+        thread.with_mutator(|mutator| {
+            for n in (4..COUNT).step_by(5) {
+                assert_eq!(table.remove(mutator, at(n)), Some(n as u64), "{plan}");
+                assert_eq!(table.get(mutator, at(n)), None, "{plan}");
+            }
+            assert!(table.is_empty(), "{plan}");
+        });
+        let new = thread.alloc(NODE);
+        thread.with_mutator(|mutator| assert_eq!(table.get(mutator, object(new)), None, "{plan}"));
+    });
+}
+
+#[test]
+fn a_table_that_goes_gives_its_memory_back() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = heap(plan);
+        let thread = Thread::attach(&heap);
+        let root = node(&thread, 1);
+        let before = heap.statistics().reserved_bytes;
+        let table = thread.with_mutator(AddressTable::new);
+        thread.with_mutator(|mutator| table.insert(mutator, object(thread.get(root)), 7).unwrap());
+        assert!(heap.statistics().reserved_bytes > before, "{plan}");
+        drop(table);
+        assert_eq!(heap.statistics().reserved_bytes, before, "{plan}");
+    }
+}
+
+#[test]
+fn references_may_be_made_while_others_collect() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = verified_heap(plan, 32 << 20, &[("stress.every_bytes", "64K"), ("stress.random_yield", "true")]);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Relaxed) {
+                    heap.collect();
+                }
+            });
+            let makers: Vec<_> = (0..2)
+                .map(|me: u64| {
+                    let heap = &heap;
+                    scope.spawn(move || {
+                        let thread = Thread::attach(heap);
+                        let mut hashes = Vec::new();
+                        let mut made = Vec::new();
+                        for n in 0..200 {
+                            let root = node(&thread, me << 32 | n);
+                            let target = object(thread.get(root));
+                            let weak = create(&thread, ReferenceKind::Weak, thread.get(root), Terms::default());
+                            with(&thread, |r| r.add_finalizer(target, FinalizerOrder::Any).unwrap());
+                            hashes.push(with(&thread, |r| r.identity_hash(target).unwrap()));
+                            let value = thread.push(thread.alloc(NODE));
+                            thread.write_word(thread.get(value), 2, n);
+                            let key = object(thread.get(root));
+                            let ephemeron = with(&thread, |r| {
+                                r.create_ephemeron(key, thread.get(value).object(), Terms::default()).unwrap()
+                            });
+                            thread.pop(1);
+                            made.push((weak, ephemeron));
+                        }
+                        for (n, (weak, ephemeron)) in made.iter().enumerate() {
+                            assert_eq!(get(&thread, *weak), Some(me << 32 | n as u64));
+                            let value = with(&thread, |r| r.value(*ephemeron)).unwrap();
+                            assert_eq!(number(&thread, value), n as u64);
+                            let hash = with(&thread, |r| r.identity_hash(object(thread.get(n))).unwrap());
+                            assert_eq!(hash, hashes[n]);
+                        }
+                    })
+                })
+                .collect();
+            let done: Vec<_> = makers.into_iter().map(|maker| maker.join()).collect();
+            stop.store(true, Relaxed);
+            done.into_iter().for_each(|done| done.unwrap());
+        });
+        let thread = Thread::attach(&heap);
+        let mut numbers = finalizable(&thread);
+        numbers.sort_unstable();
+        let all: Vec<u64> = (0..2).flat_map(|me| (0..200).map(move |n| me << 32 | n)).collect();
+        assert_eq!(numbers, all, "{plan}: each object was finalized once");
+    }
+}
+
+#[test]
+fn a_table_that_cannot_grow_is_out_of_memory_and_loses_nothing() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = verified_heap(plan, 4 << 20, &[]);
+        let thread = Thread::attach(&heap);
+        let target = node(&thread, 1);
+        let mut made = Vec::new();
+        let error = loop {
+            match with(&thread, |r| r.create(ReferenceKind::Weak, object(thread.get(target)), Terms::default())) {
+                Ok(weak) => made.push(weak),
+                Err(error) => break error,
+            }
+        };
+        assert!(made.len() > 1000 && error.to_string().contains("out of memory"), "{plan}: {error}");
+        plan_tests::assert_within_limit(&heap);
+        thread.collect();
+        assert!(made.iter().all(|weak| get(&thread, *weak) == Some(1)), "{plan}");
+        made.iter().for_each(|weak| with(&thread, |r| r.free(*weak)));
+        create(&thread, ReferenceKind::Weak, thread.get(target), Terms::default());
+    }
+}
+
+#[test]
+fn objects_that_do_not_move_have_references_too() {
+    on_every_plan(|plan, thread| {
+        for semantics in [Semantics::NonMoving, Semantics::Immortal] {
+            let kept = thread.try_alloc_with(NODE, semantics).unwrap();
+            thread.write_word(kept, 2, 1);
+            thread.push(kept);
+            let weak = create(thread, ReferenceKind::Weak, kept, Terms::default());
+            let hash = with(thread, |r| r.identity_hash(object(kept)).unwrap());
+            thread.collect();
+            assert_eq!(get(thread, weak), Some(1), "{plan}");
+            assert_eq!(with(thread, |r| r.identity_hash(object(kept)).unwrap()), hash, "{plan}");
+            thread.pop(1);
+            thread.collect();
+            // An immortal object keeps its memory, but what it refers to is gone.
+            assert_eq!(get(thread, weak), None, "{plan}");
+        }
+    });
+}
