@@ -103,6 +103,12 @@ pub enum Command {
     },
     /// Measures how fast our plans trace and allocate, beside the loops by hand of `limits`.
     Rates,
+    /// Measures what native weak references and ephemerons add to a pause.
+    References {
+        /// Entries of each kind, one number a row.
+        #[arg(long, value_delimiter = ',', default_value = "1000000")]
+        entries: Vec<usize>,
+    },
     /// Measures the physical limits of this machine.
     Limits {
         /// Groups of figures: bandwidth, chase, faults, bump, trace, sync [default: all].

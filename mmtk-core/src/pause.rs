@@ -68,6 +68,12 @@ const ITEMS_AT_ONCE: usize = 64;
 /// Fewer items than this are not worth a wake-up.
 const ITEMS_FOR_HELPERS: usize = 2048;
 
+/// The next few of `items` things that workers share.
+fn next_range(next: &AtomicUsize, items: usize) -> Option<Range<usize>> {
+    let from = next.fetch_add(ITEMS_AT_ONCE, Relaxed);
+    (from < items).then(|| from..(from + ITEMS_AT_ONCE).min(items))
+}
+
 impl<'a, VM: VMBinding> Pause<'a, VM> {
     /// Whether this is the last resort before out of memory: free as much as possible, whatever it costs.
     pub fn is_emergency(&self) -> bool {
@@ -128,12 +134,8 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.timed(name, |pause| {
             let next = AtomicUsize::new(0);
             pause.gang.run(pause.pays_to_wake(items), &|worker| {
-                loop {
-                    let from = next.fetch_add(ITEMS_AT_ONCE, Relaxed);
-                    if from >= items {
-                        break;
-                    }
-                    f(worker, from..(from + ITEMS_AT_ONCE).min(items));
+                while let Some(range) = next_range(&next, items) {
+                    f(worker, range);
                 }
             });
         });
@@ -179,12 +181,8 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
                     }
                     tracing.keep_up(worker);
                 }
-                loop {
-                    let from = next_queued.fetch_add(ITEMS_AT_ONCE, Relaxed);
-                    if from >= queued.len() {
-                        break;
-                    }
-                    for root in (from..(from + ITEMS_AT_ONCE).min(queued.len())).filter_map(|n| queued.get(n)) {
+                while let Some(range) = next_range(&next_queued, queued.len()) {
+                    for root in range.filter_map(|n| queued.get(n)) {
                         root.load().into_iter().for_each(|object| root.store(tracing.keep(object, worker)));
                     }
                     tracing.keep_up(worker);
@@ -195,13 +193,14 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.count_live();
     }
 
-    /// A trace that begins with what `f` does with things that are numbered up to `count`; returns when no worker has work.
+    /// A trace that begins with what `f` does with things that are numbered up to `count`, a range at a time; returns when no worker
+    /// has work.
     pub(crate) fn trace_from<T: Tracer<VM>>(
         &mut self,
         name: &'static str,
         tracer: T,
         count: usize,
-        f: impl Fn(&mut Tracing<'_, VM, T>, usize, &mut Worker) + Sync,
+        f: impl Fn(&mut Tracing<'_, VM, T>, Range<usize>, &mut Worker) + Sync,
     ) {
         self.timed(name, |pause| {
             let shared = TraceShared::<T::Item>::new(pause.gang.size());
@@ -209,14 +208,8 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
             let gang = pause.gang;
             gang.run(pause.pays_to_wake(count), &|worker| {
                 let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, &shared, gang, worker) else { return };
-                loop {
-                    let from = next.fetch_add(ITEMS_AT_ONCE, Relaxed);
-                    if from >= count {
-                        break;
-                    }
-                    for n in from..(from + ITEMS_AT_ONCE).min(count) {
-                        f(&mut tracing, n, worker);
-                    }
+                while let Some(range) = next_range(&next, count) {
+                    f(&mut tracing, range, worker);
                     tracing.keep_up(worker);
                 }
                 tracing.run(worker);

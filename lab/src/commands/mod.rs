@@ -5,6 +5,7 @@ mod count;
 mod list;
 mod minheap;
 mod rates;
+mod references;
 mod run;
 
 use crate::cli::{Cli, Command};
@@ -24,6 +25,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Minheap { workload, timeout_s } => minheap::minheap(&options, &workload, timeout_s),
         Command::Count { workload } => count::count(&options, &workload),
         Command::Rates => rates::rates(&options.plan, options.json),
+        Command::References { entries } => references::references(&options.plan, &entries, options.json),
         Command::Limits { groups } => limits::run(&groups),
     }
 }

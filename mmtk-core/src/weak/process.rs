@@ -192,13 +192,9 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
         Process { pause, tracer, tables, pending, found }
     }
 
-    /// Workers share the entries of a table that this collection looks at. What `near` says of an entry is brought near ahead.
-    fn each(
-        &mut self,
-        table: &Table,
-        near: impl Fn(&Entry) -> Option<ObjectReference> + Sync,
-        f: impl Fn(&mut Found, u32, &Entry) + Sync,
-    ) {
+    /// Workers share the entries of a table that this collection looks at. The objects that they refer to are brought near ahead,
+    /// values too if there are any.
+    fn each(&mut self, table: &Table, values: bool, f: impl Fn(&mut Found, u32, &Entry) + Sync) {
         let (scan, tracer, found) = (table.scan(self.pause.kind()), self.tracer, &self.found);
         if scan.entries == 0 {
             return;
@@ -208,9 +204,11 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
             let prefetch = |position: usize| {
                 if position < range.end
                     && let Some((_, entry)) = scan.at(position)
-                    && let Some(object) = near(entry)
                 {
-                    tracer.prefetch(object);
+                    entry.target().into_iter().for_each(|object| tracer.prefetch(object));
+                    if values {
+                        entry.value().into_iter().for_each(|object| tracer.prefetch(object));
+                    }
                 }
             };
             (range.start..range.start + AHEAD).for_each(prefetch);
@@ -232,13 +230,29 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
         all
     }
 
-    /// A trace that begins with what `f` does with `count` numbered things.
-    fn keep(&mut self, count: usize, f: impl Fn(&mut Tracing<'_, VM, Watching<'_, T>>, usize, &mut Worker) + Sync) {
+    /// A trace that begins with what `f` does with `count` numbered things. The object of each, which `near` names, is brought near ahead.
+    fn keep(
+        &mut self,
+        count: usize,
+        near: impl Fn(usize) -> Option<ObjectReference> + Sync,
+        f: impl Fn(&mut Tracing<'_, VM, Watching<'_, T>>, usize, &mut Worker) + Sync,
+    ) {
         if count == 0 {
             return;
         }
         let tracer = Watching { plan: self.tracer, pending: &self.pending };
-        self.pause.trace_from("weak", tracer, count, f);
+        self.pause.trace_from("weak", tracer, count, |tracing, range, worker| {
+            let prefetch = |n: usize| {
+                if n < range.end {
+                    near(n).into_iter().for_each(|object| tracer.plan.prefetch(object));
+                }
+            };
+            (range.start..range.start + AHEAD).for_each(prefetch);
+            for n in range.clone() {
+                prefetch(n + AHEAD);
+                f(tracing, n, worker);
+            }
+        });
     }
 
     /// Lets the binding look at what is live, and keep more; again as long as `f` says so.
@@ -282,7 +296,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
         let (tracer, stays) = (self.tracer, self.soft_stays());
         // The object, unless it was reached or there is none.
         let awaited = |object: Option<ObjectReference>| object.filter(|object| tracer.resolve(*object).is_none());
-        self.each(self.tables.of(ReferenceKind::Soft), Entry::target, |found, number, entry| {
+        self.each(self.tables.of(ReferenceKind::Soft), false, |found, number, entry| {
             let numbered = (ReferenceKind::Soft, number);
             let Some(target) = entry.target().filter(|_| stays(entry)) else { return };
             match awaited(entry.owner()) {
@@ -291,7 +305,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
                 None => (),
             }
         });
-        self.each(self.tables.of(ReferenceKind::Ephemeron), Entry::target, |found, number, entry| {
+        self.each(self.tables.of(ReferenceKind::Ephemeron), true, |found, number, entry| {
             let numbered = (ReferenceKind::Ephemeron, number);
             Self::look_at_owner(&tracer, found, entry, numbered);
             let Some(key) = entry.target() else { return };
@@ -314,15 +328,16 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
 
     fn keep_soft_and_values(&mut self) {
         let (ready, tables) = (self.take(|found| &mut found.ready), self.tables);
-        self.keep(ready.len(), |tracing, n, worker| {
-            let (kind, number) = ready[n];
-            let entry = tables.of(kind).any(number as usize);
-            match kind {
-                // Where it is now, `clear` finds out.
-                ReferenceKind::Soft => entry.target().into_iter().for_each(|target| {
-                    tracing.keep(target, worker);
-                }),
-                _ => entry.set_value(entry.value().map(|value| tracing.keep(value, worker))),
+        let entry = |n: usize| (ready[n].0, tables.of(ready[n].0).any(ready[n].1 as usize));
+        let object = |n: usize| match entry(n) {
+            (ReferenceKind::Soft, entry) => entry.target(),
+            (_, entry) => entry.value(),
+        };
+        self.keep(ready.len(), object, |tracing, n, worker| {
+            let place = object(n).map(|object| tracing.keep(object, worker));
+            match entry(n) {
+                (ReferenceKind::Soft, entry) => entry.set_target(place),
+                (_, entry) => entry.set_value(place),
             }
         });
     }
@@ -330,7 +345,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
     /// Steps 2 and 5: clears what refers to objects that were not reached.
     fn clear(&mut self, kind: ReferenceKind) {
         let (tracer, stays) = (self.tracer, self.soft_stays());
-        self.each(self.tables.of(kind), Entry::target, |found, number, entry| {
+        self.each(self.tables.of(kind), false, |found, number, entry| {
             Self::look_at_owner(&tracer, found, entry, (kind, number));
             let Some(target) = entry.target() else { return };
             match tracer.resolve(target) {
@@ -345,7 +360,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
     /// Step 4: queues what is to be finalized, and keeps it. Whether there was any.
     fn finalize(&mut self) -> bool {
         let (tracer, table) = (self.tracer, &self.tables.finalizers);
-        self.each(table, Entry::target, |found, number, entry| {
+        self.each(table, false, |found, number, entry| {
             let Some(target) = entry.target().filter(|_| !entry.is_queued()) else { return };
             match tracer.resolve(target) {
                 Some(place) => entry.set_target(Some(place)),
@@ -368,8 +383,9 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
         self.queue(table, &due);
         let waiting: Vec<u32> = waiting.into_iter().filter(|number| !self.update_target(entry(*number))).collect();
         // What they refer to lives; who is reached on the way is referred to by one of them, and not due.
-        self.keep(waiting.len(), |tracing, n, _| {
-            entry(waiting[n]).target().into_iter().for_each(|target| tracing.visit_again(target));
+        let target = |n: usize| entry(waiting[n]).target();
+        self.keep(waiting.len(), target, |tracing, n, _| {
+            target(n).into_iter().for_each(|target| tracing.visit_again(target));
         });
         let referred: Vec<bool> =
             waiting.iter().map(|number| tracer.resolve(entry(*number).target().expect("not free")).is_some()).collect();
@@ -398,9 +414,10 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
     }
 
     fn keep_targets(&mut self, table: &Table, numbers: &[u32]) {
-        self.keep(numbers.len(), |tracing, n, worker| {
-            let entry = table.any(numbers[n] as usize);
-            entry.set_target(entry.target().map(|target| tracing.keep(target, worker)));
+        let entry = |n: usize| table.any(numbers[n] as usize);
+        let target = |n: usize| entry(n).target();
+        self.keep(numbers.len(), target, |tracing, n, worker| {
+            entry(n).set_target(target(n).map(|target| tracing.keep(target, worker)));
         });
     }
 
@@ -452,7 +469,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
     fn address_tables(&mut self) {
         for entries in self.tables.addresses.in_use() {
             let (tracer, table) = (self.tracer, &entries.table);
-            self.each(table, Entry::target, |found, number, entry| {
+            self.each(table, false, |found, number, entry| {
                 let Some(target) = entry.target() else { return };
                 match tracer.resolve(target) {
                     Some(place) if place == target => (),
