@@ -1,10 +1,12 @@
 //! Native references, finalizers and tables keyed by objects, on every plan.
 
-use mmtk_core::weak::{AddressTable, FinalizerOrder, Reference, ReferenceKind, References, Terms};
-use mmtk_core::{ObjectReference, Semantics};
-use plan_tests::{Watchdog, collecting_plans, options, verified_heap};
+use lab::workloads::heap::Mutator as _;
+use mmtk_core::weak::{AddressTable, FinalizerOrder, Reference, ReferenceKind, References, Terms, WeakProcessor};
+use mmtk_core::{Mutator, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use plan_tests::{Attached, TestVM, Watchdog, collecting_plans, options, verified_heap};
 use policies::new_heap;
-use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
+use reference::{Class, Ref, ReferenceHeap, ReferenceVM, ShadowStack, Thread};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 const NODE: Class = Class { refs: 2, bytes: 8 };
@@ -174,6 +176,144 @@ fn an_entry_goes_with_its_owner_unless_its_owner_has_yet_to_be_told() {
         thread.collect();
         with(thread, |references| assert_eq!(references.next_cleared(), None, "{plan}"));
         assert_eq!(create(thread, ReferenceKind::Weak, thread.get(other), Terms::default()), both, "{plan}");
+    });
+}
+
+/// A VM with ephemerons of its own, in a list in whatever order they were made.
+struct ByHand {
+    vm: ReferenceVM,
+    /// Key and value.
+    ephemerons: Mutex<Vec<(ObjectReference, ObjectReference)>>,
+}
+
+// SAFETY: all but the ephemerons is the reference binding's.
+unsafe impl VMBinding for ByHand {
+    type Slot = WordSlot;
+    type Local = ShadowStack;
+    const STATE: StateLocation = ReferenceVM::STATE;
+    const WRITE_BARRIER: bool = true;
+
+    fn object_size(object: ObjectReference) -> usize {
+        ReferenceVM::object_size(object)
+    }
+    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        ReferenceVM::scan_object(object, visitor);
+    }
+    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.vm.scan_thread(stack, visitor);
+    }
+    fn trace_weak(&self, weak: &mut dyn WeakProcessor) -> bool {
+        let mut kept = false;
+        for (key, value) in self.ephemerons.lock().unwrap().iter() {
+            if weak.live(*key).is_some() && weak.live(*value).is_none() {
+                weak.keep_alive(*value);
+                kept = true;
+            }
+        }
+        kept
+    }
+    fn process_weak(&self, weak: &mut dyn WeakProcessor) {
+        let mut ephemerons = self.ephemerons.lock().unwrap();
+        *ephemerons = ephemerons.iter().filter_map(|(k, v)| Some((weak.live(*k)?, weak.live(*v)?))).collect();
+    }
+}
+
+impl TestVM for ByHand {
+    fn new() -> Self {
+        ByHand { vm: ReferenceVM::default(), ephemerons: Mutex::default() }
+    }
+    fn reference(&self) -> &ReferenceVM {
+        &self.vm
+    }
+}
+
+/// A chain whose links are the heap's ephemerons and the VM's by turns, made from its end.
+#[test]
+fn ephemerons_of_the_vm_and_of_the_heap_hold_each_other() {
+    let _watchdog = Watchdog::new();
+    const LINKS: usize = 20;
+    for plan in collecting_plans() {
+        let settings = [("verify.poison", "true"), ("stress.always_defrag", "true")];
+        let heap = new_heap(ByHand::new(), options(plan, 8 << 20, &settings)).unwrap();
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        for link in 0..=LINKS {
+            let one = m.alloc(0, 8);
+            m.write_word(one, 0, link as u64);
+            m.push(one);
+        }
+        let at = |link: usize| Ref(m.get(link).0).object().unwrap();
+        let mut last = None;
+        for link in (0..LINKS).rev() {
+            if link % 2 == 0 {
+                heap.vm().ephemerons.lock().unwrap().push((at(link), at(link + 1)));
+            } else {
+                let references = |mutator: &Mutator<ByHand>| {
+                    mutator.references().create_ephemeron(at(link), Some(at(link + 1)), Terms::default()).unwrap()
+                };
+                last = last.or(Some(references(&m.mutator())));
+            }
+        }
+        m.pop(LINKS);
+        m.mutator().collect();
+        let value = |m: &Mutator<ByHand>| m.references().value(last.unwrap());
+        let end = value(&m.mutator()).map(|end| m.read_word(lab::workloads::heap::Ref(end.address().as_usize()), 0));
+        assert_eq!(end, Some(LINKS as u64), "{plan}");
+        assert_eq!(heap.vm().ephemerons.lock().unwrap().len(), LINKS / 2, "{plan}");
+        m.pop(1);
+        m.mutator().collect();
+        assert_eq!(value(&m.mutator()), None, "{plan}");
+        assert!(heap.vm().ephemerons.lock().unwrap().is_empty(), "{plan}");
+    }
+}
+
+/// A weak map in a value of its own would live as long as the key.
+#[test]
+fn an_ephemeron_does_not_keep_its_owner_by_way_of_its_value() {
+    on_every_plan(|plan, thread| {
+        let [key, map, value] = [1, 2, 3].map(|number| node(thread, number));
+        thread.write_ref(thread.get(value), 0, thread.get(map));
+        let terms = Terms { owner: thread.get(map).object(), notify: false };
+        let ephemeron = with(thread, |references| {
+            references.create_ephemeron(object(thread.get(key)), thread.get(value).object(), terms).unwrap()
+        });
+        let weak = [map, value].map(|root| create(thread, ReferenceKind::Weak, thread.get(root), Terms::default()));
+        thread.pop(1);
+        thread.collect();
+        assert_eq!(weak.map(|weak| get(thread, weak)), [Some(2), Some(3)], "{plan}: key and owner live");
+        thread.pop(1);
+        thread.collect();
+        assert_eq!(weak.map(|weak| get(thread, weak)), [None; 2], "{plan}");
+        let next = with(thread, |r| r.create_ephemeron(object(thread.get(key)), None, Terms::default()).unwrap());
+        assert_eq!(next, ephemeron, "{plan}: the entry is free");
+    });
+}
+
+/// The owner is reached only through the value of another ephemeron, and the key through a third one.
+#[test]
+fn an_ephemeron_waits_for_key_and_owner_in_either_order() {
+    on_every_plan(|plan, thread| {
+        for order in [[0, 1], [1, 0]] {
+            let [root, key, owner, value] = [1, 2, 3, 4].map(|number| node(thread, number));
+            let ephemeron = |key, value, owner: Option<usize>| {
+                let terms = Terms { owner: owner.and_then(|owner| thread.get(owner).object()), notify: false };
+                let made = |r: &References<'_, ReferenceVM>| {
+                    r.create_ephemeron(object(thread.get(key)), thread.get(value).object(), terms).unwrap()
+                };
+                with(thread, made)
+            };
+            let waits = ephemeron(key, value, Some(owner));
+            let first = [key, owner][order[0]];
+            let second = [key, owner][order[1]];
+            ephemeron(root, first, None);
+            ephemeron(first, second, None);
+            thread.pop(3);
+            thread.collect();
+            let value = with(thread, |references| references.value(waits)).map(|value| number(thread, value));
+            assert_eq!(value, Some(4), "{plan}");
+            thread.pop(1);
+            thread.collect();
+        }
     });
 }
 
