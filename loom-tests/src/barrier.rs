@@ -4,7 +4,7 @@ use crate::check::{Failure, fails_without, holds};
 use crate::forwarding::{InHeader, Old, OnTheSide};
 use loom::cell::UnsafeCell;
 use loom::thread;
-use mmtk_core::metadata::{StateCell, UNLOGGED};
+use mmtk_core::metadata::{PINNED, StateCell, UNLOGGED};
 use mmtk_core::safepoint::{Safepoint, Stop, Stoppable, ThreadState};
 use mmtk_core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
@@ -40,6 +40,31 @@ fn two_write<O: Old>() {
     assert_eq!(noted, 1, "it is remembered once");
     assert_eq!((object.old.cell().read(Relaxed) >> 56) as u8, EPOCH);
     assert_eq!(object.old.low(), low);
+}
+
+/// One mutator writes to an old object while another pins it.
+fn one_writes_another_pins<O: Old>() {
+    let object = Object::<O>::new();
+    let other = {
+        let object = object.clone();
+        thread::spawn(move || object.old.cell().set_pinned(true))
+    };
+    let noted = object.write(1);
+    other.join().unwrap();
+    assert!(noted, "it is remembered");
+    assert_eq!((object.old.cell().read(Relaxed) >> 56) as u8, EPOCH | PINNED);
+}
+
+#[test]
+fn a_pin_and_a_note_do_not_undo_each_other() {
+    holds(None, one_writes_another_pins::<InHeader>);
+    holds(None, one_writes_another_pins::<OnTheSide>);
+}
+
+#[test]
+fn without_the_exchange_a_pin_undoes_a_note() {
+    fails_without("pin-exchange", Failure::Wrong, None, one_writes_another_pins::<InHeader>);
+    fails_without("pin-exchange", Failure::Wrong, None, one_writes_another_pins::<OnTheSide>);
 }
 
 /// A mutator: its state word, and what its barrier noted.

@@ -88,7 +88,7 @@ pub enum StateLocation {
 /// - `object_size` returns the size that was allocated, for every object, until it is found dead;
 /// - `scan_object` visits every slot of the object that may hold a reference into the heap, and nothing else; with
 ///   the same object it visits the same slots until a mutator runs;
-/// - `scan_thread` and `scan_vm` together visit every reference into the heap that a mutator could still follow, apart
+/// - `scan_thread`, `scan_vm` and the two for pinned roots together visit every reference into the heap that a mutator could still follow, apart
 ///   from those inside objects;
 /// - neither blocks on a mutator, allocates in this heap, or unwinds: they run in a pause, on any thread;
 /// - a new object is ready to be scanned (its header written, its slots null or valid) before the mutator's next safepoint.
@@ -120,6 +120,17 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
 
     /// Visits roots that belong to no thread.
     fn scan_vm(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}
+
+    /// Whether there are roots whose targets must not move: [`VMBinding::scan_pinned_roots`] and
+    /// [`VMBinding::scan_transitively_pinned_roots`]. Plans that move every object refuse a binding that says yes.
+    const PINS_ROOTS: bool = false;
+
+    /// Visits roots whose targets must stay where they are in this collection: somebody outside the heap knows their addresses. Beside
+    /// the other roots, not among them. Called several times in a pause; it visits the same slots each time.
+    fn scan_pinned_roots(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}
+
+    /// As [`VMBinding::scan_pinned_roots`], where all that the targets lead to must stay, too.
+    fn scan_transitively_pinned_roots(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}
 
     /// If the object consists of many consecutive slots (a large array): how many there are. The collector then
     /// visits them piece by piece with [`VMBinding::scan_part`], so that workers can share it. Asked for objects of more than

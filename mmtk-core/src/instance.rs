@@ -8,14 +8,16 @@ use crate::binding::{OutOfMemory, VMBinding};
 use crate::cycle::{Cycle, CyclePhase};
 use crate::events::{Cause, CollectionKind, Event, Listener, Listeners, PauseReport, SpaceReport};
 use crate::heap::os::thread_cpu_ns;
-use crate::heap::{BLOCK_BYTES, Budget, Extent, Memory};
+use crate::heap::{BLOCK_BYTES, Budget, Memory};
 use crate::metadata::ObjectStates;
 use crate::nursery::{Collected, Nursery, NurseryConfig};
 use crate::options::{Options, When};
 use crate::pacer::Pacer;
 use crate::pause::{MutatorRef, Pause};
+use crate::pin::{Moving, PinnedForPause};
 use crate::plan::{HeapError, Plan, PlanContext};
 use crate::safepoint::{Safepoint, Stop, Stoppable, ThreadState};
+use crate::space::Space;
 use crate::verify;
 use crate::weak::WeakTables;
 use crate::workers::Gang;
@@ -39,7 +41,7 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     plan: Box<dyn Plan<VM>>,
     pub(crate) memory: Arc<Memory>,
     /// Where objects may move.
-    moving: Box<[Extent]>,
+    moving: Box<[Moving]>,
     pub(crate) states: ObjectStates<VM>,
     pub(crate) safepoint: Safepoint<MutatorRef<VM>>,
     gang: Gang,
@@ -125,6 +127,18 @@ impl<VM: VMBinding> Heap<VM> {
             max_bytes: options.nursery_max_bytes,
             pause_goal_ns: options.nursery_pause_goal_us * 1000,
         };
+        let moves = |space: &dyn Space| Moving { extent: space.extent(), name: space.name(), pins: space.pins() };
+        let moving: Box<[_]> = plan.spaces().into_iter().filter(|space| space.moves()).map(moves).collect();
+        if VM::PINS_ROOTS
+            && let Some(space) = moving.iter().find(|space| !space.pins)
+        {
+            return Err(HeapError::Plan(format!(
+                "{} moves every object of its {} space; this binding has roots whose targets must stay (PINS_ROOTS): choose a plan \
+                 that evacuates around pinned objects, or moves none",
+                plan.name(),
+                space.name
+            )));
+        }
         let weak = WeakTables::new(plan.is_generational(), &memory);
         let nursery = plan.is_generational().then(|| Nursery::new(nursery, pacer.initial_goal()));
         Ok(Heap(Arc::new(HeapInner {
@@ -132,7 +146,7 @@ impl<VM: VMBinding> Heap<VM> {
             gang: Gang::new(options.gc_workers, "gc"),
             yield_seed: AtomicU64::new(options.stress_seed),
             options,
-            moving: plan.spaces().iter().filter(|space| space.moves()).map(|space| space.extent()).collect(),
+            moving,
             plan,
             memory,
             states,
@@ -278,9 +292,13 @@ impl<VM: VMBinding> HeapInner<VM> {
         Err(self.out_of_memory(request.bytes))
     }
 
-    /// Whether an object never moves.
-    pub(crate) fn stays(&self, object: ObjectReference) -> bool {
-        !self.moving.iter().any(|extent| extent.holds(object))
+    /// The space of an object that may move.
+    pub(crate) fn moving(&self, object: ObjectReference) -> Option<&Moving> {
+        self.moving.iter().find(|space| space.extent.holds(object))
+    }
+
+    pub(crate) fn plan_name(&self) -> &'static str {
+        self.plan.name()
     }
 
     /// There is no room for so many bytes: tells the listeners.
@@ -456,7 +474,9 @@ impl<VM: VMBinding> HeapInner<VM> {
         if self.options.verify {
             verify::before_collection(&mut pause, &*self.plan, &mut self.history.lock());
         }
+        let pinned = PinnedForPause::begin(&self.vm, self.states, &self.moving);
         self.plan.collect(&mut pause);
+        pinned.end();
         if self.options.verify {
             verify::after_collection(&mut pause, &*self.plan, &mut self.history.lock());
         }
@@ -501,7 +521,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         let spaces = if self.listeners.is_empty() {
             Vec::new()
         } else {
-            let report = |s: &dyn crate::space::Space| SpaceReport {
+            let report = |s: &dyn Space| SpaceReport {
                 name: s.name(),
                 reserved_bytes: s.reserved_bytes(),
                 live_bytes: s.live_bytes(),

@@ -1,7 +1,7 @@
 //! Mechanism of a garbage-collection toolkit. It names no VM and no collector.
 //!
 //! Read in this order: [`address`] and [`binding`] (what a VM gives), [`heap`] and [`metadata`] (memory and tables),
-//! [`alloc`] and [`barrier`] (how objects are made and written), [`safepoint`], [`workers`] and [`trace`] (how a pause works), [`plan`], [`space`] and
+//! [`alloc`], [`barrier`] and [`pin`] (how objects are made, written and held in place), [`safepoint`], [`workers`] and [`trace`] (how a pause works), [`plan`], [`space`] and
 //! [`pause`] (what a collector is made of), [`Heap`] (all of it together).
 //!
 //! Unsafe code lives in `address`, `heap`, `metadata`, `alloc`, `workers` and `pause`; the other modules forbid it.
@@ -45,6 +45,8 @@ pub mod options;
 pub mod pacer;
 #[cfg(not(loom))]
 pub mod pause;
+#[cfg(not(loom))]
+pub mod pin;
 #[cfg(not(loom))]
 pub mod plan;
 #[cfg(not(loom))]

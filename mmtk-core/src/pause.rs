@@ -7,6 +7,7 @@ use crate::cycle::{Cycle, CyclePhase};
 use crate::events::{CollectionKind, Phase};
 use crate::metadata::ObjectStates;
 use crate::options::{Options, WakeHelpers};
+use crate::pin::Targets;
 use crate::trace::{TraceShared, Tracer, Tracing};
 use crate::weak::WeakTables;
 use crate::workers::{Gang, Worker};
@@ -149,6 +150,32 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.parallel("sweep", items, f);
     }
 
+    /// Before [`Pause::trace_roots`] in a plan that moves objects: traces what transitively pinned roots reach, with a tracer that leaves
+    /// everything where it is. In a minor collection old objects are not gone through, so whatever the remembered ones refer to is
+    /// taken for reachable from such a root.
+    pub fn trace_pinned<T: Tracer<VM>>(&mut self, tracer: T) {
+        if !VM::PINS_ROOTS {
+            return;
+        }
+        let mut targets = Targets(Vec::new());
+        self.vm.scan_transitively_pinned_roots(&mut targets);
+        let Targets(targets) = targets;
+        if targets.is_empty() {
+            return;
+        }
+        let remembered: Vec<ObjectReference> = self.remembered.concat();
+        self.trace_from("pinned", tracer, targets.len() + remembered.len(), |tracing, range, worker| {
+            for n in range {
+                match targets.get(n) {
+                    Some(target) => {
+                        tracing.keep(*target, worker);
+                    }
+                    None => tracing.visit_again(remembered[n - targets.len()]),
+                }
+            }
+        });
+    }
+
     /// Traces everything that the roots reach, and in a minor collection what the remembered objects refer to. Returns when no
     /// worker has work.
     pub fn trace_roots<T: Tracer<VM>>(&mut self, tracer: T) {
@@ -166,6 +193,10 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
                 let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, &shared, gang, worker) else { return };
                 if worker.index == 0 {
                     vm.scan_vm(&mut tracing.roots());
+                    if VM::PINS_ROOTS {
+                        vm.scan_pinned_roots(&mut tracing.roots());
+                        vm.scan_transitively_pinned_roots(&mut tracing.roots());
+                    }
                 }
                 loop {
                     let n = next.fetch_add(1, Relaxed);

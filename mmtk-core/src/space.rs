@@ -11,6 +11,10 @@ pub trait Space: Send + Sync {
     fn extent(&self) -> Extent;
     /// Whether its objects may move. The answer is the same as long as the heap exists.
     fn moves(&self) -> bool;
+    /// Whether pinned objects stay where they are (`pin`).
+    fn pins(&self) -> bool {
+        !self.moves()
+    }
     /// Bytes it has reserved: blocks or pages it owns, and what it holds in reserve for them.
     fn reserved_bytes(&self) -> usize;
     /// Bytes that the last collection found live here, as far as the space knows.

@@ -16,6 +16,7 @@ use crate::binding::{OutOfMemory, VMBinding};
 use crate::heap::Memory;
 use crate::instance::HeapInner;
 use crate::metadata::{MAX_CELL_BYTES, ObjectStates, class_of};
+use crate::pin::Moving;
 use crate::safepoint::ThreadState;
 use crate::weak::WeakTables;
 use std::cell::{Cell, UnsafeCell};
@@ -374,9 +375,17 @@ impl<VM: VMBinding> Mutator<VM> {
         self.shared().heap.out_of_memory(bytes)
     }
 
-    /// Whether an object never moves.
-    pub(crate) fn stays(&self, object: ObjectReference) -> bool {
-        self.shared().heap.stays(object)
+    /// The space of an object that may move.
+    pub(crate) fn moving(&self, object: ObjectReference) -> Option<&Moving> {
+        self.shared().heap.moving(object)
+    }
+
+    pub(crate) fn states(&self) -> ObjectStates<VM> {
+        self.shared().states
+    }
+
+    pub(crate) fn plan_name(&self) -> &'static str {
+        self.shared().heap.plan_name()
     }
 
     /// The VM.

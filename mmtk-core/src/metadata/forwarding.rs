@@ -1,7 +1,7 @@
 //! The state of one object during a trace: marked, claimed by a copier, or forwarded.
 //!
 //! ```text
-//!            mark                                 state byte:  7 FORWARDED  6 BUSY  5 kept  4 UNLOGGED  3..0 epoch
+//!            mark                                 state byte:  7 FORWARDED  6 BUSY  5 PINNED  4 UNLOGGED  3..0 epoch
 //! Unmarked --------> Marked(epoch)
 //!    |  claim            ^ settle
 //!    +--------> Busy ----+
@@ -16,7 +16,9 @@
 //! I3. In a space that moves objects, marking goes through `claim`/`settle`; plain `mark` is for objects that stay. Two
 //!     workers may both win a plain `mark`: the object is then scanned twice, which is harmless, and no locked
 //!     instruction is paid for it.
-//! Callers: GC workers inside a pause. Mutators never, but for UNLOGGED, which is theirs between pauses.
+//! I4. Who wins a claim of a pinned object settles it.
+//! Callers: GC workers inside a pause. Mutators never, but for UNLOGGED and PINNED, which are theirs between pauses: bits are raised and
+//! cleared by exchanges, so that one does not undo the other.
 
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
 use crate::sync::{dropped, order, spin};
@@ -27,6 +29,8 @@ pub const EPOCH_MASK: u8 = 0x0f;
 pub const EPOCH_MAX: u8 = 15;
 /// The write barrier's bit (`barrier`): the object is old, and no store into it was noted since the last collection.
 pub const UNLOGGED: u8 = 0x10;
+/// The object must stay where it is (`pin`).
+pub const PINNED: u8 = 0x20;
 const BUSY: u8 = 0x40;
 const FORWARDED: u8 = 0x80;
 const SHIFT: u32 = 56;
@@ -44,6 +48,12 @@ pub enum Claim {
     Stays,
 }
 
+/// Whether the state that a claim found says that the object must stay.
+#[inline(always)]
+pub fn is_pinned(seen: u64) -> bool {
+    (seen >> SHIFT) as u8 & PINNED != 0
+}
+
 /// One object's state cell, wherever it is kept. The raw value has the state byte on top and, once forwarded, the
 /// new address below.
 pub trait StateCell: Copy {
@@ -58,8 +68,10 @@ pub trait StateCell: Copy {
     /// The write barrier's test: whether the next store into the object must be noted. Relaxed here and below: the bit protects
     /// nothing, and the safepoint orders mutators and pauses.
     fn is_unlogged(self) -> bool;
-    /// Clears UNLOGGED; whether it was set.
-    fn clear_unlogged(self) -> bool;
+    /// Raises one bit; whether it was clear.
+    fn raise(self, bit: u8) -> bool;
+    /// Clears one bit; whether it was set.
+    fn clear(self, bit: u8) -> bool;
 
     /// A mutator notes a store; true for the one of several that must remember the object.
     #[inline(always)]
@@ -69,7 +81,22 @@ pub trait StateCell: Copy {
             self.store_state(seen, (seen >> SHIFT) as u8 & !UNLOGGED);
             return (seen >> SHIFT) as u8 & UNLOGGED != 0;
         }
-        self.clear_unlogged()
+        self.clear(UNLOGGED)
+    }
+
+    /// A mutator pins the object, or no longer does. Only who holds the lock of the pins (`pin`).
+    #[inline]
+    fn set_pinned(self, pinned: bool) {
+        if dropped!("pin-exchange") {
+            let (seen, bit) = (self.read(Relaxed), if pinned { PINNED } else { 0 });
+            self.store_state(seen, (seen >> SHIFT) as u8 & !PINNED | bit);
+            return;
+        }
+        if pinned {
+            self.raise(PINNED);
+        } else {
+            self.clear(PINNED);
+        }
     }
 
     /// In a pause: the next store into this marked object must be noted again. Several workers may do so at once.
@@ -171,8 +198,12 @@ impl StateCell for HeaderCell<'_> {
         self.0.load(Relaxed) & u64::from(UNLOGGED) << SHIFT != 0
     }
     #[inline(always)]
-    fn clear_unlogged(self) -> bool {
-        self.0.fetch_and(!(u64::from(UNLOGGED) << SHIFT), Relaxed) & u64::from(UNLOGGED) << SHIFT != 0
+    fn raise(self, bit: u8) -> bool {
+        self.0.fetch_or(u64::from(bit) << SHIFT, Relaxed) & u64::from(bit) << SHIFT == 0
+    }
+    #[inline(always)]
+    fn clear(self, bit: u8) -> bool {
+        self.0.fetch_and(!(u64::from(bit) << SHIFT), Relaxed) & u64::from(bit) << SHIFT != 0
     }
 }
 
@@ -216,8 +247,12 @@ impl StateCell for SideCell<'_> {
         self.state.load(Relaxed) & UNLOGGED != 0
     }
     #[inline(always)]
-    fn clear_unlogged(self) -> bool {
-        self.state.fetch_and(!UNLOGGED, Relaxed) & UNLOGGED != 0
+    fn raise(self, bit: u8) -> bool {
+        self.state.fetch_or(bit, Relaxed) & bit == 0
+    }
+    #[inline(always)]
+    fn clear(self, bit: u8) -> bool {
+        self.state.fetch_and(!bit, Relaxed) & bit != 0
     }
 }
 

@@ -15,7 +15,7 @@ mod side_table;
 pub use cells::{
     BLOCK_FREE, BLOCK_NEW, BlockCells, CellClass, CellMarks, MAX_CELL_BYTES, SIZE_CLASSES, class_bytes, class_of,
 };
-pub use forwarding::{Claim, EPOCH_MASK, EPOCH_MAX, HeaderCell, SideCell, StateCell, UNLOGGED};
+pub use forwarding::{Claim, EPOCH_MASK, EPOCH_MAX, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED, is_pinned};
 #[cfg(not(loom))]
 pub use object_state::ObjectStates;
 #[cfg(not(loom))]

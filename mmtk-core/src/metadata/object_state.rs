@@ -2,7 +2,7 @@
 //!
 //! The location is a constant of the binding, so the choice is made when the tracing loop is compiled.
 
-use super::forwarding::{Claim, HeaderCell, SideCell, StateCell, UNLOGGED};
+use super::forwarding::{Claim, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED};
 use super::side_table::SideBytes;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{StateLocation, VMBinding};
@@ -80,6 +80,22 @@ impl<VM: VMBinding> ObjectStates<VM> {
         match VM::STATE {
             StateLocation::HeaderTopByte(offset) => Self::header(object, offset).unlog(),
             StateLocation::Side => self.side(object).unlog(),
+        }
+    }
+
+    /// See [`StateCell::set_pinned`].
+    pub(crate) fn set_pinned(&self, object: ObjectReference, pinned: bool) {
+        match VM::STATE {
+            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).set_pinned(pinned),
+            StateLocation::Side => self.side(object).set_pinned(pinned),
+        }
+    }
+
+    /// In a pause: the object must stay where it is; whether nothing said so before.
+    pub(crate) fn pin_for_pause(&self, object: ObjectReference) -> bool {
+        match VM::STATE {
+            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).raise(PINNED),
+            StateLocation::Side => self.side(object).raise(PINNED),
         }
     }
 

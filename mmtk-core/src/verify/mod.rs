@@ -87,6 +87,10 @@ fn trace<VM: VMBinding>(pause: &mut Pause<'_, VM>, check: &Check<'_>) -> Vec<Ran
     let mut seen: Seen<VM::Slot> = HashMap::new();
     let mut found = Vec::new();
     pause.vm.scan_vm(&mut Collect::<VM> { found: &mut found });
+    if VM::PINS_ROOTS {
+        pause.vm.scan_pinned_roots(&mut Collect::<VM> { found: &mut found });
+        pause.vm.scan_transitively_pinned_roots(&mut Collect::<VM> { found: &mut found });
+    }
     for mutator in pause.mutators {
         // SAFETY: the mutator is stopped and only the leader runs.
         let local = unsafe { MutatorState::local_of_stopped(mutator.0) };

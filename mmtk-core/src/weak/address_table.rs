@@ -29,10 +29,10 @@ pub(super) fn key(object: ObjectReference) -> usize {
 }
 
 /// The table of a heap; [`AddressTable`] is the VM's handle.
-pub(super) struct Entries {
-    pub table: Table,
+pub(crate) struct Entries {
+    pub(super) table: Table,
     /// Read by who looks up; written by who inserts or removes, and in pauses.
-    pub index: RwLock<Index>,
+    pub(super) index: RwLock<Index>,
     memory: Arc<Memory>,
 }
 
@@ -51,22 +51,26 @@ impl Entries {
         index.candidates(key(object)).find(|n| self.table.any(*n).target() == Some(object))
     }
 
-    fn get(&self, object: ObjectReference) -> Option<u64> {
+    pub fn get(&self, object: ObjectReference) -> Option<u64> {
         let index = self.index.read();
         self.find(&index, object).map(|n| self.table.any(n).bits())
     }
 
     fn remove(&self, object: ObjectReference) -> Option<u64> {
-        let index = self.index.write();
-        let number = self.find(&index, object)?;
-        let bits = self.table.any(number).bits();
-        index.remove(key(object), number);
-        self.table.free(number as u32);
-        Some(bits)
+        let mut before = None;
+        self.alter(object, |bits| {
+            before = Some(bits);
+            None
+        });
+        before
     }
 
     /// Changes the bits of an object to what `f` makes of those it had; returns both.
-    fn update(&self, object: ObjectReference, f: impl FnOnce(Option<u64>) -> u64) -> Result<(Option<u64>, u64), usize> {
+    pub fn update(
+        &self,
+        object: ObjectReference,
+        f: impl FnOnce(Option<u64>) -> u64,
+    ) -> Result<(Option<u64>, u64), usize> {
         let mut index = self.index.write();
         if let Some(number) = self.find(&index, object) {
             let entry = self.table.any(number);
@@ -85,6 +89,21 @@ impl Entries {
         self.table.any(number as usize).set_bits(bits);
         index.insert(key(object), number as usize);
         Ok((None, bits))
+    }
+
+    /// Changes the bits of an object that has any, or forgets it; whether it had any.
+    pub fn alter(&self, object: ObjectReference, f: impl FnOnce(u64) -> Option<u64>) -> bool {
+        let index = self.index.write();
+        let Some(number) = self.find(&index, object) else { return false };
+        let entry = self.table.any(number);
+        match f(entry.bits()) {
+            Some(bits) => entry.set_bits(bits),
+            None => {
+                index.remove(key(object), number);
+                self.table.free(number as u32);
+            }
+        }
+        true
     }
 
     /// In a pause: entries of dead objects go.
@@ -117,6 +136,8 @@ impl Entries {
 /// The tables keyed by objects of one heap.
 pub(super) struct AddressTables {
     hashes: Arc<Entries>,
+    /// How often objects are pinned (`pin`).
+    pub pins: Arc<Entries>,
     next_hash: AtomicU64,
     others: Mutex<Vec<Weak<Entries>>>,
     generational: bool,
@@ -125,9 +146,9 @@ pub(super) struct AddressTables {
 
 impl AddressTables {
     pub fn new(generational: bool, memory: &Arc<Memory>) -> AddressTables {
-        let hashes = Arc::new(Entries::new(generational, memory));
+        let [hashes, pins] = std::array::from_fn(|_| Arc::new(Entries::new(generational, memory)));
         let memory = memory.clone();
-        AddressTables { hashes, next_hash: AtomicU64::new(0), others: Mutex::default(), generational, memory }
+        AddressTables { hashes, pins, next_hash: AtomicU64::new(0), others: Mutex::default(), generational, memory }
     }
 
     pub fn identity_hash(&self, object: ObjectReference) -> Result<u64, usize> {
@@ -143,7 +164,7 @@ impl AddressTables {
     pub fn in_use(&self) -> Vec<Arc<Entries>> {
         let mut others = self.others.lock();
         others.retain(|table| table.strong_count() > 0);
-        others.iter().filter_map(Weak::upgrade).chain([self.hashes.clone()]).collect()
+        others.iter().filter_map(Weak::upgrade).chain([self.hashes.clone(), self.pins.clone()]).collect()
     }
 
     fn create(&self) -> Arc<Entries> {

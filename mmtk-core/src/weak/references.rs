@@ -233,7 +233,7 @@ impl<VM: VMBinding> References<'_, VM> {
     /// # Errors
     /// Out of memory: see [`References`].
     pub fn identity_hash(&self, object: ObjectReference) -> Result<u64, OutOfMemory> {
-        if self.mutator.stays(object) {
+        if self.mutator.moving(object).is_none() {
             return Ok(super::address_table::mix(object.address().as_usize() as u64));
         }
         self.or_out_of_memory(self.tables.addresses.identity_hash(object))

@@ -1,6 +1,6 @@
 //! All native references of one heap.
 
-use super::address_table::AddressTables;
+use super::address_table::{AddressTables, Entries};
 use super::references::ReferenceKind;
 use super::table::{Entry, Table};
 use crate::address::ObjectReference;
@@ -70,6 +70,11 @@ impl WeakTables {
 
     pub(super) fn of(&self, kind: ReferenceKind) -> &Table {
         &self.references[kind as usize]
+    }
+
+    /// How often objects are pinned.
+    pub fn pins(&self) -> &Entries {
+        &self.addresses.pins
     }
 
     /// A full collection begins.

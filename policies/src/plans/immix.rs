@@ -41,6 +41,7 @@ impl<VM: VMBinding> Immix<VM> {
         let common = self.common.tracer();
         if nursery || sources {
             let tracer = Evacuate { immix: self.immix.evacuator(kind), common };
+            pause.trace_pinned(Mark { immix: self.immix.marker(), common });
             pause.trace_roots(tracer);
             pause.process_weak(tracer);
         } else {

@@ -1,11 +1,11 @@
 //! SemiSpace: every collection copies what is live and frees the rest as a whole.
 
-use crate::spaces::{COPY_MAX_BYTES, CommonSpaces, CommonTracer, CopySpace, CopyTracer};
+use crate::spaces::{COPY_MAX_BYTES, CommonSpaces, CommonTracer, CopySpace, CopyStayer, CopyTracer};
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{HeapError, Plan, PlanContext};
 use mmtk_core::space::Space;
-use mmtk_core::trace::{SlotItem, Traced, Tracer};
+use mmtk_core::trace::{ObjectItem, SlotItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, ObjectReference, Semantics, VMBinding};
 
@@ -49,6 +49,7 @@ impl<VM: VMBinding> Plan<VM> for SemiSpace<VM> {
             self.common.prepare(kind);
         });
         let tracer = SemiSpaceTracer { copy: self.copy.tracer(), common: self.common.tracer() };
+        pause.trace_pinned(Stay { copy: self.copy.stayer(), common: self.common.tracer() });
         pause.trace_roots(tracer);
         pause.process_weak(tracer);
         self.copy.sweep(pause);
@@ -82,6 +83,37 @@ impl<VM: VMBinding> Tracer<VM> for SemiSpaceTracer<'_, VM> {
     #[inline(always)]
     fn prefetch(&self, object: ObjectReference) {
         self.copy.prefetch(object);
+    }
+
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        match self.copy.holds(object) {
+            true => self.copy.resolve(object),
+            false => self.common.resolve(object),
+        }
+    }
+}
+
+/// What transitively pinned roots reach.
+struct Stay<'a, VM> {
+    copy: CopyStayer<'a, VM>,
+    common: CommonTracer<'a, VM>,
+}
+
+impl<VM> Clone for Stay<'_, VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for Stay<'_, VM> {}
+
+impl<VM: VMBinding> Tracer<VM> for Stay<'_, VM> {
+    type Item = ObjectItem;
+
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        match self.copy.holds(object) {
+            true => self.copy.trace(object, worker),
+            false => self.common.trace(object, worker),
+        }
     }
 
     fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {

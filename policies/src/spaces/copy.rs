@@ -16,7 +16,7 @@ use super::epoch::Epoch;
 use mmtk_core::alloc::{Allocators, CopyTarget};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::{BLOCK_BYTES, Block, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment};
-use mmtk_core::metadata::{Claim, EPOCH_MAX, ObjectStates, SideBytes};
+use mmtk_core::metadata::{Claim, EPOCH_MAX, ObjectStates, SideBytes, is_pinned};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;
@@ -126,6 +126,11 @@ impl<VM: VMBinding> CopySpace<VM> {
         CopyTracer { space: self, extent, epoch, copied: self.states.mark_of(0) }
     }
 
+    /// The policy for what must stay where it is: its block is kept.
+    pub fn stayer(&self) -> CopyStayer<'_, VM> {
+        CopyStayer(self.tracer())
+    }
+
     /// Frees from-space.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         pause.for_each_worker(|worker| worker.allocators.bump.clear());
@@ -208,16 +213,21 @@ impl<VM: VMBinding> CopyTracer<'_, VM> {
             Claim::Won(seen) => {
                 let bytes = VM::object_size(object);
                 worker.count(bytes);
-                match space.allocate_copy(worker, bytes) {
+                let room = if is_pinned(seen) { None } else { space.allocate_copy(worker, bytes) };
+                match room {
                     Some(target) => Traced::New(target.copy(&space.states, object, seen, self.copied)),
-                    None => {
-                        space.kept.at(object.address()).store(self.epoch, Relaxed);
-                        space.states.settle(object, seen, space.states.mark_of(self.epoch));
-                        Traced::New(object)
-                    }
+                    None => self.settle(object, seen),
                 }
             }
         }
+    }
+
+    /// The object stays, and its block is kept.
+    fn settle(&self, object: ObjectReference, seen: u64) -> Traced {
+        let space = self.space;
+        space.kept.at(object.address()).store(self.epoch, Relaxed);
+        space.states.settle(object, seen, space.states.mark_of(self.epoch));
+        Traced::New(object)
     }
 
     /// Where an object of this space is now, if it was reached.
@@ -227,6 +237,43 @@ impl<VM: VMBinding> CopyTracer<'_, VM> {
             return Some(object);
         }
         self.space.states.forwarded(object)
+    }
+}
+
+/// Marks what it reaches, and leaves it where it is.
+pub struct CopyStayer<'a, VM>(CopyTracer<'a, VM>);
+
+impl<VM> Clone for CopyStayer<'_, VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for CopyStayer<'_, VM> {}
+
+impl<VM: VMBinding> CopyStayer<'_, VM> {
+    /// Whether the object is in this space.
+    pub fn holds(&self, object: ObjectReference) -> bool {
+        self.0.holds(object)
+    }
+
+    /// Marks an object of this space. Nothing has moved yet.
+    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        let CopyStayer(copier) = self;
+        if copier.space.taken.at(object.address()).load(Relaxed) == copier.epoch {
+            return Traced::Seen(object);
+        }
+        match copier.space.states.claim(object, copier.epoch) {
+            Claim::Won(seen) => {
+                worker.count(VM::object_size(object));
+                copier.settle(object, seen)
+            }
+            Claim::Moved(_) | Claim::Stays => Traced::Seen(object),
+        }
+    }
+
+    /// Where an object of this space is, if it was reached.
+    pub fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        self.0.resolve(object)
     }
 }
 
@@ -244,6 +291,9 @@ impl<VM: VMBinding> Space for CopySpace<VM> {
         self.pool.extent()
     }
     fn moves(&self) -> bool {
+        true
+    }
+    fn pins(&self) -> bool {
         true
     }
     fn reserved_bytes(&self) -> usize {

@@ -11,7 +11,7 @@ mod marksweep;
 
 pub use bump::BumpSpace;
 pub use common::{CommonSpaces, CommonTracer};
-pub use copy::{COPY_MAX_BYTES, CopySpace, CopyTracer};
+pub use copy::{COPY_MAX_BYTES, CopySpace, CopyStayer, CopyTracer};
 pub use epoch::Epoch;
 pub use immix::{IMMIX_MAX_BYTES, ImmixEvacuator, ImmixMarker, ImmixSpace, LINE_BYTES};
 pub use immortal::{ImmortalSpace, ImmortalTracer};

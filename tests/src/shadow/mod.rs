@@ -44,6 +44,10 @@ enum Op {
     Global { which: usize, root: Option<usize> },
     /// A weak reference to the object at a root.
     Weak { root: usize },
+    /// The object at a root must stay where it is.
+    Pin { root: usize },
+    /// One pin is taken back.
+    Unpin { which: usize },
     /// Something with the heap's own references.
     Native(NativeOp),
     /// Objects that nobody keeps.
@@ -93,6 +97,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (1..4usize).prop_map(|count| Op::Pop { count }),
         1 => (any(), proptest::option::of(any())).prop_map(|(which, root)| Op::Global { which, root }),
         2 => any().prop_map(|root| Op::Weak { root }),
+        2 => any().prop_map(|root| Op::Pin { root }),
+        1 => any().prop_map(|which| Op::Unpin { which }),
         8 => native_op().prop_map(Op::Native),
         3 => (1..60usize, 0..300usize).prop_map(|(count, words)| Op::Garbage { count, words }),
         2 => Just(Op::Collect),
@@ -253,6 +259,8 @@ struct Actor<'h, VM: TestVM> {
     globals: [Option<usize>; GLOBALS_EACH],
     /// Number of the weak reference in the VM, and its target.
     weak: Vec<(usize, usize)>,
+    /// Objects that are pinned, and where they are, once for each pin.
+    pins: Vec<(usize, LabRef)>,
     natives: Natives,
     /// Whether there are no other threads.
     alone: bool,
@@ -270,6 +278,7 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
             roots: Vec::new(),
             globals: [None; GLOBALS_EACH],
             weak: Vec::new(),
+            pins: Vec::new(),
             natives: Natives::default(),
             alone,
             collections: 0,
@@ -381,10 +390,24 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
                 assert!(self.collections > before || self.heap.plan_name() == "NoGC", "nothing was collected");
             }
             Op::Poll => m.poll(),
+            Op::Pin { root } => {
+                let Some((node, at)) = self.object(root) else { return };
+                m.mutator().pin(Ref(at.0).object().expect("not null")).unwrap_or_else(|error| panic!("{error}"));
+                self.pins.push((node, at));
+            }
+            Op::Unpin { which } => {
+                if which < self.pins.len() {
+                    let (_, at) = self.pins.swap_remove(which);
+                    m.mutator().unpin(Ref(at.0).object().expect("not null"));
+                }
+            }
             Op::Native(ref op) => self.perform_native(op),
             Op::Region => m.mutator().native(std::thread::yield_now),
             Op::Reattach => {
                 self.give_up_natives();
+                for (_, at) in std::mem::take(&mut self.pins) {
+                    m.mutator().unpin(Ref(at.0).object().expect("not null"));
+                }
                 // Away before it is back: a pause would wait for both.
                 self.thread = None;
                 self.thread = Some(Attached::new(self.heap));
@@ -455,6 +478,14 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
                 None => assert!(target.is_null() || !all_full, "a weak reference to an object that died: {target:?}"),
             }
             !target.is_null()
+        });
+        // Of an object that is not reached, nobody knows whether its pin went with it.
+        self.pins.retain(|(node, at)| match found.places.get(node) {
+            Some(now) => {
+                assert_eq!(now, at, "object {node} is pinned, and moved");
+                true
+            }
+            None => false,
         });
         self.check_natives(found, all_full);
     }

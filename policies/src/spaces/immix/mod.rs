@@ -343,6 +343,9 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
     fn moves(&self) -> bool {
         self.has_nursery || self.defrag.is_enabled()
     }
+    fn pins(&self) -> bool {
+        true
+    }
     fn reserved_bytes(&self) -> usize {
         self.pool.owned() as usize * BLOCK_BYTES
     }

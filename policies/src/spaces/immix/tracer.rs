@@ -7,7 +7,7 @@ use crate::spaces::copy::moved_to;
 use mmtk_core::alloc::CopyTarget;
 use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::{BLOCK_BYTES, Charge, Extent, LOG_BLOCK_BYTES};
-use mmtk_core::metadata::{Claim, ObjectStates, SideBytes, SideWords};
+use mmtk_core::metadata::{Claim, ObjectStates, SideBytes, SideWords, is_pinned};
 use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
 use mmtk_core::{ObjectReference, VMBinding};
@@ -122,7 +122,8 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
             Claim::Stays => Traced::Seen(object),
             Claim::Won(seen) => {
                 let bytes = VM::object_size(object);
-                match self.allocate_copy(worker, bytes) {
+                let room = if is_pinned(seen) { None } else { self.allocate_copy(worker, bytes) };
+                match room {
                     Some(target) => {
                         worker.copied_bytes += bytes;
                         let to = target.copy(states, object, seen, mark);

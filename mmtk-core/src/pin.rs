@@ -1,0 +1,141 @@
+//! Pinning: objects that must stay where they are, because somebody outside the heap knows their address.
+//!
+//! | who asks | until when |
+//! |---|---|
+//! | a mutator: [`Mutator::pin`] | as many [`Mutator::unpin`], or the object's death: a pin does not keep it alive |
+//! | the binding: `scan_pinned_roots` | the end of the collection; these are roots, too |
+//! | the binding: `scan_transitively_pinned_roots` | the same, and all that they reach stays as well |
+//!
+//! A pinned object's state byte has a bit (`metadata::PINNED`). A space that moves objects claims each before it copies it, and settles it in place
+//! if the bit is set; its block is kept, the others in it move. Counts are in a table keyed by objects. What is reached from transitively pinned
+//! roots is traced first, in place; then it is marked, and the trace that moves objects passes it over.
+//!
+//! I1. The bit of an object is set while its count is not zero: both change under the lock of the table.
+//! I2. The barrier's bit is in the same byte, so either is changed by an exchange.
+//! I3. Bits that a pause sets for its pinned roots are cleared at its end.
+//! Callers: mutators; the leader of a pause.
+
+use crate::address::ObjectReference;
+use crate::alloc::Mutator;
+use crate::binding::{OutOfMemory, Slot, SlotVisitor, VMBinding};
+use crate::heap::Extent;
+use crate::metadata::ObjectStates;
+use std::fmt;
+
+/// A space whose objects may move.
+pub(crate) struct Moving {
+    pub extent: Extent,
+    pub name: &'static str,
+    /// Whether pinned objects stay.
+    pub pins: bool,
+}
+
+/// Why an object cannot be pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PinError {
+    /// It is in a space that moves all its objects; the text names space and plan.
+    Moves(String),
+    /// The table of pins cannot grow.
+    OutOfMemory(OutOfMemory),
+}
+
+impl fmt::Display for PinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PinError::Moves(text) => f.write_str(text),
+            PinError::OutOfMemory(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for PinError {}
+
+impl<VM: VMBinding> Mutator<VM> {
+    /// Makes the object stay where it is until [`Mutator::unpin`] is called as often. It does not keep the object alive. Objects that never
+    /// move, and those outside the heap, need no pin and can have one. Not a safepoint.
+    ///
+    /// # Errors
+    /// The plan moves all objects of this space; or there is no memory for the table of pins.
+    ///
+    /// # Panics
+    /// In a native region of this mutator.
+    pub fn pin(&self, object: ObjectReference) -> Result<(), PinError> {
+        self.check_running();
+        let Some(moving) = self.moving(object) else { return Ok(()) };
+        if !moving.pins {
+            return Err(PinError::Moves(format!(
+                "{object} cannot be pinned: {} moves every object of its {} space; choose a plan that evacuates around pinned \
+                 objects, or allocate it with Semantics::NonMoving",
+                self.plan_name(),
+                moving.name
+            )));
+        }
+        let states = self.states();
+        let add = |count: Option<u64>| {
+            if count.is_none() {
+                states.set_pinned(object, true);
+            }
+            count.unwrap_or(0) + 1
+        };
+        let added = self.weak_tables().pins().update(object, add);
+        added.map(|_| ()).map_err(|bytes| PinError::OutOfMemory(self.no_memory_for_tables(bytes)))
+    }
+
+    /// Takes back one [`Mutator::pin`].
+    ///
+    /// # Panics
+    /// When the object may move and has no pin; or in a native region of this mutator.
+    pub fn unpin(&self, object: ObjectReference) {
+        self.check_running();
+        if self.moving(object).is_none() {
+            return;
+        }
+        let states = self.states();
+        let known = self.weak_tables().pins().alter(object, |count| {
+            if count == 1 {
+                states.set_pinned(object, false);
+            }
+            (count > 1).then(|| count - 1)
+        });
+        assert!(known, "{object} is unpinned more often than it was pinned");
+    }
+
+    /// Whether the object stays where it is until somebody calls [`Mutator::unpin`], or for ever.
+    pub fn is_pinned(&self, object: ObjectReference) -> bool {
+        self.check_running();
+        self.moving(object).is_none() || self.weak_tables().pins().get(object).is_some()
+    }
+}
+
+/// The bits that a pause set.
+pub(crate) struct PinnedForPause<VM> {
+    states: ObjectStates<VM>,
+    objects: Vec<ObjectReference>,
+}
+
+impl<VM: VMBinding> PinnedForPause<VM> {
+    /// Pins what the binding's pinned roots refer to. The leader, before the trace.
+    pub fn begin(vm: &VM, states: ObjectStates<VM>, moving: &[Moving]) -> Self {
+        let mut targets = Targets(Vec::new());
+        if VM::PINS_ROOTS {
+            vm.scan_pinned_roots(&mut targets);
+        }
+        let moves = |object: &ObjectReference| moving.iter().any(|space| space.extent.holds(*object));
+        let objects = targets.0.into_iter().filter(moves).filter(|object| states.pin_for_pause(*object)).collect();
+        PinnedForPause { states, objects }
+    }
+
+    /// Unpins them. The leader, when nothing moves any more.
+    pub fn end(self) {
+        self.objects.into_iter().for_each(|object| self.states.set_pinned(object, false));
+    }
+}
+
+/// What slots refer to.
+pub(crate) struct Targets(pub Vec<ObjectReference>);
+
+impl<S: Slot> SlotVisitor<S> for Targets {
+    fn visit(&mut self, slot: S) {
+        self.0.extend(slot.load());
+    }
+}

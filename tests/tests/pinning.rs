@@ -1,0 +1,268 @@
+//! Pinned objects stay where they are, and the others around them move.
+
+use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use mmtk_core::{Heap, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options, verified_heap};
+use policies::new_heap;
+use reference::{Class, Ref, ReferenceVM, ShadowStack, Thread};
+use std::sync::Mutex;
+
+const SETTINGS: [(&str, &str); 4] =
+    [("verify.trace", "true"), ("verify.poison", "true"), ("stress.always_defrag", "true"), ("nursery.bytes", "64K")];
+
+fn heap<VM: TestVM>(plan: &str) -> Heap<VM> {
+    new_heap(VM::new(), options(plan, 16 << 20, &SETTINGS)).unwrap()
+}
+
+fn object(value: LabRef) -> ObjectReference {
+    Ref(value.0).object().unwrap()
+}
+
+/// A list of new objects with numbers, on the stack: its root.
+fn list<VM: TestVM>(m: Handle<VM>, length: u64) -> usize {
+    let root = m.push(LabRef::NULL);
+    for number in 0..length {
+        let node = m.alloc(1, 8);
+        m.write_word(node, 1, number);
+        m.write_ref(node, 0, m.get(root));
+        m.set(root, node);
+    }
+    root
+}
+
+/// Where the objects of a list are, the last first.
+fn places<VM: TestVM>(m: Handle<VM>, root: usize) -> Vec<LabRef> {
+    std::iter::successors(Some(m.get(root)), |node| Some(m.read_ref(*node, 0)).filter(|next| *next != LabRef::NULL))
+        .collect()
+}
+
+/// Three collections, so that what may move does.
+fn collect<VM: TestVM>(m: Handle<VM>) {
+    (0..3).for_each(|_| m.mutator().collect());
+}
+
+fn pinned_objects_stay_and_others_move<VM: TestVM>() {
+    let _watchdog = Watchdog::new();
+    const LENGTH: u64 = 4000;
+    for plan in collecting_plans() {
+        let heap = heap::<VM>(plan);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let root = list(m, LENGTH);
+        let before = places(m, root);
+        // Every seventh, some of them twice.
+        let pinned: Vec<usize> = (0..LENGTH as usize).step_by(7).collect();
+        for &n in pinned.iter().chain(pinned.iter().step_by(2)) {
+            m.mutator().pin(object(before[n])).unwrap();
+        }
+        collect(m);
+        let after = places(m, root);
+        assert_eq!(after.len(), before.len(), "{plan}");
+        for &n in &pinned {
+            assert_eq!(before[n], after[n], "{plan}: a pinned object moved");
+            assert!(m.mutator().is_pinned(object(after[n])), "{plan}");
+        }
+        let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+        let moves = policies::PLANS.iter().any(|info| info.name == plan && info.moves);
+        assert!(!moves || moved > LENGTH as usize / 2, "{plan}: only {moved} objects of {LENGTH} moved");
+        // One unpin each: those that were pinned twice stay.
+        for &n in &pinned {
+            m.mutator().unpin(object(after[n]));
+        }
+        collect(m);
+        let later = places(m, root);
+        for &n in pinned.iter().step_by(2) {
+            assert_eq!(after[n], later[n], "{plan}: an object moved that is pinned once more");
+            m.mutator().unpin(object(later[n]));
+            // What never moves is pinned for ever.
+            assert!(!moves || !m.mutator().is_pinned(object(later[n])), "{plan}");
+        }
+        collect(m);
+        let last = places(m, root);
+        let moved = pinned.iter().filter(|n| last[**n] != after[**n]).count();
+        assert!(!moves || moved == pinned.len(), "{plan}: {moved} of {} objects moved again", pinned.len());
+        for (n, place) in last.iter().enumerate() {
+            assert_eq!(m.read_word(*place, 1), LENGTH - 1 - n as u64, "{plan}");
+        }
+    }
+}
+
+#[test]
+fn pinned_objects_stay_and_others_move_with_header_bytes() {
+    pinned_objects_stay_and_others_move::<ReferenceVM>();
+}
+
+#[test]
+fn pinned_objects_stay_and_others_move_with_side_tables() {
+    pinned_objects_stay_and_others_move::<SideVM<3>>();
+    pinned_objects_stay_and_others_move::<SideVM<4>>();
+}
+
+#[test]
+fn a_pinned_object_survives_minor_collections_where_it_was_made() {
+    let _watchdog = Watchdog::new();
+    for plan in policies::PLANS.iter().filter(|plan| plan.barrier) {
+        let heap = heap::<ReferenceVM>(plan.name);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let root = list(m, 100);
+        let before = places(m, root);
+        m.mutator().pin(object(before[50])).unwrap();
+        while heap.statistics().collections < 3 {
+            m.alloc(1, 8);
+        }
+        assert_eq!(heap.statistics().full_collections, 0, "{}", plan.name);
+        let after = places(m, root);
+        assert_eq!(after[50], before[50], "{}", plan.name);
+        let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+        assert_eq!(moved, if plan.moves { 99 } else { 0 }, "{}", plan.name);
+    }
+}
+
+#[test]
+fn a_pin_goes_with_its_object() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let moves = policies::PLANS.iter().any(|info| info.name == plan && info.moves);
+        let heap = verified_heap(plan, 16 << 20, &[("verify.poison", "true")]);
+        let thread = Thread::attach(&heap);
+        for _ in 0..1000 {
+            let dead = thread.alloc(Class { refs: 1, bytes: 8 });
+            thread.with_mutator(|mutator| mutator.pin(dead.object().unwrap())).unwrap();
+        }
+        thread.collect();
+        for _ in 0..5000 {
+            let new = thread.alloc(Class { refs: 1, bytes: 8 });
+            let pinned = thread.with_mutator(|mutator| mutator.is_pinned(new.object().unwrap()));
+            assert!(!moves || !pinned, "{plan}: a new object is pinned");
+        }
+    }
+}
+
+#[test]
+fn what_never_moves_can_be_pinned_at_no_cost() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = verified_heap(plan, 16 << 20, &[]);
+        let thread = Thread::attach(&heap);
+        for semantics in [Semantics::NonMoving, Semantics::Immortal] {
+            let fixed = thread.try_alloc_with(Class { refs: 1, bytes: 8 }, semantics).unwrap().object().unwrap();
+            let reserved = heap.statistics().reserved_bytes;
+            thread.with_mutator(|mutator| {
+                mutator.pin(fixed).unwrap();
+                assert!(mutator.is_pinned(fixed), "{plan}");
+                mutator.unpin(fixed);
+                assert!(mutator.is_pinned(fixed), "{plan}");
+            });
+            assert_eq!(heap.statistics().reserved_bytes, reserved, "{plan}");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "is unpinned more often than it was pinned")]
+fn an_object_is_not_unpinned_more_often_than_it_was_pinned() {
+    let heap = verified_heap("SemiSpace", 16 << 20, &[]);
+    let thread = Thread::attach(&heap);
+    let one = thread.alloc(Class { refs: 1, bytes: 8 }).object().unwrap();
+    thread.with_mutator(|mutator| {
+        mutator.pin(one).unwrap();
+        mutator.unpin(one);
+        mutator.unpin(one);
+    });
+}
+
+/// A VM with roots whose targets must stay.
+struct Native {
+    vm: ReferenceVM,
+    pinned: Mutex<Vec<Ref>>,
+    transitively: Mutex<Vec<Ref>>,
+}
+
+fn visit(roots: &Mutex<Vec<Ref>>, visitor: &mut impl SlotVisitor<WordSlot>) {
+    for root in roots.lock().unwrap().iter() {
+        // SAFETY: a word of a vector that no thread changes in a pause; it holds an object's address.
+        visitor.visit(unsafe { WordSlot::at(mmtk_core::Address::from_ptr(root)) });
+    }
+}
+
+// SAFETY: all but the pinned roots is the reference binding's.
+unsafe impl VMBinding for Native {
+    type Slot = WordSlot;
+    type Local = ShadowStack;
+    const STATE: StateLocation = ReferenceVM::STATE;
+    const WRITE_BARRIER: bool = true;
+    const PINS_ROOTS: bool = true;
+
+    fn object_size(object: ObjectReference) -> usize {
+        ReferenceVM::object_size(object)
+    }
+    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        ReferenceVM::scan_object(object, visitor);
+    }
+    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.vm.scan_thread(stack, visitor);
+    }
+    fn scan_pinned_roots(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
+        visit(&self.pinned, visitor);
+    }
+    fn scan_transitively_pinned_roots(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
+        visit(&self.transitively, visitor);
+    }
+}
+
+impl TestVM for Native {
+    fn new() -> Self {
+        Native { vm: ReferenceVM::default(), pinned: Mutex::default(), transitively: Mutex::default() }
+    }
+    fn reference(&self) -> &ReferenceVM {
+        &self.vm
+    }
+}
+
+#[test]
+fn pinned_roots_hold_their_targets_and_transitive_ones_all_they_reach() {
+    let _watchdog = Watchdog::new();
+    const LENGTH: u64 = 50;
+    for plan in policies::PLANS.iter().filter(|plan| plan.name != "NoGC") {
+        for full in [true, false] {
+            if !full && !plan.barrier {
+                continue;
+            }
+            let heap = heap::<Native>(plan.name);
+            let thread = Attached::new(&heap);
+            let m = thread.handle();
+            let lists = [list(m, LENGTH), list(m, LENGTH), list(m, LENGTH)];
+            let before = lists.map(|root| places(m, root));
+            heap.vm().pinned.lock().unwrap().push(Ref(before[0][0].0));
+            heap.vm().transitively.lock().unwrap().push(Ref(before[1][0].0));
+            // The native roots alone keep the first two lists.
+            m.set(lists[0], LabRef::NULL);
+            m.set(lists[1], LabRef::NULL);
+            if full {
+                collect(m);
+            } else {
+                while heap.statistics().collections < 2 {
+                    m.alloc(1, 8);
+                }
+                assert_eq!(heap.statistics().full_collections, 0);
+            }
+            m.set(lists[0], before[0][0]);
+            m.set(lists[1], before[1][0]);
+            let after = lists.map(|root| places(m, root));
+            let moved =
+                |n: usize| before[n].iter().zip(&after[n]).filter(|(before, after)| before != after).count() as u64;
+            assert_eq!(after.each_ref().map(Vec::len), [LENGTH as usize; 3], "{}", plan.name);
+            assert_eq!(after[0][0], before[0][0], "{}: the target of a pinned root moved", plan.name);
+            assert_eq!(moved(1), 0, "{}: what a transitively pinned root reaches moved", plan.name);
+            if plan.moves {
+                assert_eq!((moved(0), moved(2)), (LENGTH - 1, LENGTH), "{}: the rest moves", plan.name);
+            }
+            // Given up, they move again.
+            heap.vm().pinned.lock().unwrap().clear();
+            heap.vm().transitively.lock().unwrap().clear();
+            collect(m);
+            assert!(!plan.moves || places(m, lists[0])[0] != before[0][0], "{}", plan.name);
+        }
+    }
+}
