@@ -7,6 +7,7 @@
 use crate::address::{Address, ObjectReference};
 use crate::metadata::StateCell;
 use crate::weak::WeakProcessor;
+use std::borrow::Cow;
 use std::fmt;
 
 /// A place that holds a reference, or stands for one.
@@ -111,6 +112,12 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
 
     /// The object's size in bytes, a multiple of the granule.
     fn object_size(object: ObjectReference) -> usize;
+
+    /// What kind of object this is, in a few words, for reports. It may be dead: then it is as it was when it was last used, but
+    /// nothing that it refers to may be looked at.
+    fn type_name(_object: ObjectReference) -> Cow<'static, str> {
+        "object".into()
+    }
 
     /// Visits the object's slots.
     fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<Self::Slot>);

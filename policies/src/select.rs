@@ -1,6 +1,6 @@
 //! The name at startup -> the plan, compiled for the binding.
 
-use crate::plans::{Immix, MarkSweep, NoGC, SemiSpace, gencopy, genimmix, stickyimmix, stickymarksweep};
+use crate::plans::{Immix, MarkSweep, NoGC, PageProtect, SemiSpace, gencopy, genimmix, stickyimmix, stickymarksweep};
 use mmtk_core::options::Options;
 use mmtk_core::plan::{HeapError, Plan, PlanContext};
 use mmtk_core::{Heap, VMBinding};
@@ -62,6 +62,12 @@ pub const PLANS: &[PlanInfo] = &[
         moves: false,
         barrier: true,
     },
+    PlanInfo {
+        name: "PageProtect",
+        what: "for debugging: each object has pages of its own, which fault once it is dead, and the report says what it was",
+        moves: false,
+        barrier: false,
+    },
     PlanInfo { name: "NoGC", what: "never collects: out of memory at the limit", moves: false, barrier: false },
 ];
 
@@ -97,6 +103,7 @@ fn build<VM: VMBinding>(name: &str, context: &PlanContext<'_, VM>) -> Result<Box
         "SemiSpace" => Box::new(SemiSpace::new(context)?),
         "StickyMarkSweep" => Box::new(stickymarksweep::new(context)?),
         "MarkSweep" => Box::new(MarkSweep::new(context)?),
+        "PageProtect" => Box::new(PageProtect::new(context)?),
         "NoGC" => Box::new(NoGC::new(context)?),
         _ => unreachable!("{name} is in PLANS but has no constructor"),
     })

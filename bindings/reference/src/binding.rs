@@ -4,6 +4,7 @@ use crate::object::{self, Ref};
 use crate::shadow_stack::ShadowStack;
 use mmtk_core::weak::WeakProcessor;
 use mmtk_core::{Address, ObjectReference, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use std::borrow::Cow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -29,6 +30,11 @@ unsafe impl VMBinding for ReferenceVM {
     #[inline(always)]
     fn object_size(object: ObjectReference) -> usize {
         object::header(object).words() * 8
+    }
+
+    fn type_name(object: ObjectReference) -> Cow<'static, str> {
+        let header = object::header(object);
+        format!("object with {} references and {} words in all", header.refs(), header.words()).into()
     }
 
     #[inline(always)]

@@ -1,11 +1,15 @@
 //! The heap's memory: reserved address space, extents, blocks, pages, and the budget that admits them.
 
+#[cfg(not(loom))]
+mod aliased;
 pub mod block_list;
 #[cfg(not(loom))]
 mod blocks;
 pub mod budget;
 #[cfg(not(loom))]
 mod extent;
+#[cfg(not(loom))]
+pub mod fault;
 #[cfg(not(loom))]
 mod free_runs;
 #[cfg(not(loom))]
@@ -20,6 +24,7 @@ pub use budget::{Budget, Charge};
 
 #[cfg(not(loom))]
 pub use {
+    aliased::AliasedPages,
     blocks::{Acquired, BlockPool, Payment},
     extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent, LOG_BLOCK_BYTES},
     memory::{Cache, EXTENTS, Memory},

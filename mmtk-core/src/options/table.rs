@@ -152,6 +152,9 @@ options! {
     /// Evacuate sparse blocks. Off, Immix never moves an object and fragmentation stays.
     immix_defrag: bool { key: "immix.defrag", default: true, allowed: Flag }
 
+    /// PageProtect: addresses for objects, a page or more each; when they are used up, those of the longest dead come again.
+    page_protect_addresses: usize { key: "page_protect.addresses", default: TIB, allowed: Bytes(64 * MIB..=TIB) }
+
     /// Huge pages for the heap: auto where they pay, always everywhere, never not even if the system would by itself.
     huge_pages: When { key: "os.huge_pages", default: When::Auto, allowed: OneOf }
 
@@ -240,6 +243,7 @@ mod tests {
             ("references.soft_collections", "3"),
             ("immix.headroom_percent", "0"),
             ("immix.defrag", "false"),
+            ("page_protect.addresses", "1G"),
             ("os.huge_pages", "always"),
             ("stress.every_bytes", "64K"),
             ("stress.always_defrag", "true"),

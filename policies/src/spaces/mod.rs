@@ -8,6 +8,7 @@ mod immix;
 mod immortal;
 mod large;
 mod marksweep;
+mod pageprotect;
 
 pub use bump::BumpSpace;
 pub use common::{CommonSpaces, CommonTracer};
@@ -17,3 +18,4 @@ pub use immix::{IMMIX_MAX_BYTES, ImmixEvacuator, ImmixMarker, ImmixSpace, LINE_B
 pub use immortal::{ImmortalSpace, ImmortalTracer};
 pub use large::{LargeObjectSpace, LargeTracer};
 pub use marksweep::{MarkSweepSpace, MarkSweepTracer};
+pub use pageprotect::{PageProtectSpace, PageProtectTracer};

@@ -1,0 +1,91 @@
+//! PageProtect: mark-sweep with pages of its own for each object, which become inaccessible when it dies. For debugging: who uses a dead object
+//! faults at once, and is told which it was.
+
+use crate::spaces::{ImmortalSpace, ImmortalTracer, PageProtectSpace, PageProtectTracer};
+use mmtk_core::alloc::{Allocators, Request};
+use mmtk_core::pause::Pause;
+use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::space::Space;
+use mmtk_core::trace::{ObjectItem, Traced, Tracer};
+use mmtk_core::workers::Worker;
+use mmtk_core::{Address, ObjectReference, Semantics, VMBinding};
+
+/// The plan.
+pub struct PageProtect<VM> {
+    protect: PageProtectSpace<VM>,
+    immortal: ImmortalSpace<VM>,
+}
+
+impl<VM: VMBinding> PageProtect<VM> {
+    /// The plan with empty spaces.
+    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        Ok(PageProtect { protect: PageProtectSpace::new(context)?, immortal: ImmortalSpace::new(context)? })
+    }
+}
+
+impl<VM: VMBinding> Plan<VM> for PageProtect<VM> {
+    fn name(&self) -> &'static str {
+        "PageProtect"
+    }
+
+    fn spaces(&self) -> Vec<&dyn Space> {
+        vec![&self.protect, &self.immortal]
+    }
+
+    fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {
+        match request.semantics {
+            Semantics::Immortal => self.immortal.allocate(request.bytes, &mut allocators.allocated),
+            // Nothing moves here.
+            Semantics::Default | Semantics::NonMoving => self.protect.allocate(request.bytes, allocators),
+        }
+    }
+
+    fn retire(&self, _allocators: &mut Allocators) {}
+
+    fn collect(&self, pause: &mut Pause<'_, VM>) {
+        pause.prepare(|| {
+            self.protect.prepare();
+            self.immortal.prepare();
+        });
+        let tracer = PageProtectPlanTracer { protect: self.protect.tracer(), immortal: self.immortal.tracer() };
+        pause.trace_roots(tracer);
+        pause.process_weak(tracer);
+        self.protect.sweep(pause);
+    }
+}
+
+struct PageProtectPlanTracer<'a, VM> {
+    protect: PageProtectTracer<'a, VM>,
+    immortal: ImmortalTracer<VM>,
+}
+
+impl<VM> Clone for PageProtectPlanTracer<'_, VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for PageProtectPlanTracer<'_, VM> {}
+
+impl<VM: VMBinding> Tracer<VM> for PageProtectPlanTracer<'_, VM> {
+    type Item = ObjectItem;
+
+    #[inline(always)]
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        if self.protect.holds(object) {
+            self.protect.trace(object, worker)
+        } else if self.immortal.holds(object) {
+            self.immortal.trace(object, worker)
+        } else {
+            Traced::Seen(object)
+        }
+    }
+
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        let live = if self.protect.holds(object) {
+            self.protect.is_live(object)
+        } else {
+            !self.immortal.holds(object) || self.immortal.is_live(object)
+        };
+        live.then_some(object)
+    }
+}

@@ -1,0 +1,263 @@
+//! PageProtect: who uses a dead object faults, and is told which it was. What ends a process runs in a child: this test again, with a variable set.
+
+use mmtk_core::Semantics;
+use plan_tests::{Watchdog, assert_within_limit, options, verified_heap};
+use policies::new_heap;
+use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
+use std::collections::HashSet;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+const CHILD: &str = "PAGE_PROTECT_CHILD";
+const NODE: Class = Class { refs: 2, bytes: 8 };
+
+fn heap(limit: usize, settings: &[(&str, &str)]) -> ReferenceHeap {
+    new_heap(ReferenceVM::default(), options("PageProtect", limit, settings)).unwrap()
+}
+
+/// Runs this test again as a child.
+fn child(name: &str) -> Output {
+    let test = std::env::current_exe().unwrap();
+    Command::new(test).args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap()
+}
+
+fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+/// An object that died in the second of four collections.
+fn dead(thread: &Thread) -> Ref {
+    thread.collect();
+    let object = thread.alloc(NODE);
+    (0..3).for_each(|_| thread.collect());
+    object
+}
+
+#[test]
+fn a_stale_reference_faults_and_the_report_says_what_it_was() {
+    if is_child() {
+        let heap = heap(8 << 20, &[]);
+        let thread = Thread::attach(&heap);
+        let object = dead(&thread);
+        println!("it was at {:#x}", object.0);
+        // SAFETY: not at all: the object is dead, and the access ends the process.
+        unsafe { ((object.0 + 24) as *mut u64).write_volatile(7) };
+        println!("and it was written to");
+        return;
+    }
+    let output = child("a_stale_reference_faults_and_the_report_says_what_it_was");
+    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{out}{error}");
+    let at = out.split("it was at ").nth(1).expect("the child got so far").split_whitespace().next().unwrap();
+    assert!(!out.contains("and it was written to"), "{out}");
+    let wrote = if cfg!(target_arch = "x86_64") { "wrote, with the instruction at 0x" } else { "accessed memory" };
+    let parts = [
+        wrote,
+        "(SIGSEGV)",
+        &format!(
+            "object with 2 references and 4 words in all, 32 bytes at {at}: it died in collection 2, 2 collections ago"
+        ),
+        "the access is 24 bytes into it",
+    ];
+    for part in parts {
+        assert!(error.contains(part), "{part:?} is missing in: {error}");
+    }
+}
+
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn count_and_leave(_signal: i32, _info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    if CALLS.fetch_add(1, SeqCst) == 0 {
+        // SAFETY: ends the process without running anything else.
+        unsafe { libc::_exit(42) };
+    }
+}
+
+fn install_handler() {
+    // SAFETY: an action is plain data; the handler has the signature that the flag asks for.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = count_and_leave as extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        assert_eq!(libc::sigaction(libc::SIGSEGV, &action, std::ptr::null_mut()), 0);
+    }
+}
+
+#[test]
+fn the_handler_of_the_program_is_called_after_the_report() {
+    if is_child() {
+        install_handler();
+        let heap = heap(8 << 20, &[]);
+        let thread = Thread::attach(&heap);
+        let object = dead(&thread);
+        std::hint::black_box(thread.read_word(object, 2));
+        return;
+    }
+    let output = child("the_handler_of_the_program_is_called_after_the_report");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(42), "{error}");
+    assert!(error.contains("it died in collection 2"), "{error}");
+}
+
+#[test]
+fn a_fault_elsewhere_is_the_program_s_alone() {
+    if is_child() {
+        install_handler();
+        let heap = heap(8 << 20, &[]);
+        let thread = Thread::attach(&heap);
+        dead(&thread);
+        // SAFETY: not at all: the address is nobody's, and the access ends the process.
+        std::hint::black_box(unsafe { std::ptr::without_provenance::<u64>(4096).read_volatile() });
+        return;
+    }
+    let output = child("a_fault_elsewhere_is_the_program_s_alone");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(42), "{error}");
+    assert!(!error.contains("thread") && !error.contains("collection"), "{error}");
+}
+
+#[test]
+fn each_of_two_heaps_explains_its_own() {
+    if is_child() {
+        let heaps = [heap(8 << 20, &[]), heap(8 << 20, &[]), heap(8 << 20, &[])];
+        let threads = heaps.each_ref().map(|heap| Thread::attach(heap));
+        let [_, second, third] = threads;
+        let object = second.alloc(Class { refs: 0, bytes: 5000 });
+        second.collect();
+        // One that is gone is not asked any more.
+        drop((third, heaps.into_iter().nth(2)));
+        std::hint::black_box(second.read_word(object, 600));
+        return;
+    }
+    let output = child("each_of_two_heaps_explains_its_own");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{error}");
+    assert!(error.contains("0 references and 626 words in all, 5008 bytes"), "{error}");
+    assert!(error.contains("died in collection 1, 0 collections ago"), "{error}");
+    assert_eq!(error.matches("collections ago").count(), 1, "{error}");
+}
+
+#[test]
+fn no_address_is_used_again_while_there_are_others() {
+    let _watchdog = Watchdog::new();
+    let heap = heap(8 << 20, &[]);
+    let thread = Thread::attach(&heap);
+    let mut seen = HashSet::new();
+    for round in 0..20 {
+        for _ in 0..200 {
+            assert!(seen.insert(thread.alloc(NODE).0), "an address came again in round {round}");
+        }
+        thread.collect();
+    }
+}
+
+#[test]
+fn when_addresses_are_scarce_the_oldest_come_again_and_live_objects_are_passed_over() {
+    let _watchdog = Watchdog::new();
+    let pages = (64 << 20) / 4096;
+    let heap = heap(32 << 20, &[("page_protect.addresses", "64M"), ("verify.trace", "true")]);
+    let thread = Thread::attach(&heap);
+    let kept = thread.alloc(NODE);
+    thread.write_word(kept, 2, 7);
+    thread.push(kept);
+    let page = |object: Ref| object.0 / 4096;
+    let mut first = Vec::new();
+    for n in 1..pages {
+        let object = thread.alloc(Class { refs: 0, bytes: 8 });
+        if n <= 100 {
+            first.push(page(object));
+        }
+        if n % 1000 == 0 {
+            thread.collect();
+        }
+    }
+    thread.collect();
+    // Once round.
+    let again: Vec<usize> = (0..100).map(|_| page(thread.alloc(Class { refs: 0, bytes: 8 }))).collect();
+    assert_eq!(again, first);
+    assert_eq!(thread.read_word(kept, 2), 7);
+}
+
+#[test]
+fn small_objects_share_memory() {
+    let _watchdog = Watchdog::new();
+    const OBJECTS: usize = 10_000;
+    let heap = heap(32 << 20, &[("verify.trace", "true")]);
+    let thread = Thread::attach(&heap);
+    let array = thread.push(thread.alloc(Class { refs: OBJECTS, bytes: 0 }));
+    let before = heap.statistics().resident_bytes;
+    for n in 0..OBJECTS {
+        let object = thread.alloc(NODE);
+        thread.write_word(object, 2, n as u64);
+        thread.write_ref(thread.get(array), n, object);
+    }
+    let each = (heap.statistics().resident_bytes - before) / OBJECTS;
+    assert!((64..=192).contains(&each), "{each} bytes an object of 32, which has a page of 4096");
+    thread.collect();
+    let places: HashSet<usize> = (0..OBJECTS).map(|n| thread.read_ref(thread.get(array), n).0 / 4096).collect();
+    assert_eq!(places.len(), OBJECTS, "each on a page of its own");
+    for n in 0..OBJECTS {
+        assert_eq!(thread.read_word(thread.read_ref(thread.get(array), n), 2), n as u64);
+    }
+    // Every other object dies: those beside them in memory stay as they are, and new ones take the room.
+    for n in (0..OBJECTS).step_by(2) {
+        thread.write_ref(thread.get(array), n, Ref::NULL);
+    }
+    thread.collect();
+    for n in (0..OBJECTS).step_by(2) {
+        let object = thread.alloc(NODE);
+        assert_eq!([0, 1, 2].map(|word| thread.read_word(object, word)), [0; 3], "a new object is zeroed");
+        thread.write_word(object, 2, n as u64);
+        thread.write_ref(thread.get(array), n, object);
+    }
+    for n in 0..OBJECTS {
+        assert_eq!(thread.read_word(thread.read_ref(thread.get(array), n), 2), n as u64);
+    }
+}
+
+#[test]
+fn a_full_heap_is_out_of_memory_and_a_freed_one_serves_again() {
+    let _watchdog = Watchdog::new();
+    let heap = verified_heap("PageProtect", 8 << 20, &[]);
+    let thread = Thread::attach(&heap);
+    for class in [Class { refs: 1, bytes: 100_000 }, Class { refs: 1, bytes: 1000 }] {
+        for _ in 0..2 {
+            let list = thread.push(Ref::NULL);
+            let mut made = 0;
+            let error = loop {
+                match thread.try_alloc(class) {
+                    Ok(object) => {
+                        thread.write_ref(object, 0, thread.get(list));
+                        thread.set(list, object);
+                        made += 1;
+                    }
+                    Err(error) => break error,
+                }
+            };
+            assert!(made * class.words() * 8 > 6 << 20, "{made} objects of {} bytes", class.words() * 8);
+            assert!(error.report.contains("page-protect"), "{error}");
+            assert_within_limit(&heap);
+            thread.pop(1);
+        }
+    }
+    assert!(thread.try_alloc_with(NODE, Semantics::Immortal).is_ok());
+}
+
+/// More live objects than the system grants mappings.
+#[test]
+fn more_objects_than_mappings_share_them() {
+    let _watchdog = Watchdog::new();
+    let objects = mmtk_core::heap::Memory::max_mappings() + 10_000;
+    let heap = heap(1 << 30, &[]);
+    let thread = Thread::attach(&heap);
+    let array = thread.push(thread.alloc(Class { refs: objects, bytes: 0 }));
+    for n in 0..objects {
+        let object = thread.try_alloc(Class { refs: 0, bytes: 8 }).unwrap_or_else(|error| panic!("after {n}: {error}"));
+        thread.write_ref(thread.get(array), n, object);
+    }
+    thread.collect();
+    thread.pop(1);
+    thread.collect();
+    assert!(heap.statistics().live_bytes < 1 << 20);
+}
