@@ -90,6 +90,7 @@ pub enum StateLocation {
 ///   the same object it visits the same slots until a mutator runs;
 /// - `scan_thread` and `scan_vm` together visit every reference into the heap that a mutator could still follow, apart
 ///   from those inside objects;
+/// - `object_size` and the scans read no other object that may move: it may be elsewhere already, or not yet;
 /// - neither blocks on a mutator, allocates in this heap, or unwinds: they run in a pause, on any thread;
 /// - a new object is ready to be scanned (its header written, its slots null or valid) before the mutator's next safepoint.
 pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
@@ -135,6 +136,11 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
 
     /// Called when the live objects are known and nothing has been freed: the VM clears its weak references and may keep
     /// objects alive. Runs on the thread that leads the pause.
+    ///
+    /// A plan that moves objects only after all live ones are known (MarkCompact) calls it twice in a pause. The first call decides:
+    /// [`WeakProcessor::live`] returns objects where they still are. The second comes when they have moved: what the VM still holds
+    /// is live, and `live` and `keep_alive` turn its old place into the new one. So each call must pass every reference that the VM keeps
+    /// through either of them, once, and keep what comes back.
     fn process_weak(&self, _weak: &mut dyn WeakProcessor) {}
 
     /// Called at the end of a pause, before mutators resume.

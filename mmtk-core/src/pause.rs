@@ -7,7 +7,7 @@ use crate::cycle::{Cycle, CyclePhase};
 use crate::events::{CollectionKind, Phase};
 use crate::metadata::ObjectStates;
 use crate::options::{Options, WakeHelpers};
-use crate::trace::{TraceShared, Tracer, Tracing};
+use crate::trace::{TraceShared, Tracer, Tracing, UpdateSlots};
 use crate::weak::WeakProcessor;
 use crate::workers::{Gang, Worker};
 use parking_lot::Mutex;
@@ -63,6 +63,8 @@ unsafe impl<VM: VMBinding> Sync for MutatorRef<VM> {}
 
 /// A range of items that a worker takes at a time.
 const ITEMS_AT_ONCE: usize = 64;
+/// Fewer stacks than this are not worth a wake-up.
+const MUTATORS_FOR_HELPERS: usize = 8;
 /// Fewer items than this are not worth a wake-up.
 const ITEMS_FOR_HELPERS: usize = 2048;
 
@@ -182,6 +184,43 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.count_live();
     }
 
+    /// Begins the compaction, in plans that move objects when all that are live are known: the roots and what the binding kept alive. Then
+    /// the plan decides where objects go, updates references ([`Pause::update_roots`]), moves objects, and ends with
+    /// [`Pause::forward_weak`].
+    pub fn begin_compaction(&mut self) {
+        self.cycle.enter(CyclePhase::Compacting);
+    }
+
+    /// A step that the workers do together, helpers woken if `wake` or an option says so: each calls `f` once, which takes what there
+    /// is to do until there is nothing left.
+    pub fn together(&mut self, name: &'static str, wake: bool, f: impl Fn(&mut Worker) + Sync) {
+        self.timed(name, |pause| {
+            let wake = wake || pause.options.gc_helpers == WakeHelpers::Always;
+            pause.gang.run(wake, &f);
+        });
+    }
+
+    /// Makes the roots refer to the new places of objects.
+    pub fn update_roots(&mut self, forward: impl Fn(ObjectReference) -> ObjectReference + Sync) {
+        let next = AtomicUsize::new(0);
+        let (vm, mutators) = (self.vm, self.mutators);
+        self.together("roots", mutators.len() >= MUTATORS_FOR_HELPERS, |worker| {
+            if worker.index == 0 {
+                vm.scan_vm(&mut UpdateSlots(&forward));
+            }
+            while let Some(mutator) = mutators.get(next.fetch_add(1, Relaxed)) {
+                // SAFETY: the mutator is stopped, and the counter gives it to this worker alone.
+                let local = unsafe { MutatorState::local_of_stopped(mutator.0) };
+                vm.scan_thread(local, &mut UpdateSlots(&forward));
+            }
+        });
+    }
+
+    /// Lets the binding update the weak references that it still holds, now that objects have moved: see [`VMBinding::process_weak`].
+    pub fn forward_weak(&mut self, forward: impl Fn(ObjectReference) -> ObjectReference) {
+        self.timed("weak", |pause| pause.vm.process_weak(&mut Moved(forward)));
+    }
+
     /// Lets the binding process its weak references; objects that it keeps alive are traced.
     pub fn process_weak<T: Tracer<VM>>(&mut self, tracer: T) {
         self.cycle.enter(CyclePhase::Weak);
@@ -234,5 +273,17 @@ impl<VM: VMBinding, T: Tracer<VM>> WeakProcessor for Weak<'_, '_, VM, T> {
     }
     fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference {
         self.tracing.keep_alive(object, self.worker)
+    }
+}
+
+/// All objects that the binding still holds are live, and have moved.
+struct Moved<F>(F);
+
+impl<F: Fn(ObjectReference) -> ObjectReference> WeakProcessor for Moved<F> {
+    fn live(&self, object: ObjectReference) -> Option<ObjectReference> {
+        Some((self.0)(object))
+    }
+    fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference {
+        (self.0)(object)
     }
 }

@@ -3,6 +3,8 @@
 //! The binding's `process_weak` is called when everything strongly reachable is known. It asks which objects are live,
 //! clears what refers to dead ones, and may keep objects alive; each `keep_alive` traces what that object reaches,
 //! so ephemerons are resolved by calling it until nothing changes.
+//!
+//! Where objects move after that (MarkCompact), it is called once more to update what the binding holds; then all of it is live.
 
 use crate::address::ObjectReference;
 
@@ -10,6 +12,6 @@ use crate::address::ObjectReference;
 pub trait WeakProcessor {
     /// Where the object is now, if it is live; none if it is dead.
     fn live(&self, object: ObjectReference) -> Option<ObjectReference>;
-    /// Makes the object and all it refers to live; returns its place.
+    /// Makes the object and all it refers to live; returns its place. If objects have moved since they were found live, only that.
     fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference;
 }

@@ -1,6 +1,6 @@
 //! The name at startup -> the plan, compiled for the binding.
 
-use crate::plans::{Immix, MarkSweep, NoGC, SemiSpace, gencopy, genimmix, stickyimmix, stickymarksweep};
+use crate::plans::{Immix, MarkCompact, MarkSweep, NoGC, SemiSpace, gencopy, genimmix, stickyimmix, stickymarksweep};
 use mmtk_core::options::Options;
 use mmtk_core::plan::{HeapError, Plan, PlanContext};
 use mmtk_core::{Heap, VMBinding};
@@ -51,6 +51,12 @@ pub const PLANS: &[PlanInfo] = &[
         barrier: true,
     },
     PlanInfo {
+        name: "MarkCompact",
+        what: "slides what is live to the bottom, in the order of allocation; needs no reserve, leaves no holes",
+        moves: true,
+        barrier: false,
+    },
+    PlanInfo {
         name: "MarkSweep",
         what: "size classes, marked in place, swept lazily; nothing moves",
         moves: false,
@@ -95,6 +101,7 @@ fn build<VM: VMBinding>(name: &str, context: &PlanContext<'_, VM>) -> Result<Box
         "GenImmix" => Box::new(genimmix::new(context)?),
         "GenCopy" => Box::new(gencopy::new(context)?),
         "SemiSpace" => Box::new(SemiSpace::new(context)?),
+        "MarkCompact" => Box::new(MarkCompact::new(context)?),
         "StickyMarkSweep" => Box::new(stickymarksweep::new(context)?),
         "MarkSweep" => Box::new(MarkSweep::new(context)?),
         "NoGC" => Box::new(NoGC::new(context)?),

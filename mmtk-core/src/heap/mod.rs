@@ -5,9 +5,13 @@ pub mod block_list;
 mod blocks;
 pub mod budget;
 #[cfg(not(loom))]
+mod chunks;
+#[cfg(not(loom))]
 mod extent;
 #[cfg(not(loom))]
 mod free_runs;
+#[cfg(not(loom))]
+mod frontier;
 #[cfg(not(loom))]
 mod memory;
 #[cfg(not(loom))]
@@ -22,6 +26,7 @@ pub use budget::{Budget, Charge};
 pub use {
     blocks::{Acquired, BlockPool, Payment},
     extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent, LOG_BLOCK_BYTES},
+    frontier::Frontier,
     memory::{Cache, EXTENTS, Memory},
     page_runs::{AcquiredPages, PageRuns},
 };

@@ -4,6 +4,7 @@ pub mod gencopy;
 mod generational;
 pub mod genimmix;
 mod immix;
+mod markcompact;
 mod marksweep;
 mod nogc;
 mod semispace;
@@ -12,6 +13,7 @@ pub mod stickymarksweep;
 
 pub use generational::Generational;
 pub use immix::Immix;
+pub use markcompact::MarkCompact;
 pub use marksweep::MarkSweep;
 pub use nogc::NoGC;
 pub use semispace::SemiSpace;

@@ -33,6 +33,12 @@ impl<VM: VMBinding> CommonSpaces<VM> {
         })
     }
 
+    /// The same for a plan that moves objects after the trace: immortal objects are listed, so that [`CommonSpaces::update_references`] finds
+    /// them.
+    pub fn with_references_to_moving_objects(self) -> Self {
+        CommonSpaces { immortal: self.immortal.listing_objects(), ..self }
+    }
+
     /// The spaces, for reports.
     pub fn spaces(&self) -> [&dyn Space; 3] {
         [&self.large, &self.nonmoving, &self.immortal]
@@ -80,6 +86,17 @@ impl<VM: VMBinding> CommonSpaces<VM> {
         if let Some(cells) = &mut allocators.nonmoving {
             self.nonmoving.retire(&mut cells[..]);
         }
+    }
+
+    /// Updates the slots of the objects that were marked here. Between trace and sweep, in a full collection.
+    pub fn update_references(
+        &self,
+        pause: &mut Pause<'_, VM>,
+        forward: impl Fn(ObjectReference) -> ObjectReference + Copy + Sync,
+    ) {
+        self.large.update_references(pause, forward);
+        self.nonmoving.update_references(pause, forward);
+        self.immortal.update_references(pause, forward);
     }
 
     /// Frees what was not marked.

@@ -13,7 +13,7 @@ use mmtk_core::heap::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns};
 use mmtk_core::metadata::{ObjectStates, SideBytes};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
-use mmtk_core::trace::Traced;
+use mmtk_core::trace::{ObjectPart, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::marker::PhantomData;
@@ -84,6 +84,27 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     /// The policy for this pause's trace.
     pub fn tracer(&self) -> LargeTracer<'_, VM> {
         LargeTracer { space: self, extent: self.pages.extent(), epoch: self.epoch.current() }
+    }
+
+    /// Updates the slots of the objects that were marked.
+    pub fn update_references(
+        &self,
+        pause: &mut Pause<'_, VM>,
+        forward: impl Fn(ObjectReference) -> ObjectReference + Copy + Sync,
+    ) {
+        let (mut parts, tracer) = (Vec::new(), self.tracer());
+        for large in self.objects().iter() {
+            let object = ObjectReference::from_address(large.start).expect("no object begins at address zero");
+            if tracer.is_live(object) {
+                ObjectPart::cut::<VM>(object, &mut parts);
+            }
+        }
+        let next = AtomicUsize::new(0);
+        pause.together("update large", parts.len() > 1, |_| {
+            while let Some(part) = parts.get(next.fetch_add(1, Relaxed)) {
+                part.update::<VM>(forward);
+            }
+        });
     }
 
     /// Frees what was not marked.

@@ -23,7 +23,7 @@ use mmtk_core::heap::{
 use mmtk_core::metadata::{BLOCK_FREE, BLOCK_NEW, CellMarks, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
-use mmtk_core::trace::Traced;
+use mmtk_core::trace::{Traced, UpdateSlots};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::ops::Range;
@@ -146,6 +146,23 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             epoch: self.epoch.current(),
             states: self.states,
         }
+    }
+
+    /// Updates the slots of the objects that were marked. Between trace and sweep, in a full collection.
+    pub fn update_references(
+        &self,
+        pause: &mut Pause<'_, VM>,
+        forward: impl Fn(ObjectReference) -> ObjectReference + Copy + Sync,
+    ) {
+        let epoch = self.epoch.current();
+        pause.parallel("update cells", self.pool.watermark() as usize, |_, blocks| {
+            for block in blocks.map(|number| Block(number as u32)) {
+                if self.marks.state(block).load(Relaxed) == epoch {
+                    let update = |object| VM::scan_object(object, &mut UpdateSlots(forward));
+                    self.marks.block(block).for_each_marked(update);
+                }
+            }
+        });
     }
 
     /// Frees blocks without a live cell and lists the others: all of them, or in a minor collection those that mutators took.
