@@ -86,9 +86,9 @@ pub enum StateLocation {
 /// # Safety
 /// The collector trusts the binding with memory. An implementation promises:
 /// - `object_size` returns the size that was allocated, for every object, until it is found dead;
-/// - `scan_object` visits every slot of the object that may hold a reference into the heap, and nothing else; with
+/// - `scan_object` visits every slot of the object that may hold a reference into the heap, each once, and nothing else; with
 ///   the same object it visits the same slots until a mutator runs;
-/// - `scan_thread` and `scan_vm` together visit every reference into the heap that a mutator could still follow, apart
+/// - `scan_thread` and `scan_vm` together visit every reference into the heap that a mutator could still follow, each once, apart
 ///   from those inside objects;
 /// - `object_size` and the scans read no other object that may move: it may be elsewhere already, or not yet;
 /// - neither blocks on a mutator, allocates in this heap, or unwinds: they run in a pause, on any thread;

@@ -21,9 +21,8 @@ use super::evacuation;
 use super::live_map::LiveMap;
 use super::side_table::SideBytes;
 use crate::address::{Address, ObjectReference};
-use crate::binding::VMBinding;
+use crate::binding::{Slot, SlotVisitor, VMBinding};
 use crate::heap::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent, LOG_BLOCK_BYTES, Memory};
-use crate::trace::UpdateSlots;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -79,13 +78,6 @@ impl<VM: VMBinding> Compaction<VM> {
             self.evacuated.at(self.map.extent().block_start(block)).store(evacuation::FULL, Relaxed);
         }
     }
-
-    /// Decides where what is live in each region of these blocks goes. After `Moves::plan`; one worker a range.
-    pub fn place(&self, blocks: Range<usize>) {
-        for block in blocks.map(|n| Block(n as u32)) {
-            self.map.set_destination(block, Address::from_usize(self.plan.at(block).load(Relaxed) as usize));
-        }
-    }
 }
 
 /// What moves in this pause, and where.
@@ -122,6 +114,18 @@ impl<'a, VM: VMBinding> Moves<'a, VM> {
         Moves { tables, blocks, still, moving_bytes, end, next: AtomicU32::new(0) }
     }
 
+    /// Decides where what is live in each region of these blocks goes. One worker a range.
+    pub fn place(&self, blocks: Range<usize>) {
+        for block in blocks.map(|n| Block(n as u32)) {
+            let to = |block| Address::from_usize(self.tables.plan.at(block).load(Relaxed) as usize);
+            let next = if block.0 + 1 < self.blocks { to(Block(block.0 + 1)) } else { self.end };
+            // Nobody asks where something goes in a block without live objects.
+            if to(block) != next {
+                self.tables.map.set_destination(block, to(block));
+            }
+        }
+    }
+
     /// The end of what is live after the compaction: it is dense from the start of the extent.
     pub fn end(&self) -> Address {
         self.end
@@ -130,12 +134,21 @@ impl<'a, VM: VMBinding> Moves<'a, VM> {
     /// The new place of a live object; objects of other spaces stay where they are. After `place`.
     #[inline(always)]
     pub fn forward(&self, object: ObjectReference) -> ObjectReference {
-        let address = object.address();
-        if address.as_usize().wrapping_sub(self.still.as_usize()) >= self.moving_bytes {
-            return object;
+        match self.moves(object) {
+            true => self.destination(object),
+            false => object,
         }
-        ObjectReference::from_address(self.tables.map.destination(address))
-            .expect("an object never moves to address zero")
+    }
+
+    #[inline(always)]
+    fn moves(&self, object: ObjectReference) -> bool {
+        object.address().as_usize().wrapping_sub(self.still.as_usize()) < self.moving_bytes
+    }
+
+    #[inline(always)]
+    fn destination(&self, object: ObjectReference) -> ObjectReference {
+        let to = self.tables.map.destination(object.address());
+        ObjectReference::from_address(to).expect("an object never moves to address zero")
     }
 
     /// Takes blocks until there are none left: updates what is live in them, and moves it. After `place`, every worker of a section.
@@ -156,11 +169,16 @@ impl<'a, VM: VMBinding> Moves<'a, VM> {
     }
 
     fn update(&self, block: Block) {
-        let mut slots = UpdateSlots(|object| self.forward(object));
+        let mut slots = self.slots();
         self.tables.map.for_each_object(block, |object| {
             VM::scan_object(object, &mut slots);
             VM::object_size(object)
         });
+    }
+
+    /// A visitor that updates slots, the last of them when it is dropped.
+    pub fn slots(&self) -> UpdateWindow<'_, VM> {
+        UpdateWindow { moves: self, window: [None; WINDOW], head: 0 }
     }
 
     /// Moves the objects that begin in the block.
@@ -185,6 +203,40 @@ impl<'a, VM: VMBinding> Moves<'a, VM> {
                 Some(next) => run = next,
                 None => return,
             }
+        }
+    }
+}
+
+/// Slots in flight: as many look-ups as wait for the cache at a time.
+const WINDOW: usize = 16;
+
+/// Updates the slots it visits, each when the look-up of its target has had time to reach the cache.
+pub struct UpdateWindow<'a, VM: VMBinding> {
+    moves: &'a Moves<'a, VM>,
+    window: [Option<(VM::Slot, ObjectReference)>; WINDOW],
+    head: usize,
+}
+
+impl<VM: VMBinding> SlotVisitor<VM::Slot> for UpdateWindow<'_, VM> {
+    #[inline(always)]
+    fn visit(&mut self, slot: VM::Slot) {
+        let Some(object) = slot.load() else { return };
+        // What stays where it is costs no write.
+        if self.moves.moves(object) {
+            self.moves.tables.map.prefetch(object);
+            let place = &mut self.window[self.head % WINDOW];
+            self.head = self.head.wrapping_add(1);
+            if let Some((slot, object)) = place.replace((slot, object)) {
+                slot.store(self.moves.destination(object));
+            }
+        }
+    }
+}
+
+impl<VM: VMBinding> Drop for UpdateWindow<'_, VM> {
+    fn drop(&mut self) {
+        for (slot, object) in self.window.iter().flatten() {
+            slot.store(self.moves.destination(*object));
         }
     }
 }

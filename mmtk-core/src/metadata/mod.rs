@@ -21,7 +21,7 @@ pub use cells::{
     BLOCK_FREE, BLOCK_NEW, BlockCells, CellClass, CellMarks, MAX_CELL_BYTES, SIZE_CLASSES, class_bytes, class_of,
 };
 #[cfg(not(loom))]
-pub use compaction::{Compaction, Moves};
+pub use compaction::{Compaction, Moves, UpdateWindow};
 pub use forwarding::{Claim, EPOCH_MASK, EPOCH_MAX, HeaderCell, SideCell, StateCell, UNLOGGED};
 #[cfg(not(loom))]
 pub use live_map::LiveMap;

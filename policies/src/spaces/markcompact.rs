@@ -74,7 +74,7 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
         let blocks = self.frontier.used();
         pause.parallel("count", blocks as usize, |_, blocks| self.compaction.count(blocks));
         let moves = Moves::plan(&self.compaction, blocks);
-        pause.parallel("place", blocks as usize, |_, blocks| self.compaction.place(blocks));
+        pause.parallel("place", blocks as usize, |_, blocks| moves.place(blocks));
         moves
     }
 
