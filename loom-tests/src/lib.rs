@@ -15,6 +15,7 @@ mod barrier;
 mod block_list;
 mod budget;
 mod check;
+mod evacuation;
 mod forwarding;
 mod mark_bits;
 mod mark_byte;
@@ -32,6 +33,7 @@ fn each_named_step_is_shown_to_be_needed() {
     let protocols = [
         include_str!("../../mmtk-core/src/heap/block_list.rs"),
         include_str!("../../mmtk-core/src/heap/budget.rs"),
+        include_str!("../../mmtk-core/src/metadata/evacuation.rs"),
         include_str!("../../mmtk-core/src/metadata/forwarding.rs"),
         include_str!("../../mmtk-core/src/metadata/mark_bits.rs"),
         include_str!("../../mmtk-core/src/safepoint.rs"),
@@ -41,6 +43,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("barrier.rs"),
         include_str!("block_list.rs"),
         include_str!("budget.rs"),
+        include_str!("evacuation.rs"),
         include_str!("forwarding.rs"),
         include_str!("mark_bits.rs"),
         include_str!("mark_byte.rs"),
