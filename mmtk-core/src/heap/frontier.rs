@@ -133,3 +133,46 @@ impl Cache for Frontier {
         blocks * BLOCK_BYTES
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+
+    #[test]
+    fn the_lowest_free_block_is_taken_and_reads_as_zero_once_it_went_back() {
+        let memory = Memory::new(&Options { heap_limit: 8 << 20, ..Options::default() }).unwrap();
+        let (extent, budget) = (memory.extent(), memory.budget());
+        let frontier = Frontier::new(&memory, extent, 100);
+        let acquire = || frontier.acquire(Charge::Mutator).map(|taken| (taken.block.0, taken.zeroed));
+        for number in 0..5 {
+            assert_eq!(acquire(), Some((number, true)));
+        }
+        assert_eq!((budget.reserved(), budget.resident()), (5 * BLOCK_BYTES + 100, 5 * BLOCK_BYTES + 100));
+        frontier.retreat(extent.start().plus(2 * BLOCK_BYTES + 8));
+        assert_eq!((budget.reserved(), budget.resident()), (3 * BLOCK_BYTES + 100, 5 * BLOCK_BYTES + 100));
+        assert_eq!(frontier.used(), 3, "a block in use in part is in use");
+        assert_eq!(acquire(), Some((3, false)));
+        assert_eq!(frontier.give_back(usize::MAX), BLOCK_BYTES);
+        assert_eq!(frontier.give_back(usize::MAX), 0);
+        assert_eq!((budget.reserved(), budget.resident()), (4 * BLOCK_BYTES + 100, 4 * BLOCK_BYTES + 100));
+        assert_eq!(acquire(), Some((4, true)));
+    }
+
+    #[test]
+    fn a_refused_block_changes_nothing() {
+        let memory = Memory::new(&Options { heap_limit: 1 << 20, ..Options::default() }).unwrap();
+        let frontier = Frontier::new(&memory, memory.extent(), 100);
+        let blocks = (0..).take_while(|_| frontier.acquire(Charge::Mutator).is_some()).count();
+        assert_eq!(blocks, (1 << 20) / BLOCK_BYTES - 1, "the tables take the last one");
+        let (reserved, resident) = (memory.budget().reserved(), memory.budget().resident());
+        assert!(frontier.acquire(Charge::Mutator).is_none());
+        assert_eq!((memory.budget().reserved(), memory.budget().resident()), (reserved, resident));
+        memory.refuse_commits_after(0);
+        let other = Frontier::new(&memory, memory.extent(), 0);
+        frontier.retreat(frontier.extent().start());
+        assert!(other.acquire(Charge::Mutator).is_none(), "the system refuses");
+        assert_eq!((memory.budget().reserved(), frontier.used()), (100, 0));
+        assert!(frontier.acquire(Charge::Mutator).is_some());
+    }
+}

@@ -252,3 +252,89 @@ impl<VM: VMBinding> LiveMap<VM> {
         Some(start..self.find(start, reach, false).unwrap_or(reach))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binding::{SlotVisitor, WordSlot};
+    use crate::options::Options;
+
+    /// The first word of an object is its size.
+    struct Sized<const LOG_GRANULE: u32>;
+
+    // SAFETY: sizes are what the test wrote; there are no slots and no roots.
+    unsafe impl<const LOG_GRANULE: u32> VMBinding for Sized<LOG_GRANULE> {
+        type Slot = WordSlot;
+        type Local = ();
+        const LOG_GRANULE: u32 = LOG_GRANULE;
+        fn object_size(object: ObjectReference) -> usize {
+            // SAFETY: the test wrote it there.
+            unsafe { object.address().load() }
+        }
+        fn scan_object(_: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {}
+        fn scan_thread(&self, (): &mut (), _: &mut impl SlotVisitor<WordSlot>) {}
+    }
+
+    /// Objects side by side, from one granule to many regions, across regions and blocks; every other one is marked.
+    fn counts_like_a_list_of_objects<const LOG_GRANULE: u32>() {
+        const BLOCKS: usize = 4;
+        let memory = Memory::new(&Options { heap_limit: 8 << 20, ..Options::default() }).unwrap();
+        let extent = memory.extent();
+        memory.commit(extent.start(), BLOCKS * BLOCK_BYTES).unwrap();
+        let map = LiveMap::<Sized<LOG_GRANULE>>::new(&memory, extent).unwrap();
+        let end = extent.start().plus(BLOCKS * BLOCK_BYTES);
+        for round in 0..3 {
+            map.clear(0..BLOCKS);
+            let (mut at, mut live) = (extent.start(), Vec::new());
+            for (n, granules) in [1, 2, 3, 64, 5, 63, 1, 65, 500, 2, 128, 4].into_iter().cycle().enumerate() {
+                let bytes = granules << LOG_GRANULE;
+                if at.plus(bytes) > end {
+                    break;
+                }
+                // SAFETY: committed above, and nobody else uses it.
+                unsafe { at.store(bytes) };
+                let object = ObjectReference::from_address(at).unwrap();
+                if (n + round) % 2 == 0 || n % 7 == round {
+                    let alone = n % 3 == 0;
+                    assert_eq!((map.mark(object, alone), map.mark(object, !alone)), (Some(bytes), None));
+                    live.push((object, bytes));
+                }
+                assert_eq!(map.is_marked(object), live.last().is_some_and(|(last, _)| *last == object));
+                at = at.plus(bytes);
+            }
+            let mut to = extent.start();
+            for block in (0..BLOCKS as u32).map(Block) {
+                map.set_destination(block, to);
+                to = to.plus(map.live_bytes(block));
+            }
+            let mut to = extent.start();
+            for &(object, bytes) in &live {
+                assert_eq!(map.destination(object.address()), to);
+                to = to.plus(bytes);
+            }
+            let (mut visited, mut moved) = (Vec::new(), 0);
+            for block in (0..BLOCKS as u32).map(Block) {
+                map.for_each_object(block, |object| {
+                    assert_eq!(extent.block_of(object.address()), block);
+                    visited.push(object);
+                    Sized::<LOG_GRANULE>::object_size(object)
+                });
+                let mut from = extent.start();
+                while let Some(run) = map.run(block, from) {
+                    moved += run.end.bytes_from(run.start);
+                    from = run.end;
+                }
+                let mine = |(object, _): &&(ObjectReference, usize)| extent.block_of(object.address()) <= block;
+                let bytes: usize = live.iter().filter(mine).map(|(_, bytes)| bytes).sum();
+                assert_eq!(moved, bytes, "block {block:?}: runs are of what begins in it, all of that");
+            }
+            assert_eq!(visited, live.iter().map(|(object, _)| *object).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn destinations_and_runs_are_those_that_a_list_of_objects_gives() {
+        counts_like_a_list_of_objects::<3>();
+        counts_like_a_list_of_objects::<4>();
+    }
+}
