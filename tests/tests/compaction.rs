@@ -1,6 +1,7 @@
 //! Sliding compaction: what moves, where to, and who is told.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use mmtk_core::metadata::EPOCH_MAX;
 use mmtk_core::{Heap, Semantics};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, assert_within_limit, options};
 use policies::new_heap;
@@ -159,6 +160,34 @@ fn objects_that_do_not_move_are_told_where_others_went() {
         is_told::<SideVM<3>>(bytes, semantics);
         is_told::<SideVM<4>>(bytes, semantics);
     }
+}
+
+/// Its mark looked new when the number of its epoch came round, and its slots were taken for those of a live object.
+#[test]
+fn an_immortal_object_that_nobody_refers_to_is_not_scanned_however_long() {
+    let _watchdog = Watchdog::new();
+    fn forgets<VM: TestVM>() {
+        let heap = heap::<VM>("MarkCompact", 16 * MIB, "1");
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let holder = LabRef(m.try_alloc(Class { refs: 1, bytes: 40 }, Semantics::Immortal).unwrap().0);
+        m.push(holder);
+        (0..1000).for_each(|id| _ = alloc(m, 100, id, Semantics::Default));
+        m.push(alloc(m, 100, 0, Semantics::Default));
+        m.write_ref(holder, 0, m.get(1));
+        m.mutator().collect();
+        let target = m.get(1);
+        m.set(0, LabRef::NULL);
+        m.set(1, LabRef::NULL);
+        for _ in 0..=2 * usize::from(EPOCH_MAX) {
+            // Garbage where the target was.
+            (0..1100).for_each(|id| _ = alloc(m, 100, id, Semantics::Default));
+            m.mutator().collect();
+            assert_eq!(m.read_ref(holder, 0), target, "nobody updates what is dead");
+        }
+    }
+    forgets::<ReferenceVM>();
+    forgets::<SideVM<3>>();
 }
 
 #[test]

@@ -147,6 +147,7 @@ impl<'a, VM: VMBinding> Moves<'a, VM> {
 
     #[inline(always)]
     fn destination(&self, object: ObjectReference) -> ObjectReference {
+        debug_assert!(self.tables.map.is_marked(object), "a slot is updated that refers to {object}, which is dead");
         let to = self.tables.map.destination(object.address());
         ObjectReference::from_address(to).expect("an object never moves to address zero")
     }

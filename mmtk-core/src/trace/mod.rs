@@ -25,4 +25,4 @@ pub use marker::{TraceShared, Tracing};
 #[cfg(not(loom))]
 pub use tracer::{ObjectItem, SlotItem, TraceItem, Traced, Tracer};
 #[cfg(not(loom))]
-pub use update::{ObjectPart, UpdateSlots};
+pub use update::{ArrayPart, UpdateSlots};

@@ -20,34 +20,26 @@ impl<S: Slot, F: Fn(ObjectReference) -> ObjectReference> SlotVisitor<S> for Upda
     }
 }
 
-/// Slots of a large array that are updated at once.
+/// Slots of a large array that are visited at once.
 const PART_SLOTS: usize = 32 << 10;
 
-/// Part of an object, as workers share out large arrays.
+/// Part of a large array, as workers share it out.
 #[derive(Copy, Clone, Debug)]
-pub struct ObjectPart {
+pub struct ArrayPart {
     object: ObjectReference,
-    /// The slots from one number to another; none for all there are.
-    slots: Option<(usize, usize)>,
+    from: usize,
+    to: usize,
 }
 
-impl ObjectPart {
-    /// Cuts an object of a space for large objects into parts.
-    pub fn cut<VM: VMBinding>(object: ObjectReference, parts: &mut Vec<ObjectPart>) {
-        match VM::slots_of_large(object) {
-            Some(slots) if slots > PART_SLOTS => {
-                let part = |from| ObjectPart { object, slots: Some((from, slots.min(from + PART_SLOTS))) };
-                parts.extend((0..slots).step_by(PART_SLOTS).map(part));
-            }
-            _ => parts.push(ObjectPart { object, slots: None }),
-        }
+impl ArrayPart {
+    /// The parts of an object of a space for large objects; none if it is no array, or too short to be shared.
+    pub fn all_of<VM: VMBinding>(object: ObjectReference) -> impl Iterator<Item = ArrayPart> {
+        let slots = VM::slots_of_large(object).filter(|slots| *slots > PART_SLOTS).unwrap_or(0);
+        (0..slots).step_by(PART_SLOTS).map(move |from| ArrayPart { object, from, to: slots.min(from + PART_SLOTS) })
     }
 
-    /// Updates the slots of this part.
-    pub fn update<VM: VMBinding>(&self, forward: impl Fn(ObjectReference) -> ObjectReference) {
-        match self.slots {
-            Some((from, to)) => VM::scan_part(self.object, from, to, &mut UpdateSlots(forward)),
-            None => VM::scan_object(self.object, &mut UpdateSlots(forward)),
-        }
+    /// Visits the slots of this part.
+    pub fn scan<VM: VMBinding>(&self, visitor: &mut impl SlotVisitor<VM::Slot>) {
+        VM::scan_part(self.object, self.from, self.to, visitor);
     }
 }

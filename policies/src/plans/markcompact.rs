@@ -59,7 +59,7 @@ impl<VM: VMBinding> Plan<VM> for MarkCompact<VM> {
         let moves = self.compact.plan_moves(pause);
         let forward = |object| moves.forward(object);
         pause.update_roots(forward);
-        self.common.update_references(pause, forward);
+        self.common.update_references(pause, &moves);
         self.compact.compact(pause, &moves);
         pause.forward_weak(forward);
         self.common.sweep(pause);

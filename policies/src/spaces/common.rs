@@ -6,7 +6,7 @@ use super::marksweep::{MarkSweepSpace, MarkSweepTracer};
 use mmtk_core::alloc::Allocators;
 use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::BLOCK_BYTES;
-use mmtk_core::metadata::MAX_CELL_BYTES;
+use mmtk_core::metadata::{MAX_CELL_BYTES, Moves};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;
@@ -89,14 +89,10 @@ impl<VM: VMBinding> CommonSpaces<VM> {
     }
 
     /// Updates the slots of the objects that were marked here. Between trace and sweep, in a full collection.
-    pub fn update_references(
-        &self,
-        pause: &mut Pause<'_, VM>,
-        forward: impl Fn(ObjectReference) -> ObjectReference + Copy + Sync,
-    ) {
-        self.large.update_references(pause, forward);
-        self.nonmoving.update_references(pause, forward);
-        self.immortal.update_references(pause, forward);
+    pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
+        self.large.update_references(pause, moves);
+        self.nonmoving.update_references(pause, moves);
+        self.immortal.update_references(pause, moves);
     }
 
     /// Frees what was not marked.

@@ -10,10 +10,10 @@ use super::epoch::Epoch;
 use mmtk_core::alloc::BumpRange;
 use mmtk_core::heap::os::PAGE_BYTES;
 use mmtk_core::heap::{Charge, Extent, PageRuns};
-use mmtk_core::metadata::ObjectStates;
+use mmtk_core::metadata::{Moves, ObjectStates};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
-use mmtk_core::trace::{Traced, UpdateSlots};
+use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -102,19 +102,19 @@ impl<VM: VMBinding> ImmortalSpace<VM> {
     }
 
     /// Updates the slots of the objects that were marked. In a space that lists its objects.
-    pub fn update_references(
-        &self,
-        pause: &mut Pause<'_, VM>,
-        forward: impl Fn(ObjectReference) -> ObjectReference + Copy + Sync,
-    ) {
+    pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
         let bump = self.bump();
         let parts = bump.objects.as_ref().expect("made with `listing_objects`");
         let epoch = self.epoch.current();
         pause.parallel("update immortal", parts.iter().map(Vec::len).sum(), |_, range| {
+            let mut slots = moves.slots();
             for n in range {
                 let object = parts[n / LISTED_AT_ONCE][n % LISTED_AT_ONCE];
                 if self.states.is_marked(object, epoch) {
-                    VM::scan_object(object, &mut UpdateSlots(forward));
+                    VM::scan_object(object, &mut slots);
+                } else {
+                    // Never marked: else it would pass for reached when the epoch's number comes round, and what it refers to is gone.
+                    self.states.mark(object, 0);
                 }
             }
         });

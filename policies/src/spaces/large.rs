@@ -10,10 +10,10 @@ use super::epoch::Epoch;
 use mmtk_core::alloc::Allocators;
 use mmtk_core::heap::os::PAGE_BYTES;
 use mmtk_core::heap::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns};
-use mmtk_core::metadata::{ObjectStates, SideBytes};
+use mmtk_core::metadata::{Moves, ObjectStates, SideBytes};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
-use mmtk_core::trace::{ObjectPart, Traced};
+use mmtk_core::trace::{ArrayPart, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::marker::PhantomData;
@@ -87,22 +87,26 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     }
 
     /// Updates the slots of the objects that were marked.
-    pub fn update_references(
-        &self,
-        pause: &mut Pause<'_, VM>,
-        forward: impl Fn(ObjectReference) -> ObjectReference + Copy + Sync,
-    ) {
-        let (mut parts, tracer) = (Vec::new(), self.tracer());
-        for large in self.objects().iter() {
-            let object = ObjectReference::from_address(large.start).expect("no object begins at address zero");
-            if tracer.is_live(object) {
-                ObjectPart::cut::<VM>(object, &mut parts);
-            }
-        }
-        let next = AtomicUsize::new(0);
-        pause.together("update large", parts.len() > 1, |_| {
-            while let Some(part) = parts.get(next.fetch_add(1, Relaxed)) {
-                part.update::<VM>(forward);
+    pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
+        let (objects, tracer) = (self.objects(), self.tracer());
+        let live = |large: &LargeObject| ObjectReference::from_address(large.start).filter(|o| tracer.is_live(*o));
+        let parts: Vec<ArrayPart> = objects.iter().filter_map(live).flat_map(ArrayPart::all_of::<VM>).collect();
+        let (objects, next) = (&objects[..], AtomicUsize::new(0));
+        pause.together("update large", objects.len() + parts.len() > 1, |_| {
+            let mut slots = moves.slots();
+            loop {
+                let n = next.fetch_add(1, Relaxed);
+                match (parts.get(n), objects.get(n.wrapping_sub(parts.len()))) {
+                    (Some(part), _) => part.scan::<VM>(&mut slots),
+                    (None, Some(large)) => {
+                        if let Some(object) =
+                            live(large).filter(|object| ArrayPart::all_of::<VM>(*object).next().is_none())
+                        {
+                            VM::scan_object(object, &mut slots);
+                        }
+                    }
+                    (None, None) => break,
+                }
             }
         });
     }
