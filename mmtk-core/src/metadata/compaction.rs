@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 /// The tables of a space that is compacted.
 pub struct Compaction<VM> {
     map: LiveMap<VM>,
-    /// A word a block: see `evacuation`.
+    /// A byte a block: see `evacuation`.
     evacuated: SideBytes,
     /// A word a block: first how many of its bytes are live, then where they go.
     plan: PlanTable,
