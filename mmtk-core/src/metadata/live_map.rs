@@ -162,7 +162,7 @@ impl<VM: VMBinding> LiveMap<VM> {
         true
     }
 
-    /// Nothing in these blocks is live. Call while nobody else uses their entries (a pause, one worker a range).
+    /// Nothing that begins in these blocks is live. What is marked elsewhere stays so, which does no harm above them. Call while nobody else uses their entries (a pause, one worker a range).
     pub fn clear(&self, blocks: Range<usize>) {
         for block in blocks {
             let entry = self.entry(self.extent.block_start(Block(block as u32)));
@@ -170,7 +170,11 @@ impl<VM: VMBinding> LiveMap<VM> {
             // SAFETY: the entries of a block of the extent are mapped, and nobody else uses them (the caller's side of the contract is
             // a phase of a pause).
             unsafe { entry.as_mut_ptr::<u8>().write_bytes(0, bytes) };
-            self.spill.word(block as u32).store(0, Relaxed);
+            // The next block's, which may lie above those in use: its entries are old, and nobody asks for them.
+            let next = block as u32 + 1;
+            if next < self.extent.blocks() {
+                self.spill.word(next).store(0, Relaxed);
+            }
         }
     }
 
@@ -330,6 +334,30 @@ mod tests {
             }
             assert_eq!(visited, live.iter().map(|(object, _)| *object).collect::<Vec<_>>());
         }
+    }
+
+    /// What a cycle left above the blocks that are in use in the next one.
+    #[test]
+    fn old_marks_above_the_blocks_in_use_do_not_lengthen_the_last_run() {
+        let memory = Memory::new(&Options { heap_limit: 8 << 20, ..Options::default() }).unwrap();
+        let extent = memory.extent();
+        memory.commit(extent.start(), 2 * BLOCK_BYTES).unwrap();
+        let map = LiveMap::<Sized<3>>::new(&memory, extent).unwrap();
+        let mark = |at: Address, bytes: usize| {
+            // SAFETY: committed above, and nobody else uses it.
+            unsafe { at.store(bytes) };
+            map.mark(ObjectReference::from_address(at).unwrap(), true)
+        };
+        let boundary = extent.start().plus(BLOCK_BYTES);
+        mark(boundary.minus(640), 1280);
+        let mut from = extent.start();
+        while let Some(run) = map.run(Block(0), from) {
+            assert_eq!(run, boundary.minus(640)..boundary.plus(640));
+            from = run.end;
+        }
+        map.clear(0..1);
+        mark(boundary.minus(640), 640);
+        assert_eq!(map.run(Block(0), extent.start()), Some(boundary.minus(640)..boundary));
     }
 
     #[test]

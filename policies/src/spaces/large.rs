@@ -22,6 +22,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 const LOG_PAGE_BYTES: u32 = PAGE_BYTES.trailing_zeros();
 
+/// Fewer objects than this are not worth a wake-up, if none is a large array.
+const OBJECTS_FOR_HELPERS: usize = 64;
+
 #[derive(Copy, Clone, Debug)]
 struct LargeObject {
     start: Address,
@@ -92,7 +95,7 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
         let live = |large: &LargeObject| ObjectReference::from_address(large.start).filter(|o| tracer.is_live(*o));
         let parts: Vec<ArrayPart> = objects.iter().filter_map(live).flat_map(ArrayPart::all_of::<VM>).collect();
         let (objects, next) = (&objects[..], AtomicUsize::new(0));
-        pause.together("update large", objects.len() + parts.len() > 1, |_| {
+        pause.together("update large", parts.len() > 1 || objects.len() >= OBJECTS_FOR_HELPERS, |_| {
             let mut slots = moves.slots();
             loop {
                 let n = next.fetch_add(1, Relaxed);
