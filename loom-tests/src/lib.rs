@@ -16,6 +16,7 @@ mod block_list;
 mod budget;
 mod check;
 mod ephemerons;
+mod evacuation;
 mod forwarding;
 mod mark_bits;
 mod mark_byte;
@@ -33,6 +34,7 @@ fn each_named_step_is_shown_to_be_needed() {
     let protocols = [
         include_str!("../../mmtk-core/src/heap/block_list.rs"),
         include_str!("../../mmtk-core/src/heap/budget.rs"),
+        include_str!("../../mmtk-core/src/metadata/evacuation.rs"),
         include_str!("../../mmtk-core/src/metadata/forwarding.rs"),
         include_str!("../../mmtk-core/src/metadata/mark_bits.rs"),
         include_str!("../../mmtk-core/src/safepoint.rs"),
@@ -45,6 +47,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("block_list.rs"),
         include_str!("budget.rs"),
         include_str!("ephemerons.rs"),
+        include_str!("evacuation.rs"),
         include_str!("forwarding.rs"),
         include_str!("mark_bits.rs"),
         include_str!("mark_byte.rs"),

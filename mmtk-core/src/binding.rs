@@ -87,10 +87,12 @@ pub enum StateLocation {
 /// # Safety
 /// The collector trusts the binding with memory. An implementation promises:
 /// - `object_size` returns the size that was allocated, for every object, until it is found dead;
-/// - `scan_object` visits every slot of the object that may hold a reference into the heap, and nothing else; with
+/// - `scan_object` visits every slot of the object that may hold a reference into the heap, each once, and nothing else; with
 ///   the same object it visits the same slots until a mutator runs;
-/// - `scan_thread`, `scan_vm` and the two for pinned roots together visit every reference into the heap that a mutator could still follow, apart
+/// - `scan_thread`, `scan_vm` and the two for pinned roots together visit every reference into the heap that a mutator could still
+///   follow, each once, apart
 ///   from those inside objects;
+/// - `object_size` and the scans read no other object that may move: it may be elsewhere already, or not yet;
 /// - neither blocks on a mutator, allocates in this heap, or unwinds: they run in a pause, on any thread;
 /// - a new object is ready to be scanned (its header written, its slots null or valid) before the mutator's next safepoint.
 pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
@@ -161,6 +163,11 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// For a VM with weak references of its own: called when the live objects are known and nothing has been freed. It clears what refers to
     /// dead objects, and may keep objects alive. Runs on the thread that leads the pause. A plan that collects in several rounds
     /// calls it in each.
+    ///
+    /// A plan that moves objects only after all live ones are known (MarkCompact) calls it twice in a pause. The first call decides:
+    /// [`WeakProcessor::live`] returns objects where they still are. The second comes when they have moved: what the VM still holds
+    /// is live, and `live` and `keep_alive` turn its old place into the new one. So each call must pass every reference that the VM keeps
+    /// through either of them, once, and keep what comes back.
     fn process_weak(&self, _weak: &mut dyn WeakProcessor) {}
 
     /// Called at the end of a pause, before mutators resume.

@@ -1,9 +1,11 @@
 //! The collection cycle: one state machine, from Idle to Idle.
 //!
 //! ```text
-//! Idle --stop--> Stopping --all stopped--> Preparing --> Tracing --> Weak --> Sweeping --> Idle
-//!                                             ^-------------------------------------'  collect harder: another round
+//! Idle --stop--> Stopping --all stopped--> Preparing --> Tracing --> Weak -----------------> Sweeping --> Idle
+//!                                             ^                        '--> Compacting --'       |
+//!                                             '--------------------------------------------------'  collect harder: another round
 //! ```
+//! Compacting is for plans that move objects once all that are live are known; others move them in Tracing, or not at all.
 //! The leader of a pause is the only writer. Others read it to say in a message what the heap was doing.
 
 use std::fmt;
@@ -23,17 +25,20 @@ pub enum CyclePhase {
     Tracing,
     /// References that do not keep their target alive are processed.
     Weak,
+    /// Live objects get new places, and all references to them are updated.
+    Compacting,
     /// What is dead becomes free.
     Sweeping,
 }
 
 impl CyclePhase {
-    const ALL: [CyclePhase; 6] = [
+    const ALL: [CyclePhase; 7] = [
         CyclePhase::Idle,
         CyclePhase::Stopping,
         CyclePhase::Preparing,
         CyclePhase::Tracing,
         CyclePhase::Weak,
+        CyclePhase::Compacting,
         CyclePhase::Sweeping,
     ];
 
@@ -45,7 +50,8 @@ impl CyclePhase {
             Preparing => matches!(before, Stopping | Sweeping),
             Tracing => before == Preparing,
             Weak => before == Tracing,
-            Sweeping => matches!(before, Weak | Tracing),
+            Compacting => before == Weak,
+            Sweeping => matches!(before, Compacting | Weak | Tracing),
         }
     }
 }
@@ -58,6 +64,7 @@ impl fmt::Display for CyclePhase {
             CyclePhase::Preparing => "preparing spaces",
             CyclePhase::Tracing => "tracing",
             CyclePhase::Weak => "processing weak references",
+            CyclePhase::Compacting => "compacting",
             CyclePhase::Sweeping => "sweeping",
         })
     }

@@ -8,7 +8,7 @@ use crate::events::{CollectionKind, Phase};
 use crate::metadata::ObjectStates;
 use crate::options::{Options, WakeHelpers};
 use crate::pin::Targets;
-use crate::trace::{TraceShared, Tracer, Tracing};
+use crate::trace::{TraceShared, Tracer, Tracing, UpdateSlots};
 use crate::weak::WeakTables;
 use crate::workers::{Gang, Worker};
 use std::ops::Range;
@@ -66,6 +66,8 @@ unsafe impl<VM: VMBinding> Sync for MutatorRef<VM> {}
 
 /// A range of items that a worker takes at a time.
 const ITEMS_AT_ONCE: usize = 64;
+/// Fewer stacks than this are not worth a wake-up.
+const MUTATORS_FOR_HELPERS: usize = 8;
 /// Fewer items than this are not worth a wake-up.
 const ITEMS_FOR_HELPERS: usize = 2048;
 
@@ -113,7 +115,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.defragmented = true;
     }
 
-    fn timed<R>(&mut self, name: &'static str, f: impl FnOnce(&mut Self) -> R) -> R {
+    pub(crate) fn timed<R>(&mut self, name: &'static str, f: impl FnOnce(&mut Self) -> R) -> R {
         let start = Instant::now();
         let result = f(self);
         self.phases.push(Phase {
@@ -222,6 +224,38 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
             });
         });
         self.count_live();
+    }
+
+    /// Begins the compaction, in plans that move objects when all that are live are known: the roots and what the binding kept alive. Then
+    /// the plan decides where objects go, updates references ([`Pause::update_roots`]), moves objects, and ends with
+    /// [`Pause::forward_weak`].
+    pub fn begin_compaction(&mut self) {
+        self.cycle.enter(CyclePhase::Compacting);
+    }
+
+    /// A step that the workers do together, helpers woken if `wake` or an option says so: each calls `f` once, which takes what there
+    /// is to do until there is nothing left.
+    pub fn together(&mut self, name: &'static str, wake: bool, f: impl Fn(&mut Worker) + Sync) {
+        self.timed(name, |pause| {
+            let wake = wake || pause.options.gc_helpers == WakeHelpers::Always;
+            pause.gang.run(wake, &f);
+        });
+    }
+
+    /// Makes the roots refer to the new places of objects.
+    pub fn update_roots(&mut self, forward: impl Fn(ObjectReference) -> ObjectReference + Sync) {
+        let next = AtomicUsize::new(0);
+        let (vm, mutators) = (self.vm, self.mutators);
+        self.together("roots", mutators.len() >= MUTATORS_FOR_HELPERS, |worker| {
+            if worker.index == 0 {
+                vm.scan_vm(&mut UpdateSlots(&forward));
+            }
+            while let Some(mutator) = mutators.get(next.fetch_add(1, Relaxed)) {
+                // SAFETY: the mutator is stopped, and the counter gives it to this worker alone.
+                let local = unsafe { MutatorState::local_of_stopped(mutator.0) };
+                vm.scan_thread(local, &mut UpdateSlots(&forward));
+            }
+        });
     }
 
     /// A trace that begins with what `f` does with things that are numbered up to `count`, a range at a time; returns when no worker

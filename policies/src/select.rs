@@ -1,6 +1,8 @@
 //! The name at startup -> the plan, compiled for the binding.
 
-use crate::plans::{Immix, MarkSweep, NoGC, PageProtect, SemiSpace, gencopy, genimmix, stickyimmix, stickymarksweep};
+use crate::plans::{
+    Immix, MarkCompact, MarkSweep, NoGC, PageProtect, SemiSpace, gencopy, genimmix, stickyimmix, stickymarksweep,
+};
 use mmtk_core::options::Options;
 use mmtk_core::plan::{HeapError, Plan, PlanContext};
 use mmtk_core::{Heap, VMBinding};
@@ -16,6 +18,8 @@ pub struct PlanInfo {
     pub moves: bool,
     /// Whether it needs a write barrier.
     pub barrier: bool,
+    /// Whether it leaves pinned objects where they are.
+    pub pins: bool,
 }
 
 /// Every plan of this crate.
@@ -25,50 +29,71 @@ pub const PLANS: &[PlanInfo] = &[
         what: "mark-region: marks in place, allocates in holes, evacuates sparse blocks when memory is short",
         moves: false,
         barrier: false,
+        pins: true,
     },
     PlanInfo {
         name: "StickyImmix",
         what: "Immix with minor collections: what survived one is old, and is traced only in full collections",
         moves: false,
         barrier: true,
+        pins: true,
     },
     PlanInfo {
         name: "GenImmix",
         what: "Immix with minor collections that evacuate what is new: it is packed once and then stays, mostly",
         moves: true,
         barrier: true,
+        pins: true,
     },
     PlanInfo {
         name: "SemiSpace",
         what: "copies what is live; needs twice the room, leaves no holes",
         moves: true,
         barrier: false,
+        pins: true,
     },
     PlanInfo {
         name: "GenCopy",
         what: "SemiSpace with minor collections: what survived one is old, and is copied again only in full collections",
         moves: true,
         barrier: true,
+        pins: true,
+    },
+    PlanInfo {
+        name: "MarkCompact",
+        what: "slides what is live to the bottom, in the order of allocation; needs no reserve, leaves no holes",
+        moves: true,
+        barrier: false,
+        pins: false,
     },
     PlanInfo {
         name: "MarkSweep",
         what: "size classes, marked in place, swept lazily; nothing moves",
         moves: false,
         barrier: false,
+        pins: true,
     },
     PlanInfo {
         name: "StickyMarkSweep",
         what: "MarkSweep with minor collections: what survived one is old; nothing moves",
         moves: false,
         barrier: true,
+        pins: true,
     },
     PlanInfo {
         name: "PageProtect",
         what: "for debugging: each object has pages of its own, which fault once it is dead, and the report says what it was",
         moves: false,
         barrier: false,
+        pins: true,
     },
-    PlanInfo { name: "NoGC", what: "never collects: out of memory at the limit", moves: false, barrier: false },
+    PlanInfo {
+        name: "NoGC",
+        what: "never collects: out of memory at the limit",
+        moves: false,
+        barrier: false,
+        pins: true,
+    },
 ];
 
 /// A heap with the plan that `options.plan` names.
@@ -91,6 +116,13 @@ pub fn new_heap<VM: VMBinding>(vm: VM, options: Options) -> Result<Heap<VM>, Hea
             names(|p| !p.barrier && (VM::CAN_MOVE || !p.moves))
         )));
     }
+    if VM::PINS_ROOTS && !info.pins {
+        return Err(HeapError::Plan(format!(
+            "{} moves every object; this binding has roots whose targets must stay: choose one of {}",
+            info.name,
+            names(|p| p.pins && (VM::CAN_MOVE || !p.moves) && (VM::WRITE_BARRIER || !p.barrier))
+        )));
+    }
     Heap::new(vm, options, |context| build(info.name, context))
 }
 
@@ -101,6 +133,7 @@ fn build<VM: VMBinding>(name: &str, context: &PlanContext<'_, VM>) -> Result<Box
         "GenImmix" => Box::new(genimmix::new(context)?),
         "GenCopy" => Box::new(gencopy::new(context)?),
         "SemiSpace" => Box::new(SemiSpace::new(context)?),
+        "MarkCompact" => Box::new(MarkCompact::new(context)?),
         "StickyMarkSweep" => Box::new(stickymarksweep::new(context)?),
         "MarkSweep" => Box::new(MarkSweep::new(context)?),
         "PageProtect" => Box::new(PageProtect::new(context)?),

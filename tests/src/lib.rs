@@ -3,7 +3,8 @@
 //! The tests themselves are in `tests/`: `matrix` (every plan, workload and stress option), `shadow_heap` (random programs beside a
 //! plain model), `out_of_memory`, `native_regions`, `refused_heaps`, `broken_bindings` (what a contract that is not kept leads to),
 //! `barriers` (stores into old objects), `stale_references` (what the verifier says of dead objects), `heap_values` (heaps come and
-//! go), `epochs` (their numbers come round), `large_graphs`, `large_objects`. A plan from outside `policies` passes the same tests:
+//! go), `epochs` (their numbers come round), `large_graphs`, `large_objects`,
+//! `compaction` (order, reach, and who is told what moved). A plan from outside `policies` passes the same tests:
 //! see the crate `custom-plan`.
 
 pub mod matrix;

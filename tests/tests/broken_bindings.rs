@@ -46,7 +46,7 @@ fn a_request_that_is_not_whole_granules_is_told_so() {
 #[test]
 fn an_object_that_ended_inside_a_granule_is_found_at_the_next_slow_path_and_the_next_pause() {
     let _watchdog = Watchdog::new();
-    for plan in ["Immix", "SemiSpace"] {
+    for plan in ["Immix", "SemiSpace", "MarkCompact"] {
         let heap = heap(plan, LIMIT, &[]);
         let thread = Thread::attach(&heap);
         thread.push(thread.alloc(Class { refs: 1, bytes: 8 }));
@@ -71,7 +71,8 @@ fn verified<VM: VMBinding>(vm: VM, plan: &str) -> Heap<VM> {
 #[test]
 fn a_dangling_slot_is_reported_with_object_slot_space_and_phase() {
     let _watchdog = Watchdog::new();
-    let spaces = [("Immix", "immix"), ("SemiSpace", "copy"), ("MarkSweep", "mark-sweep")];
+    let spaces =
+        [("Immix", "immix"), ("SemiSpace", "copy"), ("MarkSweep", "mark-sweep"), ("MarkCompact", "mark-compact")];
     let cases = spaces.into_iter().flat_map(|(plan, own)| {
         [(16, Semantics::Default, own), (50_000, Semantics::Default, "large")].map(|case| (plan, case))
     });
@@ -221,10 +222,12 @@ fn an_object_that_says_it_is_larger_than_it_is_is_reported() {
     let cases = [
         ("Immix", 64, 8, "overlaps the object", "immix"),
         ("SemiSpace", 64, 8, "overlaps the object", "copy"),
+        ("MarkCompact", 64, 8, "overlaps the object", "mark-compact"),
         ("MarkSweep", 56, 16, "it was given a cell of 64 bytes", "mark-sweep"),
         ("Immix", 50_000, 8000, "it was given 13 pages", "large"),
         ("Immix", 64, 40_000, "over the end of its block", "immix"),
         ("SemiSpace", 64, 40_000, "over the end of its block", "copy"),
+        ("MarkCompact", 64, 40_000, "over the end of its block", "mark-compact"),
     ];
     for (plan, bytes, more, why, space) in cases {
         let (object, text) = lie(plan, bytes, more);

@@ -3,7 +3,8 @@
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::{Heap, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options, verified_heap};
-use policies::new_heap;
+use policies::select::PlanInfo;
+use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceVM, ShadowStack, Thread};
 use std::sync::Mutex;
 
@@ -12,6 +13,11 @@ const SETTINGS: [(&str, &str); 4] =
 
 fn heap<VM: TestVM>(plan: &str) -> Heap<VM> {
     new_heap(VM::new(), options(plan, 16 << 20, &SETTINGS)).unwrap()
+}
+
+/// The plans that can hold an object in place.
+fn pinning_plans() -> impl Iterator<Item = &'static PlanInfo> {
+    PLANS.iter().filter(|plan| plan.pins && plan.name != "NoGC")
 }
 
 fn object(value: LabRef) -> ObjectReference {
@@ -44,7 +50,7 @@ fn collect<VM: TestVM>(m: Handle<VM>) {
 fn pinned_objects_stay_and_others_move<VM: TestVM>() {
     let _watchdog = Watchdog::new();
     const LENGTH: u64 = 4000;
-    for plan in collecting_plans() {
+    for PlanInfo { name: plan, moves, .. } in pinning_plans() {
         let heap = heap::<VM>(plan);
         let thread = Attached::new(&heap);
         let m = thread.handle();
@@ -63,7 +69,6 @@ fn pinned_objects_stay_and_others_move<VM: TestVM>() {
             assert!(m.mutator().is_pinned(object(after[n])), "{plan}");
         }
         let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
-        let moves = policies::PLANS.iter().any(|info| info.name == plan && info.moves);
         assert!(!moves || moved > LENGTH as usize / 2, "{plan}: only {moved} objects of {LENGTH} moved");
         // One unpin each: those that were pinned twice stay.
         for &n in &pinned {
@@ -101,7 +106,7 @@ fn pinned_objects_stay_and_others_move_with_side_tables() {
 #[test]
 fn a_pinned_object_survives_minor_collections_where_it_was_made() {
     let _watchdog = Watchdog::new();
-    for plan in policies::PLANS.iter().filter(|plan| plan.barrier) {
+    for plan in PLANS.iter().filter(|plan| plan.barrier) {
         let heap = heap::<ReferenceVM>(plan.name);
         let thread = Attached::new(&heap);
         let m = thread.handle();
@@ -122,8 +127,7 @@ fn a_pinned_object_survives_minor_collections_where_it_was_made() {
 #[test]
 fn a_pin_goes_with_its_object() {
     let _watchdog = Watchdog::new();
-    for plan in collecting_plans() {
-        let moves = policies::PLANS.iter().any(|info| info.name == plan && info.moves);
+    for PlanInfo { name: plan, moves, .. } in pinning_plans() {
         let heap = verified_heap(plan, 16 << 20, &[("verify.poison", "true")]);
         let thread = Thread::attach(&heap);
         for _ in 0..1000 {
@@ -156,6 +160,26 @@ fn what_never_moves_can_be_pinned_at_no_cost() {
             });
             assert_eq!(heap.statistics().reserved_bytes, reserved, "{plan}");
         }
+    }
+}
+
+#[test]
+fn a_plan_that_moves_everything_says_so() {
+    let refusing: Vec<_> = PLANS.iter().filter(|plan| !plan.pins).map(|plan| plan.name).collect();
+    assert_eq!(refusing, ["MarkCompact"]);
+    for plan in refusing {
+        let heap = verified_heap(plan, 16 << 20, &[]);
+        let thread = Thread::attach(&heap);
+        let one = thread.alloc(Class { refs: 1, bytes: 8 }).object().unwrap();
+        let error = thread.with_mutator(|mutator| mutator.pin(one)).unwrap_err().to_string();
+        let expected = format!(
+            "{one} cannot be pinned: {plan} moves every object of its mark-compact space; choose a plan that evacuates around pinned \
+             objects, or allocate it with Semantics::NonMoving"
+        );
+        assert_eq!(error, expected);
+        let error = new_heap(Native::new(), options(plan, 16 << 20, &[])).err().expect("it is refused").to_string();
+        assert!(error.starts_with("MarkCompact moves every object; this binding has roots"), "{error}");
+        assert!(error.contains("Immix") && !error.contains("MarkCompact,"), "{error}");
     }
 }
 
@@ -224,7 +248,7 @@ impl TestVM for Native {
 fn pinned_roots_hold_their_targets_and_transitive_ones_all_they_reach() {
     let _watchdog = Watchdog::new();
     const LENGTH: u64 = 50;
-    for plan in policies::PLANS.iter().filter(|plan| plan.name != "NoGC") {
+    for plan in pinning_plans() {
         for full in [true, false] {
             if !full && !plan.barrier {
                 continue;

@@ -9,12 +9,12 @@
 
 use super::block_list::BlockList;
 use super::budget::Charge;
-use super::extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent};
+use super::chunks::Chunks;
+use super::extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent};
 use super::memory::{Cache, Memory};
 use super::os;
 use crate::address::Address;
 use crate::metadata::SideWords;
-use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -39,8 +39,7 @@ pub struct Acquired {
 
 /// The blocks of one extent.
 pub struct BlockPool {
-    memory: Arc<Memory>,
-    extent: Extent,
+    chunks: Chunks,
     /// Free and resident; may hold anything.
     free: BlockList,
     /// Free and given back to the system; read as zero.
@@ -48,27 +47,19 @@ pub struct BlockPool {
     links: SideWords,
     /// Blocks below it were handed out at least once.
     watermark: AtomicU32,
-    /// Blocks below it are committed; a multiple of `CHUNK_BLOCKS`, grows under `committing`.
-    committed: AtomicU32,
-    committing: Mutex<()>,
     owned: AtomicU32,
-    table_bytes_per_chunk: usize,
 }
 
 impl BlockPool {
     /// The blocks of `extent`; each committed chunk charges `table_bytes_per_chunk` for the space's side tables.
     pub fn new(memory: &Arc<Memory>, extent: Extent, table_bytes_per_chunk: usize) -> io::Result<Arc<BlockPool>> {
         let pool = Arc::new(BlockPool {
-            memory: memory.clone(),
-            extent,
+            chunks: Chunks::new(memory, extent, table_bytes_per_chunk + CHUNK_BLOCKS as usize * 4),
             free: BlockList::new(),
             clean: BlockList::new(),
             links: memory.block_words(extent)?,
             watermark: AtomicU32::new(0),
-            committed: AtomicU32::new(0),
-            committing: Mutex::new(()),
             owned: AtomicU32::new(0),
-            table_bytes_per_chunk: table_bytes_per_chunk + CHUNK_BLOCKS as usize * 4,
         });
         let weak: std::sync::Weak<BlockPool> = Arc::downgrade(&pool);
         memory.add_cache(weak);
@@ -78,7 +69,7 @@ impl BlockPool {
     /// The extent.
     #[inline(always)]
     pub fn extent(&self) -> Extent {
-        self.extent
+        self.chunks.extent()
     }
 
     /// The links of this extent's blocks, for the space's own lists: a block is on one list at a time.
@@ -88,7 +79,7 @@ impl BlockPool {
 
     /// The heap's memory.
     pub fn memory(&self) -> &Memory {
-        &self.memory
+        self.chunks.memory()
     }
 
     /// How many blocks are owned.
@@ -104,7 +95,7 @@ impl BlockPool {
     /// A free block, or a fresh one; none if the budget or the system refuses.
     pub fn acquire(&self, payment: Payment) -> Option<Acquired> {
         if let Payment::Bytes(bytes, by) = payment
-            && !self.memory.budget().reserve(bytes, by)
+            && !self.memory().budget().reserve(bytes, by)
         {
             return None;
         }
@@ -116,14 +107,14 @@ impl BlockPool {
             (Some(_), _) => {
                 self.owned.fetch_add(1, Relaxed);
             }
-            (None, Payment::Bytes(bytes, _)) => self.memory.budget().unreserve(bytes),
+            (None, Payment::Bytes(bytes, _)) => self.memory().budget().unreserve(bytes),
             (None, Payment::Prepaid) => (),
         }
         taken
     }
 
     fn fresh(&self, payment: Payment) -> Option<Acquired> {
-        if !self.memory.make_resident(BLOCK_BYTES) {
+        if !self.memory().make_resident(BLOCK_BYTES) {
             // Another space's memory may have come back to our own list meanwhile.
             return self.free.pop(&self.links).map(|n| Acquired { block: Block(n), zeroed: false });
         }
@@ -136,10 +127,9 @@ impl BlockPool {
         };
         let mut number = self.watermark.load(Relaxed);
         loop {
-            // The watermark passes `committed` never: a block is handed out only when its chunk can be used. Relaxed: the
-            // lock below orders commitment for whoever had to wait for it, and the system's own page tables for the rest.
-            if number >= self.committed.load(Relaxed) && !self.commit_chunk(number, by) {
-                self.memory.budget().not_resident(BLOCK_BYTES);
+            // The watermark passes `committed` never: a block is handed out only when its chunk can be used.
+            if number >= self.chunks.committed() && !self.chunks.commit(number, by) {
+                self.memory().budget().not_resident(BLOCK_BYTES);
                 return None;
             }
             match self.watermark.compare_exchange_weak(number, number + 1, Relaxed, Relaxed) {
@@ -154,44 +144,21 @@ impl BlockPool {
     #[must_use]
     pub fn commit(&self, blocks: u32, by: Charge) -> bool {
         loop {
-            let committed = self.committed.load(Relaxed);
+            let committed = self.chunks.committed();
             if committed >= blocks {
                 return true;
             }
-            if !self.commit_chunk(committed, by) {
+            if !self.chunks.commit(committed, by) {
                 return false;
             }
         }
-    }
-
-    #[cold]
-    fn commit_chunk(&self, number: u32, by: Charge) -> bool {
-        let _guard = self.committing.lock();
-        let committed = self.committed.load(Relaxed);
-        if number < committed {
-            return true;
-        }
-        if committed >= self.extent.blocks() {
-            return false;
-        }
-        let tables = self.table_bytes_per_chunk;
-        if !self.memory.charge_tables(tables, by) {
-            return false;
-        }
-        if let Err(error) = self.memory.commit(self.extent.block_start(Block(committed)), CHUNK_BYTES) {
-            log::warn!("the system refuses memory for the heap: {error}");
-            self.memory.uncharge_tables(tables);
-            return false;
-        }
-        self.committed.store(committed + CHUNK_BLOCKS, Relaxed);
-        true
     }
 
     /// The block is free again. The caller returns its charge.
     ///
     /// Nobody may hold a reference into it: this is the sweep's promise, which the verifier checks.
     pub fn release(&self, block: Block) {
-        self.poison(self.extent.block_start(block), BLOCK_BYTES);
+        self.poison(self.extent().block_start(block), BLOCK_BYTES);
         self.owned.fetch_sub(1, Relaxed);
         self.free.push(&self.links, block.0);
     }
@@ -199,9 +166,9 @@ impl BlockPool {
     /// Fills part of a block that is free again, lines or cells, if freed memory shall be filled. The caller owns the block, and
     /// as for [`BlockPool::release`] nobody may hold a reference into that part.
     pub fn poison(&self, start: Address, bytes: usize) {
-        if self.memory.poisons() {
-            let block = self.extent.block_of(start);
-            let end = self.extent.block_start(block).plus(BLOCK_BYTES);
+        if self.memory().poisons() {
+            let block = self.extent().block_of(start);
+            let end = self.extent().block_start(block).plus(BLOCK_BYTES);
             assert!(
                 block.0 < self.watermark() && start.plus(bytes) <= end,
                 "{start}+{bytes:#x} is no part of a used block"
@@ -219,7 +186,7 @@ impl Cache for BlockPool {
         while given < bytes {
             let Some(number) = self.free.pop(&self.links) else { break };
             // SAFETY: popped, so this thread owns the block, and it holds nothing.
-            unsafe { self.memory.decommit(self.extent.block_start(Block(number)), BLOCK_BYTES) };
+            unsafe { self.memory().decommit(self.extent().block_start(Block(number)), BLOCK_BYTES) };
             self.clean.push(&self.links, number);
             given += BLOCK_BYTES;
         }

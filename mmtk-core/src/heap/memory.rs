@@ -101,7 +101,8 @@ impl Memory {
         Ok(SideWords::new(base, extent.blocks()))
     }
 
-    fn table(&self, bytes: usize) -> io::Result<Address> {
+    /// A zeroed table that lives as long as this value.
+    pub(crate) fn table(&self, bytes: usize) -> io::Result<Address> {
         let table = Mapping::zeroed(bytes)?;
         let start = table.start();
         self.tables.lock().push(table);

@@ -7,11 +7,15 @@ pub mod block_list;
 mod blocks;
 pub mod budget;
 #[cfg(not(loom))]
+mod chunks;
+#[cfg(not(loom))]
 mod extent;
 #[cfg(not(loom))]
 pub mod fault;
 #[cfg(not(loom))]
 mod free_runs;
+#[cfg(not(loom))]
+mod frontier;
 #[cfg(not(loom))]
 mod memory;
 #[cfg(not(loom))]
@@ -27,6 +31,7 @@ pub use {
     aliased::AliasedPages,
     blocks::{Acquired, BlockPool, Payment},
     extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent, LOG_BLOCK_BYTES},
+    frontier::Frontier,
     memory::{Cache, EXTENTS, Memory},
     page_runs::{AcquiredPages, PageRuns},
 };

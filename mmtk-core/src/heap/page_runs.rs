@@ -56,6 +56,11 @@ impl PageRuns {
         runs
     }
 
+    /// The heap's memory.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     /// The extent.
     #[inline(always)]
     pub fn extent(&self) -> Extent {

@@ -277,6 +277,15 @@ impl BlockCells {
         Some(start..end)
     }
 
+    /// Visits the objects whose cells are marked. For blocks whose state is the current epoch, when no worker marks.
+    pub fn for_each_marked(&self, mut visit: impl FnMut(ObjectReference)) {
+        let mut from = 0;
+        while let Some(cell) = self.find(from, true) {
+            visit(ObjectReference::from_address(self.cell_start(cell)).expect("a cell does not begin at zero"));
+            from = cell + 1;
+        }
+    }
+
     /// The first cell at or after `from` that is marked, or that is not.
     fn find(&self, from: u32, marked: bool) -> Option<u32> {
         let mut at = from & !63;

@@ -3,8 +3,13 @@
 #[cfg(not(loom))]
 mod cells;
 #[cfg(not(loom))]
+mod compaction;
+#[cfg(not(loom))]
 pub mod epoch_bytes;
+pub mod evacuation;
 pub mod forwarding;
+#[cfg(not(loom))]
+mod live_map;
 pub mod mark_bits;
 #[cfg(not(loom))]
 mod object_state;
@@ -15,7 +20,11 @@ mod side_table;
 pub use cells::{
     BLOCK_FREE, BLOCK_NEW, BlockCells, CellClass, CellMarks, MAX_CELL_BYTES, SIZE_CLASSES, class_bytes, class_of,
 };
+#[cfg(not(loom))]
+pub use compaction::{Compaction, Moves, UpdateWindow};
 pub use forwarding::{Claim, EPOCH_MASK, EPOCH_MAX, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED, is_pinned};
+#[cfg(not(loom))]
+pub use live_map::LiveMap;
 #[cfg(not(loom))]
 pub use object_state::ObjectStates;
 #[cfg(not(loom))]

@@ -17,8 +17,12 @@ mod tracer;
 
 #[cfg(not(loom))]
 mod marker;
+#[cfg(not(loom))]
+mod update;
 
 #[cfg(not(loom))]
 pub use marker::{TraceShared, Tracing};
 #[cfg(not(loom))]
 pub use tracer::{ObjectItem, SlotItem, TraceItem, Traced, Tracer};
+#[cfg(not(loom))]
+pub use update::{ArrayPart, UpdateSlots};

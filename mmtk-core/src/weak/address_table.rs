@@ -14,6 +14,7 @@ use crate::alloc::Mutator;
 use crate::binding::{OutOfMemory, VMBinding};
 use crate::heap::{Charge, Memory};
 use parking_lot::{Mutex, RwLock};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
@@ -130,6 +131,13 @@ impl Entries {
         let before = std::mem::replace(index, new).capacity();
         self.memory.uncharge_tables(Index::bytes(before));
         Ok(())
+    }
+}
+
+/// Puts entries into the index under the addresses that their keys have now.
+pub(super) fn index_again(table: &Table, index: &Index, range: Range<usize>) {
+    for number in range {
+        table.any(number).target().into_iter().for_each(|object| index.insert(key(object), number));
     }
 }
 

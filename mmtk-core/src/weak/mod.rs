@@ -26,6 +26,8 @@ pub mod index;
 #[cfg(not(loom))]
 mod address_table;
 #[cfg(not(loom))]
+mod forward;
+#[cfg(not(loom))]
 mod process;
 #[cfg(not(loom))]
 mod references;

@@ -8,7 +8,7 @@
 //! I2. A key or owner that was not reached when the index was filled is in it; so a value is followed when the last of them is reached.
 //! I3. A step that clears begins when nothing is being traced: what is not reached then stays so until the next step that keeps.
 
-use super::address_table::{Entries, key};
+use super::address_table::{Entries, index_again, key};
 use super::conditions::{Conditions, KEY, OWNER};
 use super::index::Index;
 use super::references::ReferenceKind;
@@ -25,11 +25,13 @@ use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// The live objects of the pause in progress, for a binding that keeps weak references of its own.
+/// The live objects of the pause in progress, for a binding that keeps weak references of its own. Where objects move after they were found live
+/// (MarkCompact), it is asked once more, to update what the binding holds: then all of that is live.
 pub trait WeakProcessor {
     /// Where the object is now, if it is live; none if it is dead.
     fn live(&self, object: ObjectReference) -> Option<ObjectReference>;
-    /// Makes the object and all it refers to live, and the values of ephemerons of the heap whose keys are among them; returns its place.
+    /// Makes the object and all it refers to live, and the values of ephemerons of the heap whose keys are among them; returns its place. If
+    /// objects have moved since they were found live, only that.
     fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference;
 }
 
@@ -501,11 +503,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
         }
         entries.index.write().clear();
         let index = entries.index.read();
-        self.pause.parallel("weak", table.len(), |_, range| {
-            for number in range {
-                target(number as u32).into_iter().for_each(|object| index.insert(key(object), number));
-            }
-        });
+        self.pause.parallel("weak", table.len(), |_, range| index_again(table, &index, range));
     }
 }
 

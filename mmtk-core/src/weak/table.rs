@@ -98,6 +98,13 @@ impl Entry {
     pub fn has(&self, flag: usize) -> bool {
         self.owner.load(Relaxed) & flag != 0
     }
+    /// Its target and its owner have moved.
+    pub fn forward(&self, forward: impl Fn(ObjectReference) -> ObjectReference) {
+        if !self.is_free() {
+            self.set_target(self.target().map(&forward));
+            self.set_owner(self.owner().map(&forward));
+        }
+    }
     pub fn is_queued(&self) -> bool {
         self.has(QUEUED)
     }

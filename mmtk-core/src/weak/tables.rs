@@ -87,6 +87,11 @@ impl WeakTables {
         self.all().for_each(|(table, _)| table.forget_young());
     }
 
+    /// References and finalizers.
+    pub(super) fn all_tables(&self) -> impl Iterator<Item = &Table> {
+        self.all().map(|(table, _)| table)
+    }
+
     fn all(&self) -> impl Iterator<Item = (&Table, bool)> {
         self.references.iter().map(|table| (table, false)).chain([(&self.finalizers, true)])
     }

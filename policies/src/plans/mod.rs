@@ -4,6 +4,7 @@ pub mod gencopy;
 mod generational;
 pub mod genimmix;
 mod immix;
+mod markcompact;
 mod marksweep;
 mod nogc;
 mod pageprotect;
@@ -13,6 +14,7 @@ pub mod stickymarksweep;
 
 pub use generational::Generational;
 pub use immix::Immix;
+pub use markcompact::MarkCompact;
 pub use marksweep::MarkSweep;
 pub use nogc::NoGC;
 pub use pageprotect::PageProtect;

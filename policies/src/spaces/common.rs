@@ -6,7 +6,7 @@ use super::marksweep::{MarkSweepSpace, MarkSweepTracer};
 use mmtk_core::alloc::Allocators;
 use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::BLOCK_BYTES;
-use mmtk_core::metadata::MAX_CELL_BYTES;
+use mmtk_core::metadata::{MAX_CELL_BYTES, Moves};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;
@@ -31,6 +31,12 @@ impl<VM: VMBinding> CommonSpaces<VM> {
             nonmoving: MarkSweepSpace::new(context, "non-moving")?,
             immortal: ImmortalSpace::new(context)?,
         })
+    }
+
+    /// The same for a plan that moves objects after the trace: immortal objects are listed, so that [`CommonSpaces::update_references`] finds
+    /// them.
+    pub fn with_references_to_moving_objects(self) -> Self {
+        CommonSpaces { immortal: self.immortal.listing_objects(), ..self }
     }
 
     /// The spaces, for reports.
@@ -80,6 +86,13 @@ impl<VM: VMBinding> CommonSpaces<VM> {
         if let Some(cells) = &mut allocators.nonmoving {
             self.nonmoving.retire(&mut cells[..]);
         }
+    }
+
+    /// Updates the slots of the objects that were marked here. Between trace and sweep, in a full collection.
+    pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
+        self.large.update_references(pause, moves);
+        self.nonmoving.update_references(pause, moves);
+        self.immortal.update_references(pause, moves);
     }
 
     /// Frees what was not marked.

@@ -1,28 +1,43 @@
 //! Objects that are never collected and never move: bumped through page runs, marked so that the trace passes through them once.
 //!
 //! Allocation here is rare (classes, symbols), so one lock serves all threads.
+//!
+//! A plan that moves objects after the trace must find the marked objects here a second time. It keeps a list of all: of their sizes
+//! nothing is known once they are unreachable, so memory cannot be walked from one to the next. A word an object, charged by the
+//! page; the first page's worth of entries is the space's own.
 
 use super::epoch::Epoch;
 use mmtk_core::alloc::BumpRange;
 use mmtk_core::heap::os::PAGE_BYTES;
 use mmtk_core::heap::{Charge, Extent, PageRuns};
-use mmtk_core::metadata::ObjectStates;
+use mmtk_core::metadata::{Moves, ObjectStates};
+use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Pages taken at a time.
 const RUN_PAGES: usize = 8;
+
+/// Entries of the list that are charged at once: a page.
+const LISTED_AT_ONCE: usize = PAGE_BYTES / size_of::<ObjectReference>();
+
+#[derive(Default)]
+struct Bump {
+    range: BumpRange,
+    /// All objects in parts of `LISTED_AT_ONCE`, if the plan wants to find them again.
+    objects: Option<Vec<Vec<ObjectReference>>>,
+}
 
 /// The space.
 pub struct ImmortalSpace<VM> {
     pages: Arc<PageRuns>,
     states: ObjectStates<VM>,
     epoch: Epoch,
-    bump: Mutex<BumpRange>,
+    bump: Mutex<Bump>,
     reserved: AtomicUsize,
     /// One past the highest address handed out, as an offset in the extent.
     top: AtomicUsize,
@@ -42,11 +57,38 @@ impl<VM: VMBinding> ImmortalSpace<VM> {
         })
     }
 
+    /// The same, with a list of its objects.
+    pub fn listing_objects(self) -> Self {
+        self.bump().objects = Some(vec![Vec::with_capacity(LISTED_AT_ONCE)]);
+        self
+    }
+
+    fn bump(&self) -> MutexGuard<'_, Bump> {
+        self.bump.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Zeroed memory for one object, of any size.
     pub fn allocate(&self, bytes: usize, allocated: &mut usize) -> Option<Address> {
-        let mut bump = self.bump.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bump = self.bump();
+        let Bump { range, objects } = &mut *bump;
+        if let Some(parts) = objects
+            && parts.last().is_none_or(|part| part.len() == LISTED_AT_ONCE)
+        {
+            if !self.pages.memory().charge_tables(PAGE_BYTES, Charge::Mutator) {
+                return None;
+            }
+            parts.push(Vec::with_capacity(LISTED_AT_ONCE));
+        }
+        let address = self.bump_or_refill(range, bytes)?;
+        *allocated += bytes;
+        if let Some(part) = objects.as_mut().and_then(|parts| parts.last_mut()) {
+            part.extend(ObjectReference::from_address(address));
+        }
+        Some(address)
+    }
+
+    fn bump_or_refill(&self, bump: &mut BumpRange, bytes: usize) -> Option<Address> {
         if let Some(address) = bump.alloc(bytes) {
-            *allocated += bytes;
             return Some(address);
         }
         let pages = bytes.div_ceil(PAGE_BYTES).next_multiple_of(RUN_PAGES);
@@ -56,8 +98,26 @@ impl<VM: VMBinding> ImmortalSpace<VM> {
         let end = start.plus(pages * PAGE_BYTES);
         self.top.fetch_max(end.bytes_from(self.pages.extent().start()), Relaxed);
         bump.install(start, end, true, &mut 0);
-        *allocated += bytes;
         bump.alloc(bytes)
+    }
+
+    /// Updates the slots of the objects that were marked. In a space that lists its objects.
+    pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
+        let bump = self.bump();
+        let parts = bump.objects.as_ref().expect("made with `listing_objects`");
+        let epoch = self.epoch.current();
+        pause.parallel("update immortal", parts.iter().map(Vec::len).sum(), |_, range| {
+            let mut slots = moves.slots();
+            for n in range {
+                let object = parts[n / LISTED_AT_ONCE][n % LISTED_AT_ONCE];
+                if self.states.is_marked(object, epoch) {
+                    VM::scan_object(object, &mut slots);
+                } else {
+                    // Never marked: else it would pass for reached when the epoch's number comes round, and what it refers to is gone.
+                    self.states.mark(object, 0);
+                }
+            }
+        });
     }
 
     /// Begins an epoch.

@@ -10,10 +10,10 @@ use super::epoch::Epoch;
 use mmtk_core::alloc::Allocators;
 use mmtk_core::heap::os::PAGE_BYTES;
 use mmtk_core::heap::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns};
-use mmtk_core::metadata::{ObjectStates, SideBytes};
+use mmtk_core::metadata::{Moves, ObjectStates, SideBytes};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
-use mmtk_core::trace::Traced;
+use mmtk_core::trace::{ArrayPart, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::marker::PhantomData;
@@ -21,6 +21,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 const LOG_PAGE_BYTES: u32 = PAGE_BYTES.trailing_zeros();
+
+/// Fewer objects than this are not worth a wake-up, if none is a large array.
+const OBJECTS_FOR_HELPERS: usize = 64;
 
 #[derive(Copy, Clone, Debug)]
 struct LargeObject {
@@ -84,6 +87,31 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     /// The policy for this pause's trace.
     pub fn tracer(&self) -> LargeTracer<'_, VM> {
         LargeTracer { space: self, extent: self.pages.extent(), epoch: self.epoch.current() }
+    }
+
+    /// Updates the slots of the objects that were marked.
+    pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
+        let (objects, tracer) = (self.objects(), self.tracer());
+        let live = |large: &LargeObject| ObjectReference::from_address(large.start).filter(|o| tracer.is_live(*o));
+        let parts: Vec<ArrayPart> = objects.iter().filter_map(live).flat_map(ArrayPart::all_of::<VM>).collect();
+        let (objects, next) = (&objects[..], AtomicUsize::new(0));
+        pause.together("update large", parts.len() > 1 || objects.len() >= OBJECTS_FOR_HELPERS, |_| {
+            let mut slots = moves.slots();
+            loop {
+                let n = next.fetch_add(1, Relaxed);
+                match (parts.get(n), objects.get(n.wrapping_sub(parts.len()))) {
+                    (Some(part), _) => part.scan::<VM>(&mut slots),
+                    (None, Some(large)) => {
+                        if let Some(object) =
+                            live(large).filter(|object| ArrayPart::all_of::<VM>(*object).next().is_none())
+                        {
+                            VM::scan_object(object, &mut slots);
+                        }
+                    }
+                    (None, None) => break,
+                }
+            }
+        });
     }
 
     /// Frees what was not marked.

@@ -20,7 +20,7 @@ use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::{
     BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment,
 };
-use mmtk_core::metadata::{BLOCK_FREE, BLOCK_NEW, CellMarks, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
+use mmtk_core::metadata::{BLOCK_FREE, BLOCK_NEW, CellMarks, Moves, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;
@@ -146,6 +146,19 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             epoch: self.epoch.current(),
             states: self.states,
         }
+    }
+
+    /// Updates the slots of the objects that were marked. Between trace and sweep, in a full collection.
+    pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
+        let epoch = self.epoch.current();
+        pause.parallel("update cells", self.pool.watermark() as usize, |_, blocks| {
+            let mut slots = moves.slots();
+            for block in blocks.map(|number| Block(number as u32)) {
+                if self.marks.state(block).load(Relaxed) == epoch {
+                    self.marks.block(block).for_each_marked(|object| VM::scan_object(object, &mut slots));
+                }
+            }
+        });
     }
 
     /// Frees blocks without a live cell and lists the others: all of them, or in a minor collection those that mutators took.

@@ -7,6 +7,7 @@ mod epoch;
 mod immix;
 mod immortal;
 mod large;
+mod markcompact;
 mod marksweep;
 mod pageprotect;
 
@@ -17,5 +18,6 @@ pub use epoch::Epoch;
 pub use immix::{IMMIX_MAX_BYTES, ImmixEvacuator, ImmixMarker, ImmixSpace, LINE_BYTES};
 pub use immortal::{ImmortalSpace, ImmortalTracer};
 pub use large::{LargeObjectSpace, LargeTracer};
+pub use markcompact::{MarkCompactSpace, MarkCompactTracer};
 pub use marksweep::{MarkSweepSpace, MarkSweepTracer};
 pub use pageprotect::{PageProtectSpace, PageProtectTracer};

@@ -12,6 +12,7 @@ mod natives;
 use crate::bindings::GLOBALS;
 use crate::{Attached, Handle, MakeHeap, TestVM, Watchdog, assert_within_limit, options};
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use mmtk_core::pin::PinError;
 use mmtk_core::{Heap, Semantics};
 use natives::{NativeOp, Natives, native_op};
 use proptest::prelude::*;
@@ -392,8 +393,11 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
             Op::Poll => m.poll(),
             Op::Pin { root } => {
                 let Some((node, at)) = self.object(root) else { return };
-                m.mutator().pin(Ref(at.0).object().expect("not null")).unwrap_or_else(|error| panic!("{error}"));
-                self.pins.push((node, at));
+                match m.mutator().pin(Ref(at.0).object().expect("not null")) {
+                    Ok(()) => self.pins.push((node, at)),
+                    Err(PinError::Moves(_)) => (),
+                    Err(error) => panic!("{error}"),
+                }
             }
             Op::Unpin { which } => {
                 if which < self.pins.len() {

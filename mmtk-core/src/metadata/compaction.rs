@@ -1,0 +1,268 @@
+//! Sliding compaction: what is live moves to the bottom of the extent, in the order of its addresses.
+//!
+//! 1. `count`: how many bytes of each block are live, workers sharing the blocks.
+//! 2. `Moves::plan`: their sum from the bottom up, by the leader: where what is live in each block goes.
+//! 3. `place`: where what is live in each region goes, workers sharing the blocks. From now on `Moves::forward` knows the new place of
+//!    every object, and references anywhere can be updated.
+//! 4. `compact`: a worker takes the next block, updates the slots of the objects that begin in it, waits until what lies where
+//!    they go has left (`evacuation`), and slides them down, runs of neighbours at once. Slots are updated while the block is on
+//!    its way to the cache for the move, so each object is fetched once.
+//!
+//! I1. An object belongs to the block in which it begins, and its worker reads and moves all of it.
+//! I2. Destinations keep the order of addresses and leave no gaps; none lies above its object. So what a worker writes over belonged
+//!     to its own block or to lower ones, and those are waited for.
+//! I3. Nothing below the first dead granule moves.
+//! Callers: 2 the leader of a pause, the rest any GC worker in it.
+//! Source: the Compressor (Kermany and Petrank, PLDI 2006) for table and phases. Waiting for lower blocks in the order of
+//! addresses instead of counting sources of destination regions, as parallel sliding collectors do since Flood et al. (JVM 2001):
+//! the wait is over before it begins as soon as the dead space below exceeds a block for each worker.
+
+use super::evacuation;
+use super::live_map::LiveMap;
+use super::side_table::SideBytes;
+use crate::address::{Address, ObjectReference};
+use crate::binding::{Slot, SlotVisitor, VMBinding};
+use crate::heap::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent, LOG_BLOCK_BYTES, Memory};
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// The tables of a space that is compacted.
+pub struct Compaction<VM> {
+    map: LiveMap<VM>,
+    /// A byte a block: see `evacuation`.
+    evacuated: SideBytes,
+    /// A word a block: first how many of its bytes are live, then where they go.
+    plan: PlanTable,
+}
+
+#[derive(Copy, Clone)]
+struct PlanTable(Address, Extent);
+
+impl PlanTable {
+    fn at(&self, block: Block) -> &AtomicU64 {
+        assert!(block.0 < self.1.blocks());
+        // SAFETY: mapped as long as the heap, a word for each block of the extent (asserted), only accessed atomically.
+        unsafe { self.0.plus(block.0 as usize * 8).as_atomic_u64() }
+    }
+}
+
+impl<VM: VMBinding> Compaction<VM> {
+    /// Side-table bytes for each chunk.
+    pub const TABLE_BYTES_PER_CHUNK: usize = LiveMap::<VM>::TABLE_BYTES_PER_CHUNK + CHUNK_BLOCKS as usize * (1 + 8);
+
+    /// Makes the tables.
+    pub fn new(memory: &Memory, extent: Extent) -> io::Result<Self> {
+        Ok(Compaction {
+            map: LiveMap::new(memory, extent)?,
+            evacuated: memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
+            plan: PlanTable(memory.table(extent.blocks() as usize * 8)?, extent),
+        })
+    }
+
+    /// The live objects.
+    #[inline(always)]
+    pub fn map(&self) -> &LiveMap<VM> {
+        &self.map
+    }
+
+    /// Nothing in these blocks is live. Before a trace; one worker a range.
+    pub fn clear(&self, blocks: Range<usize>) {
+        self.map.clear(blocks);
+    }
+
+    /// Counts what is live in these blocks. After the trace; one worker a range.
+    pub fn count(&self, blocks: Range<usize>) {
+        for block in blocks.map(|n| Block(n as u32)) {
+            self.plan.at(block).store(self.map.live_bytes(block) as u64, Relaxed);
+            self.evacuated.at(self.map.extent().block_start(block)).store(evacuation::FULL, Relaxed);
+        }
+    }
+}
+
+/// What moves in this pause, and where.
+pub struct Moves<'a, VM> {
+    tables: &'a Compaction<VM>,
+    blocks: u32,
+    /// Below it nothing moves (I3).
+    still: Address,
+    /// From `still` to the end of the blocks.
+    moving_bytes: usize,
+    /// The end of what is live afterwards.
+    end: Address,
+    next: AtomicU32,
+}
+
+impl<'a, VM: VMBinding> Moves<'a, VM> {
+    /// Sums up what was counted in the first `blocks` blocks.
+    pub fn plan(tables: &'a Compaction<VM>, blocks: u32) -> Self {
+        let extent = tables.map.extent();
+        let start = extent.start();
+        let blocks_end = start.plus(blocks as usize * BLOCK_BYTES);
+        let (mut end, mut dense) = (start, start);
+        for block in (0..blocks).map(Block) {
+            let plan = tables.plan.at(block);
+            let live = plan.load(Relaxed) as usize;
+            if end == extent.block_start(block) && live == BLOCK_BYTES {
+                dense = end.plus(live);
+            }
+            plan.store(end.as_usize() as u64, Relaxed);
+            end = end.plus(live);
+        }
+        let still = tables.map.find(dense, blocks_end, false).unwrap_or(blocks_end);
+        let moving_bytes = blocks_end.bytes_from(still);
+        Moves { tables, blocks, still, moving_bytes, end, next: AtomicU32::new(0) }
+    }
+
+    /// Decides where what is live in each region of these blocks goes. One worker a range.
+    pub fn place(&self, blocks: Range<usize>) {
+        for block in blocks.map(|n| Block(n as u32)) {
+            let to = |block| Address::from_usize(self.tables.plan.at(block).load(Relaxed) as usize);
+            let next = if block.0 + 1 < self.blocks { to(Block(block.0 + 1)) } else { self.end };
+            // Nobody asks where something goes in a block without live objects.
+            if to(block) != next {
+                self.tables.map.set_destination(block, to(block));
+            }
+        }
+    }
+
+    /// The end of what is live after the compaction: it is dense from the start of the extent.
+    pub fn end(&self) -> Address {
+        self.end
+    }
+
+    /// The new place of a live object; objects of other spaces stay where they are. After `place`.
+    #[inline(always)]
+    pub fn forward(&self, object: ObjectReference) -> ObjectReference {
+        match self.moves(object) {
+            true => self.destination(object),
+            false => object,
+        }
+    }
+
+    #[inline(always)]
+    fn moves(&self, object: ObjectReference) -> bool {
+        object.address().as_usize().wrapping_sub(self.still.as_usize()) < self.moving_bytes
+    }
+
+    #[inline(always)]
+    fn destination(&self, object: ObjectReference) -> ObjectReference {
+        debug_assert!(self.tables.map.is_marked(object), "a slot is updated that refers to {object}, which is dead");
+        let to = self.tables.map.destination(object.address());
+        ObjectReference::from_address(to).expect("an object never moves to address zero")
+    }
+
+    /// Takes blocks until there are none left: updates what is live in them, and moves it. After `place`, every worker of a section.
+    pub fn compact(&self) {
+        loop {
+            let block = Block(self.next.fetch_add(1, Relaxed));
+            if block.0 >= self.blocks {
+                return;
+            }
+            self.update(block);
+            self.slide(block);
+            evacuation::left(self.evacuated(block));
+        }
+    }
+
+    fn evacuated(&self, block: Block) -> &AtomicU8 {
+        self.tables.evacuated.at(self.tables.map.extent().block_start(block))
+    }
+
+    fn update(&self, block: Block) {
+        let mut slots = self.slots();
+        self.tables.map.for_each_object(block, |object| {
+            VM::scan_object(object, &mut slots);
+            VM::object_size(object)
+        });
+    }
+
+    /// A visitor that updates slots, the last of them when it is dropped.
+    pub fn slots(&self) -> UpdateWindow<'_, VM> {
+        UpdateWindow { moves: self, window: [None; WINDOW], head: 0 }
+    }
+
+    /// Moves the objects that begin in the block.
+    fn slide(&self, block: Block) {
+        let map = &self.tables.map;
+        let Some(mut run) = map.run(block, self.still) else { return };
+        let mut to = map.destination(run.start);
+        // What lies there began in these blocks, or in the one before them and reaches into them.
+        let mut awaited = map.extent().block_of(to).0.saturating_sub(1);
+        loop {
+            let bytes = run.end.bytes_from(run.start);
+            let last = map.extent().block_of(to.plus(bytes - 1)).0;
+            while awaited <= last && awaited < block.0 {
+                evacuation::wait_for(self.evacuated(Block(awaited)));
+                awaited += 1;
+            }
+            // SAFETY: live bytes of this block's objects (I1), and a destination at or below them in blocks of the extent that are in use.
+            // What lay there was moved by this worker, or by another whose last read was waited for (I2).
+            unsafe { slide_down(run.start, to, bytes) };
+            to = to.plus(bytes);
+            match map.run(block, run.end) {
+                Some(next) => run = next,
+                None => return,
+            }
+        }
+    }
+}
+
+/// Slots in flight: as many look-ups as wait for the cache at a time.
+const WINDOW: usize = 16;
+
+/// Updates the slots it visits, each when the look-up of its target has had time to reach the cache.
+pub struct UpdateWindow<'a, VM: VMBinding> {
+    moves: &'a Moves<'a, VM>,
+    window: [Option<(VM::Slot, ObjectReference)>; WINDOW],
+    head: usize,
+}
+
+impl<VM: VMBinding> SlotVisitor<VM::Slot> for UpdateWindow<'_, VM> {
+    #[inline(always)]
+    fn visit(&mut self, slot: VM::Slot) {
+        let Some(object) = slot.load() else { return };
+        // What stays where it is costs no write.
+        if self.moves.moves(object) {
+            self.moves.tables.map.prefetch(object);
+            let place = &mut self.window[self.head % WINDOW];
+            self.head = self.head.wrapping_add(1);
+            if let Some((slot, object)) = place.replace((slot, object)) {
+                slot.store(self.moves.destination(object));
+            }
+        }
+    }
+}
+
+impl<VM: VMBinding> Drop for UpdateWindow<'_, VM> {
+    fn drop(&mut self) {
+        for (slot, object) in self.window.iter().flatten() {
+            slot.store(self.moves.destination(*object));
+        }
+    }
+}
+
+/// Moves whole words to a lower address.
+///
+/// # Safety
+/// Both ranges are mapped and aligned to a word, `to <= from`, and nobody else accesses them.
+#[inline(always)]
+unsafe fn slide_down(from: Address, to: Address, bytes: usize) {
+    debug_assert!(to <= from);
+    let (source, target, words) = (from.as_ptr::<u64>(), to.as_mut_ptr::<u64>(), bytes / 8);
+    // SAFETY: the caller's promise. Upwards, each step reads before it writes what lies at or below what it read.
+    unsafe {
+        if words <= 16 {
+            let mut i = 0;
+            while i + 2 <= words {
+                target.add(i).cast::<[u64; 2]>().write_unaligned(source.add(i).cast::<[u64; 2]>().read_unaligned());
+                i += 2;
+            }
+            if i < words {
+                target.add(i).write(source.add(i).read());
+            }
+        } else {
+            std::ptr::copy(source, target, words);
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Which blocks have been evacuated: how the worker that slides objects into a block knows that what lay there is gone.
+//!
+//! ```text
+//!   the worker of a lower block:   reads what it moves --- left ---> LEFT
+//!   the worker of a higher block:                          wait_for ---+---> writes there
+//! ```
+//! Blocks are taken in the order of their numbers, and objects slide down, so a worker waits for lower blocks only: ones that some
+//! worker has taken, and whose worker waits for lower ones still. The lowest of them waits for nobody, hence no deadlock.
+//!
+//! I1. What lay in a block is read before the block's word says LEFT, and written over after it was seen to say so.
+//! I2. Words are reset while no worker compacts.
+//! Callers: GC workers inside a pause.
+
+use crate::sync::atomic::AtomicU8;
+use crate::sync::{dropped, order, spin};
+
+/// The block holds objects that are yet to be moved.
+pub const FULL: u8 = 0;
+/// Everything that began in the block has left it, or stays for good.
+pub const LEFT: u8 = 1;
+
+/// Looks before a waiting worker lets other threads run: a block takes some ten microseconds, and its worker may have been preempted.
+const PATIENCE: u32 = 200;
+
+/// Nothing of the block will be read any more.
+#[inline(always)]
+pub fn left(block: &AtomicU8) {
+    // Release pairs with Acquire in `wait_for` (I1).
+    block.store(LEFT, order!(Release, "evacuation-left"));
+}
+
+/// Returns when nothing of the block will be read any more.
+#[inline(always)]
+pub fn wait_for(block: &AtomicU8) {
+    let mut looks = 0;
+    // Acquire pairs with Release in `left` (I1).
+    while block.load(order!(Acquire, "evacuation-seen")) != LEFT && !dropped!("evacuation-wait") {
+        looks += 1;
+        wait(looks);
+    }
+}
+
+#[cold]
+fn wait(looks: u32) {
+    spin();
+    #[cfg(not(loom))]
+    if looks > PATIENCE {
+        std::thread::yield_now();
+    }
+    #[cfg(loom)]
+    let _ = (looks, PATIENCE);
+}

@@ -1,0 +1,185 @@
+//! A space that is compacted by sliding: what survives moves to the bottom, in the order of its addresses.
+//!
+//! Threads take blocks from the bottom up, and bump through each. So between two collections addresses tell the order in which a
+//! thread allocated, and in which threads took blocks; and since sliding keeps the order of addresses, they tell it for as long as
+//! the objects live. After a collection the space is dense up to the last live object; free memory is all above, in one piece.
+//!
+//! 1. Marking sets the bits of each object's granules in the live map; a new cycle begins with an empty map.
+//! 2. When all that is live is known, the moves are planned: a sum over the map. Then every reference in the heap can be updated, from
+//!    the map alone: roots and the other spaces first, then this space, block by block as its objects slide down (`compaction`).
+//! 3. Whatever lies above the last live object is free.
+//!
+//! I1. No block is held in reserve: a collection charges nothing. It needs the tables, which are charged with each chunk, and no more.
+//! I2. Between pauses memory in use is the dense part, `[start, dense_end)`, and the blocks taken since, which begin at the next block
+//!     boundary.
+//! I3. Objects lie across blocks once they have moved, so what begins in a block may end in the next.
+//! Callers: `allocate` any mutator; the tracer any worker; the rest the leader.
+//! Source: the Compressor (Kermany and Petrank, PLDI 2006); see `mmtk_core::metadata::Compaction` for how workers share the moves.
+
+use mmtk_core::alloc::Allocators;
+use mmtk_core::heap::{BLOCK_BYTES, Block, Charge, Extent, Frontier};
+use mmtk_core::metadata::{Compaction, LiveMap, Moves};
+use mmtk_core::pause::Pause;
+use mmtk_core::space::Space;
+use mmtk_core::trace::Traced;
+use mmtk_core::workers::Worker;
+use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Fewer blocks than this are compacted before helpers are awake.
+const BLOCKS_FOR_HELPERS: u32 = 16;
+
+/// The space.
+pub struct MarkCompactSpace<VM> {
+    frontier: Arc<Frontier>,
+    compaction: Compaction<VM>,
+    /// The end of what the last collection left, an address; written in pauses.
+    dense_end: AtomicUsize,
+}
+
+impl<VM: VMBinding> MarkCompactSpace<VM> {
+    /// An empty space in the next extent.
+    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        let extent = context.memory.extent();
+        Ok(MarkCompactSpace {
+            frontier: Frontier::new(context.memory, extent, Compaction::<VM>::TABLE_BYTES_PER_CHUNK),
+            compaction: Compaction::new(context.memory, extent)?,
+            dense_end: AtomicUsize::new(extent.start().as_usize()),
+        })
+    }
+
+    /// The slow path: the rest of the range at hand, or a new block.
+    pub fn allocate(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
+        if let Some(address) = allocators.bump_or_zero(bytes) {
+            return Some(address);
+        }
+        let acquired = self.frontier.acquire(Charge::Mutator)?;
+        let start = self.frontier.extent().block_start(acquired.block);
+        allocators.refill_bump(start, start.plus(BLOCK_BYTES), acquired.zeroed, bytes)
+    }
+
+    /// Empties the live map.
+    pub fn prepare(&self, pause: &mut Pause<'_, VM>) {
+        pause.parallel("clear", self.frontier.used() as usize, |_, blocks| self.compaction.clear(blocks));
+    }
+
+    /// The policy for this pause's trace.
+    pub fn tracer(&self) -> MarkCompactTracer<VM> {
+        MarkCompactTracer { map: *self.compaction.map(), extent: self.frontier.extent() }
+    }
+
+    /// Decides where everything goes. Nothing has moved yet, but the moves know the new places.
+    pub fn plan_moves(&self, pause: &mut Pause<'_, VM>) -> Moves<'_, VM> {
+        let blocks = self.frontier.used();
+        pause.parallel("count", blocks as usize, |_, blocks| self.compaction.count(blocks));
+        let moves = Moves::plan(&self.compaction, blocks);
+        pause.parallel("place", blocks as usize, |_, blocks| moves.place(blocks));
+        moves
+    }
+
+    /// Updates the slots of this space's objects, and moves the objects.
+    pub fn compact(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
+        pause.together("compact", self.frontier.used() >= BLOCKS_FOR_HELPERS, |_| moves.compact());
+        self.dense_end.store(moves.end().as_usize(), Relaxed);
+        self.frontier.retreat(moves.end());
+    }
+
+    fn dense_end(&self) -> Address {
+        Address::from_usize(self.dense_end.load(Relaxed))
+    }
+}
+
+/// Marks in the live map.
+pub struct MarkCompactTracer<VM> {
+    map: LiveMap<VM>,
+    extent: Extent,
+}
+
+impl<VM> Clone for MarkCompactTracer<VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for MarkCompactTracer<VM> {}
+
+impl<VM: VMBinding> MarkCompactTracer<VM> {
+    /// Whether the object is in this space.
+    #[inline(always)]
+    pub fn holds(&self, object: ObjectReference) -> bool {
+        self.extent.holds(object)
+    }
+
+    /// Marks an object of this space.
+    #[inline(always)]
+    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        match self.map.mark(object, worker.alone) {
+            None => Traced::Seen(object),
+            Some(bytes) => {
+                worker.count(bytes);
+                Traced::New(object)
+            }
+        }
+    }
+
+    /// Brings the mark near.
+    #[inline(always)]
+    pub fn prefetch(&self, object: ObjectReference) {
+        self.map.prefetch(object);
+    }
+
+    /// Whether an object of this space was reached. Before it moves.
+    pub fn is_live(&self, object: ObjectReference) -> bool {
+        self.map.is_marked(object)
+    }
+}
+
+impl<VM: VMBinding> Space for MarkCompactSpace<VM> {
+    fn name(&self) -> &'static str {
+        "mark-compact"
+    }
+    fn extent(&self) -> Extent {
+        self.frontier.extent()
+    }
+    fn moves(&self) -> bool {
+        true
+    }
+    fn pins(&self) -> bool {
+        false
+    }
+    fn reserved_bytes(&self) -> usize {
+        self.frontier.used() as usize * BLOCK_BYTES
+    }
+    fn live_bytes(&self) -> usize {
+        self.dense_end().bytes_from(self.frontier.extent().start())
+    }
+    fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
+        let (start, dense_end) = (object.address(), self.dense_end());
+        if start < dense_end {
+            return match start.plus(bytes) <= dense_end {
+                true => Ok(()),
+                false => Err(format!("it reaches over the end of what the last collection left at {dense_end}")),
+            };
+        }
+        let used_end = self.frontier.extent().block_start(Block(self.frontier.used()));
+        if start < dense_end.align_up(BLOCK_BYTES) || start >= used_end {
+            return Err("its memory is free: nothing was allocated there, or it was collected".to_string());
+        }
+        super::common::within_block(object, bytes)
+    }
+    fn check_live(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
+        match object.address().plus(bytes) <= self.dense_end() {
+            true => Ok(()),
+            false => Err("it was left behind above what is live".to_string()),
+        }
+    }
+    fn check_new(&self, object: ObjectReference) -> Result<(), String> {
+        match object.address() >= self.dense_end() {
+            true => Ok(()),
+            false => Err("it is among old objects: it was collected".to_string()),
+        }
+    }
+    fn unit_bytes(&self) -> usize {
+        BLOCK_BYTES
+    }
+}
