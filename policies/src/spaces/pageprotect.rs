@@ -2,7 +2,8 @@
 //!
 //! Small objects share memory although each has a page to itself: the page of a new object is mapped onto a home in which a slot of its size is
 //! free, and the object lies at that slot's place in its page (`AliasedPages`). Each such page is a mapping of its own, and the system grants a
-//! process a number of them; so from half of that number on, objects get homes of their own, and neighbours share one mapping.
+//! process a number of them. When half of it is used up, it is time to collect; if most of these objects live, those that come then get homes of
+//! their own, and neighbours share one mapping.
 //!
 //! 1. Pages are handed out in the order of their addresses. Once round, those whose objects died longest ago in this order come
 //!    again, and what is known of these is forgotten. Live ones are passed over.
@@ -82,6 +83,8 @@ struct State {
     homes: HashMap<u32, Home>,
     /// Homes with a free slot, by class.
     open: [BTreeSet<u32>; CLASSES],
+    /// So many objects live that more of them than can share homes are expected.
+    crowded: bool,
     /// The next page to be handed out, if it is free.
     cursor: u32,
     types: Vec<String>,
@@ -192,6 +195,7 @@ impl<VM: VMBinding> PageProtectSpace<VM> {
             let type_number = state.type_number(&VM::type_name(object));
             shared.bury(state, page, start, type_number, died);
         }
+        state.crowded = state.live.len() > shared.aliased_max / 2;
         shared.forget_oldest(state, forget_all);
     }
 }
@@ -229,7 +233,11 @@ impl Shared {
 
     /// A new object: where it begins, and whether its memory is still to be zeroed.
     fn make(&self, state: &mut State, bytes: usize, pages: u32) -> Option<(Address, bool)> {
-        let class = (bytes <= SLOT_MAX_BYTES && state.live.len() < self.aliased_max).then(|| class_of(bytes));
+        let room = state.live.len() < self.aliased_max;
+        if !room && !state.crowded {
+            return None;
+        }
+        let class = (bytes <= SLOT_MAX_BYTES && room).then(|| class_of(bytes));
         let open = class.and_then(|class| state.open[class].first().copied());
         let page = self.next_pages(state, pages, open.is_none())?;
         let (home, slot, dirty) = match (class, open) {
