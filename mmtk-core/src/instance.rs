@@ -425,6 +425,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             minor_collections_pay: self.minor_collections_pay(),
             states: self.states,
             remembered,
+            released: Vec::new(),
             allocated_bytes: if kind == CollectionKind::Full { since_full } else { allocated_bytes },
             defragmented: false,
             live_bytes: 0,

@@ -30,6 +30,8 @@ pub struct Pause<'a, VM: VMBinding> {
     pub(crate) states: ObjectStates<VM>,
     /// What the barriers noted; nothing in a full collection.
     pub(crate) remembered: Vec<Vec<ObjectReference>>,
+    /// Old objects that the binding knows to be dead.
+    pub(crate) released: Vec<ObjectReference>,
     pub(crate) allocated_bytes: usize,
     pub(crate) defragmented: bool,
     pub(crate) live_bytes: usize,
@@ -82,6 +84,11 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     /// If not, what was allocated since the last collection is most of the heap, and no nursery.
     pub fn minor_collections_pay(&self) -> bool {
         self.minor_collections_pay
+    }
+
+    /// In a minor collection: old objects that count as live but are dead. Before the sweep, a space takes away the marks of its own.
+    pub fn released(&self) -> &[ObjectReference] {
+        &self.released
     }
 
     /// The options of the heap.
@@ -153,14 +160,18 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.timed("trace", |pause| {
             let shared = TraceShared::<T::Item>::new(pause.gang.size());
             let next = AtomicUsize::new(0);
-            let (vm, gang, mutators, states) = (pause.vm, pause.gang, pause.mutators, pause.states);
+            let (vm, gang, mutators, states, kind) =
+                (pause.vm, pause.gang, pause.mutators, pause.states, pause.kind);
             let remembered: Vec<&[ObjectReference]> =
                 pause.remembered.iter().flat_map(|noted| noted.chunks(ITEMS_AT_ONCE)).collect();
             let next_remembered = AtomicUsize::new(0);
             gang.run(pause.options.gc_helpers == WakeHelpers::Always, &|worker| {
                 let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, &shared, gang, worker) else { return };
                 if worker.index == 0 {
-                    vm.scan_vm(&mut tracing.roots());
+                    match kind {
+                        CollectionKind::Full => vm.scan_vm(&mut tracing.roots()),
+                        CollectionKind::Minor => vm.scan_vm_minor(&mut tracing.roots()),
+                    }
                 }
                 loop {
                     let n = next.fetch_add(1, Relaxed);
@@ -186,15 +197,18 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     pub fn process_weak<T: Tracer<VM>>(&mut self, tracer: T) {
         self.cycle.enter(CyclePhase::Weak);
         self.timed("weak", |pause| {
-            let shared = Mutex::new(());
+            let released = Mutex::new(Vec::new());
             let (vm, gang) = (pause.vm, pause.gang);
             gang.run(false, &|worker| {
-                let _one = shared.lock();
+                let mut released = released.lock();
                 let trace = TraceShared::<T::Item>::new(1);
                 let solo = Gang::new(1, "weak");
                 let Some(tracing) = Tracing::<VM, T>::enter(tracer, &trace, &solo, worker) else { return };
-                vm.process_weak(&mut Weak { tracer, tracing, worker });
+                vm.process_weak(&mut Weak { tracer, tracing, worker, released: &mut released });
             });
+            if pause.kind == CollectionKind::Minor {
+                pause.released = released.into_inner();
+            }
         });
         self.count_live();
     }
@@ -226,6 +240,7 @@ struct Weak<'a, 'b, VM: VMBinding, T: Tracer<VM>> {
     tracer: T,
     tracing: Tracing<'a, VM, T>,
     worker: &'b mut Worker,
+    released: &'b mut Vec<ObjectReference>,
 }
 
 impl<VM: VMBinding, T: Tracer<VM>> WeakProcessor for Weak<'_, '_, VM, T> {
@@ -234,5 +249,8 @@ impl<VM: VMBinding, T: Tracer<VM>> WeakProcessor for Weak<'_, '_, VM, T> {
     }
     fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference {
         self.tracing.keep_alive(object, self.worker)
+    }
+    fn release(&mut self, object: ObjectReference) {
+        self.released.push(object);
     }
 }

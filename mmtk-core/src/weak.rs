@@ -12,4 +12,8 @@ pub trait WeakProcessor {
     fn live(&self, object: ObjectReference) -> Option<ObjectReference>;
     /// Makes the object and all it refers to live; returns its place.
     fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference;
+    /// In a minor collection: an old object, which counts as live, is dead. The binding knows it by other means, and follows no
+    /// reference to it any more. Spaces that can do so free its memory now, the others in the next full collection; until then it
+    /// keeps its size. In a full collection the trace has told, and this does nothing.
+    fn release(&mut self, object: ObjectReference);
 }

@@ -2,15 +2,19 @@
 //!
 //! ```text
 //!  0          4          8              15  16
-//!  [ handles ][ counted ][ vtable     |S ]  [ value ... ]       S: the byte lent to the collector
+//!  [ handles ][ number  ][ vtable     |S ]  [ value ... ]       S: the byte lent to the collector
 //! ```
 //! I1. The value begins at byte 16 for every type aligned to at most 16: the engine casts handles between such types.
 //! I2. `handles` is the number of `Gc`s and `Ephemeron`s of this object, wherever they are: in other objects, dead ones
 //!     included, on the stack, in the Rust heap.
-//! I3. `counted` is 0 between collections. Within one it counts the handles found inside objects (`collection`).
+//! I3. `number` of an old object is its place in the list of old objects. That of a new one, and of any object while a collection
+//!     counts it (`COUNTS`), is how many handles were found inside objects; 0 between collections.
 //! I4. Handles belong to one thread, so the counts are plain cells; the collector runs on that thread too.
+//! I5. When the last handle of an object goes, the heap is told (`heap::unreferenced`), unless the object is `HELD`: because it is new
+//!     or about to be collected, or the heap was told already, or it is `KEPT`: an ephemeron or the collector has its address without a
+//!     handle, so only marking finds out whether it is alive.
 
-use crate::{Trace, Tracer};
+use crate::{Trace, Tracer, heap};
 use mmtk_core::{Address, ObjectReference};
 use std::any::TypeId;
 use std::cell::Cell;
@@ -23,6 +27,16 @@ pub(crate) const GRANULE: usize = 16;
 pub(crate) const STATE_OFFSET: isize = 8;
 /// An object of this size is a large one in every plan.
 const LARGE: usize = 16 << 10;
+/// In `handles`: the heap need not be told when there are none.
+const HELD: u32 = 1 << 31;
+/// In `handles`: too many. Out of reach for handles that exist: they are of 8 bytes each.
+const TOO_MANY: u32 = 1 << 30;
+/// In `number`: it is a count.
+const COUNTS: u32 = 1 << 31;
+/// In `number`: the object is left to full collections.
+const KEPT: u32 = 1 << 30;
+/// `number` of a new object whose value was dropped.
+const GONE: u32 = u32::MAX;
 const ADDRESS_BITS: usize = (1 << 56) - 1;
 
 /// An object in the heap.
@@ -36,7 +50,7 @@ pub struct GcBox<T: ?Sized + 'static> {
 #[repr(C)]
 pub(crate) struct Header {
     handles: Cell<u32>,
-    counted: Cell<u32>,
+    number: Cell<u32>,
     /// Top byte: the collector's.
     vtable: AtomicPtr<VTable>,
 }
@@ -114,32 +128,73 @@ impl<T: ?Sized + 'static> GcBox<T> {
 }
 
 impl<T: Trace + 'static> GcBox<T> {
-    /// An object with one handle.
+    /// A new object with one handle.
     pub(crate) fn new(value: T) -> GcBox<T> {
         let vtable = AtomicPtr::new(std::ptr::from_ref(T::VTABLE).cast_mut());
-        GcBox { header: Header { handles: Cell::new(1), counted: Cell::new(0), vtable }, value }
+        GcBox { header: Header { handles: Cell::new(HELD | 1), number: Cell::new(COUNTS), vtable }, value }
     }
 }
 
 impl Header {
-    /// One handle more. The limit cannot be reached by handles that exist, only by forgotten ones.
+    /// One handle more.
     #[inline(always)]
     pub fn add_handle(&self) {
-        let handles = self.handles.get().wrapping_add(1);
-        if handles == 0 {
+        let handles = self.handles.get() + 1;
+        if handles & TOO_MANY != 0 {
             too_many_handles();
         }
         self.handles.set(handles);
     }
 
+    /// One handle less.
     #[inline(always)]
     pub fn remove_handle(&self) {
-        self.handles.set(self.handles.get().wrapping_sub(1));
+        let handles = self.handles.get().wrapping_sub(1);
+        self.handles.set(handles);
+        if handles == 0 {
+            heap::unreferenced(Object(NonNull::from(self)));
+        }
     }
 
     #[inline(always)]
     pub fn handles(&self) -> u32 {
-        self.handles.get()
+        self.handles.get() & !HELD
+    }
+
+    /// The heap need not be told of the last handle's end.
+    #[inline(always)]
+    pub fn hold(&self) {
+        self.handles.set(self.handles.get() | HELD);
+    }
+
+    /// The heap is told of the last handle's end, if the object is not kept. The caller tells it if that was before.
+    #[inline(always)]
+    pub fn unhold(&self) {
+        if !self.is_kept() {
+            self.handles.set(self.handles.get() & !HELD);
+        }
+    }
+
+    /// Whether there is no handle, and nothing else keeps the object.
+    #[inline(always)]
+    pub fn is_unreferenced(&self) -> bool {
+        self.handles() == 0 && !self.is_kept()
+    }
+
+    /// Something other than handles knows the object: full collections alone find out when it dies.
+    pub fn keep(&self) {
+        self.number.set(self.number.get() | KEPT);
+        self.hold();
+    }
+
+    /// That is over. The object stays held.
+    pub fn keep_no_longer(&self) {
+        self.number.set(self.number.get() & !KEPT);
+    }
+
+    #[inline(always)]
+    fn is_kept(&self) -> bool {
+        self.number.get() & KEPT != 0
     }
 
     #[inline(always)]
@@ -149,16 +204,56 @@ impl Header {
         unsafe { &*pointer }
     }
 
+    /// From now on, handles of this object are counted when they are found inside objects.
     #[inline(always)]
-    pub fn counted(&self) -> &Cell<u32> {
-        &self.counted
+    pub fn begin_count(&self) {
+        self.number.set(self.number.get() & KEPT | COUNTS);
+    }
+
+    /// A handle was found inside an object.
+    #[inline(always)]
+    pub fn count(&self) {
+        let number = self.number.get();
+        if number & COUNTS != 0 {
+            self.number.set(number + 1);
+        }
+    }
+
+    /// How many handles were found.
+    #[inline(always)]
+    pub fn counted(&self) -> u32 {
+        self.number.get() & !(COUNTS | KEPT)
+    }
+
+    /// The object is old and at this place of the list.
+    #[inline(always)]
+    pub fn set_place(&self, place: usize) {
+        debug_assert!(place < KEPT as usize);
+        self.number.set(self.number.get() & KEPT | place as u32);
+    }
+
+    /// The place of an old object; none of a new one.
+    #[inline(always)]
+    pub fn place(&self) -> Option<usize> {
+        let number = self.number.get();
+        (number & COUNTS == 0).then_some((number & !KEPT) as usize)
+    }
+
+    /// The value of a new object was dropped.
+    pub fn set_gone(&self) {
+        self.number.set(GONE);
+    }
+
+    #[inline(always)]
+    pub fn is_gone(&self) -> bool {
+        self.number.get() == GONE
     }
 }
 
 #[cold]
 #[inline(never)]
 fn too_many_handles() -> ! {
-    panic!("2^32 handles of one object")
+    panic!("2^30 handles of one object")
 }
 
 impl Object {
