@@ -213,11 +213,19 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         for number in blocks.rev() {
             let block = Block(number as u32);
             let state = self.marks.state(block);
+            let full = self.full.at(self.pool.extent().block_start(block));
             if self.states.is_generational() {
-                self.full.at(self.pool.extent().block_start(block)).store(0, Relaxed);
+                full.store(0, Relaxed);
             }
             match state.load(Relaxed) {
                 BLOCK_FREE => (),
+                // A block that is released as a whole goes back sooner if it is on no list.
+                marked if marked == epoch
+                    && self.states.is_generational()
+                    && self.marks.block(block).next_free_run(0).is_none() =>
+                {
+                    full.store(1, Relaxed);
+                }
                 marked if marked == epoch => {
                     self.poison_cells(block);
                     self.partial[self.marks.class_number(block)].push(self.pool.links(), block.0);

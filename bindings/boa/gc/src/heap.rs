@@ -46,8 +46,10 @@ pub(crate) struct ThreadHeap {
     pub minor: Cell<bool>,
     /// Bytes of all objects, dead ones not yet collected included.
     pub bytes: Cell<usize>,
-    /// Bytes at which to collect.
+    /// Bytes at which to collect: those of `full_at`; 0 while a panic waits.
     threshold: Cell<usize>,
+    /// Bytes at which a full collection is due; not 0.
+    full_at: Cell<usize>,
     /// Whether the collector is at work: objects cannot be made.
     pub collecting: Cell<bool>,
     /// A panic of a finalizer or a drop, to go on with when the collection is over.
@@ -256,7 +258,8 @@ impl ThreadHeap {
             generational: mutator.barrier_test().is_some(),
             minor: Cell::new(false),
             bytes: Cell::new(0),
-            threshold: Cell::new(heap.options().heap_min),
+            threshold: Cell::new(heap.options().heap_min.max(1)),
+            full_at: Cell::new(heap.options().heap_min.max(1)),
             collecting: Cell::new(false),
             panic: Cell::new(None),
             mutator: ManuallyDrop::new(mutator),
@@ -279,6 +282,7 @@ impl ThreadHeap {
     fn collect(&self) {
         self.mutator.collect();
         if let Some(panic) = self.panic.take() {
+            self.threshold.set(self.full_at.get());
             std::panic::resume_unwind(panic);
         }
     }
@@ -310,10 +314,10 @@ impl ThreadHeap {
         if self.generational && before - live < before / 8 {
             room *= 2;
         }
-        let panic = self.panic.take();
-        let threshold = options.heap_min.max(live.saturating_add(room as usize));
-        self.threshold.set(if panic.is_some() { 0 } else { threshold });
-        self.panic.set(panic);
+        self.full_at.set(options.heap_min.max(live.saturating_add(room as usize)).max(1));
+        if self.threshold.get() != 0 {
+            self.threshold.set(self.full_at.get());
+        }
     }
 
     /// Drops all values and unmaps the heap. A handle that another thread-local variable still holds can be dropped but not followed.
