@@ -118,8 +118,19 @@ unsafe impl VMBinding for Boa {
         thread.minor.set(true);
         thread.collecting.set(true);
         self.bury_the_unreferenced();
-        let new = &self.lists().new;
-        count_handles(new);
+        let new = &mut self.lists().new;
+        Tracer::with(true, count, |tracer| {
+            new.retain(|object| {
+                // SAFETY: I2.
+                let header = unsafe { object.header() };
+                let whole = !header.is_gone();
+                if whole {
+                    header.hold();
+                    trace(*object, tracer);
+                }
+                whole
+            });
+        });
         visit_new_roots(new, visitor);
     }
 
@@ -145,10 +156,27 @@ fn trace(object: Object, tracer: &mut Tracer) {
     unsafe { (object.header().vtable().trace)(object, tracer) }
 }
 
+/// Counts these handles.
+fn count(found: &[Object]) {
+    for object in found {
+        // SAFETY: handles lead to objects that were not swept.
+        unsafe { object.header() }.count();
+    }
+}
+
+/// Whether an object that lost its last handle got none since. If it did, the heap is to be told again.
+fn has_died(object: Object) -> bool {
+    // SAFETY: its value was not dropped, or it would be on no list.
+    let header = unsafe { object.header() };
+    let died = header.is_unreferenced();
+    if !died {
+        header.unhold();
+    }
+    died
+}
+
 /// Counts the handles in these objects.
 fn count_handles(objects: &[Object]) {
-    // SAFETY: handles lead to objects that were not swept.
-    let count = |found: &[Object]| found.iter().for_each(|o| unsafe { o.header() }.count());
     Tracer::with(true, count, |tracer| {
         for_each_prefetched(objects, |object| trace(object, tracer));
     });
@@ -199,12 +227,18 @@ impl Boa {
         unsafe { &mut *self.thread().lists.get() }
     }
 
-    /// Finalizes and drops what has no handle, round by round.
+    /// Finalizes and drops what has no handle, round by round. Leaves new objects that are gone on their list.
     fn bury_the_unreferenced(&self) {
         let thread = self.thread();
         let lists = self.lists();
-        let mut round = Vec::new();
-        thread.take_unreferenced(&mut round);
+        // Those for which the budget does not suffice are not touched: they are cold, and may be many.
+        let mut backlog = Vec::new();
+        thread.take_unreferenced(&mut backlog);
+        let mut budget = OLD_AT_LEAST.max(OLD_FOR_EACH_NEW * lists.new.len());
+        let mut round = backlog.split_off(backlog.len() - budget.min(backlog.len()));
+        budget -= round.len();
+        // What is left of the budget is for what they refer to.
+        round.retain(|object| has_died(*object));
         for object in &lists.new {
             // SAFETY: a listed object.
             let header = unsafe { object.header() };
@@ -215,24 +249,8 @@ impl Boa {
                 round.push(*object);
             }
         }
-        let mut budget = OLD_AT_LEAST.max(OLD_FOR_EACH_NEW * lists.new.len());
         let mut freed = 0;
-        let mut later = Vec::new();
         while !round.is_empty() {
-            round.retain(|object| {
-                // SAFETY: listed as unreferenced, so not buried before.
-                let header = unsafe { object.header() };
-                if !header.is_unreferenced() {
-                    header.unhold();
-                    return false;
-                }
-                if header.place().is_none() {
-                    return true;
-                }
-                let now = budget > 0;
-                if now { budget -= 1 } else { later.push(*object) }
-                now
-            });
             self.finalize(&round);
             freed += self.drop_values(&round);
             for object in round.drain(..) {
@@ -246,14 +264,19 @@ impl Boa {
                 }
             }
             thread.take_unreferenced(&mut round);
+            round.retain(|object| {
+                // SAFETY: not buried before, since it was told to have lost its last handle now.
+                if unsafe { object.header() }.place().is_some() {
+                    if budget == 0 {
+                        backlog.push(*object);
+                        return false;
+                    }
+                    budget -= 1;
+                }
+                has_died(*object)
+            });
         }
-        later.into_iter().for_each(heap::unreferenced);
-        lists.new.retain(|object| {
-            // SAFETY: I2.
-            let header = unsafe { object.header() };
-            header.hold();
-            !header.is_gone()
-        });
+        thread.put_unreferenced(backlog);
         thread.freed(freed);
     }
 

@@ -229,7 +229,7 @@ pub(crate) fn unreferenced(object: Object) {
     if let Some(heap) = unsafe { CURRENT.get().as_ref() } {
         // SAFETY: the handle was of an object with a header.
         unsafe { object.header() }.hold();
-        // SAFETY: no other reference to the list exists; it is borrowed in this function and in `take_unreferenced` only.
+        // SAFETY: no other reference to the list exists; it is borrowed here, in `take_unreferenced` and `put_unreferenced` only.
         unsafe { &mut *heap.unreferenced.get() }.push(object);
     }
 }
@@ -298,6 +298,14 @@ impl ThreadHeap {
     pub fn keep_panic(&self, panic: Box<dyn Any + Send>) {
         self.panic.set(Some(panic));
         self.threshold.set(0);
+    }
+
+    /// Gives back those that were not buried.
+    pub fn put_unreferenced(&self, mut objects: Vec<Object>) {
+        // SAFETY: as in `unreferenced`.
+        let list = unsafe { &mut *self.unreferenced.get() };
+        debug_assert!(list.is_empty());
+        std::mem::swap(list, &mut objects);
     }
 
     /// The values of so many bytes of objects were dropped.
