@@ -17,17 +17,20 @@
 //! object to which an old one refers has a handle that is not found, and is a root; no write barrier is needed to know of it. If the old
 //! one is dead, the new one lives until a full collection nevertheless.
 //!
-//! Before all that, a minor collection buries what has no handle at all, old or new, and then what lost its last one by that, and so on:
-//! the counts are exact, so this needs no counting and no marking. Most objects die so. For a full collection cycles are left, and
-//! what an ephemeron knows: a weak handle could still be upgraded, so those objects are not taken here. Of old objects only so many are
-//! taken at a time; the others wait for the next collection.
+//! Before all that, a minor collection buries what has no handle at all: the counts are exact, so this needs no counting and no marking.
+//! Most objects die so.
+//! - New objects: it looks at them from the newest to the oldest, and then once more the other way round. Each burial takes handles of
+//!   others away, which are found so if they are all older, or all newer, than what held them. What is left is left to counting.
+//! - Old ones: it looks at a part of the list, which goes round with time, and at whatever a buried object referred to. It buries only
+//!   so many, so that its pause stays short; the others are dead, too, and wait. Before a full collection, it looks at all.
+//!
+//! What an ephemeron knows is not taken so, since a weak handle could still be upgraded. Full collections are left with that and cycles.
 //!
 //! I1. All of it runs on the thread that owns the heap: the thread that collects leads the pause, and has no helpers. Tracing
 //!     must be there, since `trace` of some types clones handles, and that of `Cell` takes the value out for a moment; drops must be
 //!     there, since values hold `Rc`s.
 //! I2. Until the plan sweeps, the header of every object is intact, also of those whose values were dropped.
-//! I3. The dead, and in a minor collection all that is new, are held until their values are dropped: else the drop of one that refers to
-//!     them would have them buried again.
+//! I3. `counted` of an object is 0 outside of steps 1 and 6.
 //! I4. Nothing unwinds through the pause: a panic of a finalizer or a drop is kept and goes on after it.
 //!
 //! Sources: counting, CPython's `gcmodule`. Young objects as the universe of the count, the same. Deaths of old objects by their counts
@@ -35,7 +38,7 @@
 
 use crate::ephemeron::AnyEphemeron;
 use crate::gc_box::{GcBox, Object, STATE_OFFSET};
-use crate::heap::{self, DropPhase, Lists, ThreadHeap};
+use crate::heap::{DropPhase, Lists, ThreadHeap};
 use crate::weak_map::AnyWeakMap;
 use crate::{Tracer, gc_box};
 use mmtk_core::ObjectReference;
@@ -47,9 +50,12 @@ use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 /// Objects between a prefetch and the use.
 const AHEAD: usize = 8;
-/// Old objects that a minor collection buries for each new one that there was, and at least: more would make its pause long.
-const OLD_FOR_EACH_NEW: usize = 2;
-const OLD_AT_LEAST: usize = 1000;
+/// Old objects that a minor collection looks at for each new one that there was, and at least.
+const SEARCHED_FOR_EACH_NEW: usize = 2;
+const SEARCHED_AT_LEAST: usize = 1000;
+/// Old objects that it buries for each new one, and at least: more would make its pause long.
+const BURIED_FOR_EACH_NEW: usize = 2;
+const BURIED_AT_LEAST: usize = 1000;
 
 /// Boa, as the toolkit sees it.
 #[derive(Default)]
@@ -117,7 +123,8 @@ unsafe impl VMBinding for Boa {
         let thread = self.thread();
         thread.minor.set(true);
         thread.collecting.set(true);
-        self.bury_the_unreferenced();
+        self.bury_unreferenced_old();
+        self.bury_unreferenced_new();
         let new = &mut self.lists().new;
         Tracer::with(true, count, |tracer| {
             new.retain(|object| {
@@ -125,7 +132,6 @@ unsafe impl VMBinding for Boa {
                 let header = unsafe { object.header() };
                 let whole = !header.is_gone();
                 if whole {
-                    header.hold();
                     trace(*object, tracer);
                 }
                 whole
@@ -162,17 +168,6 @@ fn count(found: &[Object]) {
         // SAFETY: handles lead to objects that were not swept.
         unsafe { object.header() }.count();
     }
-}
-
-/// Whether an object that lost its last handle got none since. If it did, the heap is to be told again.
-fn has_died(object: Object) -> bool {
-    // SAFETY: its value was not dropped, or it would be on no list.
-    let header = unsafe { object.header() };
-    let died = header.is_unreferenced();
-    if !died {
-        header.unhold();
-    }
-    died
 }
 
 /// Counts the handles in these objects.
@@ -227,79 +222,90 @@ impl Boa {
         unsafe { &mut *self.thread().lists.get() }
     }
 
-    /// Finalizes and drops what has no handle, round by round. Leaves new objects that are gone on their list.
-    fn bury_the_unreferenced(&self) {
+    /// Buries old objects without handles.
+    fn bury_unreferenced_old(&self) {
         let thread = self.thread();
         let lists = self.lists();
-        // Those for which the budget does not suffice are not touched: they are cold, and may be many.
-        let mut backlog = Vec::new();
-        thread.take_unreferenced(&mut backlog);
-        let mut budget = OLD_AT_LEAST.max(OLD_FOR_EACH_NEW * lists.new.len());
-        let mut round = backlog.split_off(backlog.len() - budget.min(backlog.len()));
-        budget -= round.len();
-        // What is left of the budget is for what they refer to.
-        round.retain(|object| has_died(*object));
-        for object in &lists.new {
+        let all = thread.searches_all.get();
+        let part = SEARCHED_AT_LEAST.max(SEARCHED_FOR_EACH_NEW * lists.new.len());
+        let to = if all { lists.old.len() } else { lists.searched_to.min(lists.old.len()) };
+        let from = if all { 0 } else { to.saturating_sub(part) };
+        let mut dead = 0;
+        for place in (from..to).rev() {
+            if let Some(next) = place.checked_sub(AHEAD) {
+                lists.old[next].address().prefetch();
+            }
+            // The last of the list comes to the place of one that is taken off; it was looked at, or will be in the next round.
+            let object = lists.old[place];
+            // SAFETY: a listed object.
+            if unsafe { object.header() }.is_unreferenced() {
+                dead += lists.dies(object);
+            }
+        }
+        lists.searched_to = if from == 0 { usize::MAX } else { from };
+
+        let mut budget = BURIED_AT_LEAST.max(BURIED_FOR_EACH_NEW * lists.new.len());
+        let mut edges = std::mem::take(&mut lists.edges);
+        while budget > 0
+            && let Some(object) = lists.dying.pop()
+        {
+            budget -= 1;
+            self.finalize(&[object]);
+            Tracer::with(true, |found| edges.extend_from_slice(found), |tracer| trace(object, tracer));
+            self.drop_values(&[object]);
+            lists.released.push(object);
+            for target in edges.drain(..) {
+                // SAFETY: the handle kept it until now.
+                let header = unsafe { target.header() };
+                if header.place().is_some() && header.is_unreferenced() {
+                    dead += lists.dies(target);
+                }
+            }
+        }
+        lists.edges = edges;
+        thread.freed(dead);
+    }
+
+    /// Buries new objects without handles. They stay on their list, as gone.
+    fn bury_unreferenced_new(&self) {
+        let new = &self.lists().new;
+        let mut freed = 0;
+        let mut bury = |object: &Object| {
             // SAFETY: a listed object.
             let header = unsafe { object.header() };
-            // What loses its last handle in a round is told to the heap, and is in the next.
-            header.unhold();
             if header.is_unreferenced() {
-                header.hold();
-                round.push(*object);
+                header.set_gone();
+                self.finalize(&[*object]);
+                freed += self.drop_values(&[*object]);
             }
-        }
-        let mut freed = 0;
-        while !round.is_empty() {
-            self.finalize(&round);
-            freed += self.drop_values(&round);
-            for object in round.drain(..) {
-                // SAFETY: I2.
-                let header = unsafe { object.header() };
-                if header.place().is_some() {
-                    lists.remove_old(object);
-                    lists.released.push(object);
-                } else {
-                    header.set_gone();
-                }
-            }
-            thread.take_unreferenced(&mut round);
-            round.retain(|object| {
-                // SAFETY: not buried before, since it was told to have lost its last handle now.
-                if unsafe { object.header() }.place().is_some() {
-                    if budget == 0 {
-                        backlog.push(*object);
-                        return false;
-                    }
-                    budget -= 1;
-                }
-                has_died(*object)
-            });
-        }
-        thread.put_unreferenced(backlog);
-        thread.freed(freed);
+        };
+        new.iter().rev().for_each(&mut bury);
+        new.iter().for_each(&mut bury);
+        self.thread().freed(freed);
     }
 
     fn bury_the_dead(&self, weak: &mut dyn WeakProcessor, minor: bool) {
         let thread = self.thread();
         let before = thread.bytes.get();
         let lists = self.lists();
-        let Lists { new, old, new_ephemerons, ephemerons, weak_maps, written_maps, released } = lists;
+        let mut dead = std::mem::take(&mut lists.dead);
+        let Lists { new, old, new_ephemerons, ephemerons, weak_maps, written_maps, dying, released, .. } = lists;
         let mut pending = new_ephemerons.clone();
         if minor {
             released.drain(..).for_each(|object| weak.release(object.reference()));
         } else {
             released.clear();
+            // Not on a list, so not marked; what they refer to was, since they were outside.
+            self.finalize(dying);
+            self.drop_values(dying);
+            dying.clear();
             pending.extend_from_slice(ephemerons);
         }
         resolve(&mut pending, weak);
 
-        let mut dead = Vec::new();
         let mut is_alive = |object: &Object| {
             let live = is_live(weak, *object);
             if !live {
-                // SAFETY: a listed object.
-                unsafe { object.header() }.hold();
                 dead.push(*object);
             }
             live
@@ -338,30 +344,25 @@ impl Boa {
         }
 
         thread.freed(self.drop_values(&dead));
-        drop(dead);
-        if !minor {
-            // Those of them that live are found once more below.
-            thread.take_unreferenced(&mut Vec::new());
-        }
+        dead.clear();
         let settled = if minor { old.len() } else { 0 };
         old.append(new);
         for (place, object) in old.iter().enumerate().skip(settled) {
             // SAFETY: a listed object.
-            let header = unsafe { object.header() };
-            header.set_place(place);
-            if thread.generational {
-                header.unhold();
-                if header.is_unreferenced() {
-                    heap::unreferenced(*object);
-                }
-            }
+            unsafe { object.header() }.set_place(place);
         }
-        if !minor {
+        if minor {
+            if thread.searches_all.get() {
+                thread.searched();
+            }
+        } else {
             thread.collected(before);
             if old.len() < old.capacity() / 4 {
                 old.shrink_to(old.len() * 2);
             }
+            dead.shrink_to(new.capacity());
         }
+        lists.dead = dead;
     }
 
     /// Runs the finalizers of these objects.

@@ -10,11 +10,11 @@
 //! I3. `number` of an old object is its place in the list of old objects. That of a new one, and of any object while a collection
 //!     counts it (`COUNTS`), is how many handles were found inside objects; 0 between collections.
 //! I4. Handles belong to one thread, so the counts are plain cells; the collector runs on that thread too.
-//! I5. When the last handle of an object goes, the heap is told (`heap::unreferenced`), unless the object is `HELD`: because it is new
-//!     or about to be collected, or the heap was told already, or it is `KEPT`: an ephemeron or the collector has its address without a
-//!     handle, so only marking finds out whether it is alive.
+//! I5. An object without handles is dead, unless it is `KEPT`: an ephemeron or the collector has its address without a handle, so only
+//!     marking finds out. Nobody is told when the last handle goes: minor collections look for such objects. (To tell made the drop of a
+//!     value too large for the compiler to inline, which cost the engine 5 %.)
 
-use crate::{Trace, Tracer, heap};
+use crate::{Trace, Tracer};
 use mmtk_core::{Address, ObjectReference};
 use std::any::TypeId;
 use std::cell::Cell;
@@ -27,15 +27,11 @@ pub(crate) const GRANULE: usize = 16;
 pub(crate) const STATE_OFFSET: isize = 8;
 /// An object of this size is a large one in every plan.
 const LARGE: usize = 16 << 10;
-/// In `handles`: the heap need not be told when there are none.
-const HELD: u32 = 1 << 31;
-/// In `handles`: too many. Out of reach for handles that exist: they are of 8 bytes each.
-const TOO_MANY: u32 = 1 << 30;
 /// In `number`: it is a count.
 const COUNTS: u32 = 1 << 31;
 /// In `number`: the object is left to full collections.
 const KEPT: u32 = 1 << 30;
-/// `number` of a new object whose value was dropped.
+/// `number` of an object that is buried, or about to be. It has the bit `KEPT`, so it is not buried twice.
 const GONE: u32 = u32::MAX;
 const ADDRESS_BITS: usize = (1 << 56) - 1;
 
@@ -131,70 +127,45 @@ impl<T: Trace + 'static> GcBox<T> {
     /// A new object with one handle.
     pub(crate) fn new(value: T) -> GcBox<T> {
         let vtable = AtomicPtr::new(std::ptr::from_ref(T::VTABLE).cast_mut());
-        GcBox { header: Header { handles: Cell::new(HELD | 1), number: Cell::new(COUNTS), vtable }, value }
+        GcBox { header: Header { handles: Cell::new(1), number: Cell::new(COUNTS), vtable }, value }
     }
 }
 
 impl Header {
-    /// One handle more.
+    /// One handle more. The limit cannot be reached by handles that exist, only by forgotten ones.
     #[inline(always)]
     pub fn add_handle(&self) {
-        let handles = self.handles.get() + 1;
-        if handles & TOO_MANY != 0 {
+        let handles = self.handles.get().wrapping_add(1);
+        if handles == 0 {
             too_many_handles();
         }
         self.handles.set(handles);
     }
 
-    /// One handle less.
     #[inline(always)]
     pub fn remove_handle(&self) {
-        let handles = self.handles.get().wrapping_sub(1);
-        self.handles.set(handles);
-        if handles == 0 {
-            heap::unreferenced(Object(NonNull::from(self)));
-        }
+        self.handles.set(self.handles.get().wrapping_sub(1));
     }
 
     #[inline(always)]
     pub fn handles(&self) -> u32 {
-        self.handles.get() & !HELD
-    }
-
-    /// The heap need not be told of the last handle's end.
-    #[inline(always)]
-    pub fn hold(&self) {
-        self.handles.set(self.handles.get() | HELD);
-    }
-
-    /// The heap is told of the last handle's end, if the object is not kept. The caller tells it if that was before.
-    #[inline(always)]
-    pub fn unhold(&self) {
-        if !self.is_kept() {
-            self.handles.set(self.handles.get() & !HELD);
-        }
+        self.handles.get()
     }
 
     /// Whether there is no handle, and nothing else keeps the object.
     #[inline(always)]
     pub fn is_unreferenced(&self) -> bool {
-        self.handles() == 0 && !self.is_kept()
+        self.handles() == 0 && self.number.get() & KEPT == 0
     }
 
     /// Something other than handles knows the object: full collections alone find out when it dies.
     pub fn keep(&self) {
         self.number.set(self.number.get() | KEPT);
-        self.hold();
     }
 
-    /// That is over. The object stays held.
+    /// That is over.
     pub fn keep_no_longer(&self) {
         self.number.set(self.number.get() & !KEPT);
-    }
-
-    #[inline(always)]
-    fn is_kept(&self) -> bool {
-        self.number.get() & KEPT != 0
     }
 
     #[inline(always)]
@@ -239,7 +210,8 @@ impl Header {
         (number & COUNTS == 0).then_some((number & !KEPT) as usize)
     }
 
-    /// The value of a new object was dropped.
+    /// The object is buried, or about to be.
+    #[inline(always)]
     pub fn set_gone(&self) {
         self.number.set(GONE);
     }
@@ -253,7 +225,7 @@ impl Header {
 #[cold]
 #[inline(never)]
 fn too_many_handles() -> ! {
-    panic!("2^30 handles of one object")
+    panic!("2^32 handles of one object")
 }
 
 impl Object {

@@ -7,7 +7,8 @@
 //! I1. `CURRENT` points to the thread's heap, or is null before the first object and after the thread's end.
 //! I2. `ThreadHeap` is used by its thread only. The collector runs on that thread (there is one GC worker, the leader), from
 //!     inside `allocate` or `collect`, when no reference into the lists is held.
-//! I3. An object is on one list: `new` if it was made since the last collection, else `old`. One whose value was dropped is on none.
+//! I3. An object is on one list: `new` if it was made since the last collection, else `old`, or `dying` if it is known to be dead and waits
+//!     for its burial. One whose value was dropped is on none of them.
 
 use crate::Trace;
 use crate::collection::Boa;
@@ -38,8 +39,6 @@ pub(crate) struct ThreadHeap {
     mutator: ManuallyDrop<Mutator<Boa>>,
     heap: ManuallyDrop<Heap<Boa>>,
     pub lists: UnsafeCell<Lists>,
-    /// Old objects that lost their last handle. They are held, so none is here twice.
-    unreferenced: UnsafeCell<Vec<Object>>,
     /// Whether the plan has minor collections.
     pub generational: bool,
     /// Whether the collection in progress is one.
@@ -50,6 +49,8 @@ pub(crate) struct ThreadHeap {
     threshold: Cell<usize>,
     /// Bytes at which a full collection is due; not 0.
     full_at: Cell<usize>,
+    /// Whether the next minor collection looks at all old objects, since a full one would be due: it may not be after that.
+    pub searches_all: Cell<bool>,
     /// Whether the collector is at work: objects cannot be made.
     pub collecting: Cell<bool>,
     /// A panic of a finalizer or a drop, to go on with when the collection is over.
@@ -70,13 +71,21 @@ pub(crate) struct Lists {
     pub weak_maps: Vec<NonNull<GcBox<dyn AnyWeakMap>>>,
     /// Maps with entries that are new.
     pub written_maps: Vec<NonNull<GcBox<dyn AnyWeakMap>>>,
+    /// Old objects found without handles, for the next minor collections to bury.
+    pub dying: Vec<Object>,
     /// Old objects whose values were dropped, for the plan.
     pub released: Vec<Object>,
+    /// Empty between its uses: to allocate a large vector has glibc merge the small blocks that were freed, which costs more than it.
+    pub edges: Vec<Object>,
+    /// As `edges`.
+    pub dead: Vec<Object>,
+    /// Where in `old` the search for objects without handles stands: those before it come next.
+    pub searched_to: usize,
 }
 
 impl Lists {
-    /// Takes an old object off its list.
-    pub fn remove_old(&mut self, object: Object) {
+    /// Takes an old object without handles off its list, to be buried; its bytes, which no longer count.
+    pub fn dies(&mut self, object: Object) -> usize {
         // SAFETY: listed objects have headers.
         let place = unsafe { object.header() }.place().expect("old objects are in their places");
         self.old.swap_remove(place);
@@ -84,6 +93,11 @@ impl Lists {
             // SAFETY: as above.
             unsafe { moved.header() }.set_place(place);
         }
+        // SAFETY: as above.
+        let header = unsafe { object.header() };
+        header.set_gone();
+        self.dying.push(object);
+        header.vtable().bytes
     }
 }
 
@@ -221,19 +235,6 @@ pub(crate) fn map_is_written(map: NonNull<GcBox<dyn AnyWeakMap>>) {
     unsafe { &mut *current().lists.get() }.written_maps.push(map);
 }
 
-/// The last handle of an old object is gone.
-#[cold]
-#[inline(never)]
-pub(crate) fn unreferenced(object: Object) {
-    // SAFETY: if not null, the thread's heap. Without a heap the thread ends, and all objects are held.
-    if let Some(heap) = unsafe { CURRENT.get().as_ref() } {
-        // SAFETY: the handle was of an object with a header.
-        unsafe { object.header() }.hold();
-        // SAFETY: no other reference to the list exists; it is borrowed here, in `take_unreferenced` and `put_unreferenced` only.
-        unsafe { &mut *heap.unreferenced.get() }.push(object);
-    }
-}
-
 #[inline(always)]
 fn current() -> &'static ThreadHeap {
     let heap = CURRENT.get();
@@ -254,9 +255,9 @@ impl ThreadHeap {
         let mutator = heap.attach(());
         let thread = Box::leak(Box::new(ThreadHeap {
             lists: UnsafeCell::default(),
-            unreferenced: UnsafeCell::default(),
             generational: mutator.barrier_test().is_some(),
             minor: Cell::new(false),
+            searches_all: Cell::new(false),
             bytes: Cell::new(0),
             threshold: Cell::new(heap.options().heap_min.max(1)),
             full_at: Cell::new(heap.options().heap_min.max(1)),
@@ -276,6 +277,11 @@ impl ThreadHeap {
     #[inline(never)]
     fn collect_to_allocate(&self) {
         assert!(!self.collecting.get(), "a finalizer or a drop makes an object of the heap that is being collected");
+        let due = self.threshold.get();
+        if self.generational && due == self.full_at.get() && !self.searches_all.replace(true) {
+            // Some nurseries later at the latest, if the heap does not start a minor collection.
+            return self.threshold.set(due + 4 * self.heap.options().nursery_bytes.max(NURSERY_BYTES));
+        }
         self.collect();
     }
 
@@ -287,30 +293,25 @@ impl ThreadHeap {
         }
     }
 
-    /// Takes the old objects that lost their last handle, into an empty list.
-    pub fn take_unreferenced(&self, into: &mut Vec<Object>) {
-        debug_assert!(into.is_empty());
-        // SAFETY: as in `unreferenced`.
-        std::mem::swap(unsafe { &mut *self.unreferenced.get() }, into);
-    }
-
     /// A panic goes on after the collection, or if the heap itself started that, at the next allocation.
     pub fn keep_panic(&self, panic: Box<dyn Any + Send>) {
         self.panic.set(Some(panic));
         self.threshold.set(0);
     }
 
-    /// Gives back those that were not buried.
-    pub fn put_unreferenced(&self, mut objects: Vec<Object>) {
-        // SAFETY: as in `unreferenced`.
-        let list = unsafe { &mut *self.unreferenced.get() };
-        debug_assert!(list.is_empty());
-        std::mem::swap(list, &mut objects);
-    }
-
-    /// The values of so many bytes of objects were dropped.
+    /// So many bytes of objects are known to be dead.
     pub fn freed(&self, bytes: usize) {
         self.bytes.set(self.bytes.get() - bytes);
+    }
+
+    /// A minor collection has looked at all old objects.
+    pub fn searched(&self) {
+        self.searches_all.set(false);
+        // Not 0, which would say that a panic waits; nor the same, which would have it search again.
+        let next = if self.bytes.get() > self.full_at.get() { 1 } else { self.full_at.get() };
+        if self.threshold.get() != 0 {
+            self.threshold.set(next);
+        }
     }
 
     /// A full collection is over, which began with so many bytes.
@@ -322,6 +323,7 @@ impl ThreadHeap {
         if self.generational && before - live < before / 8 {
             room *= 2;
         }
+        self.searches_all.set(false);
         self.full_at.set(options.heap_min.max(live.saturating_add(room as usize)).max(1));
         if self.threshold.get() != 0 {
             self.threshold.set(self.full_at.get());
@@ -339,10 +341,7 @@ impl ThreadHeap {
         let lists = thread.lists.get_mut();
         let mut objects = std::mem::take(&mut lists.old);
         objects.append(&mut lists.new);
-        for object in &objects {
-            // SAFETY: listed objects have headers.
-            unsafe { object.header() }.hold();
-        }
+        objects.append(&mut lists.dying);
         let dropping = DropPhase::begin();
         for object in &objects {
             // SAFETY: every listed object has its value, and no memory goes before all are dropped.
