@@ -40,6 +40,7 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     pub(crate) states: ObjectStates<VM>,
     pub(crate) safepoint: Safepoint<MutatorRef<VM>>,
     gang: Gang,
+    solo: Gang,
     cycle: Cycle,
     pacer: Pacer,
     listeners: Listeners,
@@ -124,6 +125,7 @@ impl<VM: VMBinding> Heap<VM> {
         Ok(Heap(Arc::new(HeapInner {
             vm,
             gang: Gang::new(options.gc_workers, "gc"),
+            solo: Gang::new(1, "gc"),
             yield_seed: AtomicU64::new(options.stress_seed),
             options,
             plan,
@@ -415,6 +417,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         let mut pause = Pause {
             vm: &self.vm,
             gang: &self.gang,
+            solo: &self.solo,
             cycle: &self.cycle,
             options: &self.options,
             mutators: &mutators,

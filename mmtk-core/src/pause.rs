@@ -19,6 +19,8 @@ use std::time::Instant;
 pub struct Pause<'a, VM: VMBinding> {
     pub(crate) vm: &'a VM,
     pub(crate) gang: &'a Gang,
+    /// The leader alone, for traces that are not shared.
+    pub(crate) solo: &'a Gang,
     pub(crate) cycle: &'a Cycle,
     pub(crate) options: &'a Options,
     pub(crate) mutators: &'a [MutatorRef<VM>],
@@ -158,7 +160,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     pub fn trace_roots<T: Tracer<VM>>(&mut self, tracer: T) {
         self.cycle.enter(CyclePhase::Tracing);
         self.timed("trace", |pause| {
-            let shared = TraceShared::<T::Item>::new(pause.gang.size());
+            let shared = TraceShared::<T::Item>::new(pause.gang);
             let next = AtomicUsize::new(0);
             let (vm, gang, mutators, states, kind) =
                 (pause.vm, pause.gang, pause.mutators, pause.states, pause.kind);
@@ -188,7 +190,9 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
                     tracing.keep_up(worker);
                 }
                 tracing.run(worker);
+                tracing.leave();
             });
+            shared.finish(gang);
         });
         self.count_live();
     }
@@ -198,13 +202,15 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.cycle.enter(CyclePhase::Weak);
         self.timed("weak", |pause| {
             let released = Mutex::new(Vec::new());
-            let (vm, gang) = (pause.vm, pause.gang);
+            let (vm, gang, solo) = (pause.vm, pause.gang, pause.solo);
             gang.run(false, &|worker| {
                 let mut released = released.lock();
-                let trace = TraceShared::<T::Item>::new(1);
-                let solo = Gang::new(1, "weak");
-                let Some(tracing) = Tracing::<VM, T>::enter(tracer, &trace, &solo, worker) else { return };
-                vm.process_weak(&mut Weak { tracer, tracing, worker, released: &mut released });
+                let trace = TraceShared::<T::Item>::new(solo);
+                let Some(tracing) = Tracing::<VM, T>::enter(tracer, &trace, solo, worker) else { return };
+                let mut weak = Weak { tracer, tracing, worker, released: &mut released };
+                vm.process_weak(&mut weak);
+                weak.tracing.leave();
+                trace.finish(solo);
             });
             if pause.kind == CollectionKind::Minor {
                 pause.released = released.into_inner();

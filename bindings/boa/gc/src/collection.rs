@@ -263,7 +263,7 @@ impl Boa {
             }
         }
         lists.edges = edges;
-        thread.freed(dead);
+        thread.died(dead);
     }
 
     /// Buries new objects without handles. They stay on their list, as gone.

@@ -51,6 +51,12 @@ pub(crate) struct ThreadHeap {
     full_at: Cell<usize>,
     /// Whether the next minor collection looks at all old objects, since a full one would be due: it may not be after that.
     pub searches_all: Cell<bool>,
+    /// Whether it was, so that a full collection comes next.
+    searched_in_vain: Cell<bool>,
+    /// Whether the plan uses the memory of released objects before the next full collection.
+    reuses_released: bool,
+    /// If not, the bytes of those.
+    unswept: Cell<usize>,
     /// Whether the collector is at work: objects cannot be made.
     pub collecting: Cell<bool>,
     /// A panic of a finalizer or a drop, to go on with when the collection is over.
@@ -84,7 +90,7 @@ pub(crate) struct Lists {
 }
 
 impl Lists {
-    /// Takes an old object without handles off its list, to be buried; its bytes, which no longer count.
+    /// Takes an old object without handles off its list, to be buried; its bytes.
     pub fn dies(&mut self, object: Object) -> usize {
         // SAFETY: listed objects have headers.
         let place = unsafe { object.header() }.place().expect("old objects are in their places");
@@ -258,6 +264,9 @@ impl ThreadHeap {
             generational: mutator.barrier_test().is_some(),
             minor: Cell::new(false),
             searches_all: Cell::new(false),
+            searched_in_vain: Cell::new(false),
+            reuses_released: heap.plan_name() == "StickyMarkSweep",
+            unswept: Cell::new(0),
             bytes: Cell::new(0),
             threshold: Cell::new(heap.options().heap_min.max(1)),
             full_at: Cell::new(heap.options().heap_min.max(1)),
@@ -277,10 +286,11 @@ impl ThreadHeap {
     #[inline(never)]
     fn collect_to_allocate(&self) {
         assert!(!self.collecting.get(), "a finalizer or a drop makes an object of the heap that is being collected");
-        let due = self.threshold.get();
-        if self.generational && due == self.full_at.get() && !self.searches_all.replace(true) {
-            // Some nurseries later at the latest, if the heap does not start a minor collection.
-            return self.threshold.set(due + 4 * self.heap.options().nursery_bytes.max(NURSERY_BYTES));
+        let panics = self.threshold.get() == 0;
+        if self.generational && !panics && !self.searched_in_vain.get() && !self.searches_all.replace(true) {
+            // If the heap starts no minor collection, a full one comes some nurseries later.
+            let patience = 4 * self.heap.options().nursery_bytes.max(NURSERY_BYTES);
+            return self.threshold.set(self.bytes.get().saturating_add(patience));
         }
         self.collect();
     }
@@ -299,23 +309,32 @@ impl ThreadHeap {
         self.threshold.set(0);
     }
 
-    /// So many bytes of objects are known to be dead.
+    /// So many bytes of objects are dead, and their memory is free when the collection is over.
     pub fn freed(&self, bytes: usize) {
         self.bytes.set(self.bytes.get() - bytes);
+    }
+
+    /// So many bytes of old objects are known to be dead, and will be released.
+    pub fn died(&self, bytes: usize) {
+        if self.reuses_released {
+            self.freed(bytes);
+        } else {
+            self.unswept.set(self.unswept.get() + bytes);
+        }
     }
 
     /// A minor collection has looked at all old objects.
     pub fn searched(&self) {
         self.searches_all.set(false);
-        // Not 0, which would say that a panic waits; nor the same, which would have it search again.
-        let next = if self.bytes.get() > self.full_at.get() { 1 } else { self.full_at.get() };
+        self.searched_in_vain.set(self.bytes.get() > self.full_at.get());
         if self.threshold.get() != 0 {
-            self.threshold.set(next);
+            self.threshold.set(self.full_at.get());
         }
     }
 
     /// A full collection is over, which began with so many bytes.
     pub fn collected(&self, before: usize) {
+        self.freed(self.unswept.take());
         let live = self.bytes.get();
         let options = self.heap.options();
         let mut room = live as u64 * u64::from(options.heap_headroom_percent) / 100;
@@ -324,6 +343,7 @@ impl ThreadHeap {
             room *= 2;
         }
         self.searches_all.set(false);
+        self.searched_in_vain.set(false);
         self.full_at.set(options.heap_min.max(live.saturating_add(room as usize)).max(1));
         if self.threshold.get() != 0 {
             self.threshold.set(self.full_at.get());
