@@ -162,8 +162,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.timed("trace", |pause| {
             let shared = TraceShared::<T::Item>::new(pause.gang);
             let next = AtomicUsize::new(0);
-            let (vm, gang, mutators, states, kind) =
-                (pause.vm, pause.gang, pause.mutators, pause.states, pause.kind);
+            let (vm, gang, mutators, states, kind) = (pause.vm, pause.gang, pause.mutators, pause.states, pause.kind);
             let remembered: Vec<&[ObjectReference]> =
                 pause.remembered.iter().flat_map(|noted| noted.chunks(ITEMS_AT_ONCE)).collect();
             let next_remembered = AtomicUsize::new(0);

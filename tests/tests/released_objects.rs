@@ -53,7 +53,8 @@ impl TestVM for Releasing {
 /// Makes `count` objects, makes them old, releases all but every `kept`th in a minor collection, and makes as many again. Bytes reserved
 /// before the release, after it, and at the end.
 fn release(plan: &str, class: Class, count: usize, kept: usize) -> [usize; 3] {
-    let settings = [("verify.trace", "true"), ("verify.poison", "true"), ("nursery.bytes", "256K"), ("gc.workers", "1")];
+    let settings =
+        [("verify.trace", "true"), ("verify.poison", "true"), ("nursery.bytes", "256K"), ("gc.workers", "1")];
     let heap: Heap<Releasing> = new_heap(Releasing::new(), options(plan, 64 << 20, &settings)).unwrap();
     let thread = Attached::new(&heap);
     let m = thread.handle();

@@ -108,7 +108,8 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
         if worker.index != 0 && !shared.termination.start() {
             return None;
         }
-        let Buffers { deque, stack } = *shared.buffers[worker.index].lock().take().expect("a worker enters a trace once");
+        let Buffers { deque, stack } =
+            *shared.buffers[worker.index].lock().take().expect("a worker enters a trace once");
         Some(Tracing {
             tracer,
             shared,

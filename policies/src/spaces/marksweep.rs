@@ -21,7 +21,9 @@ use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::{
     BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment,
 };
-use mmtk_core::metadata::{BLOCK_FREE, BLOCK_NEW, CellMarks, ObjectStates, SIZE_CLASSES, SideBytes, class_bytes, class_of};
+use mmtk_core::metadata::{
+    BLOCK_FREE, BLOCK_NEW, CellMarks, ObjectStates, SIZE_CLASSES, SideBytes, class_bytes, class_of,
+};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;
@@ -220,9 +222,10 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             match state.load(Relaxed) {
                 BLOCK_FREE => (),
                 // A block that is released as a whole goes back sooner if it is on no list.
-                marked if marked == epoch
-                    && self.states.is_generational()
-                    && self.marks.block(block).next_free_run(0).is_none() =>
+                marked
+                    if marked == epoch
+                        && self.states.is_generational()
+                        && self.marks.block(block).next_free_run(0).is_none() =>
                 {
                     full.store(1, Relaxed);
                 }
