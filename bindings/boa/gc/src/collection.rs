@@ -51,7 +51,7 @@ use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 /// Objects between a prefetch and the use.
 const AHEAD: usize = 8;
 /// Old objects that a minor collection looks at for each new one that there was, and at least.
-const SEARCHED_FOR_EACH_NEW: usize = 2;
+const SEARCHED_FOR_EACH_NEW: usize = 8;
 const SEARCHED_AT_LEAST: usize = 1000;
 /// Old objects that it buries for each new one, and at least: more would make its pause long.
 const BURIED_FOR_EACH_NEW: usize = 2;
