@@ -416,6 +416,29 @@ fn old_objects_without_handles_die_in_minor_collections_and_their_memory_is_used
 }
 
 #[test]
+fn what_dies_old_and_is_in_no_cycle_needs_no_full_collection() {
+    const LIVE: usize = 50_000;
+    let mut live: Vec<Gc<Node>> = (0..LIVE).map(|n| node(n, Some(node(n, None)))).collect();
+    force_collect();
+    let fulls = || boa_gc::with_heap(|heap| heap.statistics().full_collections);
+    let before = fulls();
+    // Four times the heap, each old when it dies.
+    for n in 0..4 * LIVE {
+        live[n % LIVE] = node(n, Some(node(n, None)));
+    }
+    assert_eq!(fulls(), before);
+    assert!(live.iter().enumerate().all(|(n, node)| node.number == 3 * LIVE + n));
+    // In cycles, they do need one.
+    for n in 0..4 * LIVE {
+        let last = node(n, None);
+        let first = node(n, Some(last.clone()));
+        *last.next.borrow_mut() = Some(first.clone());
+        live[n % LIVE] = first;
+    }
+    assert!(fulls() > before);
+}
+
+#[test]
 fn a_minor_collection_leaves_dead_cycles_of_old_objects_to_the_next_full_one() {
     let log = Rc::default();
     let (a, b) = (told("a", &log), told("b", &log));
