@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the example scripts on this heap and on stock boa_gc, in turns, and prints medians and ratios.
 #
-#   compare.sh [PLAN ...]     MarkSweep unless named. ROUNDS=5: runs of each; SCRIPTS="a.js b.js": others than the examples.
+#   compare.sh [PLAN ...]     StickyMarkSweep unless named. ROUNDS=5: runs of each; SCRIPTS="a.js b.js": others than the examples.
 #
 # Both are the same runner, built in the same way: stock without the patch and without the feature `toolkit`. CPU is user and
 # system time of the process, start of the engine included; resident is its maximum (VmHWM). The longest pause is of one more
@@ -11,7 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$here/target}
 rounds=${ROUNDS:-5}
 scripts=${SCRIPTS:-$here/examples/*.js}
-[ $# -gt 0 ] || set -- MarkSweep
+[ $# -gt 0 ] || set -- StickyMarkSweep
 
 # One target folder serves both, so that what they share is built once; the binaries have the same name and are copied out.
 stock=$target/stock
@@ -77,10 +77,11 @@ awk -v plans="$*" '
             c = median(cpu[k]); r = median(rss[k]); bc = median(cpu[b]); br = median(rss[b])
             ratio = pause[b] ? pause[k] / pause[b] : 0
             printf "| %s | %s | %.2f | %.2f | %.1f | %.2f | %.1f | %.2f |\n", order[s], names[p], c, c / bc, pause[k], ratio, r / 1024, r / br
+            sum_c[p] += c
             if (p > 1) { lc[p] += log(c / bc); lr[p] += log(r / br) }
         }
         for (p = 2; p <= n; p++)
-            printf "\n%s against stock, geometric means: CPU %.2f, resident %.2f\n", names[p], exp(lc[p] / scripts), exp(lr[p] / scripts)
+            printf "\n%s against stock: CPU %.2f in total; geometric means: CPU %.2f, resident %.2f\n", names[p], sum_c[p] / sum_c[1], exp(lc[p] / scripts), exp(lr[p] / scripts)
         exit bad
     }
 ' "$log"

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Runs boa_engine's own unit tests on this heap: as published, then with a collection at every allocation, for each plan.
+# Runs boa_engine's own unit tests on this heap: as published, then with a collection at every allocation, for each plan. With the
+# plans whose name begins with Sticky, three of four of these are minor.
 #
-#   run-engine-tests.sh [PLAN ...]      MarkSweep and Immix unless named
+#   run-engine-tests.sh [PLAN ...]      all that do not move unless named
 #
 # Cargo fetches the published crate; it is copied to the target folder, its benchmarks are taken off, and boa_gc is patched.
 # Nothing else on the machine is needed. TESTS_MIN: how many tests must pass each time. STRESS: bytes between two collections.
@@ -15,7 +16,7 @@ work=$target/engine-tests
 tests_min=${TESTS_MIN:-1114}
 stress=${STRESS:-1}
 chain=long_object_chain_gc_trace_stack_overflow
-[ $# -gt 0 ] || set -- MarkSweep Immix
+[ $# -gt 0 ] || set -- StickyMarkSweep StickyImmix MarkSweep Immix
 
 cargo fetch --quiet --manifest-path "$here/Cargo.toml"
 manifest=$(cargo metadata --format-version 1 --offline --manifest-path "$here/Cargo.toml" |

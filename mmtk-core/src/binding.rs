@@ -108,8 +108,10 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// Whether slots can be updated, so that objects may move. Plans that move refuse a binding that says no.
     const CAN_MOVE: bool = true;
 
-    /// Whether mutators call [`Mutator::write_barrier`](crate::Mutator::write_barrier) whenever they store a reference into an
-    /// object. Generational plans refuse a binding that says no.
+    /// Whether a minor collection learns of every reference from an old object to a new one: mutators call
+    /// [`Mutator::write_barrier`](crate::Mutator::write_barrier) whenever they store a reference into an object, or the binding finds
+    /// the new objects that they stored by other means, and visits them in [`VMBinding::scan_vm_minor`]. Generational plans refuse a
+    /// binding that says no.
     const WRITE_BARRIER: bool = false;
 
     /// The object's size in bytes, a multiple of the granule.
@@ -129,6 +131,12 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
 
     /// Visits roots that belong to no thread.
     fn scan_vm(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}
+
+    /// In a minor collection, in place of [`VMBinding::scan_vm`]: the same roots, of which those of old objects may be left out. A
+    /// binding without barrier also visits here each new object that an old one refers to. The verifier does not call it.
+    fn scan_vm_minor(&self, visitor: &mut impl SlotVisitor<Self::Slot>) {
+        self.scan_vm(visitor);
+    }
 
     /// Whether there are roots whose targets must not move: [`VMBinding::scan_pinned_roots`] and
     /// [`VMBinding::scan_transitively_pinned_roots`]. Plans that move every object refuse a binding that says yes.

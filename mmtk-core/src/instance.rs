@@ -45,6 +45,7 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     pub(crate) states: ObjectStates<VM>,
     pub(crate) safepoint: Safepoint<MutatorRef<VM>>,
     gang: Gang,
+    solo: Gang,
     cycle: Cycle,
     pacer: Pacer,
     listeners: Listeners,
@@ -144,6 +145,7 @@ impl<VM: VMBinding> Heap<VM> {
         Ok(Heap(Arc::new(HeapInner {
             vm,
             gang: Gang::new(options.gc_workers, "gc"),
+            solo: Gang::new(1, "gc"),
             yield_seed: AtomicU64::new(options.stress_seed),
             options,
             moving,
@@ -453,6 +455,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         let mut pause = Pause {
             vm: &self.vm,
             gang: &self.gang,
+            solo: &self.solo,
             cycle: &self.cycle,
             options: &self.options,
             mutators: &mutators,
@@ -464,6 +467,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             states: self.states,
             weak: &self.weak,
             remembered,
+            released: Vec::new(),
             allocated_bytes: if kind == CollectionKind::Full { since_full } else { allocated_bytes },
             defragmented: false,
             round: 0,

@@ -12,13 +12,15 @@ use crate::trace::{TraceShared, Tracer, Tracing, UpdateSlots};
 use crate::weak::WeakTables;
 use crate::workers::{Gang, Worker};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 /// One pause. Lives on the leader's stack.
 pub struct Pause<'a, VM: VMBinding> {
     pub(crate) vm: &'a VM,
     pub(crate) gang: &'a Gang,
+    /// The leader alone, for traces that are not shared.
+    pub(crate) solo: &'a Gang,
     pub(crate) cycle: &'a Cycle,
     pub(crate) options: &'a Options,
     pub(crate) mutators: &'a [MutatorRef<VM>],
@@ -31,6 +33,8 @@ pub struct Pause<'a, VM: VMBinding> {
     pub(crate) weak: &'a WeakTables,
     /// What the barriers noted; nothing in a full collection.
     pub(crate) remembered: Vec<Vec<ObjectReference>>,
+    /// Old objects that the binding knows to be dead.
+    pub(crate) released: Vec<ObjectReference>,
     pub(crate) allocated_bytes: usize,
     pub(crate) defragmented: bool,
     /// Rounds that ended ([`Pause::again`]).
@@ -93,6 +97,11 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     /// If not, what was allocated since the last collection is most of the heap, and no nursery.
     pub fn minor_collections_pay(&self) -> bool {
         self.minor_collections_pay
+    }
+
+    /// In a minor collection: old objects that count as live but are dead. Before the sweep, a space takes away the marks of its own.
+    pub fn released(&self) -> &[ObjectReference] {
+        &self.released
     }
 
     /// The options of the heap.
@@ -183,9 +192,9 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     pub fn trace_roots<T: Tracer<VM>>(&mut self, tracer: T) {
         self.cycle.enter(CyclePhase::Tracing);
         self.timed("trace", |pause| {
-            let shared = TraceShared::<T::Item>::new(pause.gang.size());
+            let shared = TraceShared::<T::Item>::new(pause.gang);
             let next = AtomicUsize::new(0);
-            let (vm, gang, mutators, states) = (pause.vm, pause.gang, pause.mutators, pause.states);
+            let (vm, gang, mutators, states, kind) = (pause.vm, pause.gang, pause.mutators, pause.states, pause.kind);
             let remembered: Vec<&[ObjectReference]> =
                 pause.remembered.iter().flat_map(|noted| noted.chunks(ITEMS_AT_ONCE)).collect();
             let next_remembered = AtomicUsize::new(0);
@@ -194,7 +203,10 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
             gang.run(pause.options.gc_helpers == WakeHelpers::Always, &|worker| {
                 let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, &shared, gang, worker) else { return };
                 if worker.index == 0 {
-                    vm.scan_vm(&mut tracing.roots());
+                    match kind {
+                        CollectionKind::Full => vm.scan_vm(&mut tracing.roots()),
+                        CollectionKind::Minor => vm.scan_vm_minor(&mut tracing.roots()),
+                    }
                     if VM::PINS_ROOTS {
                         vm.scan_pinned_roots(&mut tracing.roots());
                         vm.scan_transitively_pinned_roots(&mut tracing.roots());
@@ -221,7 +233,9 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
                     tracing.keep_up(worker);
                 }
                 tracing.run(worker);
+                tracing.leave();
             });
+            shared.finish(gang);
         });
         self.count_live();
     }
@@ -268,9 +282,9 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         f: impl Fn(&mut Tracing<'_, VM, T>, Range<usize>, &mut Worker) + Sync,
     ) {
         self.timed(name, |pause| {
-            let shared = TraceShared::<T::Item>::new(pause.gang.size());
-            let next = AtomicUsize::new(0);
             let gang = pause.gang;
+            let shared = TraceShared::<T::Item>::new(gang);
+            let next = AtomicUsize::new(0);
             gang.run(pause.pays_to_wake(count), &|worker| {
                 let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, &shared, gang, worker) else { return };
                 while let Some(range) = next_range(&next, count) {
@@ -278,7 +292,9 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
                     tracing.keep_up(worker);
                 }
                 tracing.run(worker);
+                tracing.leave();
             });
+            shared.finish(gang);
         });
     }
 
@@ -287,18 +303,17 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         &mut self,
         name: &'static str,
         tracer: T,
-        f: impl Fn(&VM, Tracing<'_, VM, T>, &mut Worker) + Sync,
+        f: impl Fn(&VM, &mut Tracing<'_, VM, T>, &mut Worker) + Sync,
     ) {
         self.timed(name, |pause| {
-            let (vm, gang, leader) = (pause.vm, pause.gang, AtomicBool::new(true));
-            gang.run(false, &|worker| {
-                if leader.swap(false, Relaxed) {
-                    let shared = TraceShared::<T::Item>::new(1);
-                    if let Some(tracing) = Tracing::<VM, T>::enter(tracer, &shared, gang, worker) {
-                        f(vm, tracing.alone(), worker);
-                    }
-                }
+            let (vm, solo) = (pause.vm, pause.solo);
+            let shared = TraceShared::<T::Item>::new(solo);
+            pause.gang.run_alone(|worker| {
+                let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, &shared, solo, worker) else { return };
+                f(vm, &mut tracing, worker);
+                tracing.leave();
             });
+            shared.finish(solo);
         });
     }
 

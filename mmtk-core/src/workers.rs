@@ -13,6 +13,7 @@ use crate::address::ObjectReference;
 use crate::alloc::Allocators;
 use crate::heap::os::thread_cpu_ns;
 use parking_lot::{Condvar, Mutex};
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -80,6 +81,8 @@ struct Shared {
 pub struct Gang {
     shared: Arc<Shared>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    /// Buffers that sections leave for the next ones, of various types.
+    spares: Mutex<Vec<Box<dyn Any + Send>>>,
     name: String,
 }
 
@@ -98,6 +101,7 @@ impl Gang {
                 started: AtomicUsize::new(0),
             }),
             threads: Mutex::default(),
+            spares: Mutex::default(),
             name: name.to_string(),
         }
     }
@@ -125,6 +129,11 @@ impl Gang {
         // Closes the section also if the leader's part unwinds.
         let _close = Close(&self.shared);
         section(&mut self.shared.workers[0].lock());
+    }
+
+    /// Runs something as the leader, without a section for others to enter.
+    pub fn run_alone(&self, f: impl FnOnce(&mut Worker)) {
+        f(&mut self.shared.workers[0].lock());
     }
 
     /// Asks the helpers into the current section; only the first call in a section costs anything.
@@ -156,6 +165,19 @@ impl Gang {
             }
         }
         self.shared.started.store(1, Relaxed);
+    }
+
+    /// A buffer that an earlier section left. A pause that allocates some KiB costs more than that: glibc then merges the small blocks that
+    /// were freed since the last time, and the mutator has to split them again.
+    pub(crate) fn take_spare<T: Any + Send>(&self) -> Option<Box<T>> {
+        let mut spares = self.spares.lock();
+        let index = spares.iter().rposition(|spare| spare.is::<T>())?;
+        spares.swap_remove(index).downcast().ok()
+    }
+
+    /// Leaves a buffer for a later section. It should be small: it is not charged to the budget.
+    pub(crate) fn keep_spare<T: Any + Send>(&self, spare: Box<T>) {
+        self.spares.lock().push(spare);
     }
 
     /// Visits each worker's state, between sections.

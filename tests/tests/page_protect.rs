@@ -121,7 +121,7 @@ fn a_fault_elsewhere_is_the_program_s_alone() {
 fn each_of_two_heaps_explains_its_own() {
     if is_child() {
         let heaps = [heap(8 << 20, &[]), heap(8 << 20, &[]), heap(8 << 20, &[])];
-        let threads = heaps.each_ref().map(|heap| Thread::attach(heap));
+        let threads = heaps.each_ref().map(Thread::attach);
         let [_, second, third] = threads;
         let object = second.alloc(Class { refs: 0, bytes: 5000 });
         second.collect();

@@ -5,7 +5,7 @@ use mmtk_core::events::{Summary, SummaryHandle};
 /// Options of the heap.
 #[derive(clap::Args, Debug)]
 pub struct HeapArguments {
-    /// Collector: MarkSweep or Immix (without moving).
+    /// Collector: StickyMarkSweep, StickyImmix, MarkSweep or Immix (without moving).
     #[arg(long, value_name = "NAME")]
     plan: Option<String>,
     /// The heap's limit, objects and tables: 256M, 2G.
@@ -55,6 +55,7 @@ impl Statistics {
         let rows = [
             ("plan", pauses.plan.to_string()),
             ("collections", heap.collections.to_string()),
+            ("full ones", heap.full_collections.to_string()),
             ("pause p50", ms(pauses.pause_ns_p50)),
             ("pause p99", ms(pauses.pause_ns_p99)),
             ("pause max", ms(pauses.pause_ns_max)),

@@ -209,6 +209,17 @@ impl CellMarks {
         mark_bits::set(cells.mark_word(cell), 1 << (cell % 64), alone)
     }
 
+    /// Takes the mark of the object's cell away; false if it was not marked in `epoch`. While nobody marks.
+    pub fn unmark(&self, object: ObjectReference, epoch: u8) -> bool {
+        let marked = self.is_marked(object, epoch);
+        if marked {
+            let (cells, cell) = self.locate(object);
+            let word = cells.mark_word(cell);
+            word.store(word.load(Relaxed) & !(1 << (cell % 64)), Relaxed);
+        }
+        marked
+    }
+
     /// Whether the object's cell is marked in `epoch`.
     pub fn is_marked(&self, object: ObjectReference, epoch: u8) -> bool {
         let (cells, cell) = self.locate(object);

@@ -33,21 +33,42 @@ enum Packet<I> {
     Array { object: ObjectReference, from: usize, to: usize },
 }
 
+/// Where a worker keeps its work. Empty between traces, and kept for the next if it is small.
+struct Buffers<I> {
+    deque: Deque<Packet<I>>,
+    stack: Vec<I>,
+}
+
+/// Entries of a stack that is kept from one trace to the next: what minor collections need.
+const KEPT_ENTRIES: usize = 4096;
+
 /// What the workers of one trace share.
 pub struct TraceShared<I> {
     termination: Termination,
-    deques: Vec<Mutex<Option<Deque<Packet<I>>>>>,
+    buffers: Vec<Mutex<Option<Box<Buffers<I>>>>>,
     stealers: Vec<Stealer<Packet<I>>>,
 }
 
-impl<I> TraceShared<I> {
-    /// For `workers` workers. The leader is active from now on.
-    pub fn new(workers: usize) -> TraceShared<I> {
-        let deques: Vec<_> = (0..workers).map(|_| Deque::new_lifo()).collect();
-        let stealers = deques.iter().map(Deque::stealer).collect();
+impl<I: Send + 'static> TraceShared<I> {
+    /// For the workers of a gang. The leader is active from now on.
+    pub fn new(gang: &Gang) -> TraceShared<I> {
+        let new = || Box::new(Buffers { deque: Deque::new_lifo(), stack: Vec::with_capacity(1024) });
+        let buffers: Vec<Box<Buffers<I>>> = (0..gang.size()).map(|_| gang.take_spare().unwrap_or_else(new)).collect();
+        let stealers = buffers.iter().map(|buffers| buffers.deque.stealer()).collect();
         let termination = Termination::new();
         termination.open();
-        TraceShared { termination, stealers, deques: deques.into_iter().map(|d| Mutex::new(Some(d))).collect() }
+        TraceShared { termination, stealers, buffers: buffers.into_iter().map(|b| Mutex::new(Some(b))).collect() }
+    }
+
+    /// When all workers have left: keeps the buffers.
+    pub fn finish(self, gang: &Gang) {
+        for mut buffers in self.buffers.into_iter().filter_map(Mutex::into_inner) {
+            if buffers.stack.capacity() <= KEPT_ENTRIES {
+                debug_assert!(buffers.stack.is_empty() && buffers.deque.is_empty());
+                buffers.stack.clear();
+                gang.keep_spare(buffers);
+            }
+        }
     }
 }
 
@@ -58,6 +79,7 @@ pub struct Tracing<'a, VM: VMBinding, T: Tracer<VM>> {
     gang: &'a Gang,
     deque: Deque<Packet<T::Item>>,
     stack: Vec<T::Item>,
+    index: usize,
     since_look: usize,
     /// Objects since this worker began: decides when waking helpers pays.
     followed: usize,
@@ -86,18 +108,26 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
         if worker.index != 0 && !shared.termination.start() {
             return None;
         }
-        let deque = shared.deques[worker.index].lock().take().expect("a worker enters a trace once");
+        let Buffers { deque, stack } =
+            *shared.buffers[worker.index].lock().take().expect("a worker enters a trace once");
         Some(Tracing {
             tracer,
             shared,
             gang,
             deque,
-            stack: Vec::with_capacity(1024),
+            stack,
+            index: worker.index,
             since_look: 0,
             followed: 0,
             may_wake: worker.index == 0 && gang.size() > 1,
             vm: PhantomData,
         })
+    }
+
+    /// Leaves the section, without work.
+    pub fn leave(self) {
+        let Tracing { shared, deque, stack, index, .. } = self;
+        *shared.buffers[index].lock() = Some(Box::new(Buffers { deque, stack }));
     }
 
     /// Lets a binding push roots.
@@ -116,12 +146,6 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
     /// Traces one object, whose slots are then to be followed; returns its place.
     pub fn keep(&mut self, object: ObjectReference, worker: &mut Worker) -> ObjectReference {
         self.follow(object, worker)
-    }
-
-    /// Never asks for help: the trace is this worker's alone.
-    pub fn alone(mut self) -> Self {
-        self.may_wake = false;
-        self
     }
 
     /// Follows the edges found so far, those of this worker's packets excepted.

@@ -44,4 +44,5 @@ impl<F: Fn(ObjectReference) -> ObjectReference> WeakProcessor for Moved<F> {
     fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference {
         (self.0)(object)
     }
+    fn release(&mut self, _object: ObjectReference) {}
 }

@@ -33,6 +33,11 @@ pub trait WeakProcessor {
     /// Makes the object and all it refers to live, and the values of ephemerons of the heap whose keys are among them; returns its place. If
     /// objects have moved since they were found live, only that.
     fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference;
+    /// In a minor collection: an old object, which counts as live, is dead. The binding knows it by other means, and follows no
+    /// reference to it any more; the heap's own references, finalizers, pins and tables must not know it either. Spaces that can do so free
+    /// its memory now, the others in the next full collection; until then it keeps its size. In a full collection the trace has
+    /// told, and this does nothing.
+    fn release(&mut self, object: ObjectReference);
 }
 
 /// An entry: its kind and number.
@@ -81,6 +86,10 @@ impl<VM: VMBinding> Pause<'_, VM> {
         process.clear(ReferenceKind::Phantom);
         process.free_orphans_and_notify();
         process.address_tables();
+        let released = process.released.into_inner();
+        if self.kind == CollectionKind::Minor {
+            self.released = released;
+        }
         tables.forget_young();
         self.count_live();
     }
@@ -185,13 +194,15 @@ struct Process<'p, 'a, VM: VMBinding, T> {
     pending: PendingKeys,
     /// One a worker.
     found: Vec<Mutex<Found>>,
+    /// Old objects that the binding knows to be dead.
+    released: Mutex<Vec<ObjectReference>>,
 }
 
 impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
     fn new<'p>(pause: &'p mut Pause<'a, VM>, tracer: T, tables: &'a WeakTables) -> Process<'p, 'a, VM, T> {
         let found = (0..pause.gang.size()).map(|_| Mutex::default()).collect();
         let pending = PendingKeys { held: Vec::new(), index: Index::new(0) };
-        Process { pause, tracer, tables, pending, found }
+        Process { pause, tracer, tables, pending, found, released: Mutex::default() }
     }
 
     /// Workers share the entries of a table that this collection looks at. The objects that they refer to are brought near ahead,
@@ -260,8 +271,9 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
     /// Lets the binding look at what is live, and keep more; again as long as `f` says so.
     fn binding(&mut self, f: impl Fn(&VM, &mut dyn WeakProcessor) -> bool + Sync) {
         let tracer = Watching { plan: self.tracer, pending: &self.pending };
+        let released = &self.released;
         self.pause.trace_alone("weak", tracer, |vm, tracing, worker| {
-            let mut weak = Weak { tracer, tracing, worker };
+            let mut weak = Weak { tracer, tracing, worker, released };
             while f(vm, &mut weak) {}
         });
     }
@@ -509,8 +521,9 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
 
 struct Weak<'t, 'a, 'b, VM: VMBinding, T: Tracer<VM>> {
     tracer: Watching<'t, T>,
-    tracing: Tracing<'a, VM, Watching<'t, T>>,
+    tracing: &'b mut Tracing<'a, VM, Watching<'t, T>>,
     worker: &'b mut Worker,
+    released: &'b Mutex<Vec<ObjectReference>>,
 }
 
 impl<VM: VMBinding, T: Tracer<VM>> WeakProcessor for Weak<'_, '_, '_, VM, T> {
@@ -519,5 +532,8 @@ impl<VM: VMBinding, T: Tracer<VM>> WeakProcessor for Weak<'_, '_, '_, VM, T> {
     }
     fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference {
         self.tracing.keep_alive(object, self.worker)
+    }
+    fn release(&mut self, object: ObjectReference) {
+        self.released.lock().push(object);
     }
 }

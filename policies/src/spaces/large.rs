@@ -117,6 +117,9 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     /// Frees what was not marked.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         let epoch = self.epoch.current();
+        for released in pause.released().iter().filter(|object| self.pages.extent().holds(**object)) {
+            self.marks.at(released.address()).store(0, Relaxed);
+        }
         let objects = std::mem::take(&mut *self.objects());
         let live = |object: &LargeObject| self.marks.at(object.start).load(Relaxed) == epoch;
         pause.sweep(objects.len(), |_, range| {

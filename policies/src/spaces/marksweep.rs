@@ -7,7 +7,8 @@
 //!    what was handed out, so for it a run is then marked; and with poison the pause fills free cells.
 //!
 //! In a generational plan marks stick: a minor collection keeps the epoch, so what is marked is old and is not traced again. It
-//! sweeps the blocks that mutators took since the last one, which they list as `touched`.
+//! sweeps the blocks that mutators took since the last one, which they list as `touched`. Old objects that the binding releases lose
+//! their marks before that, and their blocks are touched, too.
 //!
 //! I1. A listed block is swept by whoever pops it, alone. A block goes back to a `partial` list only in a pause.
 //! I2. Between pauses a cell of a listed block is free if it is not marked; cells handed out since are behind their owner's
@@ -20,7 +21,9 @@ use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::{
     BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment,
 };
-use mmtk_core::metadata::{BLOCK_FREE, BLOCK_NEW, CellMarks, Moves, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
+use mmtk_core::metadata::{
+    BLOCK_FREE, BLOCK_NEW, CellMarks, Moves, ObjectStates, SIZE_CLASSES, SideBytes, class_bytes, class_of,
+};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;
@@ -40,6 +43,8 @@ pub struct MarkSweepSpace<VM> {
     partial: [BlockList; SIZE_CLASSES],
     /// In a generational plan: blocks that mutators have taken since the last collection, and are done with.
     touched: BlockList,
+    /// A byte a block, in a generational plan: whether it is on no list since it had no free cell when it was swept.
+    full: SideBytes,
     states: ObjectStates<VM>,
     /// Whether runs that are handed out are marked.
     verified: bool,
@@ -53,7 +58,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         let mut tables = CellMarks::TABLE_BYTES_PER_BLOCK * (CHUNK_BYTES >> LOG_BLOCK_BYTES);
         // Marks are the space's own; an object's state is used for the barrier.
         if context.states.is_generational() {
-            tables += ObjectStates::<VM>::table_bytes_per_chunk();
+            tables += ObjectStates::<VM>::table_bytes_per_chunk() + (CHUNK_BYTES >> LOG_BLOCK_BYTES);
         }
         Ok(MarkSweepSpace {
             name,
@@ -62,6 +67,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             epoch: Epoch::default(),
             partial: std::array::from_fn(|_| BlockList::new()),
             touched: BlockList::new(),
+            full: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
             states: context.states,
             // In a generational plan a mark says that an object is old.
             verified: context.options.verify && !context.states.is_generational(),
@@ -169,24 +175,47 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
                 self.live_bytes.store(0, Relaxed);
                 pause.sweep(blocks, |_, blocks| self.sweep_blocks(blocks));
             }
-            CollectionKind::Minor => pause.sweep(blocks, |_, blocks| self.sweep_touched(blocks.len())),
+            CollectionKind::Minor => {
+                self.release(pause.released());
+                pause.sweep(blocks, |_, blocks| self.sweep_touched(blocks.len()));
+            }
         }
         self.live_bytes.fetch_add(pause.live_bytes(), Relaxed);
+    }
+
+    /// Takes away the marks of the objects that lie in this space.
+    fn release(&self, objects: &[ObjectReference]) {
+        let (extent, epoch) = (self.pool.extent(), self.epoch.current());
+        for &object in objects.iter().filter(|&&object| extent.holds(object)) {
+            let marked = self.marks.unmark(object, epoch);
+            debug_assert!(marked, "{object} was released, but is not old");
+            if self.full.at(object.address()).swap(0, Relaxed) != 0 {
+                self.touched.push(self.pool.links(), extent.block_of(object.address()).0);
+            }
+        }
     }
 
     /// Takes up to so many of the touched blocks.
     fn sweep_touched(&self, blocks: usize) {
         let mut freed = 0;
         for block in (0..blocks).map_while(|_| self.touched.pop(self.pool.links())).map(Block) {
-            let state = self.marks.state(block);
-            if state.load(Relaxed) == BLOCK_NEW {
-                state.store(BLOCK_FREE, Relaxed);
-                self.pool.release(block);
-                freed += BLOCK_BYTES;
-            } else if self.marks.block(block).next_free_run(0).is_some() {
-                // A block without a free cell is not listed again until a full collection frees one.
-                self.poison_cells(block);
-                self.partial[self.marks.class_number(block)].push(self.pool.links(), block.0);
+            let (state, cells) = (self.marks.state(block), self.marks.block(block));
+            let run = match state.load(Relaxed) {
+                BLOCK_NEW => Some(0..cells.class().cells),
+                _ => cells.next_free_run(0),
+            };
+            match run {
+                Some(run) if run.len() == cells.class().cells as usize => {
+                    state.store(BLOCK_FREE, Relaxed);
+                    self.pool.release(block);
+                    freed += BLOCK_BYTES;
+                }
+                Some(_) => {
+                    self.poison_cells(block);
+                    self.partial[self.marks.class_number(block)].push(self.pool.links(), block.0);
+                }
+                // Not listed again until something in it is released, or a full collection frees a cell.
+                None => self.full.at(self.pool.extent().block_start(block)).store(1, Relaxed),
             }
         }
         self.pool.memory().budget().unreserve(freed);
@@ -199,8 +228,20 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         for number in blocks.rev() {
             let block = Block(number as u32);
             let state = self.marks.state(block);
+            let full = self.full.at(self.pool.extent().block_start(block));
+            if self.states.is_generational() {
+                full.store(0, Relaxed);
+            }
             match state.load(Relaxed) {
                 BLOCK_FREE => (),
+                // A block that is released as a whole goes back sooner if it is on no list.
+                marked
+                    if marked == epoch
+                        && self.states.is_generational()
+                        && self.marks.block(block).next_free_run(0).is_none() =>
+                {
+                    full.store(1, Relaxed);
+                }
                 marked if marked == epoch => {
                     self.poison_cells(block);
                     self.partial[self.marks.class_number(block)].push(self.pool.links(), block.0);

@@ -13,15 +13,33 @@
 //!
 //! Then the plan sweeps.
 //!
+//! A minor collection does the same to new objects alone: those made since the last collection. What is old counts as outside. So a new
+//! object to which an old one refers has a handle that is not found, and is a root; no write barrier is needed to know of it. If the old
+//! one is dead, the new one lives until a full collection nevertheless.
+//!
+//! Before all that, a minor collection buries what has no handle at all: the counts are exact, so this needs no counting and no marking.
+//! Most objects die so.
+//! - New objects: it looks at them from the newest to the oldest, and then once more the other way round. Each burial takes handles of
+//!   others away, which are found so if they are all older, or all newer, than what held them. What is left is left to counting.
+//! - Old ones: it looks at a part of the list, which goes round with time, and at whatever a buried object referred to. It buries only
+//!   so many, so that its pause stays short; the others are dead, too, and wait. Before a full collection, it looks at all.
+//!
+//! What an ephemeron knows is not taken so, since a weak handle could still be upgraded. Full collections are left with that and cycles.
+//!
 //! I1. All of it runs on the thread that owns the heap: the thread that collects leads the pause, and has no helpers. Tracing
-//!     must be there, since `trace` of some types clones handles; drops must be there, since values hold `Rc`s.
+//!     must be there, since `trace` of some types clones handles, and that of `Cell` takes the value out for a moment; drops must be
+//!     there, since values hold `Rc`s.
 //! I2. Until the plan sweeps, the header of every object is intact, also of those whose values were dropped.
-//! I3. `counted` of an object is 0 outside step 1 and 6; in step 6, `DEAD` marks those that are to be counted.
+//! I3. `counted` of an object is 0 outside of steps 1 and 6.
 //! I4. Nothing unwinds through the pause: a panic of a finalizer or a drop is kept and goes on after it.
+//!
+//! Sources: counting, CPython's `gcmodule`. Young objects as the universe of the count, the same. Deaths of old objects by their counts
+//! between traces for cycles: Deutsch and Bobrow (CACM 1976), with Bacon and Rajan (ECOOP 2001) on what counts cannot find.
 
 use crate::ephemeron::AnyEphemeron;
 use crate::gc_box::{GcBox, Object, STATE_OFFSET};
 use crate::heap::{DropPhase, Lists, ThreadHeap};
+use crate::weak_map::AnyWeakMap;
 use crate::{Tracer, gc_box};
 use mmtk_core::ObjectReference;
 use mmtk_core::binding::{OutOfMemory, Slot, SlotVisitor, StateLocation, VMBinding};
@@ -32,8 +50,12 @@ use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 /// Objects between a prefetch and the use.
 const AHEAD: usize = 8;
-/// In `counted`: the object was not reached.
-const DEAD: u32 = 1 << 31;
+/// Old objects that a minor collection looks at for each new one that there was, and at least.
+const SEARCHED_FOR_EACH_NEW: usize = 8;
+const SEARCHED_AT_LEAST: usize = 1000;
+/// Old objects that it buries for each new one, and at least: more would make its pause long.
+const BURIED_FOR_EACH_NEW: usize = 2;
+const BURIED_AT_LEAST: usize = 1000;
 
 /// Boa, as the toolkit sees it.
 #[derive(Default)]
@@ -64,6 +86,8 @@ unsafe impl VMBinding for Boa {
     const LOG_GRANULE: u32 = gc_box::GRANULE.trailing_zeros();
     const STATE: StateLocation = StateLocation::HeaderTopByte(STATE_OFFSET);
     const CAN_MOVE: bool = false;
+    // There is no barrier: `scan_vm_minor` finds what old objects refer to.
+    const WRITE_BARRIER: bool = true;
 
     #[inline(always)]
     fn object_size(object: ObjectReference) -> usize {
@@ -80,21 +104,47 @@ unsafe impl VMBinding for Boa {
     fn scan_thread(&self, (): &mut (), _: &mut impl SlotVisitor<Handle>) {}
 
     fn scan_vm(&self, visitor: &mut impl SlotVisitor<Handle>) {
-        let lists = self.lists();
-        count_handles(&lists.objects, |target| target.set(target.get() + 1));
-        for object in &lists.objects {
-            // SAFETY: a listed object.
-            let header = unsafe { object.header() };
-            if header.handles() > header.counted().replace(0) {
-                visitor.visit(Handle(object.reference()));
-            }
+        let Lists { new, old, .. } = self.lists();
+        for object in old.iter() {
+            // SAFETY: a listed object; also below.
+            unsafe { object.header() }.begin_count();
         }
+        count_handles(old);
+        count_handles(new);
+        for (place, object) in old.iter().enumerate() {
+            visit_root(*object, visitor);
+            // SAFETY: as above.
+            unsafe { object.header() }.set_place(place);
+        }
+        visit_new_roots(new, visitor);
+    }
+
+    fn scan_vm_minor(&self, visitor: &mut impl SlotVisitor<Handle>) {
+        let thread = self.thread();
+        thread.minor.set(true);
+        thread.collecting.set(true);
+        self.bury_unreferenced_old();
+        self.bury_unreferenced_new();
+        let new = &mut self.lists().new;
+        Tracer::with(true, count, |tracer| {
+            new.retain(|object| {
+                // SAFETY: I2.
+                let header = unsafe { object.header() };
+                let whole = !header.is_gone();
+                if whole {
+                    trace(*object, tracer);
+                }
+                whole
+            });
+        });
+        visit_new_roots(new, visitor);
     }
 
     fn process_weak(&self, weak: &mut dyn WeakProcessor) {
-        self.thread().collecting.set(true);
-        self.bury_the_dead(weak);
-        self.thread().collecting.set(false);
+        let thread = self.thread();
+        thread.collecting.set(true);
+        self.bury_the_dead(weak, thread.minor.replace(false));
+        thread.collecting.set(false);
     }
 
     fn out_of_memory(&self, error: &OutOfMemory) {
@@ -112,13 +162,38 @@ fn trace(object: Object, tracer: &mut Tracer) {
     unsafe { (object.header().vtable().trace)(object, tracer) }
 }
 
-/// Calls `count` with the counter of the target of each handle in these objects.
-fn count_handles(objects: &[Object], count: impl Fn(&std::cell::Cell<u32>)) {
-    // SAFETY: handles lead to objects that were not swept.
-    let pass_on = |found: &[Object]| found.iter().for_each(|o| count(unsafe { o.header() }.counted()));
-    Tracer::with(true, pass_on, |tracer| {
+/// Counts these handles.
+fn count(found: &[Object]) {
+    for object in found {
+        // SAFETY: handles lead to objects that were not swept.
+        unsafe { object.header() }.count();
+    }
+}
+
+/// Counts the handles in these objects.
+fn count_handles(objects: &[Object]) {
+    Tracer::with(true, count, |tracer| {
         for_each_prefetched(objects, |object| trace(object, tracer));
     });
+}
+
+/// Visits an object that has more handles than were counted.
+#[inline(always)]
+fn visit_root(object: Object, visitor: &mut impl SlotVisitor<Handle>) {
+    // SAFETY: a listed object.
+    let header = unsafe { object.header() };
+    if header.handles() > header.counted() {
+        visitor.visit(Handle(object.reference()));
+    }
+}
+
+/// Visits the roots among new objects, and sets their counts to 0 again.
+fn visit_new_roots(new: &[Object], visitor: &mut impl SlotVisitor<Handle>) {
+    for object in new {
+        visit_root(*object, visitor);
+        // SAFETY: a listed object.
+        unsafe { object.header() }.begin_count();
+    }
 }
 
 fn for_each_prefetched(objects: &[Object], mut f: impl FnMut(Object)) {
@@ -147,51 +222,170 @@ impl Boa {
         unsafe { &mut *self.thread().lists.get() }
     }
 
-    fn bury_the_dead(&self, weak: &mut dyn WeakProcessor) {
-        let Lists { objects, ephemerons, weak_maps } = self.lists();
-        let mut pending = ephemerons.clone();
+    /// Buries old objects without handles.
+    fn bury_unreferenced_old(&self) {
+        let thread = self.thread();
+        let lists = self.lists();
+        let all = thread.searches_all.get();
+        let part = SEARCHED_AT_LEAST.max(SEARCHED_FOR_EACH_NEW * lists.new.len());
+        let to = if all { lists.old.len() } else { lists.searched_to.min(lists.old.len()) };
+        let from = if all { 0 } else { to.saturating_sub(part) };
+        let mut dead = 0;
+        for place in (from..to).rev() {
+            if let Some(next) = place.checked_sub(AHEAD) {
+                lists.old[next].address().prefetch();
+            }
+            // The last of the list comes to the place of one that is taken off; it was looked at, or will be in the next round.
+            let object = lists.old[place];
+            // SAFETY: a listed object.
+            if unsafe { object.header() }.is_unreferenced() {
+                dead += lists.dies(object);
+            }
+        }
+        lists.searched_to = if from == 0 { usize::MAX } else { from };
+
+        let mut budget = BURIED_AT_LEAST.max(BURIED_FOR_EACH_NEW * lists.new.len());
+        let mut edges = std::mem::take(&mut lists.edges);
+        while budget > 0
+            && let Some(object) = lists.dying.pop()
+        {
+            budget -= 1;
+            self.finalize(&[object]);
+            Tracer::with(true, |found| edges.extend_from_slice(found), |tracer| trace(object, tracer));
+            self.drop_values(&[object]);
+            lists.released.push(object);
+            for target in edges.drain(..) {
+                // SAFETY: the handle kept it until now.
+                let header = unsafe { target.header() };
+                if header.place().is_some() && header.is_unreferenced() {
+                    dead += lists.dies(target);
+                }
+            }
+        }
+        lists.edges = edges;
+        thread.died(dead);
+    }
+
+    /// Buries new objects without handles. They stay on their list, as gone.
+    fn bury_unreferenced_new(&self) {
+        let new = &self.lists().new;
+        let mut freed = 0;
+        let mut bury = |object: &Object| {
+            // SAFETY: a listed object.
+            let header = unsafe { object.header() };
+            if header.is_unreferenced() {
+                header.set_gone();
+                self.finalize(&[*object]);
+                freed += self.drop_values(&[*object]);
+            }
+        };
+        new.iter().rev().for_each(&mut bury);
+        new.iter().for_each(&mut bury);
+        self.thread().freed(freed);
+    }
+
+    fn bury_the_dead(&self, weak: &mut dyn WeakProcessor, minor: bool) {
+        let thread = self.thread();
+        let before = thread.bytes.get();
+        let lists = self.lists();
+        let mut dead = std::mem::take(&mut lists.dead);
+        let Lists { new, old, new_ephemerons, ephemerons, weak_maps, written_maps, dying, released, .. } = lists;
+        let mut pending = new_ephemerons.clone();
+        if minor {
+            released.drain(..).for_each(|object| weak.release(object.reference()));
+        } else {
+            released.clear();
+            // Not on a list, so not marked; what they refer to was, since they were outside.
+            self.finalize(dying);
+            self.drop_values(dying);
+            dying.clear();
+            pending.extend_from_slice(ephemerons);
+        }
         resolve(&mut pending, weak);
 
-        let mut dead = Vec::new();
-        objects.retain(|object| {
-            let live = weak.live(object.reference()).is_some();
+        let mut is_alive = |object: &Object| {
+            let live = is_live(weak, *object);
             if !live {
                 dead.push(*object);
             }
             live
-        });
+        };
+        if !minor {
+            old.retain(&mut is_alive);
+        }
+        new.retain(&mut is_alive);
 
-        // SAFETY: dead but whole (step 7 comes later), with its own vtable.
-        self.guarded(&dead, |object| unsafe { (object.header().vtable().finalize)(object) });
+        self.finalize(&dead);
         self.empty_dead_keys(&mut pending, weak);
-        self.keep_resurrected(&mut dead, objects, &mut pending, weak);
+        self.keep_resurrected(&mut dead, new, &mut pending, weak);
 
-        ephemerons.retain(|ephemeron| is_live(weak, Object::of(*ephemeron)));
-        weak_maps.retain(|map| is_live(weak, Object::of(*map)));
-        for map in weak_maps.iter() {
+        let keeps_key = |ephemeron: &NonNull<GcBox<dyn AnyEphemeron>>| {
+            // SAFETY: if it is alive.
+            is_live(weak, Object::of(*ephemeron)) && unsafe { ephemeron.as_ref() }.value().key().is_some()
+        };
+        new_ephemerons.retain(keeps_key);
+        if !minor {
+            ephemerons.retain(keeps_key);
+        }
+        ephemerons.append(new_ephemerons);
+        written_maps.retain(|map| is_live(weak, Object::of(*map)));
+        let mut prune = |map: &NonNull<GcBox<dyn AnyWeakMap>>| {
+            let mut done = false;
             // SAFETY: alive.
-            self.guarded(&[()], |()| unsafe { map.as_ref() }.value().prune());
+            self.guarded(&[()], |()| done = unsafe { map.as_ref() }.value().prune(!minor));
+            !done
+        };
+        if minor {
+            written_maps.retain(&mut prune);
+        } else {
+            weak_maps.retain(|map| is_live(weak, Object::of(*map)));
+            let borrowed: Vec<_> = weak_maps.iter().copied().filter(&mut prune).map(Object::of).collect();
+            written_maps.retain(|map| borrowed.contains(&Object::of(*map)));
         }
 
+        thread.freed(self.drop_values(&dead));
+        dead.clear();
+        let settled = if minor { old.len() } else { 0 };
+        old.append(new);
+        for (place, object) in old.iter().enumerate().skip(settled) {
+            // SAFETY: a listed object.
+            unsafe { object.header() }.set_place(place);
+        }
+        if minor {
+            if thread.searches_all.get() {
+                thread.searched();
+            }
+        } else {
+            thread.collected(before);
+            if old.len() < old.capacity() / 4 {
+                old.shrink_to(old.len() * 2);
+            }
+            dead.shrink_to(new.capacity());
+        }
+        lists.dead = dead;
+    }
+
+    /// Runs the finalizers of these objects.
+    fn finalize(&self, dead: &[Object]) {
+        // SAFETY: dead but whole, with its own vtable.
+        self.guarded(dead, |object| unsafe { (object.header().vtable().finalize)(object) });
+    }
+
+    /// Drops the values of these objects; their bytes.
+    fn drop_values(&self, dead: &[Object]) -> usize {
         let mut freed = 0;
-        {
-            let _dropping = DropPhase::begin();
-            self.guarded(&dead, |object| {
-                // SAFETY: whole until here, and this is the only drop; handles lead to objects with headers (I2).
-                unsafe {
-                    let vtable = object.header().vtable();
-                    freed += vtable.bytes;
-                    if let Some(drop) = vtable.drop {
-                        drop(object);
-                    }
+        let _dropping = DropPhase::begin();
+        self.guarded(dead, |object| {
+            // SAFETY: whole until here, and this is the only drop; handles lead to objects with headers (I2).
+            unsafe {
+                let vtable = object.header().vtable();
+                freed += vtable.bytes;
+                if let Some(drop) = vtable.drop {
+                    drop(object);
                 }
-            });
-        }
-        let thread = self.thread();
-        thread.collected(thread.bytes.get() - freed);
-        if objects.len() < objects.capacity() / 4 {
-            objects.shrink_to(objects.len() * 2);
-        }
+            }
+        });
+        freed
     }
 
     /// Step 5.
@@ -200,37 +394,36 @@ impl Boa {
             let live = is_live(weak, Object::of(*ephemeron));
             if live {
                 // SAFETY: alive.
-                self.guarded(&[()], |()| unsafe { ephemeron.as_ref() }.value().clear());
+                let gc_box = unsafe { ephemeron.as_ref() };
+                self.guarded(&[()], |()| gc_box.value().clear());
+                gc_box.header().keep_no_longer();
             }
             !live
         });
     }
 
-    /// Step 6: takes those that live on out of `dead`.
+    /// Step 6: moves those that live on from `dead` to `alive`.
     fn keep_resurrected(
         &self,
         dead: &mut Vec<Object>,
-        objects: &mut Vec<Object>,
+        alive: &mut Vec<Object>,
         pending: &mut Vec<NonNull<GcBox<dyn AnyEphemeron>>>,
         weak: &mut dyn WeakProcessor,
     ) {
         for object in &*dead {
             // SAFETY: I2.
-            unsafe { object.header() }.counted().set(DEAD);
+            unsafe { object.header() }.begin_count();
         }
-        count_handles(dead, |target| {
-            if target.get() & DEAD != 0 {
-                target.set(target.get() + 1);
-            }
-        });
+        count_handles(dead);
         let mut resurrected = false;
         for object in &*dead {
             // SAFETY: I2.
             let header = unsafe { object.header() };
-            if header.handles() > header.counted().replace(0) & !DEAD {
+            if header.handles() > header.counted() {
                 weak.keep_alive(object.reference());
                 resurrected = true;
             }
+            header.begin_count();
         }
         if !resurrected {
             return;
@@ -241,7 +434,7 @@ impl Boa {
         dead.retain(|object| {
             let live = is_live(weak, *object);
             if live {
-                objects.push(*object);
+                alive.push(*object);
             }
             !live
         });
@@ -257,7 +450,7 @@ impl Boa {
                 }
             }));
             if let Err(panic) = result {
-                self.thread().panic.set(Some(panic));
+                self.thread().keep_panic(panic);
             }
         }
     }

@@ -48,6 +48,8 @@ impl<K: Trace + ?Sized> EphemeronBox<K, ()> {
     pub(crate) fn set_key(ephemeron: &Ephemeron<K, ()>, key: &Gc<K>) {
         // SAFETY: as for `entry`; there was no entry to look at.
         unsafe { *ephemeron.0.entry.get() = Some(Entry { key: key.as_ptr(), value: () }) };
+        // The ephemeron is older than its key, and perhaps old: it is looked at as if it were new.
+        heap::register_ephemeron(ephemeron.0.as_ptr(), key.object());
     }
 }
 
@@ -91,12 +93,9 @@ impl<K: Trace + ?Sized, V: Trace> Ephemeron<K, V> {
     /// An ephemeron of this key and value.
     #[must_use]
     pub fn new(key: &Gc<K>, value: V) -> Self {
-        Self::with(Some(Entry { key: key.as_ptr(), value }))
-    }
-
-    fn with(entry: Option<Entry<K, V>>) -> Self {
+        let entry = Some(Entry { key: key.as_ptr(), value });
         let gc = Gc::new(EphemeronBox { entry: UnsafeCell::new(entry) });
-        heap::register_ephemeron(gc.as_ptr());
+        heap::register_ephemeron(gc.as_ptr(), key.object());
         Ephemeron(gc)
     }
 
@@ -140,7 +139,7 @@ impl<K: Trace + ?Sized, V: Trace> Ephemeron<K, V> {
 impl<K: Trace + ?Sized> Ephemeron<K, ()> {
     /// An ephemeron without a key, for now.
     pub(crate) fn unset() -> Self {
-        Self::with(None)
+        Ephemeron(Gc::new(EphemeronBox { entry: UnsafeCell::new(None) }))
     }
 }
 

@@ -3,13 +3,11 @@
 //! Objects do not move, so a key's address is its hash. The collector takes out the entries of dead keys before the memory
 //! is used again; it cannot do so while the map is borrowed, so a lookup also asks the ephemeron.
 
-use crate::gc_box::GcBox;
 use crate::heap;
 use crate::{Ephemeron, Finalize, Gc, GcRef, GcRefCell, Trace, custom_trace};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::fmt;
 use std::hash::BuildHasher;
-use std::ptr::NonNull;
 
 /// A map from objects, which it does not keep alive, to values, which live as long as their keys.
 #[derive(Clone, Finalize)]
@@ -19,6 +17,8 @@ pub struct WeakMap<K: Trace + ?Sized + 'static, V: Trace + 'static> {
 
 pub(crate) struct Table<K: Trace + ?Sized + 'static, V: Trace + 'static> {
     entries: HashTable<Entry<K, V>>,
+    /// Keys given values since the collector last looked; then the heap knows of the map.
+    new: Vec<usize>,
     hasher: DefaultHashBuilder,
 }
 
@@ -30,15 +30,26 @@ struct Entry<K: Trace + ?Sized + 'static, V: Trace + 'static> {
 
 /// A map of any type, as the collector sees it.
 pub(crate) trait AnyWeakMap {
-    /// Takes out the entries whose keys have died.
-    fn prune(&self);
+    /// Takes out the entries whose keys have died, among all or the new ones; whether it could.
+    fn prune(&self, all: bool) -> bool;
 }
 
 impl<K: Trace + ?Sized, V: Trace> AnyWeakMap for GcRefCell<Table<K, V>> {
-    fn prune(&self) {
-        if let Ok(mut table) = self.try_borrow_mut() {
-            table.entries.retain(|entry| entry.ephemeron.has_value());
+    fn prune(&self, all: bool) -> bool {
+        let Ok(mut table) = self.try_borrow_mut() else { return false };
+        let Table { entries, new, hasher } = &mut *table;
+        if all {
+            entries.retain(|entry| entry.ephemeron.has_value());
+        } else {
+            for &address in &*new {
+                let is_dead = |entry: &Entry<K, V>| entry.address == address && !entry.ephemeron.has_value();
+                while let Ok(entry) = entries.find_entry(hasher.hash_one(address), is_dead) {
+                    entry.remove();
+                }
+            }
         }
+        new.clear();
+        true
     }
 }
 
@@ -64,11 +75,14 @@ impl<K: Trace + ?Sized, V: Trace> Table<K, V> {
         }
     }
 
-    fn insert(&mut self, key: &Gc<K>, ephemeron: Ephemeron<K, V>) {
+    /// Whether the entry is the first new one.
+    fn insert(&mut self, key: &Gc<K>, ephemeron: Ephemeron<K, V>) -> bool {
         self.remove(key);
-        let Table { entries, hasher } = self;
+        let Table { entries, new, hasher } = self;
         let entry = Entry { address: address(key), ephemeron };
+        new.push(entry.address);
         entries.insert_unique(hasher.hash_one(entry.address), entry, |entry| hasher.hash_one(entry.address));
+        new.len() == 1
     }
 }
 
@@ -76,8 +90,9 @@ impl<K: Trace + ?Sized, V: Trace> WeakMap<K, V> {
     /// An empty map.
     #[must_use]
     pub fn new() -> Self {
-        let table = Gc::new(GcRefCell::new(Table { entries: HashTable::new(), hasher: DefaultHashBuilder::default() }));
-        heap::register_weak_map(table.as_ptr() as NonNull<GcBox<dyn AnyWeakMap>>);
+        let (entries, new, hasher) = (HashTable::new(), Vec::new(), DefaultHashBuilder::default());
+        let table = Gc::new(GcRefCell::new(Table { entries, new, hasher }));
+        heap::register_weak_map(table.as_ptr());
         WeakMap { table }
     }
 
@@ -85,7 +100,9 @@ impl<K: Trace + ?Sized, V: Trace> WeakMap<K, V> {
     pub fn insert(&mut self, key: &Gc<K>, value: V) {
         // Made before the map is borrowed: it may collect.
         let ephemeron = Ephemeron::new(key, value);
-        self.table.borrow_mut().insert(key, ephemeron);
+        if self.table.borrow_mut().insert(key, ephemeron) {
+            heap::map_is_written(self.table.as_ptr());
+        }
     }
 
     /// Takes a key out; whether it was there.

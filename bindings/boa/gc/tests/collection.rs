@@ -362,3 +362,175 @@ fn a_plan_that_moves_is_refused() {
     let error = boa_gc::configure(options).unwrap_err().to_string();
     assert!(error.contains("did you mean MarkSweep"), "{error}");
 }
+
+/// Allocates until there was a minor collection, of which nothing but the heap's trigger was asked; how many full ones there were.
+fn minor_collection() -> u64 {
+    let counts = || boa_gc::with_heap(|heap| (heap.statistics().collections, heap.statistics().full_collections));
+    let (collections, fulls) = counts();
+    loop {
+        let _ = node(0, None);
+        let (now, fulls_now) = counts();
+        if now > collections {
+            assert_eq!((now, fulls_now), (collections + 1, fulls), "a minor collection");
+            return fulls;
+        }
+    }
+}
+
+#[test]
+fn what_only_an_old_object_refers_to_survives_minor_collections() {
+    let holder = node(0, None);
+    force_collect();
+    for round in 0..100 {
+        // The old value of the cell dies, and the new one is known to `holder` alone.
+        *holder.next.borrow_mut() = Some(node(round, Some(node(round + 1, None))));
+        minor_collection();
+        let next = holder.next.borrow().clone().unwrap();
+        assert_eq!((next.number, next.next.borrow().as_ref().unwrap().number), (round, round + 1));
+    }
+}
+
+#[test]
+fn old_objects_without_handles_die_in_minor_collections_and_their_memory_is_used_again() {
+    let log = Rc::default();
+    let old = told("old", &log);
+    *old.other.borrow_mut() = Some(told("its child", &log));
+    let many: Vec<Gc<Node>> = (0..20_000).map(|n| node(n, None)).collect();
+    force_collect();
+    drop(old);
+    let fulls = minor_collection();
+    // Each looks at a part of the old objects.
+    while log.borrow().is_empty() {
+        minor_collection();
+    }
+    assert_eq!(*log.borrow(), ["finalize old", "drop old", "finalize its child", "drop its child"]);
+    let before = boa_gc::with_heap(|heap| heap.statistics().reserved_bytes);
+    drop(many);
+    for _ in 0..50 {
+        minor_collection();
+    }
+    let again: Vec<Gc<Node>> = (0..20_000).map(|n| node(n, None)).collect();
+    assert_eq!(boa_gc::with_heap(|heap| heap.statistics().full_collections), fulls);
+    assert!(boa_gc::with_heap(|heap| heap.statistics().reserved_bytes) <= before);
+    assert!(again.iter().enumerate().all(|(n, node)| node.number == n));
+}
+
+#[test]
+fn what_dies_old_and_is_in_no_cycle_needs_no_full_collection() {
+    const LIVE: usize = 50_000;
+    let mut live: Vec<Gc<Node>> = (0..LIVE).map(|n| node(n, Some(node(n, None)))).collect();
+    force_collect();
+    let fulls = || boa_gc::with_heap(|heap| heap.statistics().full_collections);
+    let before = fulls();
+    // Four times the heap, each old when it dies.
+    for n in 0..4 * LIVE {
+        live[n % LIVE] = node(n, Some(node(n, None)));
+    }
+    assert_eq!(fulls(), before);
+    assert!(live.iter().enumerate().all(|(n, node)| node.number == 3 * LIVE + n));
+    // In cycles, they do need one.
+    for n in 0..4 * LIVE {
+        let last = node(n, None);
+        let first = node(n, Some(last.clone()));
+        *last.next.borrow_mut() = Some(first.clone());
+        live[n % LIVE] = first;
+    }
+    assert!(fulls() > before);
+}
+
+#[test]
+fn a_minor_collection_leaves_dead_cycles_of_old_objects_to_the_next_full_one() {
+    let log = Rc::default();
+    let (a, b) = (told("a", &log), told("b", &log));
+    *a.other.borrow_mut() = Some(b.clone());
+    *b.other.borrow_mut() = Some(a.clone());
+    force_collect();
+    drop((a, b));
+    minor_collection();
+    assert!(log.borrow().is_empty());
+    force_collect();
+    assert_eq!(*log.borrow(), ["finalize a", "finalize b", "drop a", "drop b"]);
+}
+
+#[test]
+fn a_handle_made_anew_keeps_what_had_none_for_a_while() {
+    let object = node(5, None);
+    let weak = WeakGc::new(&object);
+    force_collect();
+    drop(object);
+    let again = weak.upgrade().expect("until a full collection");
+    minor_collection();
+    assert_eq!(again.number, 5);
+    drop(again);
+    minor_collection();
+    assert!(weak.is_upgradable(), "what a weak handle knows is left to full collections");
+    force_collect();
+    assert!(!weak.is_upgradable());
+}
+
+#[test]
+fn a_new_object_with_an_older_weak_handle_of_itself_dies_in_a_minor_collection() {
+    let gc = Gc::new_cyclic(|_: &WeakGc<Node>| {
+        minor_collection();
+        Node { next: GcRefCell::new(None), number: 1 }
+    });
+    assert_eq!(gc.number, 1);
+    let weak = Rc::new(RefCell::new(None));
+    let theirs = weak.clone();
+    let gc = Gc::new_cyclic(move |own| {
+        *theirs.borrow_mut() = Some(own.clone());
+        minor_collection();
+        Node { next: GcRefCell::new(None), number: 2 }
+    });
+    assert_eq!(weak.borrow().as_ref().unwrap().upgrade().unwrap().number, 2);
+    drop(gc);
+    minor_collection();
+    assert!(weak.borrow().as_ref().unwrap().upgrade().is_none());
+}
+
+#[test]
+fn entries_of_an_old_weak_map_die_with_their_new_keys() {
+    let mut map = WeakMap::<Node, Gc<Node>>::new();
+    let kept = node(1, None);
+    force_collect();
+    let fulls = minor_collection();
+    let collections = || boa_gc::with_heap(|heap| heap.statistics().collections) as usize;
+    let before = collections();
+    for n in 0..5000 {
+        let key = node(n, None);
+        // The value refers to the key, and so to itself.
+        map.insert(&key, node(n, Some(key.clone())));
+        map.insert(&kept, node(n, None));
+    }
+    minor_collection();
+    // Each collection found one key with a handle at most, which is old since then, and left to a full collection.
+    let (most, shown) = (1 + collections() - before, format!("{map:?}"));
+    assert!((1..=most).any(|n| shown == format!("WeakMap {{ entries: Some({n}) }}")), "{shown}, at most {most}");
+    assert!(most < 100);
+    assert_eq!(map.get(&kept).unwrap().value().unwrap().number, 4999);
+    assert_eq!(boa_gc::with_heap(|heap| heap.statistics().full_collections), fulls);
+}
+
+#[test]
+fn a_panic_in_a_collection_that_the_heap_started_goes_on_at_an_allocation() {
+    struct Bad;
+    impl Finalize for Bad {
+        fn finalize(&self) {
+            panic!("bad finalizer");
+        }
+    }
+    // SAFETY: no handles.
+    unsafe impl Trace for Bad {
+        empty_trace!();
+    }
+    let _ = node(0, None);
+    let _ = Gc::new(Bad);
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| ()));
+    let result = std::panic::catch_unwind(|| (0..100_000).for_each(|n| drop(node(n, None))));
+    std::panic::set_hook(hook);
+    assert!(result.is_err());
+    for _ in 0..3 {
+        minor_collection();
+    }
+}
