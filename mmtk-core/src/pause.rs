@@ -143,6 +143,9 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
 
     /// A step in which workers share `items` numbered things; helpers are woken if there are many.
     pub fn parallel(&mut self, name: &'static str, items: usize, f: impl Fn(&mut Worker, Range<usize>) + Sync) {
+        if items == 0 {
+            return;
+        }
         self.timed(name, |pause| {
             let next = AtomicUsize::new(0);
             pause.gang.run(pause.pays_to_wake(items), &|worker| {

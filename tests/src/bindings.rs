@@ -1,5 +1,6 @@
 //! The bindings of the tests: the reference binding, and variants of it that keep the collector's state in side tables.
 
+use crate::MakeHeap;
 use mmtk_core::weak::WeakProcessor;
 use mmtk_core::{ObjectReference, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use reference::{ReferenceVM, ShadowStack};
@@ -75,3 +76,7 @@ impl<const LOG_GRANULE: u32> TestVM for SideVM<LOG_GRANULE> {
         &self.0
     }
 }
+
+/// Heaps of the bindings that most tests use. Named here, they are compiled once for all tests instead of once for each.
+pub static HEAPS: (MakeHeap<ReferenceVM>, MakeHeap<SideVM<3>>, MakeHeap<SideVM<4>>) =
+    (policies::new_heap, policies::new_heap, policies::new_heap);

@@ -2,9 +2,10 @@
 //!
 //! The tests themselves are in `tests/`: `matrix` (every plan, workload and stress option), `shadow_heap` (random programs beside a
 //! plain model), `out_of_memory`, `native_regions`, `refused_heaps`, `broken_bindings` (what a contract that is not kept leads to),
-//! `barriers` (stores into old objects), `stale_references` (what the verifier says of dead objects), `heap_values` (heaps come and
-//! go), `epochs` (their numbers come round), `large_graphs`, `large_objects`,
-//! `compaction` (order, reach, and who is told what moved). A plan from outside `policies` passes the same tests:
+//! `barriers` (stores into old objects), `references` (weak references, finalizers, tables keyed by objects), `pinning`, `compaction`
+//! (order, reach, and who is told what moved), `page_protect`, `released_objects` (what a binding knows to be dead), `stale_references`
+//! (what the verifier says of dead objects), `heap_values` (heaps come and go), `epochs` (their numbers come round), `large_graphs`,
+//! `large_objects`. A plan from outside `policies` passes the same tests:
 //! see the crate `custom-plan`.
 
 pub mod matrix;
@@ -16,7 +17,7 @@ mod panics;
 mod watchdog;
 
 pub use attached::{Attached, Handle};
-pub use bindings::{SideVM, TestVM};
+pub use bindings::{HEAPS, SideVM, TestVM};
 pub use panics::{panic_of, text_of};
 pub use watchdog::Watchdog;
 
@@ -51,6 +52,11 @@ pub fn verified_heap(plan: &str, limit_bytes: usize, settings: &[(&str, &str)]) 
 /// The names of the plans of `policies` that collect.
 pub fn collecting_plans() -> impl Iterator<Item = &'static str> {
     policies::PLANS.iter().map(|plan| plan.name).filter(|name| *name != "NoGC")
+}
+
+/// Those in which millions of small objects fit into a heap of ordinary size: in PageProtect each has a page.
+pub fn dense_plans() -> impl Iterator<Item = &'static str> {
+    collecting_plans().filter(|name| *name != "PageProtect")
 }
 
 /// Checks what must hold of every heap at any time.

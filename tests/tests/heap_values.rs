@@ -218,7 +218,9 @@ fn freed_memory_goes_back_to_the_system_when_asked() {
         let full = (resident_bytes(), heap.statistics().resident_bytes);
         heap.collect();
         let empty = (resident_bytes(), heap.statistics().resident_bytes);
-        assert!(empty.1 < 1 << 20, "{plan}: {empty:?} after {full:?}");
+        // PageProtect remembers the dead, in up to a quarter of what is free.
+        let kept = if plan == "PageProtect" { 16 << 20 } else { 1 << 20 };
+        assert!(empty.1 < kept, "{plan}: {empty:?} after {full:?}");
         assert!(empty.0 + full.1 / 2 < full.0, "{plan}: the system got nothing back: {empty:?} after {full:?}");
     }
 }
@@ -255,10 +257,11 @@ fn side_tables_of_pages_are_reserved_with_the_pages() {
         assert_eq!(reserved::<SideVM<4>>(plan, 100, RUN, immortal), 100 * (RUN + RUN / 16), "{plan}");
     }
     for plan in collecting_plans() {
-        // A mark byte a page: a page of marks serves 16 MiB of large objects.
+        // A mark byte a page: a page of marks serves 16 MiB of large objects. PageProtect notes 48 bytes for each page.
         let large = Semantics::Default;
-        assert_eq!(reserved::<ReferenceVM>(plan, 1, MIB, large), MIB + 4096, "{plan}");
-        assert_eq!(reserved::<ReferenceVM>(plan, 40, MIB, large), 40 * MIB + 3 * 4096, "{plan}");
+        let tables = if plan == "PageProtect" { [MIB / 4096 * 48, 40 * MIB / 4096 * 48] } else { [4096, 3 * 4096] };
+        assert_eq!(reserved::<ReferenceVM>(plan, 1, MIB, large), MIB + tables[0], "{plan}");
+        assert_eq!(reserved::<ReferenceVM>(plan, 40, MIB, large), 40 * MIB + tables[1], "{plan}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use mmtk_core::Heap;
 use mmtk_core::events::Event;
-use plan_tests::{TestVM, Watchdog, assert_within_limit, collecting_plans, options};
+use plan_tests::{TestVM, Watchdog, assert_within_limit, dense_plans, options};
 use policies::new_heap;
 use reference::{Class, Ref, ReferenceVM, Thread};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ fn heap(plan: &str, limit: usize, settings: &[(&str, &str)]) -> Heap<ReferenceVM
 fn a_list_of_ten_million_nodes_overflows_nothing() {
     const NODES: usize = 10_000_000;
     let node = Class { refs: 1, bytes: 8 };
-    for plan in collecting_plans() {
+    for plan in dense_plans() {
         let _watchdog = Watchdog::new();
         let heap = heap(plan, 1 << 30, &[("gc.workers", "2"), ("gc.wake_helpers", "always")]);
         let thread = Thread::attach(&heap);
@@ -43,7 +43,7 @@ fn a_list_of_ten_million_nodes_overflows_nothing() {
 #[test]
 fn one_huge_array_keeps_several_workers_busy() {
     const LEAVES: usize = 400_000;
-    for plan in collecting_plans() {
+    for plan in dense_plans() {
         let _watchdog = Watchdog::new();
         let heap = heap(plan, 256 << 20, &[("gc.workers", "2"), ("gc.wake_helpers", "always")]);
         let last: Arc<Mutex<Vec<u64>>> = Arc::default();

@@ -193,7 +193,7 @@ fn small_objects_share_memory() {
         thread.write_ref(thread.get(array), n, object);
     }
     let each = (heap.statistics().resident_bytes - before) / OBJECTS;
-    assert!((64..=192).contains(&each), "{each} bytes an object of 32, which has a page of 4096");
+    assert!((64..=160).contains(&each), "{each} bytes an object of 32, which has a page of 4096");
     thread.collect();
     let places: HashSet<usize> = (0..OBJECTS).map(|n| thread.read_ref(thread.get(array), n).0 / 4096).collect();
     assert_eq!(places.len(), OBJECTS, "each on a page of its own");

@@ -21,9 +21,11 @@ use crate::address::Address;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::sync::Arc;
 
 /// Address space and the file behind it.
 pub struct AliasedPages {
+    memory: Arc<Memory>,
     extent: Extent,
     file: File,
     _range: Mapping,
@@ -34,7 +36,7 @@ impl AliasedPages {
     ///
     /// # Errors
     /// When the system refuses even a small part, or a file in memory.
-    pub fn reserve(bytes: usize) -> io::Result<AliasedPages> {
+    pub fn reserve(memory: &Arc<Memory>, bytes: usize) -> io::Result<AliasedPages> {
         let mut log_bytes = bytes.ilog2();
         let range = loop {
             match Mapping::reserve(1 << log_bytes, PAGE_BYTES) {
@@ -51,7 +53,7 @@ impl AliasedPages {
         // SAFETY: the descriptor was made above, and is given away once.
         let file = unsafe { File::from_raw_fd(raw) };
         file.set_len(1 << log_bytes)?;
-        Ok(AliasedPages { extent: Extent::new(range.start(), log_bytes), file, _range: range })
+        Ok(AliasedPages { memory: memory.clone(), extent: Extent::new(range.start(), log_bytes), file, _range: range })
     }
 
     /// The addresses.
@@ -80,6 +82,7 @@ impl AliasedPages {
     /// # Errors
     /// When the system refuses: most often because the process has too many mappings.
     pub fn map(&self, page: u32, home: u32, pages: u32) -> io::Result<()> {
+        self.memory.ask_for_commit()?;
         let (at, bytes) = self.range(page, pages);
         let (offset, _) = self.range(home, pages);
         let offset = offset.bytes_from(self.extent.start()) as libc::off_t;
@@ -125,10 +128,16 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Options;
+
+    fn pages() -> AliasedPages {
+        let memory = Memory::new(&Options { heap_limit: 1 << 20, ..Options::default() }).unwrap();
+        AliasedPages::reserve(&memory, 1 << 26).unwrap()
+    }
 
     #[test]
     fn two_pages_show_one_home_and_a_released_one_reads_as_zero() {
-        let pages = AliasedPages::reserve(1 << 26).unwrap();
+        let pages = pages();
         pages.map(5, 5, 1).unwrap();
         pages.map(9, 5, 1).unwrap();
         // SAFETY: mapped above, used by this test alone.
@@ -145,6 +154,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "pages 16383+2")]
     fn pages_outside_the_range_are_refused() {
-        let _ = AliasedPages::reserve(1 << 26).unwrap().map(16383, 0, 2);
+        let _ = pages().map(16383, 0, 2);
     }
 }

@@ -158,13 +158,19 @@ impl Memory {
         self.budget.not_resident(bytes);
     }
 
-    /// Makes `[at, at + bytes)` usable.
-    pub fn commit(&self, at: Address, bytes: usize) -> io::Result<()> {
+    /// The system refuses, if a test wants it to.
+    pub(super) fn ask_for_commit(&self) -> io::Result<()> {
         if self.commits_left.load(Relaxed) != usize::MAX
             && self.commits_left.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_err()
         {
             return Err(io::Error::from(io::ErrorKind::OutOfMemory));
         }
+        Ok(())
+    }
+
+    /// Makes `[at, at + bytes)` usable.
+    pub fn commit(&self, at: Address, bytes: usize) -> io::Result<()> {
+        self.ask_for_commit()?;
         let offset = at.bytes_from(self.reservation.start()) & ((1 << self.log_extent) - 1);
         let huge = match self.huge_pages {
             When::Always => Some(true),

@@ -32,7 +32,7 @@ use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Write};
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 const LOG_PAGE_BYTES: u32 = PAGE_BYTES.trailing_zeros();
@@ -42,8 +42,9 @@ const SLOT_MIN_BYTES: usize = PAGE_BYTES / 64;
 const SLOT_MAX_BYTES: usize = PAGE_BYTES / 2;
 const CLASSES: usize = (SLOT_MAX_BYTES / SLOT_MIN_BYTES).ilog2() as usize + 1;
 
-/// What is kept of each object, live or dead, in bytes: an entry of a tree, filled to two thirds, and the byte of its page.
-const NOTE_BYTES: usize = 64;
+/// What is kept of each object, live or dead, in bytes: an entry of a tree whose nodes may be little more than half full (20 bytes of
+/// 11/6), and the byte of its page.
+const NOTE_BYTES: usize = 48;
 
 /// A page's byte; epochs are smaller.
 const UNUSED: u8 = 0;
@@ -61,12 +62,13 @@ struct Live {
 
 /// A dead one.
 struct Dead {
-    start: Address,
     bytes: u32,
+    /// Where it began in its page.
+    offset: u32,
     /// In `State::types`.
     type_number: u32,
     /// The collection that found it dead, counted from 1.
-    died: u64,
+    died: u32,
 }
 
 /// A home that small objects share.
@@ -98,7 +100,7 @@ struct Shared {
     memory: Arc<Memory>,
     state: Mutex<State>,
     /// Collections that have swept this space.
-    collections: AtomicU64,
+    collections: AtomicU32,
     /// Live objects up to which homes are shared.
     aliased_max: usize,
 }
@@ -133,13 +135,13 @@ fn all_slots(class: usize) -> u64 {
 impl<VM: VMBinding> PageProtectSpace<VM> {
     /// An empty space with addresses of its own, beside the extents of the heap.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        let pages = AliasedPages::reserve(context.options.page_protect_addresses)?;
+        let pages = AliasedPages::reserve(context.memory, context.options.page_protect_addresses)?;
         let shared = Arc::new(Shared {
             marks: context.memory.side_bytes(pages.extent(), LOG_PAGE_BYTES)?,
             pages,
             memory: context.memory.clone(),
             state: Mutex::default(),
-            collections: AtomicU64::new(0),
+            collections: AtomicU32::new(0),
             aliased_max: Memory::max_mappings() / 2,
         });
         let _explained = explain_faults(shared.clone())?;
@@ -193,7 +195,7 @@ impl<VM: VMBinding> PageProtectSpace<VM> {
             let start = shared.pages.start_of(page).plus(state.live[&page].offset as usize);
             let object = ObjectReference::from_address(start).expect("an object does not lie at zero");
             let type_number = state.type_number(&VM::type_name(object));
-            shared.bury(state, page, start, type_number, died);
+            shared.bury(state, page, type_number, died);
         }
         state.crowded = state.live.len() > shared.aliased_max / 2;
         shared.forget_oldest(state, forget_all);
@@ -326,7 +328,7 @@ impl Shared {
     }
 
     /// An object died.
-    fn bury(&self, state: &mut State, page: u32, start: Address, type_number: u32, died: u64) {
+    fn bury(&self, state: &mut State, page: u32, type_number: u32, died: u32) {
         let Some(Live { bytes, home, offset }) = state.live.remove(&page) else { return };
         let pages = pages_of(bytes as usize);
         if self.pages.protect(page, pages).is_err() {
@@ -349,7 +351,7 @@ impl Shared {
             self.pages.release(home, pages);
             self.memory.uncharge_tables(pages as usize * PAGE_BYTES);
         }
-        state.dead.insert(page, Dead { start, bytes, type_number, died });
+        state.dead.insert(page, Dead { bytes, offset, type_number, died });
     }
 }
 
@@ -380,7 +382,7 @@ impl Explainer for Shared {
             }
         };
         let page = self.page_of(address);
-        let Some((_, dead)) = state.dead_at(page) else {
+        let Some((first, dead)) = state.dead_at(page) else {
             if state.live.range(..=page).next_back().is_some_and(|(first, l)| page < first + pages_of(l.bytes as usize))
             {
                 return Ok(false);
@@ -388,7 +390,8 @@ impl Explainer for Shared {
             writeln!(out, "  no object: nothing was allocated there, or it died so long ago that it was forgotten")?;
             return Ok(true);
         };
-        let Dead { start, bytes, type_number, died } = dead;
+        let Dead { bytes, offset, type_number, died } = dead;
+        let start = self.pages.start_of(first).plus(*offset as usize);
         let now = self.collections.load(Relaxed);
         let name = state.types.get(*type_number as usize).map_or("object", String::as_str);
         writeln!(
