@@ -77,6 +77,32 @@ impl<const LOG_GRANULE: u32> TestVM for SideVM<LOG_GRANULE> {
     }
 }
 
+/// What a binding must say whose objects and threads are those of the reference binding, in a field of this name: the items of its
+/// `VMBinding` beside the ones that it is about.
+#[macro_export]
+macro_rules! as_the_reference_binding {
+    ($vm:tt) => {
+        type Slot = mmtk_core::WordSlot;
+        type Local = reference::ShadowStack;
+        const STATE: mmtk_core::StateLocation = <reference::ReferenceVM as mmtk_core::VMBinding>::STATE;
+        const WRITE_BARRIER: bool = true;
+
+        fn scan_object(
+            object: mmtk_core::ObjectReference,
+            visitor: &mut impl mmtk_core::SlotVisitor<mmtk_core::WordSlot>,
+        ) {
+            <reference::ReferenceVM as mmtk_core::VMBinding>::scan_object(object, visitor);
+        }
+        fn scan_thread(
+            &self,
+            stack: &mut reference::ShadowStack,
+            visitor: &mut impl mmtk_core::SlotVisitor<mmtk_core::WordSlot>,
+        ) {
+            self.$vm.scan_thread(stack, visitor);
+        }
+    };
+}
+
 /// Heaps of the bindings that most tests use. Named here, they are compiled once for all tests instead of once for each.
 pub static HEAPS: (MakeHeap<ReferenceVM>, MakeHeap<SideVM<3>>, MakeHeap<SideVM<4>>) =
     (policies::new_heap, policies::new_heap, policies::new_heap);

@@ -2,12 +2,12 @@
 
 use lab::workloads::heap::Mutator as _;
 use mmtk_core::weak::WeakProcessor;
-use mmtk_core::{Heap, MutatorState, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{Heap, MutatorState, ObjectReference, Semantics, VMBinding};
 use plan_tests::{
     Attached, SideVM, TestVM, Watchdog, collecting_plans, options, panic_of, text_of, verified_heap as heap,
 };
 use policies::{PLANS, new_heap};
-use reference::{Class, Ref, ReferenceVM, ShadowStack, Thread, object};
+use reference::{Class, Ref, ReferenceVM, Thread, object};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
@@ -172,20 +172,11 @@ thread_local! {
 
 // SAFETY: not kept, on purpose: the verifier must find out before the collector relies on it.
 unsafe impl VMBinding for Liar {
-    type Slot = WordSlot;
-    type Local = ShadowStack;
-    const STATE: StateLocation = ReferenceVM::STATE;
-    const WRITE_BARRIER: bool = true;
+    plan_tests::as_the_reference_binding!(0);
 
     fn object_size(object: ObjectReference) -> usize {
         let (liar, more) = LIE.get();
         ReferenceVM::object_size(object) + if object.address().as_usize() == liar { more } else { 0 }
-    }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
-        ReferenceVM::scan_object(object, visitor);
-    }
-    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.0.scan_thread(stack, visitor);
     }
     fn process_weak(&self, weak: &mut dyn WeakProcessor) {
         self.0.process_weak(weak);

@@ -1,11 +1,11 @@
 //! Pinned objects stay where they are, and the others around them move.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use mmtk_core::{Heap, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{Heap, ObjectReference, Semantics, SlotVisitor, VMBinding, WordSlot};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options, verified_heap};
 use policies::select::PlanInfo;
 use policies::{PLANS, new_heap};
-use reference::{Class, Ref, ReferenceVM, ShadowStack, Thread};
+use reference::{Class, Ref, ReferenceVM, Thread};
 use std::sync::Mutex;
 
 const SETTINGS: [(&str, &str); 4] =
@@ -212,20 +212,11 @@ fn visit(roots: &Mutex<Vec<Ref>>, visitor: &mut impl SlotVisitor<WordSlot>) {
 
 // SAFETY: all but the pinned roots is the reference binding's.
 unsafe impl VMBinding for Native {
-    type Slot = WordSlot;
-    type Local = ShadowStack;
-    const STATE: StateLocation = ReferenceVM::STATE;
-    const WRITE_BARRIER: bool = true;
+    plan_tests::as_the_reference_binding!(vm);
     const PINS_ROOTS: bool = true;
 
     fn object_size(object: ObjectReference) -> usize {
         ReferenceVM::object_size(object)
-    }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
-        ReferenceVM::scan_object(object, visitor);
-    }
-    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.vm.scan_thread(stack, visitor);
     }
     fn scan_pinned_roots(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
         visit(&self.pinned, visitor);

@@ -2,10 +2,10 @@
 
 use lab::workloads::heap::Mutator as _;
 use mmtk_core::weak::{AddressTable, FinalizerOrder, Reference, ReferenceKind, References, Terms, WeakProcessor};
-use mmtk_core::{Mutator, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{Mutator, ObjectReference, Semantics, VMBinding};
 use plan_tests::{Attached, TestVM, Watchdog, collecting_plans, options, verified_heap};
 use policies::new_heap;
-use reference::{Class, Ref, ReferenceHeap, ReferenceVM, ShadowStack, Thread};
+use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -188,19 +188,10 @@ struct ByHand {
 
 // SAFETY: all but the ephemerons is the reference binding's.
 unsafe impl VMBinding for ByHand {
-    type Slot = WordSlot;
-    type Local = ShadowStack;
-    const STATE: StateLocation = ReferenceVM::STATE;
-    const WRITE_BARRIER: bool = true;
+    plan_tests::as_the_reference_binding!(vm);
 
     fn object_size(object: ObjectReference) -> usize {
         ReferenceVM::object_size(object)
-    }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
-        ReferenceVM::scan_object(object, visitor);
-    }
-    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.vm.scan_thread(stack, visitor);
     }
     fn trace_weak(&self, weak: &mut dyn WeakProcessor) -> bool {
         let mut kept = false;

@@ -2,10 +2,10 @@
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::weak::WeakProcessor;
-use mmtk_core::{Heap, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{Heap, ObjectReference, Semantics, SlotVisitor, VMBinding, WordSlot};
 use plan_tests::{Attached, TestVM, Watchdog, options};
 use policies::new_heap;
-use reference::{Class, Ref, ReferenceVM, ShadowStack};
+use reference::{Class, Ref, ReferenceVM};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -18,19 +18,10 @@ struct Releasing {
 
 // SAFETY: as for the reference binding; the tests drop every reference to an object before they list it.
 unsafe impl VMBinding for Releasing {
-    type Slot = WordSlot;
-    type Local = ShadowStack;
-    const STATE: StateLocation = ReferenceVM::STATE;
-    const WRITE_BARRIER: bool = true;
+    plan_tests::as_the_reference_binding!(vm);
 
     fn object_size(object: ObjectReference) -> usize {
         ReferenceVM::object_size(object)
-    }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
-        ReferenceVM::scan_object(object, visitor);
-    }
-    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.vm.scan_thread(stack, visitor);
     }
     fn scan_vm_minor(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
         self.minor_scans.fetch_add(1, Relaxed);

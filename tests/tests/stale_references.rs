@@ -3,11 +3,11 @@
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::heap::os::POISON;
 use mmtk_core::weak::WeakProcessor;
-use mmtk_core::{Address, Heap, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{Address, Heap, ObjectReference, Semantics, SlotVisitor, VMBinding, WordSlot};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options, text_of};
 use policies::new_heap;
 use policies::spaces::LINE_BYTES;
-use reference::{Class, Ref, ReferenceVM, ShadowStack, object};
+use reference::{Class, Ref, ReferenceVM, object};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -112,19 +112,10 @@ struct Secretive<const KEEPS: bool> {
 // SAFETY: as for the reference binding, but the root is hidden from the trace; the verifier must find out. A Secretive<true> keeps its
 // promises: nobody follows the root while it is hidden.
 unsafe impl<const KEEPS: bool> VMBinding for Secretive<KEEPS> {
-    type Slot = WordSlot;
-    type Local = ShadowStack;
-    const STATE: StateLocation = ReferenceVM::STATE;
-    const WRITE_BARRIER: bool = true;
+    plan_tests::as_the_reference_binding!(vm);
 
     fn object_size(object: ObjectReference) -> usize {
         ReferenceVM::object_size(object)
-    }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
-        ReferenceVM::scan_object(object, visitor);
-    }
-    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.vm.scan_thread(stack, visitor);
     }
     fn scan_vm(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
         // Of each three scans the second is the trace's.

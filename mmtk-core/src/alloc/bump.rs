@@ -139,28 +139,12 @@ impl CopyTarget {
         seen: u64,
         state: u8,
     ) -> ObjectReference {
-        let words = self.bytes / 8;
         // A first word that holds the state is written once, below: to read it back from the copy, or together with its
         // neighbour from the source, would wait for the store that claimed it.
-        let first = usize::from(VM::STATE == StateLocation::HeaderTopByte(0));
-        let (source, target) = (from.address().as_ptr::<u64>(), self.at.as_mut_ptr::<u64>());
+        let first = if VM::STATE == StateLocation::HeaderTopByte(0) { 8 } else { 0 };
         // SAFETY: the source is a whole object of this size whose bytes do not change while it is claimed (forwarding I1);
         // the target belongs to this worker (I1 above) and overlaps no object.
-        unsafe {
-            if words <= 16 {
-                // Word by word the compiler makes a loop of fours with a loop for the rest: a tenth of a collection.
-                let mut i = first;
-                while i + 2 <= words {
-                    target.add(i).cast::<[u64; 2]>().write_unaligned(source.add(i).cast::<[u64; 2]>().read_unaligned());
-                    i += 2;
-                }
-                if i < words {
-                    target.add(i).write(source.add(i).read());
-                }
-            } else {
-                std::ptr::copy_nonoverlapping(source, target, words);
-            }
-        }
+        unsafe { os::copy_words(from.address().plus(first), self.at.plus(first), (self.bytes - first) / 8) };
         let to = ObjectReference::from_address(self.at).expect("a copy is never made at address zero");
         states.begin_copy(to, seen, state);
         states.publish(from, to);

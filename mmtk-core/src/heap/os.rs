@@ -121,6 +121,32 @@ pub unsafe fn zero(at: Address, bytes: usize) {
     unsafe { at.as_mut_ptr::<u8>().write_bytes(0, bytes) };
 }
 
+/// Copies whole words upwards: a target that overlaps the source lies below it. For objects, most of which are small.
+///
+/// # Safety
+/// Both ranges are mapped and aligned to a word, nobody else writes to the source or accesses the target, and the target does not begin inside
+/// the source.
+#[inline(always)]
+pub unsafe fn copy_words(source: Address, target: Address, words: usize) {
+    let (source, target) = (source.as_ptr::<u64>(), target.as_mut_ptr::<u64>());
+    // SAFETY: the caller's promise. Upwards, each step reads before it writes what lies at or below what it read.
+    unsafe {
+        if words <= 16 {
+            // Word by word the compiler makes a loop of fours with a loop for the rest: a tenth of a collection.
+            let mut i = 0;
+            while i + 2 <= words {
+                target.add(i).cast::<[u64; 2]>().write_unaligned(source.add(i).cast::<[u64; 2]>().read_unaligned());
+                i += 2;
+            }
+            if i < words {
+                target.add(i).write(source.add(i).read());
+            }
+        } else {
+            std::ptr::copy(source, target, words);
+        }
+    }
+}
+
 /// Writes a pattern over freed memory.
 ///
 /// # Safety

@@ -22,7 +22,7 @@ use super::live_map::LiveMap;
 use super::side_table::SideBytes;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{Slot, SlotVisitor, VMBinding};
-use crate::heap::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent, LOG_BLOCK_BYTES, Memory};
+use crate::heap::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent, LOG_BLOCK_BYTES, Memory, os};
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -198,7 +198,7 @@ impl<'a, VM: VMBinding> Moves<'a, VM> {
             }
             // SAFETY: live bytes of this block's objects (I1), and a destination at or below them in blocks of the extent that are in use.
             // What lay there was moved by this worker, or by another whose last read was waited for (I2).
-            unsafe { slide_down(run.start, to, bytes) };
+            unsafe { os::copy_words(run.start, to, bytes / 8) };
             to = to.plus(bytes);
             match map.run(block, run.end) {
                 Some(next) => run = next,
@@ -238,31 +238,6 @@ impl<VM: VMBinding> Drop for UpdateWindow<'_, VM> {
     fn drop(&mut self) {
         for (slot, object) in self.window.iter().flatten() {
             slot.store(self.moves.destination(*object));
-        }
-    }
-}
-
-/// Moves whole words to a lower address.
-///
-/// # Safety
-/// Both ranges are mapped and aligned to a word, `to <= from`, and nobody else accesses them.
-#[inline(always)]
-unsafe fn slide_down(from: Address, to: Address, bytes: usize) {
-    debug_assert!(to <= from);
-    let (source, target, words) = (from.as_ptr::<u64>(), to.as_mut_ptr::<u64>(), bytes / 8);
-    // SAFETY: the caller's promise. Upwards, each step reads before it writes what lies at or below what it read.
-    unsafe {
-        if words <= 16 {
-            let mut i = 0;
-            while i + 2 <= words {
-                target.add(i).cast::<[u64; 2]>().write_unaligned(source.add(i).cast::<[u64; 2]>().read_unaligned());
-                i += 2;
-            }
-            if i < words {
-                target.add(i).write(source.add(i).read());
-            }
-        } else {
-            std::ptr::copy(source, target, words);
         }
     }
 }
