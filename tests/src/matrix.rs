@@ -94,9 +94,21 @@ macro_rules! tests_under_stress {
     };
 }
 
+/// The numbers of mutators and of GC workers with which a workload is run on a plan.
+fn threads(plan: &str, workload: Workload) -> Vec<(usize, usize)> {
+    // Their megabyte of garbage takes half a second there.
+    let lists = matches!(workload, Workload::List | Workload::ListShuffled | Workload::Wide);
+    if plan == "PageProtect" && lists {
+        return vec![(2, 2)];
+    }
+    THREADS.iter().flat_map(|mutators| THREADS.map(|workers| (*mutators, workers))).collect()
+}
+
+type Sizes = fn(Workload) -> (usize, usize);
+
 /// Sizes at which a workload takes milliseconds and collects some dozen times.
-fn size_and_ops(workload: Workload) -> (usize, usize) {
-    match workload {
+fn sizes_to_collect(plan: &str) -> Sizes {
+    let dense = |workload| match workload {
         Workload::GcBench | Workload::BinaryTrees | Workload::MtGcBench => (8, 0),
         Workload::Splay => (50, 100),
         Workload::LruCache => (200, 2000),
@@ -104,12 +116,24 @@ fn size_and_ops(workload: Workload) -> (usize, usize) {
         Workload::Large => (4, 10),
         Workload::List | Workload::ListShuffled | Workload::Wide => (1500, 1),
         Workload::Mutation => (150, 20_000),
-    }
+    };
+    // Each object costs the system tens of microseconds.
+    let page_protect = |workload| match workload {
+        Workload::GcBench | Workload::BinaryTrees => (6, 0),
+        Workload::MtGcBench => (8, 0),
+        Workload::Splay => (30, 20),
+        Workload::LruCache => (60, 500),
+        Workload::Fragger => (24, 4),
+        Workload::Large => (4, 10),
+        Workload::List | Workload::ListShuffled | Workload::Wide => (1500, 1),
+        Workload::Mutation => (60, 4000),
+    };
+    if plan == "PageProtect" { page_protect } else { dense }
 }
 
 /// Sizes at which what is live fills more than the smallest heap there is.
-fn size_and_ops_of_full_heaps(workload: Workload) -> (usize, usize) {
-    match workload {
+fn sizes_that_fill(plan: &str) -> Sizes {
+    let dense = |workload| match workload {
         Workload::GcBench | Workload::BinaryTrees | Workload::MtGcBench => (11, 0),
         Workload::Splay => (150, 80),
         Workload::LruCache => (3000, 2000),
@@ -117,10 +141,20 @@ fn size_and_ops_of_full_heaps(workload: Workload) -> (usize, usize) {
         Workload::Large => (4, 10),
         Workload::List | Workload::ListShuffled | Workload::Wide => (30_000, 1),
         Workload::Mutation => (8000, 30_000),
-    }
+    };
+    // Four threads' shares are no more objects than may share memory. Those beyond have a page each, and then what four threads need
+    // together is not what each needs alone.
+    let page_protect = |workload| match workload {
+        Workload::GcBench | Workload::BinaryTrees | Workload::MtGcBench => (7, 0),
+        Workload::Splay => (50, 80),
+        Workload::LruCache => (1000, 1000),
+        Workload::Fragger => (200, 2),
+        Workload::Large => (4, 10),
+        Workload::List | Workload::ListShuffled | Workload::Wide => (1500, 1),
+        Workload::Mutation => (2000, 5000),
+    };
+    if plan == "PageProtect" { page_protect } else { dense }
 }
-
-type Sizes = fn(Workload) -> (usize, usize);
 
 /// One run, as messages name it.
 struct Case<'a> {
@@ -166,7 +200,7 @@ fn expected(spec: &'static Spec, (size, ops): (usize, usize), mutators: usize) -
 /// # Panics
 /// When a thread did.
 pub fn run<VM: TestVM>(spec: &'static Spec, heap: &Heap<VM>, mutators: usize) -> Result<u64, OutOfMemory> {
-    run_some(spec, size_and_ops(spec.workload), heap, 0..mutators, mutators)
+    run_some(spec, sizes_to_collect(heap.plan_name())(spec.workload), heap, 0..mutators, mutators)
 }
 
 /// Runs the shares `running` of so many mutators' shares.
@@ -242,12 +276,10 @@ fn check<VM: TestVM>(
 /// When a run is not right.
 pub fn all_workloads<VM: TestVM>(make: MakeHeap<VM>, plan: &str, stress: Stress) {
     for spec in SPECS {
-        for mutators in THREADS {
-            for workers in THREADS {
-                let case = Case { plan, workload: spec.name, mutators, workers, stress: stress.name, limit: ROOMY };
-                let collections = check(make, spec, size_and_ops, &case, stress.settings);
-                assert!(collections > 0 || plan == "NoGC", "the stress was none: no collection");
-            }
+        for (mutators, workers) in threads(plan, spec.workload) {
+            let case = Case { plan, workload: spec.name, mutators, workers, stress: stress.name, limit: ROOMY };
+            let collections = check(make, spec, sizes_to_collect(plan), &case, stress.settings);
+            assert!(collections > 0 || plan == "NoGC", "the stress was none: no collection");
         }
     }
 }
@@ -260,7 +292,11 @@ pub fn all_workloads_without_collection<VM: TestVM>(make: MakeHeap<VM>, plan: &s
     for spec in SPECS {
         for mutators in THREADS {
             let case = Case { plan, workload: spec.name, mutators, workers: 1, stress: "none", limit: 256 << 20 };
-            assert_eq!(check(make, spec, size_and_ops, &case, &[]), 0, "a plan that does not collect collected");
+            assert_eq!(
+                check(make, spec, sizes_to_collect(plan), &case, &[]),
+                0,
+                "a plan that does not collect collected"
+            );
         }
     }
 }
@@ -271,16 +307,16 @@ pub fn all_workloads_without_collection<VM: TestVM>(make: MakeHeap<VM>, plan: &s
 /// When a run is not right.
 pub fn all_workloads_near_their_minimum<VM: TestVM>(make: MakeHeap<VM>, plan: &str) {
     for spec in SPECS {
-        for mutators in THREADS {
-            let least = (0..mutators).map(|tid| least_limit(make, plan, spec, tid, mutators)).sum::<usize>();
-            for workers in THREADS {
-                // The threads' shares may be live all at once; a quarter more, since no two runs interleave alike.
-                let limit = least + least / 4 + (mutators + workers) * (64 << 10);
-                let case = Case { plan, workload: spec.name, mutators, workers, stress: "tiny heap", limit };
-                let wake = if workers == 2 { "always" } else { "auto" };
-                let sizes = size_and_ops_of_full_heaps;
-                check(make, spec, sizes, &case, &[("gc.wake_helpers", wake)]);
-            }
+        let mut least = HashMap::new();
+        for (mutators, workers) in threads(plan, spec.workload) {
+            let least = *least.entry(mutators).or_insert_with(|| {
+                (0..mutators).map(|tid| least_limit(make, plan, spec, tid, mutators)).sum::<usize>()
+            });
+            // The threads' shares may be live all at once; a quarter more, since no two runs interleave alike.
+            let limit = least + least / 4 + (mutators + workers) * (64 << 10);
+            let case = Case { plan, workload: spec.name, mutators, workers, stress: "tiny heap", limit };
+            let wake = if workers == 2 { "always" } else { "auto" };
+            check(make, spec, sizes_that_fill(plan), &case, &[("gc.wake_helpers", wake)]);
         }
     }
 }
@@ -291,7 +327,7 @@ fn least_limit<VM: TestVM>(make: MakeHeap<VM>, plan: &str, spec: &'static Spec, 
     let runs = |limit| {
         let case = Case { plan, workload: spec.name, mutators, workers: 1, stress: "search", limit };
         let heap = heap_for(make, &case, &[]);
-        let result = run_some(spec, size_and_ops_of_full_heaps(spec.workload), &heap, tid..tid + 1, mutators);
+        let result = run_some(spec, sizes_that_fill(plan)(spec.workload), &heap, tid..tid + 1, mutators);
         assert_within_limit(&heap);
         assert!(result.as_ref().err().is_none_or(|error| error.limit == limit), "{result:?}");
         result.is_ok()

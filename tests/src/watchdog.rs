@@ -1,5 +1,6 @@
 //! A watchdog: a test that hangs ends the process with its name, instead of the patience of whoever waits for it.
 
+use std::io::Write;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -19,7 +20,9 @@ impl Watchdog {
         let (alive, dead) = channel::<()>();
         let watch = move || {
             if dead.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("{name} hangs: not finished after {} s; aborting", PATIENCE.as_secs());
+                // Not `eprintln`, whose words are kept for the end of the test, which this one does not see.
+                let _ =
+                    writeln!(std::io::stderr(), "{name} hangs: not finished after {} s; aborting", PATIENCE.as_secs());
                 std::process::abort();
             }
         };

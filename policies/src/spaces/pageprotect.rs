@@ -191,10 +191,10 @@ impl<VM: VMBinding> PageProtectSpace<VM> {
         let state = &mut *guard;
         let is_dead = |page: u32| shared.mark(page).load(Relaxed) != epoch;
         let dead: Vec<u32> = state.live.keys().copied().filter(|page| is_dead(*page)).collect();
-        for page in dead {
-            let start = shared.pages.start_of(page).plus(state.live[&page].offset as usize);
-            let object = ObjectReference::from_address(start).expect("an object does not lie at zero");
-            let type_number = state.type_number(&VM::type_name(object));
+        // What they were can be read as long as they are accessible.
+        let types: Vec<u32> = dead.iter().map(|page| shared.type_of::<VM>(state, *page)).collect();
+        shared.protect(state, &dead);
+        for (page, type_number) in dead.into_iter().zip(types) {
             shared.bury(state, page, type_number, died);
         }
         state.crowded = state.live.len() > shared.aliased_max / 2;
@@ -327,14 +327,29 @@ impl Shared {
         }
     }
 
-    /// An object died.
+    /// The number of a live object's type.
+    fn type_of<VM: VMBinding>(&self, state: &mut State, page: u32) -> u32 {
+        let start = self.pages.start_of(page).plus(state.live[&page].offset as usize);
+        let object = ObjectReference::from_address(start).expect("an object does not lie at zero");
+        state.type_number(&VM::type_name(object))
+    }
+
+    /// Makes the pages of dead objects, in the order of their addresses, inaccessible: neighbours in one call.
+    fn protect(&self, state: &State, dead: &[u32]) {
+        let end_of = |page: u32| page + pages_of(state.live[&page].bytes as usize);
+        for run in dead.chunk_by(|page, next| end_of(*page) == *next) {
+            let (first, end) = (run[0], end_of(run[run.len() - 1]));
+            if self.pages.protect(first, end - first).is_err() {
+                // They stay as they would in any other space: accessible, and without an owner.
+                log::warn!("too many mappings: dead objects stay accessible (vm.max_map_count)");
+            }
+        }
+    }
+
+    /// An object died, and its pages are inaccessible.
     fn bury(&self, state: &mut State, page: u32, type_number: u32, died: u32) {
         let Some(Live { bytes, home, offset }) = state.live.remove(&page) else { return };
         let pages = pages_of(bytes as usize);
-        if self.pages.protect(page, pages).is_err() {
-            // It stays as it would in any other space: accessible, and without an owner.
-            log::warn!("too many mappings: dead objects stay accessible (vm.max_map_count)");
-        }
         (page..page + pages).for_each(|page| self.mark(page).store(DEAD, Relaxed));
         let left = match state.homes.get_mut(&home) {
             Some(shared) => {
