@@ -9,6 +9,7 @@ use crate::metadata::StateCell;
 use crate::weak::WeakProcessor;
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 /// A place that holds a reference, or stands for one.
 ///
@@ -114,6 +115,11 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// binding that says no.
     const WRITE_BARRIER: bool = false;
 
+    /// Whether the heap notes where each object begins, so that it can say what lies at an address ([`Heap::find_object`](crate::Heap::find_object)).
+    /// A bit a granule, and a store for each object that is made. Compiled code that allocates sets the bit itself
+    /// ([`Mutator::start_parts`](crate::Mutator::start_parts)).
+    const OBJECT_STARTS: bool = false;
+
     /// The object's size in bytes, a multiple of the granule.
     fn object_size(object: ObjectReference) -> usize;
 
@@ -128,6 +134,20 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
 
     /// Visits the roots of a stopped thread.
     fn scan_thread(&self, local: &mut Self::Local, visitor: &mut impl SlotVisitor<Self::Slot>);
+
+    /// Whether the native stacks and registers of mutators are searched for references: any word that is the address of an object, or
+    /// one inside it, keeps it alive and in place. For VMs whose compiler does not say where references are. Asks for
+    /// [`VMBinding::OBJECT_STARTS`]; plans that move every object refuse such a binding.
+    const CONSERVATIVE_STACKS: bool = false;
+
+    /// With [`VMBinding::CONSERVATIVE_STACKS`]: calls `look` with further ranges whose words may be references, such as the stacks of coroutines.
+    /// They are mapped, and nobody writes to them in the pause.
+    fn scan_ambiguous(&self, _local: &mut Self::Local, _look: &mut dyn FnMut(Range<Address>)) {}
+
+    /// The address in an ambiguous word, for VMs that tag references.
+    fn address_in(word: usize) -> Address {
+        Address::from_usize(word)
+    }
 
     /// Visits roots that belong to no thread.
     fn scan_vm(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}

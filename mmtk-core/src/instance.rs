@@ -8,7 +8,8 @@ use crate::binding::{OutOfMemory, VMBinding};
 use crate::cycle::{Cycle, CyclePhase};
 use crate::events::{Cause, CollectionKind, Event, Listener, Listeners, PauseReport, SpaceReport};
 use crate::heap::os::thread_cpu_ns;
-use crate::heap::{BLOCK_BYTES, Budget, Memory};
+use crate::heap::{BLOCK_BYTES, Budget, Extent, Memory};
+use crate::introspect::ambiguous_roots;
 use crate::metadata::ObjectStates;
 use crate::nursery::{Collected, Nursery, NurseryConfig};
 use crate::options::{Options, When};
@@ -38,10 +39,12 @@ impl<VM: VMBinding> Stoppable for MutatorRef<VM> {
 pub(crate) struct HeapInner<VM: VMBinding> {
     pub(crate) vm: VM,
     pub(crate) options: Options,
-    plan: Box<dyn Plan<VM>>,
+    pub(crate) plan: Box<dyn Plan<VM>>,
     pub(crate) memory: Arc<Memory>,
     /// Where objects may move.
     moving: Box<[Moving]>,
+    /// Where mutators note the starts of objects.
+    starts_in: Box<[Extent]>,
     pub(crate) states: ObjectStates<VM>,
     pub(crate) safepoint: Safepoint<MutatorRef<VM>>,
     gang: Gang,
@@ -130,16 +133,24 @@ impl<VM: VMBinding> Heap<VM> {
         };
         let moves = |space: &dyn Space| Moving { extent: space.extent(), name: space.name(), pins: space.pins() };
         let moving: Box<[_]> = plan.spaces().into_iter().filter(|space| space.moves()).map(moves).collect();
-        if VM::PINS_ROOTS
-            && let Some(space) = moving.iter().find(|space| !space.pins)
-        {
+        let why = match (VM::PINS_ROOTS, VM::CONSERVATIVE_STACKS) {
+            (_, true) => {
+                Some("scans stacks conservatively (CONSERVATIVE_STACKS), and what they may refer to must stay")
+            }
+            (true, _) => Some("has roots whose targets must stay (PINS_ROOTS)"),
+            (false, false) => None,
+        };
+        if let (Some(why), Some(space)) = (why, moving.iter().find(|space| !space.pins)) {
             return Err(HeapError::Plan(format!(
-                "{} moves every object of its {} space; this binding has roots whose targets must stay (PINS_ROOTS): choose a plan \
-                 that evacuates around pinned objects, or moves none",
+                "{} moves every object of its {} space; this binding {why}: choose a plan that evacuates around pinned objects, or \
+                 moves none",
                 plan.name(),
                 space.name
             )));
         }
+        const { assert!(VM::OBJECT_STARTS || !VM::CONSERVATIVE_STACKS, "CONSERVATIVE_STACKS needs OBJECT_STARTS") };
+        let starts_in =
+            plan.spaces().into_iter().filter(|space| space.keeps_starts()).map(|space| space.extent()).collect();
         let weak = WeakTables::new(plan.is_generational(), &memory);
         let nursery = plan.is_generational().then(|| Nursery::new(nursery, pacer.initial_goal()));
         Ok(Heap(Arc::new(HeapInner {
@@ -149,6 +160,7 @@ impl<VM: VMBinding> Heap<VM> {
             yield_seed: AtomicU64::new(options.stress_seed),
             options,
             moving,
+            starts_in,
             plan,
             memory,
             states,
@@ -193,6 +205,10 @@ impl<VM: VMBinding> Heap<VM> {
     /// The VM.
     pub fn vm(&self) -> &VM {
         &self.0.vm
+    }
+
+    pub(crate) fn inner(&self) -> &HeapInner<VM> {
+        &self.0
     }
 
     /// The options it was made with.
@@ -292,6 +308,13 @@ impl<VM: VMBinding> HeapInner<VM> {
             }
         }
         Err(self.out_of_memory(request.bytes))
+    }
+
+    /// An object was allocated at `address`, in whatever space.
+    pub(crate) fn note_start(&self, address: Address) {
+        if VM::OBJECT_STARTS && self.starts_in.iter().any(|extent| extent.contains(address)) {
+            self.states.starts().set_shared(address);
+        }
     }
 
     /// The space of an object that may move.
@@ -429,6 +452,17 @@ impl<VM: VMBinding> HeapInner<VM> {
         Some(result)
     }
 
+    /// Runs `f` with all mutators stopped but the caller.
+    pub(crate) fn while_stopped<R>(&self, me: Option<&MutatorState<VM>>, f: impl FnOnce(&dyn Plan<VM>) -> R) -> R {
+        // Whoever takes part in the pause of another thread tries again.
+        while self.safepoint.stop_all(me.map(MutatorState::thread)) == Stop::Followed {}
+        let unfinished = Unfinished(&self.safepoint);
+        let result = f(&*self.plan);
+        std::mem::forget(unfinished);
+        self.safepoint.resume_all();
+        result
+    }
+
     /// The pause, from stopped mutators to just before they resume.
     fn lead(self: &Arc<Self>, cause: Cause, requested: Instant) -> PauseReport {
         self.cycle.enter(CyclePhase::Stopping);
@@ -466,6 +500,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             minor_collections_pay: self.minor_collections_pay(),
             states: self.states,
             weak: &self.weak,
+            ambiguous: ambiguous_roots(&self.vm, &*self.plan, &mutators),
             remembered,
             released: Vec::new(),
             allocated_bytes: if kind == CollectionKind::Full { since_full } else { allocated_bytes },
@@ -478,7 +513,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         if self.options.verify {
             verify::before_collection(&mut pause, &*self.plan, &mut self.history.lock());
         }
-        let pinned = PinnedForPause::begin(&self.vm, self.states, &self.moving);
+        let pinned = PinnedForPause::begin(&self.vm, self.states, &self.moving, &pause.ambiguous);
         self.plan.collect(&mut pause);
         pinned.end();
         if self.options.verify {

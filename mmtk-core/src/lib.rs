@@ -1,10 +1,10 @@
 //! Mechanism of a garbage-collection toolkit. It names no VM and no collector.
 //!
 //! Read in this order: [`address`] and [`binding`] (what a VM gives), [`heap`] and [`metadata`] (memory and tables),
-//! [`alloc`], [`barrier`] and [`pin`] (how objects are made, written and held in place), [`safepoint`], [`workers`] and [`trace`] (how a pause works), [`plan`], [`space`] and
+//! [`alloc`], [`barrier`], [`pin`] and [`introspect`] (how objects are made, written, held in place and found again), [`safepoint`], [`workers`] and [`trace`] (how a pause works), [`plan`], [`space`] and
 //! [`pause`] (what a collector is made of), [`Heap`] (all of it together).
 //!
-//! Unsafe code lives in `address`, `heap`, `metadata`, `alloc`, `workers` and `pause`; the other modules forbid it.
+//! Unsafe code lives in `address`, `heap`, `metadata`, `alloc`, `stack`, `introspect`, `workers` and `pause`; the other modules forbid it.
 //! Under `--cfg loom` only the protocol files are compiled: `sync`, `heap::block_list`, `heap::budget`,
 //! `metadata::evacuation`, `metadata::forwarding`, `metadata::mark_bits`, `safepoint`, `trace::termination`, `weak::conditions`,
 //! `weak::index`.
@@ -38,6 +38,8 @@ pub mod events;
 #[cfg(not(loom))]
 mod instance;
 #[cfg(not(loom))]
+pub mod introspect;
+#[cfg(not(loom))]
 mod nursery;
 #[cfg(not(loom))]
 pub mod options;
@@ -51,6 +53,8 @@ pub mod pin;
 pub mod plan;
 #[cfg(not(loom))]
 pub mod space;
+#[cfg(not(loom))]
+mod stack;
 #[cfg(not(loom))]
 mod verify;
 pub mod weak;

@@ -31,6 +31,8 @@ pub struct Pause<'a, VM: VMBinding> {
     pub(crate) minor_collections_pay: bool,
     pub(crate) states: ObjectStates<VM>,
     pub(crate) weak: &'a WeakTables,
+    /// What conservatively scanned stacks may refer to.
+    pub(crate) ambiguous: Vec<ObjectReference>,
     /// What the barriers noted; nothing in a full collection.
     pub(crate) remembered: Vec<Vec<ObjectReference>>,
     /// Old objects that the binding knows to be dead.
@@ -203,6 +205,8 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
             let next_remembered = AtomicUsize::new(0);
             let queued = pause.weak.roots();
             let next_queued = AtomicUsize::new(0);
+            let ambiguous = &pause.ambiguous;
+            let next_ambiguous = AtomicUsize::new(0);
             gang.run(pause.options.gc_helpers == WakeHelpers::Always, &|worker| {
                 let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, &shared, gang, worker) else { return };
                 if worker.index == 0 {
@@ -226,6 +230,12 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
                     for &object in *noted {
                         states.unlog(object);
                         tracing.visit_again(object);
+                    }
+                    tracing.keep_up(worker);
+                }
+                while let Some(range) = next_range(&next_ambiguous, ambiguous.len()) {
+                    for object in &ambiguous[range] {
+                        tracing.keep(*object, worker);
                     }
                     tracing.keep_up(worker);
                 }

@@ -5,6 +5,7 @@
 //! | a mutator: [`Mutator::pin`] | as many [`Mutator::unpin`], or the object's death: a pin does not keep it alive |
 //! | the binding: `scan_pinned_roots` | the end of the collection; these are roots, too |
 //! | the binding: `scan_transitively_pinned_roots` | the same, and all that they reach stays as well |
+//! | stacks that are scanned conservatively | the same as for pinned roots |
 //!
 //! A pinned object's state byte has a bit (`metadata::PINNED`). A space that moves objects claims each before it copies it, and settles it in place
 //! if the bit is set; its block is kept, the others in it move. Counts are in a table keyed by objects. What is reached from transitively pinned
@@ -114,9 +115,9 @@ pub(crate) struct PinnedForPause<VM> {
 }
 
 impl<VM: VMBinding> PinnedForPause<VM> {
-    /// Pins what the binding's pinned roots refer to. The leader, before the trace.
-    pub fn begin(vm: &VM, states: ObjectStates<VM>, moving: &[Moving]) -> Self {
-        let mut targets = Targets(Vec::new());
+    /// Pins what the binding's pinned roots refer to, and ambiguous ones. The leader, before the trace.
+    pub fn begin(vm: &VM, states: ObjectStates<VM>, moving: &[Moving], ambiguous: &[ObjectReference]) -> Self {
+        let mut targets = Targets(ambiguous.to_vec());
         if VM::PINS_ROOTS {
             vm.scan_pinned_roots(&mut targets);
         }

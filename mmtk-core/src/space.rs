@@ -36,6 +36,21 @@ pub trait Space: Send + Sync {
     fn unit_bytes(&self) -> usize {
         1
     }
+    /// The object that lies at an address of this extent, which may be anywhere inside it. Objects that the last collection found dead are
+    /// none; new ones are found whether anything refers to them or not. For bindings with `OBJECT_STARTS`.
+    fn find_object(&self, _address: Address) -> Option<ObjectReference> {
+        None
+    }
+    /// Whether the bits of [`ObjectStates::starts`](crate::metadata::ObjectStates::starts) are kept here: mutators set them.
+    fn keeps_starts(&self) -> bool {
+        false
+    }
+    /// Visits the objects that `find_object` would find, in a pause or while no other thread allocates. For bindings with `OBJECT_STARTS`.
+    fn for_each_object(&self, _visit: &mut dyn FnMut(ObjectReference)) {}
+    /// Whether an object that `find_object` found has survived a collection.
+    fn survived(&self, _object: ObjectReference) -> bool {
+        false
+    }
     /// The space's view of an address, for error messages.
     fn describe(&self, address: Address) -> String {
         format!("{address} in {} space", self.name())

@@ -2,8 +2,11 @@
 
 use crate::MakeHeap;
 use mmtk_core::weak::WeakProcessor;
-use mmtk_core::{ObjectReference, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{Address, ObjectReference, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use reference::{ReferenceVM, ShadowStack};
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How many global roots the VM of a test has.
 pub const GLOBALS: usize = 8;
@@ -74,6 +77,69 @@ impl<const LOG_GRANULE: u32> TestVM for SideVM<LOG_GRANULE> {
     }
     fn reference(&self) -> &ReferenceVM {
         &self.0
+    }
+}
+
+/// The reference VM, none of whose roots in threads are known: shadow stacks and native ones are searched. With `GARBAGE`, so are
+/// words that lead anywhere near what lies on the shadow stack.
+pub struct AmbiguousVM<const GARBAGE: bool> {
+    vm: ReferenceVM,
+    seed: AtomicU64,
+}
+
+// SAFETY: as for the reference binding; the ranges are the words of a shadow stack, and of a local array.
+unsafe impl<const GARBAGE: bool> VMBinding for AmbiguousVM<GARBAGE> {
+    type Slot = WordSlot;
+    type Local = ShadowStack;
+
+    const STATE: StateLocation = ReferenceVM::STATE;
+    const WRITE_BARRIER: bool = true;
+    const OBJECT_STARTS: bool = true;
+    const CONSERVATIVE_STACKS: bool = true;
+
+    fn object_size(object: ObjectReference) -> usize {
+        ReferenceVM::object_size(object)
+    }
+    fn type_name(object: ObjectReference) -> Cow<'static, str> {
+        ReferenceVM::type_name(object)
+    }
+    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        ReferenceVM::scan_object(object, visitor);
+    }
+    fn scan_thread(&self, _stack: &mut ShadowStack, _visitor: &mut impl SlotVisitor<WordSlot>) {}
+    fn scan_ambiguous(&self, stack: &mut ShadowStack, look: &mut dyn FnMut(Range<Address>)) {
+        let words = stack.range();
+        if GARBAGE {
+            let seed = self.seed.fetch_add(1, Relaxed);
+            let some = (1..=64u64).map(|n| (n.wrapping_add(seed)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let near = |random: u64| {
+                let index = random as usize >> 32;
+                let known = if stack.is_empty() { 0 } else { stack.get(index % stack.len()).0 };
+                known.wrapping_add(random as usize & 0x3_ffff).wrapping_sub(0x2_0000)
+            };
+            let garbage: Vec<usize> = some.map(near).collect();
+            let start = Address::from_ptr(garbage.as_ptr());
+            look(start..start.plus(size_of_val(&garbage[..])));
+        }
+        look(words);
+    }
+    fn scan_vm(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.vm.scan_vm(visitor);
+    }
+    fn process_weak(&self, weak: &mut dyn WeakProcessor) {
+        self.vm.process_weak(weak);
+    }
+    fn out_of_memory(&self, error: &OutOfMemory) {
+        self.vm.out_of_memory(error);
+    }
+}
+
+impl<const GARBAGE: bool> TestVM for AmbiguousVM<GARBAGE> {
+    fn new() -> Self {
+        AmbiguousVM { vm: ReferenceVM::new(), seed: AtomicU64::new(1) }
+    }
+    fn reference(&self) -> &ReferenceVM {
+        &self.vm
     }
 }
 

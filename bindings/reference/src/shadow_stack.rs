@@ -83,6 +83,11 @@ impl ShadowStack {
         self.top == self.base
     }
 
+    /// Its words, for a collector that does not know them for references.
+    pub fn range(&self) -> std::ops::Range<Address> {
+        Address::from_ptr(self.base)..Address::from_ptr(self.top)
+    }
+
     /// Its slots, for the collector.
     pub fn slots(&self) -> impl Iterator<Item = WordSlot> + use<> {
         let base = Address::from_ptr(self.base);

@@ -17,7 +17,9 @@ use crate::heap::Memory;
 use crate::instance::HeapInner;
 use crate::metadata::{MAX_CELL_BYTES, ObjectStates, class_of};
 use crate::pin::Moving;
+use crate::plan::Plan;
 use crate::safepoint::ThreadState;
+use crate::stack::StackNote;
 use crate::weak::WeakTables;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
@@ -36,6 +38,8 @@ pub struct MutatorState<VM: VMBinding> {
     barrier: AtomicBool,
     /// Objects that the barrier noted since the last collection. As `allocators` (I2).
     remembered: UnsafeCell<Vec<ObjectReference>>,
+    /// Of a binding with conservative stacks.
+    stack: StackNote,
     /// The mutator was dropped inside its own native region, whose end frees the state. For the owner alone.
     detached: Cell<bool>,
 }
@@ -59,6 +63,7 @@ impl<VM: VMBinding> MutatorState<VM> {
             states: heap.states,
             barrier: AtomicBool::new(false),
             remembered: UnsafeCell::default(),
+            stack: if VM::CONSERVATIVE_STACKS { StackNote::of_this_thread() } else { StackNote::default() },
             heap,
             detached: Cell::new(false),
         })
@@ -99,6 +104,22 @@ impl<VM: VMBinding> MutatorState<VM> {
     pub(crate) unsafe fn remembered_of_stopped(this: *const Self) -> Vec<ObjectReference> {
         // SAFETY: the caller's promise.
         std::mem::take(unsafe { &mut *(*this).remembered.get() })
+    }
+
+    /// Its stack and its local part.
+    ///
+    /// # Safety
+    /// As for [`MutatorState::local_of_stopped`].
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn conservative_of_stopped<'a>(this: *const Self) -> (&'a StackNote, &'a mut VM::Local) {
+        // SAFETY: the caller's promise.
+        unsafe { (&(*this).stack, &mut *(*this).local.get()) }
+    }
+
+    /// Runs what may hold the thread up in a pause.
+    #[inline(always)]
+    fn where_it_may_stop<R>(&self, f: impl FnOnce() -> R) -> R {
+        if VM::CONSERVATIVE_STACKS { self.stack.run(f) } else { f() }
     }
 
     /// # Safety
@@ -191,13 +212,25 @@ impl<VM: VMBinding> Mutator<VM> {
         // SAFETY: this thread owns the allocators while it runs (I2); the borrow ends with this function.
         let allocators = unsafe { &mut *self.shared().allocators.get() };
         if let Some(address) = allocators.bump.alloc(bytes) {
-            return Some(address);
+            return Some(self.begins(address));
         }
         if bytes <= MAX_CELL_BYTES {
             let class = class_of(bytes);
-            return allocators.cells[class].range.alloc(crate::metadata::class_bytes(class));
+            return allocators.cells[class]
+                .range
+                .alloc(crate::metadata::class_bytes(class))
+                .map(|address| self.begins(address));
         }
         None
+    }
+
+    /// An object begins at `address`, in a range of this thread.
+    #[inline(always)]
+    fn begins(&self, address: Address) -> Address {
+        if VM::OBJECT_STARTS {
+            self.shared().states.starts().set(address);
+        }
+        address
     }
 
     /// Panics if the VM breaks its side of the contract. Not on the fast path of a release build: where the compiler does not
@@ -232,10 +265,11 @@ impl<VM: VMBinding> Mutator<VM> {
         if semantics == Semantics::Default
             && let Some(address) = self.extend(bytes)
         {
-            return Ok(address);
+            return Ok(self.begins(address));
         }
         let state = self.shared();
-        let address = state.heap.allocate(state, Request { bytes, semantics })?;
+        let address = state.where_it_may_stop(|| state.heap.allocate(state, Request { bytes, semantics }))?;
+        state.heap.note_start(address);
         // SAFETY: as in `extend`; the thread is not at a safepoint between there and its next one.
         unsafe { &mut *state.allocators.get() }.zero_rest();
         Ok(address)
@@ -304,7 +338,7 @@ impl<VM: VMBinding> Mutator<VM> {
     #[inline(never)]
     fn park(&self) {
         let state = self.shared();
-        state.heap.safepoint.park(&state.thread);
+        state.where_it_may_stop(|| state.heap.safepoint.park(&state.thread));
     }
 
     /// Runs `f` as a native region: it touches no object of this heap and allocates none with this mutator, and pauses do not
@@ -337,14 +371,26 @@ impl<VM: VMBinding> Mutator<VM> {
                 }
             }
         }
-        let _leave = Leave(self.0);
-        f()
+        state.where_it_may_stop(|| {
+            let _leave = Leave(self.0);
+            f()
+        })
     }
 
     /// Collects now, a full collection. A safepoint.
     pub fn collect(&self) {
         let state = self.shared();
-        state.heap.collect(Some(state), crate::events::Cause::Requested);
+        state.where_it_may_stop(|| state.heap.collect(Some(state), crate::events::Cause::Requested));
+    }
+
+    pub(crate) fn heap(&self) -> &HeapInner<VM> {
+        &self.shared().heap
+    }
+
+    /// Stops the other mutators, runs `f`, and lets them go on. A safepoint.
+    pub(crate) fn while_stopped<R>(&self, f: impl FnOnce(&dyn Plan<VM>) -> R) -> R {
+        let state = self.shared();
+        state.where_it_may_stop(|| state.heap.while_stopped(Some(state), f))
     }
 
     /// What the VM keeps for this thread.

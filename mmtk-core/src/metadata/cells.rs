@@ -228,6 +228,14 @@ impl CellMarks {
             && cells.mark_word(cell).load(Relaxed) >> (cell % 64) & 1 != 0
     }
 
+    /// Where the cell begins in which an address lies. In a block that is not free; none before its first cell and behind its last.
+    pub fn cell_around(&self, address: Address) -> Option<Address> {
+        let cells = self.block(self.extent.block_of(address));
+        let inside = address.bytes_from(cells.start) >= cells.class.first as usize;
+        let cell = if inside { cells.cell_of(address) } else { return None };
+        (cell < cells.class.cells).then(|| cells.cell_start(cell))
+    }
+
     /// The cell the object should fill: where it begins, and its bytes.
     pub fn cell(&self, object: ObjectReference) -> (Address, usize) {
         let (cells, cell) = self.locate(object);

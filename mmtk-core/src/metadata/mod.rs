@@ -12,6 +12,8 @@ pub mod forwarding;
 mod live_map;
 pub mod mark_bits;
 #[cfg(not(loom))]
+mod object_starts;
+#[cfg(not(loom))]
 mod object_state;
 #[cfg(not(loom))]
 mod side_table;
@@ -25,6 +27,8 @@ pub use compaction::{Compaction, Moves, UpdateWindow};
 pub use forwarding::{Claim, EPOCH_MASK, EPOCH_MAX, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED, is_pinned};
 #[cfg(not(loom))]
 pub use live_map::LiveMap;
+#[cfg(not(loom))]
+pub use object_starts::ObjectStarts;
 #[cfg(not(loom))]
 pub use object_state::ObjectStates;
 #[cfg(not(loom))]

@@ -3,6 +3,7 @@
 //! The location is a constant of the binding, so the choice is made when the tracing loop is compiled.
 
 use super::forwarding::{Claim, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED};
+use super::object_starts::ObjectStarts;
 use super::side_table::SideBytes;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{StateLocation, VMBinding};
@@ -13,6 +14,8 @@ use std::marker::PhantomData;
 /// How to reach the state of an object of this heap.
 pub struct ObjectStates<VM> {
     side: Option<SideBytes>,
+    /// Where objects begin, if the binding asks for it.
+    starts: Option<ObjectStarts>,
     /// Whether objects become unlogged as they are marked.
     generational: bool,
     vm: PhantomData<fn(VM)>,
@@ -32,7 +35,11 @@ impl<VM: VMBinding> ObjectStates<VM> {
             StateLocation::HeaderTopByte(_) => None,
             StateLocation::Side => Some(memory.side_bytes(memory.whole(), VM::LOG_GRANULE)?),
         };
-        Ok(ObjectStates { side, generational: false, vm: PhantomData })
+        let starts = match VM::OBJECT_STARTS {
+            true => Some(ObjectStarts::new(memory, memory.whole(), VM::LOG_GRANULE)?),
+            false => None,
+        };
+        Ok(ObjectStates { side, starts, generational: false, vm: PhantomData })
     }
 
     /// The states of a plan that remembers stores.
@@ -99,12 +106,24 @@ impl<VM: VMBinding> ObjectStates<VM> {
         }
     }
 
-    /// What the table costs per chunk of a space whose objects use their state.
+    /// What the tables cost per chunk of a space whose objects use their state.
     pub fn table_bytes_per_chunk() -> usize {
-        match VM::STATE {
+        let states = match VM::STATE {
             StateLocation::HeaderTopByte(_) => 0,
             StateLocation::Side => CHUNK_BYTES >> VM::LOG_GRANULE,
-        }
+        };
+        states + Self::start_bytes_per_chunk()
+    }
+
+    /// What the table of starts costs per chunk of a space that keeps them: part of the above.
+    pub fn start_bytes_per_chunk() -> usize {
+        if VM::OBJECT_STARTS { ObjectStarts::table_bytes(CHUNK_BYTES, VM::LOG_GRANULE) } else { 0 }
+    }
+
+    /// Where objects begin. Only for bindings with [`VMBinding::OBJECT_STARTS`].
+    #[inline(always)]
+    pub fn starts(&self) -> &ObjectStarts {
+        self.starts.as_ref().expect("the binding asks for no OBJECT_STARTS")
     }
 
     #[inline(always)]
@@ -177,6 +196,9 @@ impl<VM: VMBinding> ObjectStates<VM> {
             StateLocation::HeaderTopByte(offset) => Self::header(copy, offset).store_state(seen, state),
             StateLocation::Side => self.side(copy).store_state(seen, state),
         }
+        if VM::OBJECT_STARTS {
+            self.starts().set(copy.address());
+        }
     }
 
     /// The new address, if the object moved in this pause.
@@ -194,6 +216,15 @@ impl<VM: VMBinding> ObjectStates<VM> {
     pub fn forget(&self, start: Address, bytes: usize) {
         if let Some(side) = &self.side {
             side.fill(start, bytes, 0);
+        }
+        self.forget_starts(start, bytes);
+    }
+
+    /// Memory is about to hold new objects, or holds none any more: none begins there.
+    #[inline]
+    pub fn forget_starts(&self, start: Address, bytes: usize) {
+        if let Some(starts) = &self.starts {
+            starts.clear(start, bytes);
         }
     }
 

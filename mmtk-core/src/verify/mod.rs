@@ -97,6 +97,7 @@ fn trace<VM: VMBinding>(pause: &mut Pause<'_, VM>, check: &Check<'_>) -> Vec<Ran
         pause.vm.scan_thread(local, &mut Collect::<VM> { found: &mut found });
     }
     let mut references: Vec<_> = found.drain(..).map(|(object, slot)| (object, From::Root(slot))).collect();
+    references.extend(pause.ambiguous.iter().map(|object| (*object, From::Entry("an ambiguous word of a stack"))));
     let queued = pause.weak.roots();
     let queued = (0..queued.len()).filter_map(|n| queued.get(n)?.load());
     references.extend(queued.map(|object| (object, From::Entry("the queue of finalizers and cleared references"))));

@@ -10,7 +10,7 @@ use mmtk_core::{Address, Semantics, VMBinding};
 
 /// The plan.
 pub struct NoGC<VM> {
-    bump: BumpSpace,
+    bump: BumpSpace<VM>,
     immortal: ImmortalSpace<VM>,
 }
 

@@ -51,6 +51,7 @@ impl<VM: VMBinding> Plan<VM> for PageProtect<VM> {
         pause.trace_roots(tracer);
         pause.process_weak(tracer);
         self.protect.sweep(pause);
+        self.immortal.sweep(pause);
     }
 }
 

@@ -1,20 +1,23 @@
 //! A space that only grows: thread-local bump allocation in blocks, nothing is ever freed.
 
 use mmtk_core::alloc::Allocators;
-use mmtk_core::heap::{BLOCK_BYTES, BlockPool, Charge, Extent, Payment};
+use mmtk_core::heap::{BLOCK_BYTES, Block, BlockPool, Charge, Extent, Payment};
+use mmtk_core::metadata::ObjectStates;
 use mmtk_core::space::Space;
-use mmtk_core::{Address, HeapError, ObjectReference, PlanContext};
+use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::sync::Arc;
 
 /// The space.
-pub struct BumpSpace {
+pub struct BumpSpace<VM> {
     pool: Arc<BlockPool>,
+    states: ObjectStates<VM>,
 }
 
-impl BumpSpace {
+impl<VM: VMBinding> BumpSpace<VM> {
     /// An empty space in the next extent.
-    pub fn new<VM>(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Ok(BumpSpace { pool: BlockPool::new(context.memory, context.memory.extent(), 0)? })
+    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        let tables = ObjectStates::<VM>::start_bytes_per_chunk();
+        Ok(BumpSpace { pool: BlockPool::new(context.memory, context.memory.extent(), tables)?, states: context.states })
     }
 
     /// The slow path: the rest of the range at hand, or a new block.
@@ -28,7 +31,7 @@ impl BumpSpace {
     }
 }
 
-impl Space for BumpSpace {
+impl<VM: VMBinding> Space for BumpSpace<VM> {
     fn name(&self) -> &'static str {
         "bump"
     }
@@ -46,6 +49,16 @@ impl Space for BumpSpace {
             return Err("nothing was allocated there".to_string());
         }
         super::common::within_block(object, bytes)
+    }
+    fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        super::common::last_object::<VM>(&self.states, address, address.align_down(BLOCK_BYTES))
+    }
+    fn keeps_starts(&self) -> bool {
+        true
+    }
+    fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
+        let end = self.extent().block_start(Block(self.pool.watermark()));
+        super::common::objects_in::<VM>(&self.states, self.extent().start(), end, visit);
     }
     fn check_live(&self, _object: ObjectReference, _bytes: usize) -> Result<(), String> {
         Ok(())

@@ -162,11 +162,22 @@ impl<VM: VMBinding> CopySpace<VM> {
             if self.kept.at(start).load(Relaxed) == epoch {
                 taken.store(epoch, Relaxed);
                 self.kept.at(start).store(0, Relaxed);
+                self.forget_what_left(start);
             } else {
                 taken.store(0, Relaxed);
                 self.pool.release(block);
             }
         }
+    }
+}
+
+impl<VM: VMBinding> CopySpace<VM> {
+    /// In a block that is kept: only what stayed in it is found by address.
+    fn forget_what_left(&self, block: Address) {
+        if !VM::OBJECT_STARTS {
+            return;
+        }
+        super::common::forget_unmarked(&self.states, block, self.epoch.current());
     }
 }
 
@@ -322,5 +333,24 @@ impl<VM: VMBinding> Space for CopySpace<VM> {
     }
     fn unit_bytes(&self) -> usize {
         BLOCK_BYTES
+    }
+    fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        if self.taken.at(address).load(Relaxed) == 0 {
+            return None;
+        }
+        super::common::last_object::<VM>(&self.states, address, address.align_down(BLOCK_BYTES))
+    }
+    fn keeps_starts(&self) -> bool {
+        true
+    }
+    fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
+        for block in (0..self.pool.watermark()).map(|n| self.pool.extent().block_start(Block(n))) {
+            if self.taken.at(block).load(Relaxed) != 0 {
+                super::common::objects_in::<VM>(&self.states, block, block.plus(BLOCK_BYTES), &mut *visit);
+            }
+        }
+    }
+    fn survived(&self, object: ObjectReference) -> bool {
+        self.taken.at(object.address()).load(Relaxed) != YOUNG
     }
 }

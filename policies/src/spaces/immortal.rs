@@ -8,6 +8,7 @@
 
 use super::epoch::Epoch;
 use mmtk_core::alloc::BumpRange;
+use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::os::PAGE_BYTES;
 use mmtk_core::heap::{Charge, Extent, PageRuns};
 use mmtk_core::metadata::{Moves, ObjectStates};
@@ -120,6 +121,23 @@ impl<VM: VMBinding> ImmortalSpace<VM> {
         });
     }
 
+    /// Objects that were not reached are found by address no more. Memory is not freed here. In a full collection, where starts are kept.
+    pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
+        if !VM::OBJECT_STARTS || pause.kind() == CollectionKind::Minor {
+            return;
+        }
+        let (start, epoch, starts) = (self.pages.extent().start(), self.epoch.current(), self.states.starts());
+        pause.parallel("sweep immortal", self.top.load(Relaxed) / PAGE_BYTES, |_, pages| {
+            for page in pages.map(|n| start.plus(n * PAGE_BYTES)) {
+                super::common::objects_in::<VM>(&self.states, page, page.plus(PAGE_BYTES), |object| {
+                    if !self.states.is_marked(object, epoch) {
+                        starts.clear(object.address(), 1 << VM::LOG_GRANULE);
+                    }
+                });
+            }
+        });
+    }
+
     /// Begins an epoch.
     pub fn prepare(&self) {
         self.epoch.advance();
@@ -189,6 +207,23 @@ impl<VM: VMBinding> Space for ImmortalSpace<VM> {
             true => Ok(()),
             false => Err("nothing was allocated there".to_string()),
         }
+    }
+    fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        let start = self.pages.extent().start();
+        if address.bytes_from(start) >= self.top.load(Relaxed) {
+            return None;
+        }
+        super::common::last_object::<VM>(&self.states, address, start)
+    }
+    fn keeps_starts(&self) -> bool {
+        true
+    }
+    fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
+        let start = self.pages.extent().start();
+        super::common::objects_in::<VM>(&self.states, start, start.plus(self.top.load(Relaxed)), visit);
+    }
+    fn survived(&self, object: ObjectReference) -> bool {
+        self.states.is_marked(object, self.epoch.current())
     }
     fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
         match self.states.is_marked(object, self.epoch.current()) {

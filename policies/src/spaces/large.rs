@@ -196,6 +196,21 @@ impl<VM: VMBinding> Space for LargeObjectSpace<VM> {
             Some(_) => Ok(()),
         }
     }
+    fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        let page = address.align_down(PAGE_BYTES);
+        // Objects begin at pages, so the one that begins last before the address is it, or none.
+        let objects = self.objects();
+        let holds = |o: &&LargeObject| o.start <= page && page < o.start.plus(o.pages * PAGE_BYTES);
+        let object = ObjectReference::from_address(objects.iter().find(holds)?.start)?;
+        let offset = address.bytes_from(object.address());
+        (offset < 1 << VM::LOG_GRANULE || offset < VM::object_size(object)).then_some(object)
+    }
+    fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
+        self.objects().iter().filter_map(|o| ObjectReference::from_address(o.start)).for_each(visit);
+    }
+    fn survived(&self, object: ObjectReference) -> bool {
+        self.tracer().is_live(object)
+    }
     fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
         match self.tracer().is_live(object) {
             true => Ok(()),

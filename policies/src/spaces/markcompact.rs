@@ -18,7 +18,7 @@
 
 use mmtk_core::alloc::Allocators;
 use mmtk_core::heap::{BLOCK_BYTES, Block, Charge, Extent, Frontier};
-use mmtk_core::metadata::{Compaction, LiveMap, Moves};
+use mmtk_core::metadata::{Compaction, LiveMap, Moves, ObjectStates};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;
@@ -34,6 +34,7 @@ const BLOCKS_FOR_HELPERS: u32 = 16;
 pub struct MarkCompactSpace<VM> {
     frontier: Arc<Frontier>,
     compaction: Compaction<VM>,
+    states: ObjectStates<VM>,
     /// The end of what the last collection left, an address; written in pauses.
     dense_end: AtomicUsize,
 }
@@ -42,9 +43,11 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
     /// An empty space in the next extent.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
+        let tables = Compaction::<VM>::TABLE_BYTES_PER_CHUNK + ObjectStates::<VM>::start_bytes_per_chunk();
         Ok(MarkCompactSpace {
-            frontier: Frontier::new(context.memory, extent, Compaction::<VM>::TABLE_BYTES_PER_CHUNK),
+            frontier: Frontier::new(context.memory, extent, tables),
             compaction: Compaction::new(context.memory, extent)?,
+            states: context.states,
             dense_end: AtomicUsize::new(extent.start().as_usize()),
         })
     }
@@ -82,7 +85,26 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
     pub fn compact(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
         pause.together("compact", self.frontier.used() >= BLOCKS_FOR_HELPERS, |_| moves.compact());
         self.dense_end.store(moves.end().as_usize(), Relaxed);
+        if VM::OBJECT_STARTS {
+            pause.together("starts", false, |worker| self.note_starts(worker));
+        }
         self.frontier.retreat(moves.end());
+    }
+
+    /// Objects begin elsewhere now, each where the one before it ends.
+    fn note_starts(&self, worker: &Worker) {
+        if worker.index != 0 {
+            return;
+        }
+        let start = self.frontier.extent().start();
+        self.states.forget_starts(start, self.frontier.used() as usize * BLOCK_BYTES);
+        let mut at = start;
+        while at < self.dense_end()
+            && let Some(object) = ObjectReference::from_address(at)
+        {
+            self.states.starts().set(at);
+            at = at.plus(VM::object_size(object));
+        }
     }
 
     fn dense_end(&self) -> Address {
@@ -181,5 +203,24 @@ impl<VM: VMBinding> Space for MarkCompactSpace<VM> {
     }
     fn unit_bytes(&self) -> usize {
         BLOCK_BYTES
+    }
+    fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        let extent = self.frontier.extent();
+        if address >= extent.block_start(Block(self.frontier.used())) {
+            return None;
+        }
+        // What slid may begin in one block and end in the next (I3); none is larger than a block.
+        let floor = address.align_down(BLOCK_BYTES).minus(BLOCK_BYTES).max(extent.start());
+        super::common::last_object::<VM>(&self.states, address, floor)
+    }
+    fn keeps_starts(&self) -> bool {
+        true
+    }
+    fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
+        let end = self.frontier.extent().block_start(Block(self.frontier.used()));
+        super::common::objects_in::<VM>(&self.states, self.frontier.extent().start(), end, visit);
+    }
+    fn survived(&self, object: ObjectReference) -> bool {
+        object.address() < self.dense_end()
     }
 }

@@ -59,6 +59,8 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         // Marks are the space's own; an object's state is used for the barrier.
         if context.states.is_generational() {
             tables += ObjectStates::<VM>::table_bytes_per_chunk() + (CHUNK_BYTES >> LOG_BLOCK_BYTES);
+        } else {
+            tables += ObjectStates::<VM>::start_bytes_per_chunk();
         }
         Ok(MarkSweepSpace {
             name,
@@ -69,8 +71,8 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             touched: BlockList::new(),
             full: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
             states: context.states,
-            // In a generational plan a mark says that an object is old.
-            verified: context.options.verify && !context.states.is_generational(),
+            // In a generational plan a mark says that an object is old. Starts say more.
+            verified: context.options.verify && !context.states.is_generational() && !VM::OBJECT_STARTS,
             live_bytes: AtomicUsize::new(0),
         })
     }
@@ -108,6 +110,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             }
             let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES, Charge::Mutator))?;
             let block = self.marks.format(acquired.block, class);
+            self.states.forget_starts(self.pool.extent().block_start(acquired.block), BLOCK_BYTES);
             let cells = block.class().cells;
             (cell.block, cell.next_cell) = (Some(acquired.block), cells);
             self.install(cell, block.run(0..cells), acquired.zeroed, allocated);
@@ -211,7 +214,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
                     freed += BLOCK_BYTES;
                 }
                 Some(_) => {
-                    self.poison_cells(block);
+                    self.clear_cells(block);
                     self.partial[self.marks.class_number(block)].push(self.pool.links(), block.0);
                 }
                 // Not listed again until something in it is released, or a full collection frees a cell.
@@ -243,7 +246,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
                     full.store(1, Relaxed);
                 }
                 marked if marked == epoch => {
-                    self.poison_cells(block);
+                    self.clear_cells(block);
                     self.partial[self.marks.class_number(block)].push(self.pool.links(), block.0);
                 }
                 _ => {
@@ -256,14 +259,19 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         self.pool.memory().budget().unreserve(freed);
     }
 
-    fn poison_cells(&self, block: Block) {
+    /// What is to be done at once with cells that are free: for poison, and so that nobody finds objects there.
+    fn clear_cells(&self, block: Block) {
         let (block, mut from) = (self.marks.block(block), 0);
-        while self.pool.memory().poisons()
+        while (VM::OBJECT_STARTS || self.pool.memory().poisons())
             && let Some(run) = block.next_free_run(from)
         {
             from = run.end;
             let run = block.run(run);
-            self.pool.poison(run.start, run.end.bytes_from(run.start));
+            let bytes = run.end.bytes_from(run.start);
+            self.states.forget_starts(run.start, bytes);
+            if self.pool.memory().poisons() {
+                self.pool.poison(run.start, bytes);
+            }
         }
     }
 }
@@ -344,6 +352,26 @@ impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
         }
         Ok(())
     }
+    fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        if self.marks.state(self.pool.extent().block_of(address)).load(Relaxed) == BLOCK_FREE {
+            return None;
+        }
+        super::common::last_object::<VM>(&self.states, address, self.marks.cell_around(address)?)
+    }
+    fn keeps_starts(&self) -> bool {
+        true
+    }
+    fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
+        for block in (0..self.pool.watermark()).map(Block) {
+            if self.marks.state(block).load(Relaxed) != BLOCK_FREE {
+                let start = self.pool.extent().block_start(block);
+                super::common::objects_in::<VM>(&self.states, start, start.plus(BLOCK_BYTES), &mut *visit);
+            }
+        }
+    }
+    fn survived(&self, object: ObjectReference) -> bool {
+        self.marks.is_marked(object, self.epoch.current())
+    }
     fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
         match self.marks.is_marked(object, self.epoch.current()) {
             true => Ok(()),
@@ -353,7 +381,11 @@ impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
     fn check_new(&self, object: ObjectReference) -> Result<(), String> {
         let state = self.marks.state(self.pool.extent().block_of(object.address())).load(Relaxed);
         // Marked when it was handed out.
-        match state == BLOCK_NEW || !self.verified || self.marks.is_marked(object, self.epoch.current()) {
+        let known = match VM::OBJECT_STARTS {
+            true => self.states.starts().is_set(object.address()),
+            false => !self.verified || self.marks.is_marked(object, self.epoch.current()),
+        };
+        match state == BLOCK_NEW || known {
             true => Ok(()),
             false => Err("its cell is free: it was collected".to_string()),
         }

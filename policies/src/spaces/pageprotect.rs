@@ -497,6 +497,24 @@ impl<VM: VMBinding> Space for PageProtectSpace<VM> {
             false => Err(format!("it was given {} bytes", live.bytes)),
         }
     }
+    fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        let (shared, page) = (&self.shared, self.shared.page_of(address));
+        let state = shared.state();
+        let (first, live) = state.live.range(..=page).next_back()?;
+        let start = shared.pages.start_of(*first).plus(live.offset as usize);
+        let inside = address >= start && address < start.plus(live.bytes as usize);
+        if inside { ObjectReference::from_address(start) } else { None }
+    }
+    fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
+        let state = self.shared.state();
+        for (first, live) in &state.live {
+            let start = self.shared.pages.start_of(*first).plus(live.offset as usize);
+            ObjectReference::from_address(start).into_iter().for_each(&mut *visit);
+        }
+    }
+    fn survived(&self, object: ObjectReference) -> bool {
+        self.tracer().is_live(object)
+    }
     fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
         match self.tracer().is_live(object) {
             true => Ok(()),

@@ -59,12 +59,18 @@ const NURSERY: u8 = 4;
 /// free, until the next collection.
 const FIRST_FRESH: u8 = EPOCH_MAX + 1;
 
+/// Dead objects in lines that live ones share with them keep their starts, and are told apart by their marks; so their starts must be gone
+/// before the number of the epoch that they were last marked in comes round. Sweeping them in two epochs of each round, not in all, is
+/// enough: one of the two is another than theirs.
+const STARTS_SWEPT: [u8; 2] = [EPOCH_MAX / 2, EPOCH_MAX];
+
 /// The space.
 pub struct ImmixSpace<VM> {
     pool: Arc<BlockPool>,
     states: ObjectStates<VM>,
     epoch: Epoch,
-    /// In a generational plan: what lines carry that were handed out since the last collection. Changes as the epoch does (I3).
+    /// In a generational plan, or where objects are found by address: what lines carry that were handed out since the last collection.
+    /// Changes as the epoch does (I3).
     fresh: AtomicU8,
     lines: Lines,
     /// A byte a block (I1).
@@ -172,7 +178,13 @@ impl<VM: VMBinding> ImmixSpace<VM> {
 
     /// What lines carry that were handed out since the last collection.
     fn handed_out(&self) -> u8 {
-        if self.states.is_generational() { self.fresh.load(Relaxed) } else { self.epoch.current() }
+        if self.states.is_generational() || VM::OBJECT_STARTS { self.fresh.load(Relaxed) } else { self.epoch.current() }
+    }
+
+    /// Whether memory of the object was handed out since the last collection: what dies in it dies in the next one. Dead objects of
+    /// earlier ones have their starts still, in lines that live ones share with them.
+    fn is_new(&self, object: ObjectReference) -> bool {
+        self.lines.all_taken(object.address(), 1, [self.fresh.load(Relaxed); 2])
     }
 
     /// The next hole of at least `lines` lines in the cursor's block, now ours (I2).
@@ -310,10 +322,13 @@ impl<VM: VMBinding> ImmixSpace<VM> {
                 freed += BLOCK_BYTES;
                 continue;
             }
+            if VM::OBJECT_STARTS && kind == CollectionKind::Full && STARTS_SWEPT.contains(&epoch) {
+                super::common::forget_unmarked(&self.states, start, epoch);
+            }
             state.store(USED, Relaxed);
             waste += self.defrag.waste_in(block);
             if live < lines::LINES {
-                self.poison_holes(start, epoch);
+                self.clear_holes(start, epoch);
                 self.recyclable.push(self.pool.links(), block.0);
             }
         }
@@ -321,14 +336,19 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         self.defrag.add_waste(waste);
     }
 
-    fn poison_holes(&self, block: Address, epoch: u8) {
+    /// What is to be done at once with lines that are free: for poison, and so that nobody finds objects there.
+    fn clear_holes(&self, block: Address, epoch: u8) {
         let mut from = 0;
-        while self.pool.memory().poisons()
+        while (VM::OBJECT_STARTS || self.pool.memory().poisons())
             && let Some(hole) = self.lines.next_hole(block, from, 1, [epoch; 2])
         {
             from = hole.end;
             let hole = self.lines.range(block, hole);
-            self.pool.poison(hole.start, hole.end.bytes_from(hole.start));
+            let bytes = hole.end.bytes_from(hole.start);
+            self.states.forget_starts(hole.start, bytes);
+            if self.pool.memory().poisons() {
+                self.pool.poison(hole.start, bytes);
+            }
         }
     }
 }
@@ -376,5 +396,29 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
     }
     fn unit_bytes(&self) -> usize {
         LINE_BYTES
+    }
+    fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        if self.blocks.at(address).load(Relaxed) == FREE {
+            return None;
+        }
+        let object = super::common::last_object::<VM>(&self.states, address, address.align_down(BLOCK_BYTES))?;
+        (self.is_new(object) || self.survived(object)).then_some(object)
+    }
+    fn keeps_starts(&self) -> bool {
+        true
+    }
+    fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
+        for block in (0..self.pool.watermark()).map(|n| self.pool.extent().block_start(Block(n))) {
+            if self.blocks.at(block).load(Relaxed) != FREE {
+                super::common::objects_in::<VM>(&self.states, block, block.plus(BLOCK_BYTES), |object| {
+                    if self.is_new(object) || self.survived(object) {
+                        visit(object);
+                    }
+                });
+            }
+        }
+    }
+    fn survived(&self, object: ObjectReference) -> bool {
+        self.states.is_marked(object, self.epoch.current())
     }
 }

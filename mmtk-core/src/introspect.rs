@@ -1,0 +1,152 @@
+//! What lies at an address: for conservative roots, debuggers, and programs in C that ask about their memory.
+//!
+//! Any address will do: inside an object, outside the heap, where memory was freed. The heap notes where each object begins
+//! (`metadata::ObjectStarts`), and each space knows which of those have died (`Space::find_object`). For bindings with
+//! [`VMBinding::OBJECT_STARTS`] alone; for others these functions do not compile.
+//!
+//! I1. What a mutator learns holds until its next safepoint: until then nothing is freed or moved.
+
+use crate::address::{Address, ObjectReference};
+use crate::alloc::{Mutator, MutatorState};
+use crate::binding::VMBinding;
+use crate::instance::{Heap, HeapInner};
+use crate::pause::MutatorRef;
+use crate::plan::Plan;
+use crate::stack;
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// What lies at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Where it begins.
+    pub object: ObjectReference,
+    /// Its size in bytes.
+    pub bytes: usize,
+    /// The space it is in.
+    pub space: &'static str,
+    /// What the binding calls it ([`VMBinding::type_name`]).
+    pub type_name: Cow<'static, str>,
+    /// Whether it has survived a collection. In a plan that is not generational, the last one.
+    pub is_old: bool,
+}
+
+/// How compiled code notes that an object begins at `address`: it sets bit `(address >> shift) & 7` of the byte at
+/// `base + (address >> (shift + 3))` (wrapping). No other thread changes that byte at the same time.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct StartParts {
+    /// What is added to the shifted address.
+    pub base: usize,
+    /// The granule, as a power of two.
+    pub shift: u32,
+}
+
+impl<VM: VMBinding> HeapInner<VM> {
+    fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        const { assert!(VM::OBJECT_STARTS, "objects are found by address only with VMBinding::OBJECT_STARTS") };
+        find_in(&*self.plan, address)
+    }
+
+    fn describe(&self, address: Address) -> Option<ObjectInfo> {
+        let object = self.find_object(address)?;
+        let spaces = self.plan.spaces();
+        let space = spaces.into_iter().find(|space| space.extent().holds(object))?;
+        Some(ObjectInfo {
+            object,
+            bytes: VM::object_size(object),
+            space: space.name(),
+            type_name: VM::type_name(object),
+            is_old: space.survived(object),
+        })
+    }
+}
+
+/// The object that lies at an address, by the tables of the space that it belongs to.
+fn find_in<VM: VMBinding>(plan: &dyn Plan<VM>, address: Address) -> Option<ObjectReference> {
+    plan.spaces().into_iter().find(|space| space.extent().contains(address))?.find_object(address)
+}
+
+impl<VM: VMBinding> Mutator<VM> {
+    /// The object that lies at `address`, which may be anywhere inside it; none if there is no object, or it is not of this heap. Objects
+    /// that the last collection found dead are none. New ones are found whether anything refers to them or not: by their own thread as
+    /// soon as they are allocated, by others once they have been told of them. Not a safepoint; the answer holds until the next
+    /// one.
+    ///
+    /// [`VMBinding::object_size`] may be asked of an object that another thread has just allocated: then it reads zero.
+    ///
+    /// # Panics
+    /// In a native region of this mutator.
+    pub fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        self.check_running();
+        self.heap().find_object(address)
+    }
+
+    /// Whether an object begins at `address`. As [`Mutator::find_object`].
+    pub fn is_object(&self, address: Address) -> bool {
+        self.find_object(address).is_some_and(|object| object.address() == address)
+    }
+
+    /// All that is known of the object at `address`. As [`Mutator::find_object`].
+    pub fn describe(&self, address: Address) -> Option<ObjectInfo> {
+        self.check_running();
+        self.heap().describe(address)
+    }
+
+    /// Visits every object of the heap: those that `find_object` would find. What became unreachable since the last collection is among
+    /// them; collect before, to have it gone. A safepoint; the other threads stand still while `visit` is called, which must
+    /// neither allocate in this heap nor come to a safepoint. It may unwind, and then the heap is as it is after a panic in a pause.
+    ///
+    /// # Panics
+    /// In a native region of this mutator.
+    pub fn for_each_object(&self, mut visit: impl FnMut(ObjectReference)) {
+        const { assert!(VM::OBJECT_STARTS, "objects are found by address only with VMBinding::OBJECT_STARTS") };
+        self.check_running();
+        self.while_stopped(|plan| plan.spaces().into_iter().for_each(|space| space.for_each_object(&mut visit)));
+    }
+
+    /// How compiled code notes where an object begins.
+    pub fn start_parts(&self) -> StartParts {
+        const { assert!(VM::OBJECT_STARTS, "starts are noted only with VMBinding::OBJECT_STARTS") };
+        StartParts { base: self.states().starts().biased_base().as_usize(), shift: VM::LOG_GRANULE }
+    }
+}
+
+impl<VM: VMBinding> Heap<VM> {
+    /// As [`Mutator::find_object`], for a thread that is not a mutator, while no collection runs: nothing else keeps what is found in place.
+    pub fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        self.inner().find_object(address)
+    }
+}
+
+/// The objects that stopped threads may refer to from their stacks, registers and further ambiguous words: sorted, each once. The leader,
+/// with all allocators retired, before anything is prepared.
+pub(crate) fn ambiguous_roots<VM: VMBinding>(
+    vm: &VM,
+    plan: &dyn Plan<VM>,
+    mutators: &[MutatorRef<VM>],
+) -> Vec<ObjectReference> {
+    let mut objects = Vec::new();
+    if !VM::CONSERVATIVE_STACKS {
+        return objects;
+    }
+    let spaces: Vec<_> = plan.spaces().into_iter().map(|space| (space.extent(), space)).collect();
+    let mut look = |range: Range<Address>| {
+        // SAFETY: the stack of a stopped thread (`stack` I1), or what the binding promises of its ranges.
+        unsafe {
+            stack::each_word(range, |word| {
+                let address = VM::address_in(word);
+                let space = spaces.iter().find(|(extent, _)| extent.contains(address));
+                objects.extend(space.and_then(|(_, space)| space.find_object(address)));
+            });
+        }
+    };
+    for mutator in mutators {
+        // SAFETY: the mutator is stopped, and only the leader runs.
+        let (stack, local) = unsafe { MutatorState::conservative_of_stopped(mutator.0) };
+        look(stack.range());
+        vm.scan_ambiguous(local, &mut look);
+    }
+    objects.sort_unstable_by_key(|object| object.address());
+    objects.dedup();
+    objects
+}

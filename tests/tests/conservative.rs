@@ -1,0 +1,274 @@
+//! Objects are found by any address inside them, and words of stacks that may be references keep them alive and in place.
+
+use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use mmtk_core::{Address, Heap, ObjectReference, Semantics, VMBinding};
+use plan_tests::matrix::{self, Stress, all_workloads};
+use plan_tests::{
+    AmbiguousVM, Attached, Handle, TestVM, Watchdog, as_the_reference_binding, collecting_plans, options,
+};
+use policies::{PLANS, new_heap};
+use proptest::prelude::*;
+use reference::{Class, Ref, ReferenceVM};
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// The reference VM, which can be asked what lies where.
+struct FindingVM(ReferenceVM);
+
+// SAFETY: as for the reference binding.
+unsafe impl VMBinding for FindingVM {
+    as_the_reference_binding!(0);
+    const OBJECT_STARTS: bool = true;
+
+    fn object_size(object: ObjectReference) -> usize {
+        ReferenceVM::object_size(object)
+    }
+}
+
+impl TestVM for FindingVM {
+    fn new() -> Self {
+        FindingVM(ReferenceVM::new())
+    }
+    fn reference(&self) -> &ReferenceVM {
+        &self.0
+    }
+}
+
+const SETTINGS: [(&str, &str); 3] = [("verify.trace", "true"), ("nursery.bytes", "64K"), ("gc.workers", "2")];
+
+fn heap<VM: TestVM>(plan: &str) -> Heap<VM> {
+    new_heap(VM::new(), options(plan, 32 << 20, &SETTINGS)).unwrap()
+}
+
+/// The plans that can hold an object in place.
+fn pinning_plans() -> impl Iterator<Item = &'static str> {
+    PLANS.iter().filter(|plan| plan.pins && plan.name != "NoGC").map(|plan| plan.name)
+}
+
+/// Everything on the shadow stack is found by each of its words, and nothing is elsewhere.
+fn only_these_are_found<VM: TestVM>(m: Handle<VM>, stack: std::ops::Range<usize>, dead: &[Address]) {
+    let live: BTreeMap<usize, usize> = stack
+        .map(|index| Ref(m.get(index).0).object().unwrap())
+        .map(|object| (object.address().as_usize(), VM::object_size(object)))
+        .collect();
+    let mutator = m.mutator();
+    for (start, bytes) in &live {
+        for offset in (0..*bytes).step_by(24).chain([1, bytes - 1]) {
+            let found = mutator.find_object(Address::from_usize(start + offset));
+            assert_eq!(found.map(|o| o.address().as_usize()), Some(*start), "{offset} bytes into {bytes}");
+        }
+        assert!(mutator.is_object(Address::from_usize(*start)));
+        assert!(!mutator.is_object(Address::from_usize(start + 8)));
+        let info = mutator.describe(Address::from_usize(start + 8)).unwrap();
+        assert_eq!((info.object.address().as_usize(), info.bytes), (*start, *bytes));
+    }
+    for address in dead {
+        let around =
+            live.range(..=address.as_usize()).next_back().filter(|(at, bytes)| address.as_usize() < *at + *bytes);
+        let found = mutator.find_object(*address).map(|object| object.address().as_usize());
+        assert_eq!(found, around.map(|(at, _)| *at), "at {address}, where an object died");
+    }
+    let mut all = Vec::new();
+    mutator.for_each_object(|object| all.push(object.address().as_usize()));
+    all.sort_unstable();
+    assert_eq!(all, live.keys().copied().collect::<Vec<_>>());
+}
+
+/// Allocates, keeps some, collects: twice, so that old and new objects lie side by side.
+fn objects_are_found_until_they_die(plan: &str, sizes: &[(usize, u8, bool)]) {
+    let heap = heap::<FindingVM>(plan);
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    let (base, mut kept) = (m.push(LabRef::NULL), 1);
+    m.set(base, m.alloc(0, 8));
+    let mut dead = Vec::new();
+    for round in 0..3 {
+        for (n, (bytes, where_to, keep)) in sizes.iter().enumerate() {
+            let semantics = match where_to {
+                0 => Semantics::NonMoving,
+                1 => Semantics::Immortal,
+                _ => Semantics::Default,
+            };
+            let object = m.try_alloc(Class { refs: 0, bytes: *bytes }, semantics).unwrap();
+            let address = Address::from_usize(object.0);
+            assert_eq!(m.mutator().find_object(address.plus(8)).map(|o| o.address()), Some(address));
+            // Others in another round: neighbours of the dead die later.
+            if *keep != (n % 3 == round) {
+                m.push(LabRef(object.0));
+                kept += 1;
+            } else {
+                dead.push(address);
+            }
+        }
+        m.mutator().collect();
+        only_these_are_found(m, base..base + kept, &dead);
+    }
+    assert_eq!(m.mutator().find_object(Address::from_usize(black_box(&raw const kept) as usize)), None);
+    assert_eq!(m.mutator().find_object(Address::from_usize(0)), None);
+    m.pop(kept);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
+    #[test]
+    fn objects_are_found_by_any_address_inside_them_until_they_die(
+        sizes in prop::collection::vec((1usize..40, 0u8..12, any::<bool>()), 1..300),
+        large in prop::collection::vec((200usize..5000, 0u8..12, any::<bool>()), 0..12),
+    ) {
+        let _watchdog = Watchdog::new();
+        let all: Vec<_> = sizes.iter().chain(&large).map(|(words, to, keep)| (words * 8, *to, *keep)).collect();
+        for plan in collecting_plans() {
+            objects_are_found_until_they_die(plan, &all);
+        }
+    }
+}
+
+#[test]
+fn objects_that_survive_grow_old() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = heap::<FindingVM>(plan);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let slot = m.push(LabRef::NULL);
+        m.set(slot, m.alloc(1, 16));
+        let describe = || m.mutator().describe(Address::from_usize(m.get(slot).0 + 16)).unwrap();
+        let young = describe();
+        assert!(!young.is_old, "{plan}: {young:?}");
+        assert_eq!(young.bytes, 32, "{plan}: {young:?}");
+        m.mutator().collect();
+        let old = describe();
+        assert!(old.is_old, "{plan}: {old:?}");
+        m.pop(1);
+    }
+}
+
+/// Garbage, and a frame's worth of other words where addresses may have been.
+#[inline(never)]
+fn churn<VM: TestVM>(m: Handle<VM>, objects: usize) {
+    let mut words = black_box([0usize; 64]);
+    for n in 0..objects {
+        words[n % 64] = m.alloc(1, 24).0 & 1;
+    }
+    black_box(words);
+}
+
+/// An object whose only reference is what this returns, hidden from nobody.
+#[inline(never)]
+fn secret<VM: TestVM>(m: Handle<VM>, number: u64) -> LabRef {
+    let object = m.alloc(1, 8);
+    let inner = m.alloc(0, 8);
+    m.write_word(inner, 0, number);
+    m.write_ref(object, 0, inner);
+    m.write_word(object, 1, !number);
+    object
+}
+
+#[test]
+fn an_address_in_a_local_keeps_its_object_alive_and_in_place() {
+    let _watchdog = Watchdog::new();
+    for plan in pinning_plans() {
+        let heap = heap::<AmbiguousVM<false>>(plan);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let object = secret(m, 7);
+        // One whose first word nobody refers to.
+        let inside = black_box(secret(m, 8).0 + 8);
+        for _ in 0..3 {
+            churn(m, 2000);
+            m.mutator().collect();
+        }
+        for (object, number) in [(object, 7), (LabRef(inside - 8), 8)] {
+            assert_eq!(m.read_word(object, 1), !number, "{plan}");
+            assert_eq!(m.read_word(m.read_ref(object, 0), 0), number, "{plan}");
+        }
+    }
+}
+
+#[test]
+fn stopped_threads_keep_what_their_stacks_refer_to_wherever_they_stopped() {
+    let _watchdog = Watchdog::new();
+    for plan in pinning_plans() {
+        let heap = heap::<AmbiguousVM<false>>(plan);
+        let (ready, arrived) = std::sync::mpsc::channel();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let heap = &heap;
+            let poller_ready = ready.clone();
+            let stop = &stop;
+            scope.spawn(move || {
+                let thread = Attached::new(heap);
+                let m = thread.handle();
+                let object = secret(m, 21);
+                m.mutator().native(|| {
+                    ready.send(()).unwrap();
+                    wait.recv().unwrap();
+                });
+                assert_eq!(m.read_word(m.read_ref(object, 0), 0), 21);
+            });
+            scope.spawn(move || {
+                let thread = Attached::new(heap);
+                let m = thread.handle();
+                let object = secret(m, 22);
+                poller_ready.send(()).unwrap();
+                while !stop.load(Relaxed) {
+                    m.poll();
+                    std::thread::yield_now();
+                }
+                assert_eq!(m.read_word(m.read_ref(object, 0), 0), 22);
+            });
+            (0..2).for_each(|_| arrived.recv().unwrap());
+            let thread = Attached::new(heap);
+            for _ in 0..3 {
+                churn(thread.handle(), 2000);
+                thread.handle().mutator().collect();
+            }
+            stop.store(true, Relaxed);
+            go.send(()).unwrap();
+        });
+    }
+}
+
+#[test]
+fn what_no_word_refers_to_dies() {
+    let _watchdog = Watchdog::new();
+    for plan in pinning_plans() {
+        let heap = heap::<AmbiguousVM<false>>(plan);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        churn(m, 3000);
+        m.mutator().collect();
+        let mut left = 0;
+        m.mutator().for_each_object(|_| left += 1);
+        assert!(left < 300, "{plan}: {left} of 3000 objects are kept");
+    }
+}
+
+/// Workloads whose stacks are searched, on every plan that can hold objects in place.
+fn workloads<const GARBAGE: bool>(stress: Stress) {
+    for plan in pinning_plans() {
+        let _watchdog = Watchdog::new();
+        all_workloads::<AmbiguousVM<GARBAGE>>(new_heap, plan, stress);
+    }
+}
+
+#[test]
+fn workloads_compute_the_same_with_stacks_that_are_searched() {
+    workloads::<false>(matrix::EVERY_BYTES);
+}
+
+#[test]
+fn workloads_compute_the_same_with_garbage_on_their_stacks() {
+    workloads::<true>(matrix::POISON);
+}
+
+#[test]
+fn a_plan_that_moves_every_object_refuses_stacks_that_are_searched() {
+    let Err(error) = new_heap(AmbiguousVM::<false>::new(), options("MarkCompact", 1 << 20, &[])) else {
+        panic!("it has no way to hold an object in place")
+    };
+    let text = error.to_string();
+    assert!(text.contains("MarkCompact") && text.contains("CONSERVATIVE_STACKS"), "{text}");
+}
