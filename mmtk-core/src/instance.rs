@@ -271,13 +271,13 @@ impl<VM: VMBinding> HeapInner<VM> {
             self.yield_at_random();
         }
         if me.thread().should_stop() {
-            self.safepoint.park(me.thread());
+            me.where_it_may_stop(|| self.safepoint.park(me.thread()));
         }
         self.flush_allocated(allocators());
         // Threads that cross the goal together want one collection, not one each.
         let seen = self.pauses.load(Relaxed);
         if let Some(cause) = self.wants_collection() {
-            self.collect_unless_done(Some(me), cause, Some(seen), |_| ());
+            me.where_it_may_stop(|| self.collect_unless_done(Some(me), cause, Some(seen), |_| ()));
         }
         let limit = self.memory.budget().limit();
         // What can never fit is refused before anything is collected for it.
@@ -294,9 +294,11 @@ impl<VM: VMBinding> HeapInner<VM> {
             // took part in a pause knows nothing about the room it left, and tries again.
             let seen = self.pauses.load(Relaxed);
             let cause = if attempts == 0 { Cause::HeapFull } else { Cause::Emergency };
-            let led = self.collect_unless_done(Some(me), cause, Some(seen), |report| {
-                let freed = report.reserved_before_bytes.saturating_sub(report.reserved_after_bytes);
-                self.plan.allocate(allocators(), request).ok_or((report.kind, freed))
+            let led = me.where_it_may_stop(|| {
+                self.collect_unless_done(Some(me), cause, Some(seen), |report| {
+                    let freed = report.reserved_before_bytes.saturating_sub(report.reserved_after_bytes);
+                    self.plan.allocate(allocators(), request).ok_or((report.kind, freed))
+                })
             });
             match led {
                 Some(Ok(address)) => return Ok(address),

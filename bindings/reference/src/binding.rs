@@ -5,6 +5,7 @@ use crate::shadow_stack::ShadowStack;
 use mmtk_core::weak::WeakProcessor;
 use mmtk_core::{Address, ObjectReference, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -26,6 +27,8 @@ unsafe impl VMBinding for ReferenceVM {
 
     const STATE: StateLocation = StateLocation::HeaderTopByte(0);
     const WRITE_BARRIER: bool = true;
+    const OBJECT_STARTS: bool = cfg!(feature = "conservative");
+    const CONSERVATIVE_STACKS: bool = cfg!(feature = "conservative");
 
     #[inline(always)]
     fn object_size(object: ObjectReference) -> usize {
@@ -55,9 +58,13 @@ unsafe impl VMBinding for ReferenceVM {
     }
 
     fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
-        for slot in stack.slots() {
-            visitor.visit(slot);
+        if !Self::CONSERVATIVE_STACKS {
+            stack.slots().for_each(|slot| visitor.visit(slot));
         }
+    }
+
+    fn scan_ambiguous(&self, stack: &mut ShadowStack, look: &mut dyn FnMut(Range<Address>)) {
+        look(stack.range());
     }
 
     fn scan_vm(&self, visitor: &mut impl SlotVisitor<WordSlot>) {

@@ -118,7 +118,7 @@ impl<VM: VMBinding> MutatorState<VM> {
 
     /// Runs what may hold the thread up in a pause.
     #[inline(always)]
-    fn where_it_may_stop<R>(&self, f: impl FnOnce() -> R) -> R {
+    pub(crate) fn where_it_may_stop<R>(&self, f: impl FnOnce() -> R) -> R {
         if VM::CONSERVATIVE_STACKS { self.stack.run(f) } else { f() }
     }
 
@@ -228,7 +228,7 @@ impl<VM: VMBinding> Mutator<VM> {
     #[inline(always)]
     fn begins(&self, address: Address) -> Address {
         if VM::OBJECT_STARTS {
-            self.shared().states.starts().set(address);
+            self.shared().states.note_start(address);
         }
         address
     }
@@ -268,7 +268,7 @@ impl<VM: VMBinding> Mutator<VM> {
             return Ok(self.begins(address));
         }
         let state = self.shared();
-        let address = state.where_it_may_stop(|| state.heap.allocate(state, Request { bytes, semantics }))?;
+        let address = state.heap.allocate(state, Request { bytes, semantics })?;
         state.heap.note_start(address);
         // SAFETY: as in `extend`; the thread is not at a safepoint between there and its next one.
         unsafe { &mut *state.allocators.get() }.zero_rest();

@@ -56,6 +56,14 @@ impl ObjectStarts {
         byte.store(byte.load(Relaxed) | self.mask(address), Relaxed);
     }
 
+    /// As [`ObjectStarts::set`], where the compiler knows the granule.
+    #[inline(always)]
+    pub fn set_in_granules(&self, address: Address, log_granule: u32) {
+        debug_assert_eq!(log_granule, self.log_granule);
+        let byte = self.bits.at_region(address, log_granule + LOG_GRANULES);
+        byte.store(byte.load(Relaxed) | 1 << ((address.as_usize() >> log_granule) & 7), Relaxed);
+    }
+
     /// The same in memory that several threads fill.
     pub fn set_shared(&self, address: Address) {
         self.bits.at(address).fetch_or(self.mask(address), Relaxed);

@@ -120,6 +120,12 @@ impl<VM: VMBinding> ObjectStates<VM> {
         if VM::OBJECT_STARTS { ObjectStarts::table_bytes(CHUNK_BYTES, VM::LOG_GRANULE) } else { 0 }
     }
 
+    /// See [`ObjectStarts::set`].
+    #[inline(always)]
+    pub(crate) fn note_start(&self, address: Address) {
+        self.starts().set_in_granules(address, VM::LOG_GRANULE);
+    }
+
     /// Where objects begin. Only for bindings with [`VMBinding::OBJECT_STARTS`].
     #[inline(always)]
     pub fn starts(&self) -> &ObjectStarts {
@@ -197,7 +203,7 @@ impl<VM: VMBinding> ObjectStates<VM> {
             StateLocation::Side => self.side(copy).store_state(seen, state),
         }
         if VM::OBJECT_STARTS {
-            self.starts().set(copy.address());
+            self.note_start(copy.address());
         }
     }
 

@@ -51,6 +51,15 @@ impl SideBytes {
         unsafe { self.biased.plus(address.as_usize() >> SHIFT).as_atomic_u8() }
     }
 
+    /// As [`SideBytes::at`], with a shift that the compiler knows once it knows the binding.
+    #[inline(always)]
+    pub fn at_region(&self, address: Address, log_region: u32) -> &AtomicU8 {
+        debug_assert_eq!(log_region, self.shift);
+        debug_assert!(self.extent.contains(address), "{address} is outside {:?}", self.extent);
+        // SAFETY: as for `at`.
+        unsafe { self.biased.plus(address.as_usize() >> log_region).as_atomic_u8() }
+    }
+
     /// Eight entries at once, those of the regions from `address` on, lowest address in the lowest byte.
     /// `address` is a multiple of eight regions.
     #[inline(always)]

@@ -17,7 +17,7 @@ use mmtk_core::trace::{ArrayPart, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 const LOG_PAGE_BYTES: u32 = PAGE_BYTES.trailing_zeros();
@@ -39,6 +39,8 @@ pub struct LargeObjectSpace<VM> {
     /// A byte a page: the epoch in which the object that begins there was marked.
     marks: SideBytes,
     objects: Mutex<Vec<LargeObject>>,
+    /// Whether `objects` are in the order of their addresses. Changes under their lock; a sweep keeps the order.
+    sorted: AtomicBool,
     reserved: AtomicUsize,
     live_bytes: AtomicUsize,
     vm: PhantomData<fn(VM)>,
@@ -56,6 +58,7 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
             epoch: Epoch::default(),
             marks: context.memory.side_bytes(extent, LOG_PAGE_BYTES)?,
             objects: Mutex::default(),
+            sorted: AtomicBool::new(true),
             reserved: AtomicUsize::new(0),
             live_bytes: AtomicUsize::new(0),
             vm: PhantomData,
@@ -74,7 +77,9 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
         self.marks.at(start).store(0, Relaxed);
         self.reserved.fetch_add(pages * PAGE_BYTES, Relaxed);
         allocators.allocated += pages * PAGE_BYTES;
-        self.objects().push(LargeObject { start, pages });
+        let mut objects = self.objects();
+        objects.push(LargeObject { start, pages });
+        self.sorted.store(false, Relaxed);
         Some(start)
     }
 
@@ -197,11 +202,12 @@ impl<VM: VMBinding> Space for LargeObjectSpace<VM> {
         }
     }
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
-        let page = address.align_down(PAGE_BYTES);
-        // Objects begin at pages, so the one that begins last before the address is it, or none.
-        let objects = self.objects();
-        let holds = |o: &&LargeObject| o.start <= page && page < o.start.plus(o.pages * PAGE_BYTES);
-        let object = ObjectReference::from_address(objects.iter().find(holds)?.start)?;
+        let mut objects = self.objects();
+        if !self.sorted.swap(true, Relaxed) {
+            objects.sort_unstable_by_key(|o| o.start);
+        }
+        let next = objects.partition_point(|o| o.start <= address);
+        let object = ObjectReference::from_address(objects[..next].last()?.start)?;
         let offset = address.bytes_from(object.address());
         (offset < 1 << VM::LOG_GRANULE || offset < VM::object_size(object)).then_some(object)
     }

@@ -83,6 +83,15 @@ impl Lines {
         taken
     }
 
+    /// Lines of a block that carry a larger number than `number` carry none. By one worker, while nothing is handed out.
+    pub fn forget_above(&self, block: Address, number: u8) {
+        for mark in (0..LINES as usize).map(|line| self.marks.at(block.plus(line * LINE_BYTES))) {
+            if mark.load(Relaxed) > number {
+                mark.store(0, Relaxed);
+            }
+        }
+    }
+
     /// How many lines of the block carry the epoch.
     pub fn count_live(&self, block: Address, epoch: u8) -> u32 {
         (0..LINES).step_by(8).map(|line| epoch_bytes::count_live(self.eight(block, line), epoch)).sum()

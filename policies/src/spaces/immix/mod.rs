@@ -55,8 +55,7 @@ const SOURCE: u8 = 2;
 const FRESH: u8 = 3;
 const NURSERY: u8 = 4;
 
-/// The numbers that fresh lines carry in turn begin behind the epochs. One that comes round again makes lines look taken that are
-/// free, until the next collection.
+/// The numbers that fresh lines carry in turn begin behind the epochs. Before they begin again, no line carries one.
 const FIRST_FRESH: u8 = EPOCH_MAX + 1;
 
 /// Dead objects in lines that live ones share with them keep their starts, and are told apart by their marks; so their starts must be gone
@@ -300,8 +299,16 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         }
         pause.sweep(self.pool.watermark() as usize, |_, blocks| self.sweep_blocks(blocks, kind));
         self.live_bytes.fetch_add(pause.live_bytes(), Relaxed);
-        let fresh = self.fresh.load(Relaxed);
-        self.fresh.store(if fresh == u8::MAX { FIRST_FRESH } else { fresh + 1 }, Relaxed);
+        match self.fresh.load(Relaxed) {
+            u8::MAX => {
+                pause.sweep(self.pool.watermark() as usize, |_, blocks| {
+                    let start = |n| self.pool.extent().block_start(Block(n as u32));
+                    blocks.map(start).for_each(|block| self.lines.forget_above(block, EPOCH_MAX));
+                });
+                self.fresh.store(FIRST_FRESH, Relaxed);
+            }
+            fresh => self.fresh.store(fresh + 1, Relaxed),
+        }
     }
 
     fn sweep_blocks(&self, blocks: Range<usize>, kind: CollectionKind) {
@@ -328,7 +335,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             state.store(USED, Relaxed);
             waste += self.defrag.waste_in(block);
             if live < lines::LINES {
-                self.clear_holes(start, epoch);
+                self.poison_holes(start, epoch);
                 self.recyclable.push(self.pool.links(), block.0);
             }
         }
@@ -336,19 +343,14 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         self.defrag.add_waste(waste);
     }
 
-    /// What is to be done at once with lines that are free: for poison, and so that nobody finds objects there.
-    fn clear_holes(&self, block: Address, epoch: u8) {
+    fn poison_holes(&self, block: Address, epoch: u8) {
         let mut from = 0;
-        while (VM::OBJECT_STARTS || self.pool.memory().poisons())
+        while self.pool.memory().poisons()
             && let Some(hole) = self.lines.next_hole(block, from, 1, [epoch; 2])
         {
             from = hole.end;
             let hole = self.lines.range(block, hole);
-            let bytes = hole.end.bytes_from(hole.start);
-            self.states.forget_starts(hole.start, bytes);
-            if self.pool.memory().poisons() {
-                self.pool.poison(hole.start, bytes);
-            }
+            self.pool.poison(hole.start, hole.end.bytes_from(hole.start));
         }
     }
 }
