@@ -70,6 +70,12 @@ impl fmt::Debug for WordSlot {
 pub trait SlotVisitor<S: Slot> {
     /// Visits one slot.
     fn visit(&mut self, slot: S);
+
+    /// Visits words of an object that may be references, and may be anything else: each that is the address of an object or one inside it
+    /// keeps that object alive. For bindings with [`VMBinding::CONSERVATIVE_HEAP`].
+    fn visit_ambiguous(&mut self, _words: Range<Address>) {
+        panic!("ambiguous words are visited in objects alone, by bindings with CONSERVATIVE_HEAP");
+    }
 }
 
 /// Where the collector keeps an object's state byte (mark epoch and forwarding).
@@ -139,6 +145,12 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// one inside it, keeps it alive and in place. For VMs whose compiler does not say where references are. Asks for
     /// [`VMBinding::OBJECT_STARTS`]; plans that move every object refuse such a binding.
     const CONSERVATIVE_STACKS: bool = false;
+
+    /// Whether objects have words that may be references or not: [`VMBinding::scan_object`] passes these to
+    /// [`SlotVisitor::visit_ambiguous`], and for each object whichever it knows: slots, if it has a bitmap or a procedure that says where
+    /// they are; all words; or nothing. Asks for [`VMBinding::OBJECT_STARTS`], and for a plan that moves nothing and can find objects
+    /// while it traces; the others refuse such a binding.
+    const CONSERVATIVE_HEAP: bool = false;
 
     /// With [`VMBinding::CONSERVATIVE_STACKS`]: calls `look` with further ranges whose words may be references, such as the stacks of coroutines.
     /// They are mapped, and nobody writes to them in the pause.

@@ -148,6 +148,14 @@ impl<VM: VMBinding> Heap<VM> {
                 space.name
             )));
         }
+        if VM::CONSERVATIVE_HEAP && !plan.scans_conservatively() {
+            return Err(HeapError::Plan(format!(
+                "{} cannot find objects by their addresses while it traces; this binding scans its heap conservatively \
+                 (CONSERVATIVE_HEAP): choose a plan that marks in place, such as MarkSweep",
+                plan.name()
+            )));
+        }
+        const { assert!(VM::OBJECT_STARTS || !VM::CONSERVATIVE_HEAP, "CONSERVATIVE_HEAP needs OBJECT_STARTS") };
         const { assert!(VM::OBJECT_STARTS || !VM::CONSERVATIVE_STACKS, "CONSERVATIVE_STACKS needs OBJECT_STARTS") };
         let starts_in =
             plan.spaces().into_iter().filter(|space| space.keeps_starts()).map(|space| space.extent()).collect();

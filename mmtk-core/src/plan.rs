@@ -58,6 +58,11 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
         false
     }
 
+    /// Whether its tracer finds objects by their addresses, while it traces, and none of them moves: then objects may have ambiguous words.
+    fn scans_conservatively(&self) -> bool {
+        false
+    }
+
     /// Whether it collects at all.
     fn can_collect(&self) -> bool {
         true

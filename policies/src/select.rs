@@ -20,6 +20,8 @@ pub struct PlanInfo {
     pub barrier: bool,
     /// Whether it leaves pinned objects where they are.
     pub pins: bool,
+    /// Whether objects may have words of which nobody knows whether they are references.
+    pub conservative: bool,
 }
 
 /// Every plan of this crate.
@@ -30,6 +32,7 @@ pub const PLANS: &[PlanInfo] = &[
         moves: false,
         barrier: false,
         pins: true,
+        conservative: false,
     },
     PlanInfo {
         name: "StickyImmix",
@@ -37,6 +40,7 @@ pub const PLANS: &[PlanInfo] = &[
         moves: false,
         barrier: true,
         pins: true,
+        conservative: false,
     },
     PlanInfo {
         name: "GenImmix",
@@ -44,6 +48,7 @@ pub const PLANS: &[PlanInfo] = &[
         moves: true,
         barrier: true,
         pins: true,
+        conservative: false,
     },
     PlanInfo {
         name: "SemiSpace",
@@ -51,6 +56,7 @@ pub const PLANS: &[PlanInfo] = &[
         moves: true,
         barrier: false,
         pins: true,
+        conservative: false,
     },
     PlanInfo {
         name: "GenCopy",
@@ -58,6 +64,7 @@ pub const PLANS: &[PlanInfo] = &[
         moves: true,
         barrier: true,
         pins: true,
+        conservative: false,
     },
     PlanInfo {
         name: "MarkCompact",
@@ -65,6 +72,7 @@ pub const PLANS: &[PlanInfo] = &[
         moves: true,
         barrier: false,
         pins: false,
+        conservative: false,
     },
     PlanInfo {
         name: "MarkSweep",
@@ -72,6 +80,7 @@ pub const PLANS: &[PlanInfo] = &[
         moves: false,
         barrier: false,
         pins: true,
+        conservative: true,
     },
     PlanInfo {
         name: "StickyMarkSweep",
@@ -79,6 +88,7 @@ pub const PLANS: &[PlanInfo] = &[
         moves: false,
         barrier: true,
         pins: true,
+        conservative: true,
     },
     PlanInfo {
         name: "PageProtect",
@@ -86,6 +96,7 @@ pub const PLANS: &[PlanInfo] = &[
         moves: false,
         barrier: false,
         pins: true,
+        conservative: false,
     },
     PlanInfo {
         name: "NoGC",
@@ -93,6 +104,7 @@ pub const PLANS: &[PlanInfo] = &[
         moves: false,
         barrier: false,
         pins: true,
+        conservative: true,
     },
 ];
 
@@ -102,26 +114,29 @@ pub const PLANS: &[PlanInfo] = &[
 /// An unknown name, a plan that the binding cannot serve, options out of range, no address space.
 pub fn new_heap<VM: VMBinding>(vm: VM, options: Options) -> Result<Heap<VM>, HeapError> {
     let info = find(&options.plan)?;
+    let suits = |p: &PlanInfo| {
+        (VM::CAN_MOVE || !p.moves)
+            && (VM::WRITE_BARRIER || !p.barrier)
+            && (p.pins || !VM::PINS_ROOTS && !VM::CONSERVATIVE_STACKS)
+            && (p.conservative || !VM::CONSERVATIVE_HEAP)
+    };
+    let refuse = |why| HeapError::Plan(format!("{} {why}: choose one of {}", info.name, names(suits)));
     if info.moves && !VM::CAN_MOVE {
-        return Err(HeapError::Plan(format!(
-            "{} moves objects; this binding's slots cannot be updated: choose one of {}",
-            info.name,
-            names(|p| !p.moves && (VM::WRITE_BARRIER || !p.barrier))
-        )));
+        return Err(refuse("moves objects; this binding's slots cannot be updated"));
     }
     if info.barrier && !VM::WRITE_BARRIER {
-        return Err(HeapError::Plan(format!(
-            "{} needs to know which objects are written to; this binding has no write barrier: choose one of {}",
-            info.name,
-            names(|p| !p.barrier && (VM::CAN_MOVE || !p.moves))
-        )));
+        return Err(refuse("needs to know which objects are written to; this binding has no write barrier"));
     }
-    if VM::PINS_ROOTS && !info.pins {
-        return Err(HeapError::Plan(format!(
-            "{} moves every object; this binding has roots whose targets must stay: choose one of {}",
-            info.name,
-            names(|p| p.pins && (VM::CAN_MOVE || !p.moves) && (VM::WRITE_BARRIER || !p.barrier))
-        )));
+    if !info.pins && VM::PINS_ROOTS {
+        return Err(refuse("moves every object; this binding has roots whose targets must stay"));
+    }
+    if !info.pins && VM::CONSERVATIVE_STACKS {
+        return Err(refuse("moves every object; this binding scans stacks conservatively (CONSERVATIVE_STACKS)"));
+    }
+    if !info.conservative && VM::CONSERVATIVE_HEAP {
+        return Err(refuse(
+            "has no objects with ambiguous words; this binding scans its heap conservatively (CONSERVATIVE_HEAP)",
+        ));
     }
     Heap::new(vm, options, |context| build(info.name, context))
 }

@@ -1,14 +1,14 @@
 //! Objects are found by any address inside them, and words of stacks that may be references keep them alive and in place.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use mmtk_core::{Address, Heap, ObjectReference, Semantics, VMBinding};
+use mmtk_core::{Address, Heap, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use plan_tests::matrix::{self, Stress, all_workloads};
 use plan_tests::{
     AmbiguousVM, Attached, Handle, TestVM, Watchdog, as_the_reference_binding, collecting_plans, options,
 };
 use policies::{PLANS, new_heap};
 use proptest::prelude::*;
-use reference::{Class, Ref, ReferenceVM};
+use reference::{Class, Ref, ReferenceVM, ShadowStack, object};
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -33,6 +33,48 @@ impl TestVM for FindingVM {
     fn reference(&self) -> &ReferenceVM {
         &self.0
     }
+}
+
+/// The reference VM, whose objects may have references among their data: an object with `refs` slots has ambiguous words behind them, but one
+/// without any has none (as one allocates strings and numbers in such a heap).
+struct OpaqueVM(ReferenceVM);
+
+// SAFETY: as for the reference binding; the ambiguous words lie inside the object.
+unsafe impl VMBinding for OpaqueVM {
+    type Slot = WordSlot;
+    type Local = ShadowStack;
+    const STATE: StateLocation = ReferenceVM::STATE;
+    const WRITE_BARRIER: bool = true;
+    const OBJECT_STARTS: bool = true;
+    const CONSERVATIVE_HEAP: bool = true;
+
+    fn object_size(object: ObjectReference) -> usize {
+        ReferenceVM::object_size(object)
+    }
+    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        ReferenceVM::scan_object(object, visitor);
+        let header = object::header(object);
+        if header.refs() > 0 {
+            visitor.visit_ambiguous(object::slot(object, header.refs())..object.address().plus(header.words() * 8));
+        }
+    }
+    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.0.scan_thread(stack, visitor);
+    }
+}
+
+impl TestVM for OpaqueVM {
+    fn new() -> Self {
+        OpaqueVM(ReferenceVM::new())
+    }
+    fn reference(&self) -> &ReferenceVM {
+        &self.0
+    }
+}
+
+/// The plans whose objects may have ambiguous words.
+fn conservative_plans() -> impl Iterator<Item = &'static str> {
+    PLANS.iter().filter(|plan| plan.conservative && plan.name != "NoGC").map(|plan| plan.name)
 }
 
 const SETTINGS: [(&str, &str); 3] = [("verify.trace", "true"), ("nursery.bytes", "64K"), ("gc.workers", "2")];
@@ -271,4 +313,91 @@ fn a_plan_that_moves_every_object_refuses_stacks_that_are_searched() {
     };
     let text = error.to_string();
     assert!(text.contains("MarkCompact") && text.contains("CONSERVATIVE_STACKS"), "{text}");
+}
+
+/// How many objects the heap has.
+fn count<VM: TestVM>(m: Handle<VM>) -> usize {
+    let mut count = 0;
+    m.mutator().for_each_object(|_| count += 1);
+    count
+}
+
+#[test]
+fn an_ambiguous_word_of_an_object_keeps_what_it_is_the_address_of_or_inside() {
+    let _watchdog = Watchdog::new();
+    for plan in conservative_plans() {
+        for bytes in [16, 64, 40_000] {
+            let heap = heap::<OpaqueVM>(plan);
+            let thread = Attached::new(&heap);
+            let m = thread.handle();
+            // Each in a data word of the one before it, disguised as the address of its last word.
+            let root = m.push(LabRef::NULL);
+            for _ in 0..50 {
+                let node = m.alloc(1, bytes);
+                m.write_word(node, 2, m.get(root).0 as u64 + bytes as u64);
+                m.mutator().write_barrier(Ref(node.0).object().unwrap());
+                m.set(root, node);
+            }
+            m.mutator().collect();
+            assert_eq!(count(m), 50, "{plan}: objects of {bytes} bytes");
+            // In an object that has no references the same words are data.
+            let leaf = m.alloc(0, 64);
+            m.write_word(leaf, 0, m.get(root).0 as u64);
+            m.set(root, leaf);
+            m.mutator().collect();
+            assert_eq!(count(m), 1, "{plan}: objects of {bytes} bytes");
+            m.pop(1);
+        }
+    }
+}
+
+/// Numbers as programs have them: counts, bit sets, hashes, times, floating-point numbers, text.
+fn numbers() -> impl Iterator<Item = u64> {
+    let hash = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let text = |n: u64| u64::from_le_bytes(std::array::from_fn(|i| b'a' + ((n >> (3 * i)) % 26) as u8));
+    (0u64..).flat_map(move |n| {
+        [n, n << 20, hash(n), 1_700_000_000_000_000_000 + n * 1_000_003, (n as f64 * 0.37).to_bits(), text(n)]
+    })
+}
+
+#[test]
+fn data_full_of_integers_keep_nothing_that_is_dead() {
+    let _watchdog = Watchdog::new();
+    for plan in conservative_plans() {
+        let heap = heap::<OpaqueVM>(plan);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let (mut numbers, root) = (numbers(), m.push(LabRef::NULL));
+        for _ in 0..500 {
+            let table = m.alloc(1, 256 * 8);
+            m.write_ref(table, 0, m.get(root));
+            (1..=256).zip(&mut numbers).for_each(|(word, number)| m.write_word(table, word, number));
+            m.set(root, table);
+            // Dead, and all over the heap.
+            churn(m, 100);
+        }
+        m.mutator().collect();
+        assert_eq!(count(m), 500, "{plan}: {} words were scanned", 500 * 256);
+        m.pop(1);
+    }
+}
+
+#[test]
+fn workloads_compute_the_same_with_ambiguous_words_in_objects() {
+    for plan in conservative_plans() {
+        let _watchdog = Watchdog::new();
+        all_workloads::<OpaqueVM>(new_heap, plan, matrix::EVERY_BYTES);
+        all_workloads::<OpaqueVM>(new_heap, plan, matrix::POISON);
+    }
+}
+
+#[test]
+fn a_plan_that_cannot_find_objects_while_it_traces_refuses_ambiguous_words() {
+    for plan in PLANS.iter().filter(|plan| !plan.conservative) {
+        let Err(error) = new_heap(OpaqueVM::new(), options(plan.name, 1 << 20, &[])) else {
+            panic!("{} would not find them", plan.name)
+        };
+        let text = error.to_string();
+        assert!(text.contains(plan.name) && text.contains("choose one of MarkSweep"), "{text}");
+    }
 }

@@ -5,12 +5,14 @@
 
 use super::termination::{Look, Termination};
 use super::tracer::{TraceItem, Traced, Tracer};
-use crate::address::ObjectReference;
+use crate::address::{Address, ObjectReference};
 use crate::binding::{SlotVisitor, VMBinding};
+use crate::stack::each_word;
 use crate::workers::{Gang, Worker};
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
 use parking_lot::Mutex;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Objects in flight between prefetch and use. Sixteen cover a memory latency of 150 ns at 100 million objects a second.
 const WINDOW: usize = 16;
@@ -88,17 +90,24 @@ pub struct Tracing<'a, VM: VMBinding, T: Tracer<VM>> {
 }
 
 /// The private stack as the visitor that a binding hands slots to.
-struct Push<'a, VM, I> {
-    items: &'a mut Vec<I>,
+struct Push<'a, VM: VMBinding, T: Tracer<VM>> {
+    items: &'a mut Vec<T::Item>,
+    tracer: T,
     vm: PhantomData<fn(VM)>,
 }
 
-impl<VM: VMBinding, I: TraceItem<VM>> SlotVisitor<VM::Slot> for Push<'_, VM, I> {
+impl<VM: VMBinding, T: Tracer<VM>> SlotVisitor<VM::Slot> for Push<'_, VM, T> {
     #[inline(always)]
     fn visit(&mut self, slot: VM::Slot) {
-        if let Some(item) = I::from_slot(slot) {
+        if let Some(item) = T::Item::from_slot(slot) {
             self.items.push(item);
         }
+    }
+
+    fn visit_ambiguous(&mut self, words: Range<Address>) {
+        let found = |word| self.tracer.find_object(VM::address_in(word)).and_then(T::Item::from_object);
+        // SAFETY: words of an object that is being scanned (the binding's promise), which nobody changes in a pause.
+        unsafe { each_word(words, |word| self.items.extend(found(word))) };
     }
 }
 
@@ -132,13 +141,15 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
 
     /// Lets a binding push roots.
     pub fn roots(&mut self) -> impl SlotVisitor<VM::Slot> + use<'_, 'a, VM, T> {
-        Push { items: &mut self.stack, vm: PhantomData::<fn(VM)> }
+        Push { items: &mut self.stack, tracer: self.tracer, vm: PhantomData }
     }
 
     /// Visits the slots of an object that is marked already: a root, then, that may refer to new objects.
     pub fn visit_again(&mut self, object: ObjectReference) {
         match VM::object_size(object) {
-            0..=LARGE_BYTES => VM::scan_object(object, &mut Push { items: &mut self.stack, vm: PhantomData::<fn(VM)> }),
+            0..=LARGE_BYTES => {
+                VM::scan_object(object, &mut Push { items: &mut self.stack, tracer: self.tracer, vm: PhantomData })
+            }
             _ => self.follow_large(object),
         }
     }
@@ -223,7 +234,12 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
                     to = middle;
                 }
                 self.share_hint();
-                VM::scan_part(object, from, to, &mut Push { items: &mut self.stack, vm: PhantomData::<fn(VM)> });
+                VM::scan_part(
+                    object,
+                    from,
+                    to,
+                    &mut Push { items: &mut self.stack, tracer: self.tracer, vm: PhantomData },
+                );
             }
         }
     }
@@ -283,7 +299,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
         match self.tracer.trace(object, worker) {
             Traced::Seen(place) => place,
             Traced::New(place) => {
-                VM::scan_object(place, &mut Push { items: &mut self.stack, vm: PhantomData::<fn(VM)> });
+                VM::scan_object(place, &mut Push { items: &mut self.stack, tracer: self.tracer, vm: PhantomData });
                 place
             }
             Traced::NewLarge(place) => {
@@ -304,7 +320,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
                 }
                 self.share_hint();
             }
-            _ => VM::scan_object(object, &mut Push { items: &mut self.stack, vm: PhantomData::<fn(VM)> }),
+            _ => VM::scan_object(object, &mut Push { items: &mut self.stack, tracer: self.tracer, vm: PhantomData }),
         }
     }
 

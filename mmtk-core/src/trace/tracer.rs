@@ -2,7 +2,7 @@
 
 #![cfg(not(loom))]
 
-use crate::address::ObjectReference;
+use crate::address::{Address, ObjectReference};
 use crate::binding::{Slot, VMBinding};
 use crate::workers::Worker;
 
@@ -14,6 +14,11 @@ pub trait TraceItem<VM: VMBinding>: Copy + Send + 'static {
     fn target(self) -> Option<ObjectReference>;
     /// The object is now here.
     fn update(self, object: ObjectReference);
+    /// The edge from an ambiguous word; none where edges are slots, which an ambiguous word is not.
+    #[inline(always)]
+    fn from_object(_object: ObjectReference) -> Option<Self> {
+        None
+    }
 }
 
 /// The edge as its target: for traces in which nothing moves.
@@ -32,6 +37,10 @@ impl<VM: VMBinding> TraceItem<VM> for ObjectItem {
     }
     #[inline(always)]
     fn update(self, _object: ObjectReference) {}
+    #[inline(always)]
+    fn from_object(object: ObjectReference) -> Option<Self> {
+        Some(ObjectItem(object))
+    }
 }
 
 /// The edge as its slot, which is updated when the target moves.
@@ -82,6 +91,12 @@ pub trait Tracer<VM: VMBinding>: Copy + Send + Sync {
     /// An object that lives because of one that this worker reached, but that no slot of it refers to.
     #[inline(always)]
     fn next_held(&self, _worker: &mut Worker) -> Option<ObjectReference> {
+        None
+    }
+
+    /// The object that lies at an address, which may be anything: see [`Space::find_object`](crate::space::Space::find_object). For plans that
+    /// say [`Plan::scans_conservatively`](crate::plan::Plan::scans_conservatively).
+    fn find_object(&self, _address: Address) -> Option<ObjectReference> {
         None
     }
 

@@ -14,6 +14,7 @@ use crate::events::CollectionKind;
 use crate::pause::Pause;
 use crate::plan::Plan;
 use crate::space::Space;
+use crate::stack::each_word;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -34,6 +35,8 @@ type Seen<S> = HashMap<ObjectReference, (usize, From<S>)>;
 enum From<S> {
     Root(S),
     Object(ObjectReference, S),
+    /// An ambiguous word of an object.
+    Word(ObjectReference),
     /// An entry of the heap's own tables.
     Entry(&'static str),
 }
@@ -43,6 +46,7 @@ impl<S: Slot> std::fmt::Display for From<S> {
         match self {
             From::Root(slot) => write!(f, "root {slot:?}"),
             From::Object(object, slot) => write!(f, "{slot:?} of {object}"),
+            From::Word(object) => write!(f, "an ambiguous word of {object}"),
             From::Entry(what) => write!(f, "{what}"),
         }
     }
@@ -50,6 +54,8 @@ impl<S: Slot> std::fmt::Display for From<S> {
 
 struct Collect<'a, VM: VMBinding> {
     found: &'a mut Vec<(ObjectReference, VM::Slot)>,
+    /// Words of objects that may be references.
+    ambiguous: &'a mut Vec<usize>,
 }
 
 impl<VM: VMBinding> SlotVisitor<VM::Slot> for Collect<'_, VM> {
@@ -57,6 +63,11 @@ impl<VM: VMBinding> SlotVisitor<VM::Slot> for Collect<'_, VM> {
         if let Some(object) = slot.load() {
             self.found.push((object, slot));
         }
+    }
+
+    fn visit_ambiguous(&mut self, words: Range<Address>) {
+        // SAFETY: words of an object that is being scanned (the binding's promise), which nobody changes in a pause.
+        unsafe { each_word(words, |word| self.ambiguous.push(word)) };
     }
 }
 
@@ -86,15 +97,15 @@ pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &
 fn trace<VM: VMBinding>(pause: &mut Pause<'_, VM>, check: &Check<'_>) -> Vec<Range<Address>> {
     let mut seen: Seen<VM::Slot> = HashMap::new();
     let mut found = Vec::new();
-    pause.vm.scan_vm(&mut Collect::<VM> { found: &mut found });
+    pause.vm.scan_vm(&mut Collect::<VM> { found: &mut found, ambiguous: &mut Vec::new() });
     if VM::PINS_ROOTS {
-        pause.vm.scan_pinned_roots(&mut Collect::<VM> { found: &mut found });
-        pause.vm.scan_transitively_pinned_roots(&mut Collect::<VM> { found: &mut found });
+        pause.vm.scan_pinned_roots(&mut Collect::<VM> { found: &mut found, ambiguous: &mut Vec::new() });
+        pause.vm.scan_transitively_pinned_roots(&mut Collect::<VM> { found: &mut found, ambiguous: &mut Vec::new() });
     }
     for mutator in pause.mutators {
         // SAFETY: the mutator is stopped and only the leader runs.
         let local = unsafe { MutatorState::local_of_stopped(mutator.0) };
-        pause.vm.scan_thread(local, &mut Collect::<VM> { found: &mut found });
+        pause.vm.scan_thread(local, &mut Collect::<VM> { found: &mut found, ambiguous: &mut Vec::new() });
     }
     let mut references: Vec<_> = found.drain(..).map(|(object, slot)| (object, From::Root(slot))).collect();
     references.extend(pause.ambiguous.iter().map(|object| (*object, From::Entry("an ambiguous word of a stack"))));
@@ -142,19 +153,25 @@ fn walk<VM: VMBinding>(
     mut references: Vec<(ObjectReference, From<VM::Slot>)>,
     seen: &mut Seen<VM::Slot>,
 ) {
-    let mut found = Vec::new();
+    let (mut found, mut ambiguous) = (Vec::new(), Vec::new());
     while let Some((object, from)) = references.pop() {
         if seen.contains_key(&object) {
             continue;
         }
         let Some(bytes) = check.object::<VM>(object, || from) else { continue };
         seen.insert(object, (bytes, from));
-        VM::scan_object(object, &mut Collect::<VM> { found: &mut found });
+        VM::scan_object(object, &mut Collect::<VM> { found: &mut found, ambiguous: &mut ambiguous });
+        let targets = ambiguous.drain(..).filter_map(|word| check.find_object(VM::address_in(word)));
+        references.extend(targets.map(|target| (target, From::Word(object))));
         references.extend(found.drain(..).map(|(target, slot)| (target, From::Object(object, slot))));
     }
 }
 
 impl Check<'_> {
+    fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        self.spaces.iter().find(|space| space.extent().contains(address))?.find_object(address)
+    }
+
     fn is_outside(&self, object: ObjectReference) -> bool {
         !self.spaces.iter().any(|space| space.extent().holds(object))
     }

@@ -50,4 +50,8 @@ impl<VM: VMBinding, P: Plan<VM>> Plan<VM> for Generational<P> {
     fn is_generational(&self) -> bool {
         true
     }
+
+    fn scans_conservatively(&self) -> bool {
+        self.plan.scans_conservatively()
+    }
 }

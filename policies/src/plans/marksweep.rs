@@ -32,6 +32,10 @@ impl<VM: VMBinding> Plan<VM> for MarkSweep<VM> {
         std::iter::once(&self.cells as &dyn Space).chain(self.common.spaces()).collect()
     }
 
+    fn scans_conservatively(&self) -> bool {
+        true
+    }
+
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {
         match request.semantics {
             // Nothing moves here, so objects that must not are ordinary ones.
@@ -53,7 +57,7 @@ impl<VM: VMBinding> Plan<VM> for MarkSweep<VM> {
             self.cells.prepare(kind);
             self.common.prepare(kind);
         });
-        let tracer = MarkSweepPlanTracer { cells: self.cells.tracer(), common: self.common.tracer() };
+        let tracer = MarkSweepPlanTracer { plan: self, cells: self.cells.tracer(), common: self.common.tracer() };
         pause.trace_roots(tracer);
         pause.process_weak(tracer);
         self.cells.sweep(pause);
@@ -62,6 +66,7 @@ impl<VM: VMBinding> Plan<VM> for MarkSweep<VM> {
 }
 
 struct MarkSweepPlanTracer<'a, VM> {
+    plan: &'a MarkSweep<VM>,
     cells: MarkSweepTracer<VM>,
     common: CommonTracer<'a, VM>,
 }
@@ -89,6 +94,13 @@ impl<VM: VMBinding> Tracer<VM> for MarkSweepPlanTracer<'_, VM> {
         object.address().prefetch();
         if self.cells.holds(object) {
             self.cells.prefetch(object);
+        }
+    }
+
+    fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        match self.plan.cells.extent().contains(address) {
+            true => self.plan.cells.find_object(address),
+            false => self.plan.common.find_object(address),
         }
     }
 

@@ -43,6 +43,10 @@ impl<VM: VMBinding> Plan<VM> for NoGC<VM> {
         unreachable!("a plan that cannot collect is never asked to")
     }
 
+    fn scans_conservatively(&self) -> bool {
+        true
+    }
+
     fn can_collect(&self) -> bool {
         false
     }

@@ -44,6 +44,11 @@ impl<VM: VMBinding> CommonSpaces<VM> {
         [&self.large, &self.nonmoving, &self.immortal]
     }
 
+    /// The object that lies at an address.
+    pub fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        self.spaces().into_iter().find(|space| space.extent().contains(address))?.find_object(address)
+    }
+
     /// A large object.
     pub fn allocate_large(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
         self.large.allocate(bytes, allocators)
