@@ -53,9 +53,14 @@ impl StackNote {
     fn run_below(&self, f: &mut dyn FnMut()) {
         let here = 0usize;
         let here = Address::from_usize(std::hint::black_box(&raw const here) as usize).align_down(size_of::<usize>());
-        let outer = self.top.swap(here.as_usize(), Relaxed);
+        struct Restore<'a>(&'a AtomicUsize, usize);
+        impl Drop for Restore<'_> {
+            fn drop(&mut self) {
+                self.0.store(self.1, Relaxed);
+            }
+        }
+        let _restore = Restore(&self.top, self.top.swap(here.as_usize(), Relaxed));
         f();
-        self.top.store(outer, Relaxed);
     }
 
     /// The words that may hold what the stopped thread refers to.

@@ -357,21 +357,29 @@ impl<VM: VMBinding> Mutator<VM> {
     /// When the thread is in a native region of this mutator already.
     pub fn native<R>(&self, f: impl FnOnce() -> R) -> R {
         let state = self.shared();
-        state.heap.safepoint.enter_native(&state.thread);
         struct Leave<VM: VMBinding>(NonNull<MutatorState<VM>>);
         impl<VM: VMBinding> Drop for Leave<VM> {
             fn drop(&mut self) {
-                // SAFETY: a drop of the mutator inside the region has left the state to us.
+                // SAFETY: the state lives at least until `Free` is dropped.
                 let state = unsafe { self.0.as_ref() };
-                if state.detached.get() {
-                    // SAFETY: as in `Mutator::drop`, which did the rest.
-                    drop(unsafe { Box::from_raw(self.0.as_ptr()) });
-                } else {
+                if !state.detached.get() {
                     state.heap.safepoint.leave_native(&state.thread);
                 }
             }
         }
+        struct Free<VM: VMBinding>(NonNull<MutatorState<VM>>);
+        impl<VM: VMBinding> Drop for Free<VM> {
+            fn drop(&mut self) {
+                // SAFETY: a drop of the mutator inside the region has left the state to us; else it lives as long as the mutator.
+                if unsafe { self.0.as_ref() }.detached.get() {
+                    // SAFETY: as in `Mutator::drop`, which did the rest.
+                    drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+                }
+            }
+        }
+        let _free = Free(self.0);
         state.where_it_may_stop(|| {
+            state.heap.safepoint.enter_native(&state.thread);
             let _leave = Leave(self.0);
             f()
         })
