@@ -20,6 +20,7 @@ use crate::plan::{HeapError, Plan, PlanContext};
 use crate::safepoint::{Safepoint, Stop, Stoppable, ThreadState};
 use crate::space::Space;
 use crate::verify;
+use crate::vm_space::VmSpace;
 use crate::weak::WeakTables;
 use crate::workers::Gang;
 use parking_lot::Mutex;
@@ -67,6 +68,8 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     nursery: Option<Mutex<Nursery>>,
     /// What it last decided: bytes that may be allocated before the next; `usize::MAX` for none. Written in pauses.
     nursery_bytes: AtomicUsize,
+    /// Objects outside the heap.
+    pub(crate) vm_space: VmSpace,
     /// Native references, finalizers, tables keyed by objects.
     pub(crate) weak: WeakTables,
     /// What threads that detached had noted in their barriers.
@@ -183,6 +186,7 @@ impl<VM: VMBinding> Heap<VM> {
             allocated: AtomicUsize::new(0),
             allocated_before: AtomicUsize::new(0),
             weak,
+            vm_space: VmSpace::default(),
             remembered: Mutex::default(),
             nursery_bytes: AtomicUsize::new(nursery.as_ref().map_or(usize::MAX, Nursery::trigger_bytes)),
             nursery: nursery.map(Mutex::new),
@@ -325,6 +329,11 @@ impl<VM: VMBinding> HeapInner<VM> {
         if VM::OBJECT_STARTS && self.starts_in.iter().any(|extent| extent.contains(address)) {
             self.states.starts().set_shared(address);
         }
+    }
+
+    /// Whether the object lies in a space of this heap.
+    pub(crate) fn holds(&self, object: ObjectReference) -> bool {
+        self.plan.spaces().into_iter().any(|space| space.extent().holds(object))
     }
 
     /// The space of an object that may move.
@@ -496,8 +505,10 @@ impl<VM: VMBinding> HeapInner<VM> {
             self.weak.begin_full();
         }
         self.allocated_before.store(if kind == CollectionKind::Full { 0 } else { since_full }, Relaxed);
+        let vm_objects = self.vm_space.objects();
         let mut pause = Pause {
             vm: &self.vm,
+            vm_objects: &vm_objects,
             gang: &self.gang,
             solo: &self.solo,
             cycle: &self.cycle,

@@ -1,7 +1,7 @@
 //! Mechanism of a garbage-collection toolkit. It names no VM and no collector.
 //!
 //! Read in this order: [`address`] and [`binding`] (what a VM gives), [`heap`] and [`metadata`] (memory and tables),
-//! [`alloc`], [`barrier`], [`pin`] and [`introspect`] (how objects are made, written, held in place and found again), [`safepoint`], [`workers`] and [`trace`] (how a pause works), [`plan`], [`space`] and
+//! [`alloc`], [`barrier`], [`pin`] and [`introspect`] (how objects are made, written, held in place and found again), `vm_space` (those outside), [`safepoint`], [`workers`] and [`trace`] (how a pause works), [`plan`], [`space`] and
 //! [`pause`] (what a collector is made of), [`Heap`] (all of it together).
 //!
 //! Unsafe code lives in `address`, `heap`, `metadata`, `alloc`, `stack`, `introspect`, `workers` and `pause`; the other modules forbid it.
@@ -57,6 +57,8 @@ pub mod space;
 mod stack;
 #[cfg(not(loom))]
 mod verify;
+#[cfg(not(loom))]
+mod vm_space;
 pub mod weak;
 
 #[cfg(not(loom))]

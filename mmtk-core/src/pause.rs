@@ -18,6 +18,8 @@ use std::time::Instant;
 /// One pause. Lives on the leader's stack.
 pub struct Pause<'a, VM: VMBinding> {
     pub(crate) vm: &'a VM,
+    /// Objects outside the heap whose slots are roots.
+    pub(crate) vm_objects: &'a [ObjectReference],
     pub(crate) gang: &'a Gang,
     /// The leader alone, for traces that are not shared.
     pub(crate) solo: &'a Gang,
@@ -207,6 +209,8 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
             let next_queued = AtomicUsize::new(0);
             let ambiguous = &pause.ambiguous;
             let next_ambiguous = AtomicUsize::new(0);
+            let vm_objects = pause.vm_objects;
+            let next_vm_object = AtomicUsize::new(0);
             gang.run(pause.options.gc_helpers == WakeHelpers::Always, &|worker| {
                 let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, &shared, gang, worker) else { return };
                 if worker.index == 0 {
@@ -231,6 +235,10 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
                         states.unlog(object);
                         tracing.visit_again(object);
                     }
+                    tracing.keep_up(worker);
+                }
+                while let Some(range) = next_range(&next_vm_object, vm_objects.len()) {
+                    vm_objects[range].iter().for_each(|object| tracing.visit_again(*object));
                     tracing.keep_up(worker);
                 }
                 while let Some(range) = next_range(&next_ambiguous, ambiguous.len()) {
@@ -271,8 +279,8 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
 
     /// Makes the roots refer to the new places of objects.
     pub fn update_roots(&mut self, forward: impl Fn(ObjectReference) -> ObjectReference + Sync) {
-        let next = AtomicUsize::new(0);
-        let (vm, mutators) = (self.vm, self.mutators);
+        let (next, next_vm_object) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (vm, mutators, vm_objects) = (self.vm, self.mutators, self.vm_objects);
         self.together("roots", mutators.len() >= MUTATORS_FOR_HELPERS, |worker| {
             if worker.index == 0 {
                 vm.scan_vm(&mut UpdateSlots(&forward));
@@ -281,6 +289,9 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
                 // SAFETY: the mutator is stopped, and the counter gives it to this worker alone.
                 let local = unsafe { MutatorState::local_of_stopped(mutator.0) };
                 vm.scan_thread(local, &mut UpdateSlots(&forward));
+            }
+            while let Some(range) = next_range(&next_vm_object, vm_objects.len()) {
+                vm_objects[range].iter().for_each(|object| VM::scan_object(*object, &mut UpdateSlots(&forward)));
             }
         });
     }

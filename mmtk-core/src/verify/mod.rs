@@ -108,6 +108,13 @@ fn trace<VM: VMBinding>(pause: &mut Pause<'_, VM>, check: &Check<'_>) -> Vec<Ran
         pause.vm.scan_thread(local, &mut Collect::<VM> { found: &mut found, ambiguous: &mut Vec::new() });
     }
     let mut references: Vec<_> = found.drain(..).map(|(object, slot)| (object, From::Root(slot))).collect();
+    let mut ambiguous = Vec::new();
+    for object in pause.vm_objects {
+        VM::scan_object(*object, &mut Collect::<VM> { found: &mut found, ambiguous: &mut ambiguous });
+        references.extend(found.drain(..).map(|(target, slot)| (target, From::Object(*object, slot))));
+        let targets = ambiguous.drain(..).filter_map(|word| check.find_object(VM::address_in(word)));
+        references.extend(targets.map(|target| (target, From::Word(*object))));
+    }
     references.extend(pause.ambiguous.iter().map(|object| (*object, From::Entry("an ambiguous word of a stack"))));
     let queued = pause.weak.roots();
     let queued = (0..queued.len()).filter_map(|n| queued.get(n)?.load());
