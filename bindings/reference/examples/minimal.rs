@@ -3,17 +3,21 @@
 //! `cargo run --release -p reference --example minimal -- SemiSpace`
 
 use mmtk_core::heap::os::Mapping;
-use mmtk_core::{Address, Heap, Mutator, ObjectReference, Options, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{
+    Address, Heap, Mutator, ObjectReference, Options, Slot, SlotVisitor, StateLocation, VMBinding, WordSlot,
+};
 
 /// The VM. It has no state of its own: roots live in the threads.
 struct TinyVM;
 
+// ANCHOR: objects
 /// An object: a header word (references in the low 32 bits, all words in the next 24, the top byte is the collector's), then
 /// the reference slots, then raw words.
 fn header(object: ObjectReference) -> u64 {
     // SAFETY: every object of this VM begins with its header.
     unsafe { object.address().as_atomic_u64() }.load(std::sync::atomic::Ordering::Relaxed)
 }
+// ANCHOR_END: objects
 
 /// A thread's roots: a fixed number of words that the collector may update.
 struct Roots(Mapping);
@@ -27,12 +31,14 @@ impl Roots {
     }
 }
 
+// ANCHOR: binding
 // SAFETY: `new_object` writes the header before the next safepoint; it holds the true size and number of slots, which the
 // allocator zeroed; all roots are in `Roots`.
 unsafe impl VMBinding for TinyVM {
     type Slot = WordSlot;
     type Local = Roots;
     const STATE: StateLocation = StateLocation::HeaderTopByte(0);
+    const WRITE_BARRIER: bool = true;
 
     fn object_size(object: ObjectReference) -> usize {
         (header(object) >> 32 & 0xff_ffff) as usize * 8
@@ -49,6 +55,7 @@ unsafe impl VMBinding for TinyVM {
         (0..Roots::COUNT).for_each(|index| visitor.visit(roots.slot(index)));
     }
 }
+// ANCHOR_END: binding
 
 /// What the VM's interpreter would use.
 struct Thread(Mutator<TinyVM>);
@@ -70,7 +77,17 @@ impl Thread {
     /// Writes root `root` (`field` none), or a word of the object it refers to.
     fn word(&self, root: usize, field: Option<u64>, value: u64) {
         // SAFETY: the thread runs, so the collector does not; roots hold live objects, `field` is one of the object's words.
-        unsafe { self.place(root, field).store(value) }
+        unsafe { self.place(root, field).store(value) };
+        if field.is_some()
+            && let Some(object) = self.slot(root).load()
+        {
+            self.0.write_barrier(object);
+        }
+    }
+
+    fn slot(&self, root: usize) -> WordSlot {
+        // SAFETY: the thread runs, so nobody else uses its roots.
+        unsafe { &*self.0.local() }.slot(root)
     }
 
     fn read(&self, root: usize, field: Option<u64>) -> u64 {
@@ -79,8 +96,7 @@ impl Thread {
     }
 
     fn place(&self, root: usize, field: Option<u64>) -> Address {
-        // SAFETY: the thread runs, so nobody else uses its roots.
-        let slot = unsafe { &*self.0.local() }.slot(root).address();
+        let slot = self.slot(root).address();
         match field {
             None => slot,
             // SAFETY: as for `word`.

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::event::{Cause, Event, PauseReport};
+use super::event::{Cause, CollectionKind, Event, PauseReport};
 use super::listeners::Listener;
 
 mod table;
@@ -74,6 +74,8 @@ pub struct SummarySnapshot {
     pub gcs: u64,
     /// Collections by cause, in the order of [`Cause::ALL`].
     pub gcs_by_cause: [u64; Cause::ALL.len()],
+    /// Collections that were minor ones.
+    pub minor_gcs: u64,
     /// Collections that evacuated sparse blocks.
     pub defrag_gcs: u64,
     /// Collections that were the last attempt before out of memory.
@@ -88,6 +90,18 @@ pub struct SummarySnapshot {
     pub pause_ns_p99: u64,
     /// The longest pause.
     pub pause_ns_max: u64,
+    /// Half of the pauses of minor collections were no longer than this.
+    pub minor_pause_ns_p50: u64,
+    /// 99 of 100 of them.
+    pub minor_pause_ns_p99: u64,
+    /// The longest.
+    pub minor_pause_ns_max: u64,
+    /// Half of the pauses of full collections were no longer than this.
+    pub full_pause_ns_p50: u64,
+    /// 99 of 100 of them.
+    pub full_pause_ns_p99: u64,
+    /// The longest.
+    pub full_pause_ns_max: u64,
     /// All pauses together: wall-clock time without mutators, time to safepoint included.
     pub stw_ns_total: u64,
     /// Half of the times from the request to the last mutator's stop were no longer than this.
@@ -113,6 +127,8 @@ struct State {
     /// Totals and maxima, kept up to date; the percentiles are filled in on demand.
     seen: SummarySnapshot,
     pause_ns: Histogram<u64>,
+    minor_pause_ns: Histogram<u64>,
+    full_pause_ns: Histogram<u64>,
     time_to_safepoint_ns: Histogram<u64>,
 }
 
@@ -120,7 +136,13 @@ impl Default for State {
     fn default() -> Self {
         // Grows with the values: a few KiB for milliseconds, where fixed bounds would cost 100 times that.
         let histogram = || Histogram::new(3).expect("1 to 5 significant digits are allowed");
-        Self { seen: SummarySnapshot::default(), pause_ns: histogram(), time_to_safepoint_ns: histogram() }
+        Self {
+            seen: SummarySnapshot::default(),
+            pause_ns: histogram(),
+            minor_pause_ns: histogram(),
+            full_pause_ns: histogram(),
+            time_to_safepoint_ns: histogram(),
+        }
     }
 }
 
@@ -143,6 +165,13 @@ impl State {
         record(&mut self.pause_ns, report.duration_ns);
         record(&mut self.time_to_safepoint_ns, report.time_to_safepoint_ns);
         let seen = &mut self.seen;
+        let (of_kind, longest) = match report.kind {
+            CollectionKind::Minor => (&mut self.minor_pause_ns, &mut seen.minor_pause_ns_max),
+            CollectionKind::Full => (&mut self.full_pause_ns, &mut seen.full_pause_ns_max),
+        };
+        record(of_kind, report.duration_ns);
+        *longest = (*longest).max(report.duration_ns);
+        seen.minor_gcs += u64::from(report.kind == CollectionKind::Minor);
         seen.pauses += 1;
         seen.gcs += 1;
         seen.gcs_by_cause[report.cause as usize] += 1;
@@ -163,12 +192,18 @@ impl State {
     fn snapshot(&self) -> SummarySnapshot {
         // A bucket is named by its upper end, which may lie above everything that was recorded.
         let pause = |quantile| self.pause_ns.value_at_quantile(quantile).min(self.seen.pause_ns_max);
+        let minor = |quantile| self.minor_pause_ns.value_at_quantile(quantile).min(self.seen.minor_pause_ns_max);
+        let full = |quantile| self.full_pause_ns.value_at_quantile(quantile).min(self.seen.full_pause_ns_max);
         let safepoint =
             |quantile| self.time_to_safepoint_ns.value_at_quantile(quantile).min(self.seen.time_to_safepoint_ns_max);
         SummarySnapshot {
             pause_ns_p50: pause(0.5),
             pause_ns_p90: pause(0.9),
             pause_ns_p99: pause(0.99),
+            minor_pause_ns_p50: minor(0.5),
+            minor_pause_ns_p99: minor(0.99),
+            full_pause_ns_p50: full(0.5),
+            full_pause_ns_p99: full(0.99),
             time_to_safepoint_ns_p50: safepoint(0.5),
             time_to_safepoint_ns_p99: safepoint(0.99),
             ..self.seen.clone()
@@ -211,6 +246,23 @@ mod tests {
 
     fn about(value: u64, expected: u64) -> bool {
         value.abs_diff(expected) * 500 <= expected
+    }
+
+    #[test]
+    fn minor_and_full_pauses_have_percentiles_of_their_own() {
+        let (mut summary, handle) = Summary::new();
+        for n in 1..=101u64 {
+            let (kind, duration_ns) = match n <= 100 {
+                true => (CollectionKind::Minor, n * 1000),
+                false => (CollectionKind::Full, 9_000_000),
+            };
+            summary.on_event(&Event::Pause(Box::new(PauseReport { kind, duration_ns, ..samples::pause(n) })));
+        }
+        let seen = handle.snapshot();
+        assert_eq!((seen.gcs, seen.minor_gcs), (101, 100));
+        assert!(about(seen.minor_pause_ns_p50, 50_000) && about(seen.minor_pause_ns_p99, 99_000), "{seen:?}");
+        assert_eq!((seen.minor_pause_ns_max, seen.full_pause_ns_max), (100_000, 9_000_000));
+        assert_eq!((seen.full_pause_ns_p50, seen.full_pause_ns_p99), (9_000_000, 9_000_000));
     }
 
     #[test]

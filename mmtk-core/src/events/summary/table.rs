@@ -28,6 +28,17 @@ impl fmt::Display for SummarySnapshot {
                 ("total", time(self.stw_ns_total)),
             ],
         )?;
+        // Where there is one kind alone, the line above says it all.
+        if self.minor_gcs > 0 {
+            let kind = |count: u64, p50, p99, max| {
+                [("count", count.to_string()), ("p50", time(p50)), ("p99", time(p99)), ("max", time(max))]
+            };
+            let minor = kind(self.minor_gcs, self.minor_pause_ns_p50, self.minor_pause_ns_p99, self.minor_pause_ns_max);
+            let full =
+                kind(self.gcs - self.minor_gcs, self.full_pause_ns_p50, self.full_pause_ns_p99, self.full_pause_ns_max);
+            row(f, "  minor", &minor)?;
+            row(f, "  full", &full)?;
+        }
         row(
             f,
             "time to safepoint",
@@ -108,5 +119,21 @@ mod tests {
             assert!(text.contains(part), "{part} in\n{text}");
         }
         assert!(!text.contains("requested") && !text.contains("out of memory"), "{text}");
+        assert!(!text.contains("minor"), "{text}");
+    }
+
+    #[test]
+    fn minor_and_full_collections_have_lines_of_their_own() {
+        let text = SummarySnapshot {
+            gcs: 12,
+            minor_gcs: 9,
+            minor_pause_ns_p50: 250_000,
+            full_pause_ns_p50: 9_500_000,
+            ..Default::default()
+        }
+        .to_string();
+        let line = |label: &str| text.lines().find(|line| line.trim_start().starts_with(label)).unwrap().to_string();
+        assert!(line("minor").contains("count         9") && line("minor").contains("p50  250.0 us"), "{text}");
+        assert!(line("full").contains("count         3") && line("full").contains("9.5 ms"), "{text}");
     }
 }
