@@ -101,6 +101,8 @@ pub enum StateLocation {
 ///   from those inside objects;
 /// - `object_size` and the scans read no other object that may move: it may be elsewhere already, or not yet;
 /// - neither blocks on a mutator, allocates in this heap, or unwinds: they run in a pause, on any thread;
+/// - ranges of words that `scan_ambiguous` looks at and that `scan_object` passes to `visit_ambiguous` are mapped, and nobody writes to them
+///   while they are read;
 /// - a new object is ready to be scanned (its header written, its slots null or valid) before the mutator's next safepoint.
 pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// A place that holds a reference.
@@ -152,8 +154,8 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// while it traces; the others refuse such a binding.
     const CONSERVATIVE_HEAP: bool = false;
 
-    /// With [`VMBinding::CONSERVATIVE_STACKS`]: calls `look` with further ranges whose words may be references, such as the stacks of coroutines.
-    /// They are mapped, and nobody writes to them in the pause.
+    /// With [`VMBinding::CONSERVATIVE_STACKS`]: calls `look` with further ranges whose words may be references, such as the stacks of coroutines:
+    /// all of them, also of one on which the thread runs now. The heap knows the stack alone on which the thread was attached.
     fn scan_ambiguous(&self, _local: &mut Self::Local, _look: &mut dyn FnMut(Range<Address>)) {}
 
     /// The address in an ambiguous word, for VMs that tag references.

@@ -131,14 +131,11 @@ pub(crate) fn ambiguous_roots<VM: VMBinding>(
     }
     let spaces: Vec<_> = plan.spaces().into_iter().map(|space| (space.extent(), space)).collect();
     let mut look = |range: Range<Address>| {
-        // SAFETY: the stack of a stopped thread (`stack` I1), or what the binding promises of its ranges.
-        unsafe {
-            stack::each_word(range, |word| {
-                let address = VM::address_in(word);
-                let space = spaces.iter().find(|(extent, _)| extent.contains(address));
-                objects.extend(space.and_then(|(_, space)| space.find_object(address)));
-            });
-        }
+        stack::each_word(range, |word| {
+            let address = VM::address_in(word);
+            let space = spaces.iter().find(|(extent, _)| extent.contains(address));
+            objects.extend(space.and_then(|(_, space)| space.find_object(address)));
+        });
     };
     for mutator in mutators {
         // SAFETY: the mutator is stopped, and only the leader runs.

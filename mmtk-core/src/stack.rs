@@ -8,7 +8,8 @@
 //! I1. While a thread is stopped, `[top, base)` is mapped and above its stack pointer: the frames there are those that called `run`.
 //! I2. A word may be changed while it is read, by a thread in a native region that writes to a local of an older frame; that is no
 //!     reference that the thread alone keeps.
-//! Callers: `run` the owner; `range` and `each_word` the leader of a pause.
+//! I3. Other ranges that are read come from the binding, which promises that they are mapped (`VMBinding`).
+//! Callers: `run` the owner; `range` the leader of a pause; `each_word` any worker in it.
 //! Source: Boehm and Weiser, "Garbage collection in an uncooperative environment" (1988).
 
 use crate::address::Address;
@@ -17,10 +18,10 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Where a mutator's stack begins, and where it ended when the thread last went to a place where it may be stopped.
+/// Where a mutator's stack lies, and where it ended when the thread last went to a place where it may be stopped.
 #[derive(Debug, Default)]
 pub(crate) struct StackNote {
-    base: usize,
+    stack: Range<usize>,
     /// Zero before the first such place.
     top: AtomicUsize,
 }
@@ -33,7 +34,7 @@ impl StackNote {
     pub fn of_this_thread() -> StackNote {
         let stack =
             stack_of_this_thread().unwrap_or_else(|error| panic!("where does this thread's stack begin? {error}"));
-        StackNote { base: stack.end.as_usize(), top: AtomicUsize::new(0) }
+        StackNote { stack: stack.start.as_usize()..stack.end.as_usize(), top: AtomicUsize::new(0) }
     }
 
     /// Runs `f`, in which the thread may be stopped.
@@ -63,23 +64,20 @@ impl StackNote {
         f();
     }
 
-    /// The words that may hold what the stopped thread refers to.
+    /// The words that may hold what the stopped thread refers to. None if it stopped on another stack than its own, which the binding
+    /// then passes in `scan_ambiguous`.
     pub fn range(&self) -> Range<Address> {
-        match self.top.load(Relaxed) {
-            0 => Address::from_usize(self.base)..Address::from_usize(self.base),
-            top => Address::from_usize(top)..Address::from_usize(self.base),
-        }
+        let (top, end) = (self.top.load(Relaxed), self.stack.end);
+        let top = if self.stack.contains(&top) { top } else { end };
+        Address::from_usize(top)..Address::from_usize(end)
     }
 }
 
 /// Reads the words of a range.
-///
-/// # Safety
-/// The range is mapped, and as long as it is read by other threads than this one, words in it may only be changed as I2 says.
-pub(crate) unsafe fn each_word(range: Range<Address>, mut visit: impl FnMut(usize)) {
+pub(crate) fn each_word(range: Range<Address>, mut visit: impl FnMut(usize)) {
     let mut at = range.start.align_up(size_of::<usize>());
     while at.plus(size_of::<usize>()) <= range.end {
-        // SAFETY: the caller's promise; an aligned word. Volatile: it may hold anything at all.
+        // SAFETY: an aligned word that is mapped (I1, I3). Volatile: it may hold anything at all, and change (I2).
         visit(unsafe { at.as_mut_ptr::<usize>().read_volatile() });
         at = at.plus(size_of::<usize>());
     }
@@ -153,18 +151,23 @@ mod tests {
         let secret = std::hint::black_box([0x5eed_f00d_0000_0001usize, 0x5eed_f00d_0000_0002]);
         let mut seen = [0; 2];
         note.run(|| {
-            // SAFETY: this thread's own stack, above this frame's caller.
-            unsafe {
-                each_word(note.range(), |word| {
-                    for (n, count) in seen.iter_mut().enumerate() {
-                        *count += usize::from(word == 0x5eed_f00d_0000_0001 + n);
-                    }
-                });
-            }
+            each_word(note.range(), |word| {
+                for (n, count) in seen.iter_mut().enumerate() {
+                    *count += usize::from(word == 0x5eed_f00d_0000_0001 + n);
+                }
+            });
         });
         assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
         std::hint::black_box(&secret);
         assert!(note.range().is_empty(), "back where it may not be stopped");
+    }
+
+    #[test]
+    fn a_thread_that_stopped_on_another_stack_has_no_words_of_its_own() {
+        let note = StackNote::of_this_thread();
+        std::thread::scope(|scope| {
+            scope.spawn(|| note.run(|| assert!(note.range().is_empty())));
+        });
     }
 
     #[test]

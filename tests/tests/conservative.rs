@@ -112,7 +112,10 @@ fn only_these_are_found<VM: TestVM>(m: Handle<VM>, stack: std::ops::Range<usize>
         assert_eq!(found, around.map(|(at, _)| *at), "at {address}, where an object died");
     }
     let mut all = Vec::new();
-    mutator.for_each_object(|object| all.push(object.address().as_usize()));
+    mutator.for_each_object(|object| {
+        assert!(mutator.is_object(object.address()), "it may be asked about");
+        all.push(object.address().as_usize());
+    });
     all.sort_unstable();
     assert_eq!(all, live.keys().copied().collect::<Vec<_>>());
 }

@@ -33,6 +33,12 @@ impl ObjectStarts {
         Ok(ObjectStarts { bits: memory.side_bytes(extent, log_granule + LOG_GRANULES)?, log_granule })
     }
 
+    /// In place of a table that nobody asks for: none of the others may be called.
+    pub(crate) fn absent(extent: Extent, log_granule: u32) -> Self {
+        let bits = SideBytes::new(Address::ZERO, extent, log_granule + LOG_GRANULES);
+        ObjectStarts { bits, log_granule }
+    }
+
     /// What the table costs for so many bytes of heap.
     pub(crate) const fn table_bytes(bytes: usize, log_granule: u32) -> usize {
         bytes >> (log_granule + LOG_GRANULES)

@@ -14,8 +14,8 @@ use std::marker::PhantomData;
 /// How to reach the state of an object of this heap.
 pub struct ObjectStates<VM> {
     side: Option<SideBytes>,
-    /// Where objects begin, if the binding asks for it.
-    starts: Option<ObjectStarts>,
+    /// Where objects begin; absent if the binding does not ask for it.
+    starts: ObjectStarts,
     /// Whether objects become unlogged as they are marked.
     generational: bool,
     vm: PhantomData<fn(VM)>,
@@ -36,8 +36,8 @@ impl<VM: VMBinding> ObjectStates<VM> {
             StateLocation::Side => Some(memory.side_bytes(memory.whole(), VM::LOG_GRANULE)?),
         };
         let starts = match VM::OBJECT_STARTS {
-            true => Some(ObjectStarts::new(memory, memory.whole(), VM::LOG_GRANULE)?),
-            false => None,
+            true => ObjectStarts::new(memory, memory.whole(), VM::LOG_GRANULE)?,
+            false => ObjectStarts::absent(memory.whole(), VM::LOG_GRANULE),
         };
         Ok(ObjectStates { side, starts, generational: false, vm: PhantomData })
     }
@@ -129,7 +129,8 @@ impl<VM: VMBinding> ObjectStates<VM> {
     /// Where objects begin. Only for bindings with [`VMBinding::OBJECT_STARTS`].
     #[inline(always)]
     pub fn starts(&self) -> &ObjectStarts {
-        self.starts.as_ref().expect("the binding asks for no OBJECT_STARTS")
+        assert!(VM::OBJECT_STARTS, "the binding asks for no OBJECT_STARTS");
+        &self.starts
     }
 
     #[inline(always)]
@@ -229,8 +230,8 @@ impl<VM: VMBinding> ObjectStates<VM> {
     /// Memory is about to hold new objects, or holds none any more: none begins there.
     #[inline]
     pub fn forget_starts(&self, start: Address, bytes: usize) {
-        if let Some(starts) = &self.starts {
-            starts.clear(start, bytes);
+        if VM::OBJECT_STARTS {
+            self.starts.clear(start, bytes);
         }
     }
 

@@ -106,8 +106,7 @@ impl<VM: VMBinding, T: Tracer<VM>> SlotVisitor<VM::Slot> for Push<'_, VM, T> {
 
     fn visit_ambiguous(&mut self, words: Range<Address>) {
         let found = |word| self.tracer.find_object(VM::address_in(word)).and_then(T::Item::from_object);
-        // SAFETY: words of an object that is being scanned (the binding's promise), which nobody changes in a pause.
-        unsafe { each_word(words, |word| self.items.extend(found(word))) };
+        each_word(words, |word| self.items.extend(found(word)));
     }
 }
 

@@ -66,8 +66,7 @@ impl<VM: VMBinding> SlotVisitor<VM::Slot> for Collect<'_, VM> {
     }
 
     fn visit_ambiguous(&mut self, words: Range<Address>) {
-        // SAFETY: words of an object that is being scanned (the binding's promise), which nobody changes in a pause.
-        unsafe { each_word(words, |word| self.ambiguous.push(word)) };
+        each_word(words, |word| self.ambiguous.push(word));
     }
 }
 

@@ -212,7 +212,9 @@ impl<VM: VMBinding> Space for LargeObjectSpace<VM> {
         (offset < 1 << VM::LOG_GRANULE || offset < VM::object_size(object)).then_some(object)
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
-        self.objects().iter().filter_map(|o| ObjectReference::from_address(o.start)).for_each(visit);
+        // Whoever visits may ask about objects.
+        let objects = self.objects().clone();
+        objects.iter().filter_map(|o| ObjectReference::from_address(o.start)).for_each(visit);
     }
     fn survived(&self, object: ObjectReference) -> bool {
         self.tracer().is_live(object)

@@ -506,11 +506,10 @@ impl<VM: VMBinding> Space for PageProtectSpace<VM> {
         if inside { ObjectReference::from_address(start) } else { None }
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
-        let state = self.shared.state();
-        for (first, live) in &state.live {
-            let start = self.shared.pages.start_of(*first).plus(live.offset as usize);
-            ObjectReference::from_address(start).into_iter().for_each(&mut *visit);
-        }
+        let start = |(first, live): (&u32, &Live)| self.shared.pages.start_of(*first).plus(live.offset as usize);
+        // Whoever visits may ask about objects.
+        let starts: Vec<Address> = self.shared.state().live.iter().map(start).collect();
+        starts.into_iter().filter_map(ObjectReference::from_address).for_each(visit);
     }
     fn survived(&self, object: ObjectReference) -> bool {
         self.tracer().is_live(object)
