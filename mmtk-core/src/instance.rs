@@ -398,11 +398,15 @@ impl<VM: VMBinding> HeapInner<VM> {
     /// What a collection for this cause may free. A heap that is full calls for a full collection if little was allocated: what was
     /// promoted has then left so little room that minor ones no longer pay.
     fn kind_for(&self, cause: Cause) -> CollectionKind {
+        let full_is_due = |every| {
+            let every = if self.options.stress_full_every > 0 { self.options.stress_full_every } else { every };
+            every > 0 && (self.pauses.load(Relaxed) + 1).is_multiple_of(every)
+        };
         let minor = self.minor_collections_pay()
             && match cause {
-                Cause::Nursery => true,
+                Cause::Nursery => !full_is_due(0),
                 Cause::HeapFull => self.allocated.load(Relaxed) > self.nursery_bytes.load(Relaxed) / 2,
-                Cause::Stress => !(self.pauses.load(Relaxed) + 1).is_multiple_of(STRESS_FULL_EVERY),
+                Cause::Stress => !full_is_due(STRESS_FULL_EVERY),
                 Cause::Requested | Cause::Emergency | Cause::Growth => false,
             };
         if minor { CollectionKind::Minor } else { CollectionKind::Full }
@@ -651,7 +655,7 @@ impl<VM: VMBinding> Drop for Unfinished<'_, VM> {
 /// Collections that one allocation may cause before it is refused: emergency collections compact step by step.
 const MAX_ATTEMPTS: usize = 20;
 
-/// Of the collections that a stress option asks for, every so manieth is a full one.
+/// Of the collections that `stress.every_bytes` asks for, every so manieth is a full one, unless `stress.full_every` says otherwise.
 const STRESS_FULL_EVERY: u64 = 4;
 
 impl<VM: VMBinding> Drop for HeapInner<VM> {

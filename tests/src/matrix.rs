@@ -58,6 +58,12 @@ pub const PROPORTIONAL: Stress = Stress {
 /// A nursery of one block: a minor collection for each block that is allocated. For generational plans.
 pub const NURSERY: Stress = Stress { name: "nursery of a block", settings: &[("nursery.bytes", "32K")] };
 
+/// The same, and each minor collection is followed by a full one.
+pub const NURSERY_AND_FULL: Stress = Stress {
+    name: "full collection after every minor one",
+    settings: &[("nursery.bytes", "32K"), ("stress.full_every", "2")],
+};
+
 /// A test for each stress setting that suits every plan; `$run` takes the setting.
 #[macro_export]
 macro_rules! tests_under_stress {

@@ -2,7 +2,7 @@
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::events::{CollectionKind, Event};
-use mmtk_core::{Heap, Semantics};
+use mmtk_core::{Heap, HeapStatistics, Semantics};
 use plan_tests::matrix::{self, all_workloads};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, options, panic_of};
 use policies::{PLANS, new_heap};
@@ -121,6 +121,20 @@ fn workloads_compute_the_same_with_a_nursery_of_one_block() {
         let _watchdog = Watchdog::new();
         all_workloads::<ReferenceVM>(new_heap, plan, matrix::NURSERY);
         all_workloads::<SideVM<4>>(new_heap, plan, matrix::NURSERY);
+    }
+}
+
+#[test]
+fn workloads_compute_the_same_with_a_full_collection_after_every_minor_one() {
+    for plan in generational() {
+        let _watchdog = Watchdog::new();
+        all_workloads::<ReferenceVM>(new_heap, plan, matrix::NURSERY_AND_FULL);
+        let heap = heap::<ReferenceVM>(plan, matrix::NURSERY_AND_FULL.settings);
+        let thread = Attached::new(&heap);
+        churn(thread.handle(), 200);
+        let HeapStatistics { collections, full_collections, .. } = heap.statistics();
+        assert!(collections > 20, "{plan}: {collections} collections");
+        assert_eq!(full_collections, collections / 2, "{plan}: of {collections}");
     }
 }
 

@@ -161,6 +161,10 @@ options! {
     /// Collect each time so many bytes were allocated, to find missing roots and barriers early; 0 is off.
     stress_bytes: usize { key: "stress.every_bytes", default: 0, allowed: Bytes(0..=TIB) }
 
+    /// In a generational plan: of the collections that the nursery or stress.every_bytes ask for, each so manieth is a full one; with 2, a full
+    /// collection follows every minor one. 0 leaves it to the heap: none of the nursery's, one in four of the others.
+    stress_full_every: u64 { key: "stress.full_every", default: 0, allowed: Number(0..=1_000_000) }
+
     /// Defragment in every collection, so that whatever may move does move.
     stress_defrag: bool { key: "stress.always_defrag", default: false, allowed: Flag }
 
@@ -246,6 +250,7 @@ mod tests {
             ("page_protect.addresses", "1G"),
             ("os.huge_pages", "always"),
             ("stress.every_bytes", "64K"),
+            ("stress.full_every", "2"),
             ("stress.always_defrag", "true"),
             ("stress.random_yield", "true"),
             ("stress.seed", "18446744073709551615"),
