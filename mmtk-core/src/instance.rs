@@ -3,7 +3,7 @@
 //! Nothing is global: two heaps of two VMs live in one process. The last handle or mutator to go unmaps the memory.
 
 use crate::address::{Address, ObjectReference};
-use crate::alloc::{Allocators, Mutator, MutatorState, Request};
+use crate::alloc::{Allocators, Mutator, MutatorState};
 use crate::binding::{OutOfMemory, VMBinding};
 use crate::cycle::{Cycle, CyclePhase};
 use crate::events::{Cause, CollectionKind, Event, Listener, Listeners, PauseReport, SpaceReport};
@@ -275,8 +275,13 @@ impl<VM: VMBinding> Heap<VM> {
 }
 
 impl<VM: VMBinding> HeapInner<VM> {
-    /// The slow path of allocation, with the collections it takes.
-    pub(crate) fn allocate(self: &Arc<Self>, me: &MutatorState<VM>, request: Request) -> Result<Address, OutOfMemory> {
+    /// The slow path of allocation: `attempt`, and the collections it takes. The attempt may be made in a pause that this thread leads.
+    pub(crate) fn allocate(
+        self: &Arc<Self>,
+        me: &MutatorState<VM>,
+        bytes: usize,
+        mut attempt: impl FnMut(&mut Allocators) -> Option<Address>,
+    ) -> Result<Address, OutOfMemory> {
         // SAFETY: the caller is the owner of the mutator and runs; the borrow is not used across a pause.
         let allocators = || unsafe { MutatorState::allocators_of_stopped(me) };
         if self.options.stress_yield {
@@ -293,9 +298,9 @@ impl<VM: VMBinding> HeapInner<VM> {
         }
         let limit = self.memory.budget().limit();
         // What can never fit is refused before anything is collected for it.
-        let mut attempts = if request.bytes <= limit { 0 } else { MAX_ATTEMPTS };
+        let mut attempts = if bytes <= limit { 0 } else { MAX_ATTEMPTS };
         while attempts < MAX_ATTEMPTS {
-            if let Some(address) = self.plan.allocate(allocators(), request) {
+            if let Some(address) = attempt(allocators()) {
                 return Ok(address);
             }
             if !self.plan.can_collect() {
@@ -309,7 +314,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             let led = me.where_it_may_stop(|| {
                 self.collect_unless_done(Some(me), cause, Some(seen), |report| {
                     let freed = report.reserved_before_bytes.saturating_sub(report.reserved_after_bytes);
-                    self.plan.allocate(allocators(), request).ok_or((report.kind, freed))
+                    attempt(allocators()).ok_or((report.kind, freed))
                 })
             });
             match led {
@@ -321,7 +326,7 @@ impl<VM: VMBinding> HeapInner<VM> {
                 None => (),
             }
         }
-        Err(self.out_of_memory(request.bytes))
+        Err(self.out_of_memory(bytes))
     }
 
     /// An object was allocated at `address`, in whatever space.

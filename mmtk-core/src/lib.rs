@@ -1,7 +1,8 @@
 //! Mechanism of a garbage-collection toolkit. It names no VM and no collector.
 //!
 //! Read in this order: [`address`] and [`binding`] (what a VM gives), [`heap`] and [`metadata`] (memory and tables),
-//! [`alloc`], [`barrier`], [`pin`] and [`introspect`] (how objects are made, written, held in place and found again), `vm_space` (those outside), [`safepoint`], [`workers`] and [`trace`] (how a pause works), [`plan`], [`space`] and
+//! [`alloc`], [`barrier`], [`pin`] and [`introspect`] (how objects are made, written, held in place and found again), `vm_space` (those outside), [`region`] and [`pool`]
+//! (those the VM frees), [`safepoint`], [`workers`] and [`trace`] (how a pause works), [`plan`], [`space`] and
 //! [`pause`] (what a collector is made of), [`Heap`] (all of it together).
 //!
 //! Unsafe code lives in `address`, `heap`, `metadata`, `alloc`, `stack`, `introspect`, `workers` and `pause`; the other modules forbid it.
@@ -52,6 +53,10 @@ pub mod pin;
 #[cfg(not(loom))]
 pub mod plan;
 #[cfg(not(loom))]
+pub mod pool;
+#[cfg(not(loom))]
+pub mod region;
+#[cfg(not(loom))]
 pub mod space;
 #[cfg(not(loom))]
 mod stack;
@@ -69,4 +74,6 @@ pub use {
     instance::{Heap, HeapStatistics},
     options::Options,
     plan::{HeapError, Plan, PlanContext},
+    pool::Pool,
+    region::Region,
 };

@@ -3,10 +3,12 @@
 use crate::address::Address;
 use crate::alloc::{Allocators, Request};
 use crate::binding::VMBinding;
-use crate::heap::Memory;
-use crate::metadata::ObjectStates;
+use crate::heap::{Extent, Memory};
+use crate::metadata::{ObjectStarts, ObjectStates};
 use crate::options::Options;
 use crate::pause::Pause;
+use crate::pool::PoolSpace;
+use crate::region::RegionSpace;
 use crate::space::Space;
 use std::fmt;
 use std::io;
@@ -26,6 +28,11 @@ impl<'a, VM: VMBinding> PlanContext<'a, VM> {
     /// The context of a plan that remembers stores ([`Plan::is_generational`]).
     pub fn generational(&self) -> PlanContext<'a, VM> {
         PlanContext { memory: self.memory, options: self.options, states: self.states.generational() }
+    }
+
+    /// A table of a space of its own, for where objects begin. It costs [`ObjectStarts::table_bytes`], which the space charges.
+    pub fn object_starts(&self, extent: Extent) -> Result<ObjectStarts, HeapError> {
+        Ok(ObjectStarts::new(self.memory, extent, VM::LOG_GRANULE)?)
     }
 }
 
@@ -61,6 +68,16 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
     /// Whether its tracer finds objects by their addresses, while it traces, and none of them moves: then objects may have ambiguous words.
     fn scans_conservatively(&self) -> bool {
         false
+    }
+
+    /// Its space for regions, if it has one.
+    fn regions(&self) -> Option<&dyn RegionSpace> {
+        None
+    }
+
+    /// Its space for pools, if it has one.
+    fn pools(&self) -> Option<&dyn PoolSpace> {
+        None
     }
 
     /// Whether it collects at all.

@@ -14,7 +14,7 @@ use crate::address::{Address, ObjectReference};
 use crate::barrier::BarrierTest;
 use crate::binding::{OutOfMemory, VMBinding};
 use crate::heap::Memory;
-use crate::instance::HeapInner;
+use crate::instance::{Heap, HeapInner};
 use crate::metadata::{MAX_CELL_BYTES, ObjectStates, class_of};
 use crate::pin::Moving;
 use crate::plan::Plan;
@@ -235,7 +235,7 @@ impl<VM: VMBinding> Mutator<VM> {
 
     /// Panics if the VM breaks its side of the contract. Not on the fast path of a release build: where the compiler does not
     /// know the size, a test for zero alone makes small objects 5 % dearer (measured).
-    fn check_request(&self, bytes: usize) {
+    pub(crate) fn check_request(&self, bytes: usize) {
         let (state, granule) = (self.shared(), 1usize << VM::LOG_GRANULE);
         assert!(
             bytes > 0 && bytes.is_multiple_of(granule),
@@ -249,13 +249,26 @@ impl<VM: VMBinding> Mutator<VM> {
     #[cold]
     #[inline(never)]
     fn alloc_or_report(&self, bytes: usize, semantics: Semantics) -> Address {
-        match self.alloc_slow(bytes, semantics) {
-            Ok(address) => address,
-            Err(error) => {
-                self.shared().heap.vm.out_of_memory(&error);
-                std::process::abort()
-            }
-        }
+        self.or_report(self.alloc_slow(bytes, semantics))
+    }
+
+    /// Out of memory goes to the VM, which does not return from it.
+    pub(crate) fn or_report(&self, allocated: Result<Address, OutOfMemory>) -> Address {
+        allocated.unwrap_or_else(|error| {
+            self.shared().heap.vm.out_of_memory(&error);
+            std::process::abort()
+        })
+    }
+
+    /// Memory for `bytes` bytes from `attempt`, which is given the mutator's pace and its count of allocated bytes, and is tried again after
+    /// a collection. A safepoint.
+    pub(crate) fn allocate_with(
+        &self,
+        bytes: usize,
+        mut attempt: impl FnMut(Pace, &mut usize) -> Option<Address>,
+    ) -> Result<Address, OutOfMemory> {
+        let state = self.shared();
+        state.heap.allocate(state, bytes, |allocators| attempt(allocators.pace, &mut allocators.allocated))
     }
 
     #[cold]
@@ -268,7 +281,9 @@ impl<VM: VMBinding> Mutator<VM> {
             return Ok(self.begins(address));
         }
         let state = self.shared();
-        let address = state.heap.allocate(state, Request { bytes, semantics })?;
+        let heap = &state.heap;
+        let address =
+            heap.allocate(state, bytes, |allocators| heap.plan.allocate(allocators, Request { bytes, semantics }))?;
         state.heap.note_start(address);
         // SAFETY: as in `extend`; the thread is not at a safepoint between there and its next one.
         unsafe { &mut *state.allocators.get() }.zero_rest();
@@ -418,6 +433,11 @@ impl<VM: VMBinding> Mutator<VM> {
             !self.shared().thread.is_native(),
             "objects are asked about inside a native region of the same mutator"
         );
+    }
+
+    /// Panics unless this is a mutator of `heap`.
+    pub(crate) fn check_owner(&self, heap: &Heap<VM>) {
+        assert!(std::ptr::eq(self.heap(), heap.inner()), "the mutator belongs to another heap");
     }
 
     pub(crate) fn memory(&self) -> &Memory {

@@ -40,7 +40,7 @@ impl ObjectStarts {
     }
 
     /// What the table costs for so many bytes of heap.
-    pub(crate) const fn table_bytes(bytes: usize, log_granule: u32) -> usize {
+    pub const fn table_bytes(bytes: usize, log_granule: u32) -> usize {
         bytes >> (log_granule + LOG_GRANULES)
     }
 

@@ -6,6 +6,8 @@
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::pool::PoolSpace;
+use mmtk_core::region::RegionSpace;
 use mmtk_core::space::Space;
 use mmtk_core::{Address, VMBinding};
 
@@ -33,6 +35,14 @@ impl<VM: VMBinding, P: Plan<VM>> Plan<VM> for Generational<P> {
 
     fn spaces(&self) -> Vec<&dyn Space> {
         self.plan.spaces()
+    }
+
+    fn regions(&self) -> Option<&dyn RegionSpace> {
+        self.plan.regions()
+    }
+
+    fn pools(&self) -> Option<&dyn PoolSpace> {
+        self.plan.pools()
     }
 
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {

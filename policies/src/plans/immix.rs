@@ -5,6 +5,8 @@ use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::pool::PoolSpace;
+use mmtk_core::region::RegionSpace;
 use mmtk_core::space::Space;
 use mmtk_core::trace::{ObjectItem, SlotItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
@@ -61,6 +63,14 @@ impl<VM: VMBinding> Plan<VM> for Immix<VM> {
 
     fn spaces(&self) -> Vec<&dyn Space> {
         std::iter::once(&self.immix as &dyn Space).chain(self.common.spaces()).collect()
+    }
+
+    fn regions(&self) -> Option<&dyn RegionSpace> {
+        Some(&self.common.uncollected.regions)
+    }
+
+    fn pools(&self) -> Option<&dyn PoolSpace> {
+        Some(&self.common.uncollected.pools)
     }
 
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {

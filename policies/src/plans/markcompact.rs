@@ -7,6 +7,8 @@ use crate::spaces::{COPY_MAX_BYTES, CommonSpaces, CommonTracer, MarkCompactSpace
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::pool::PoolSpace;
+use mmtk_core::region::RegionSpace;
 use mmtk_core::space::Space;
 use mmtk_core::trace::{ObjectItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
@@ -21,10 +23,7 @@ pub struct MarkCompact<VM> {
 impl<VM: VMBinding> MarkCompact<VM> {
     /// The plan with empty spaces.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Ok(MarkCompact {
-            compact: MarkCompactSpace::new(context)?,
-            common: CommonSpaces::new(context)?.with_references_to_moving_objects(),
-        })
+        Ok(MarkCompact { compact: MarkCompactSpace::new(context)?, common: CommonSpaces::revisited(context)? })
     }
 }
 
@@ -35,6 +34,14 @@ impl<VM: VMBinding> Plan<VM> for MarkCompact<VM> {
 
     fn spaces(&self) -> Vec<&dyn Space> {
         std::iter::once(&self.compact as &dyn Space).chain(self.common.spaces()).collect()
+    }
+
+    fn regions(&self) -> Option<&dyn RegionSpace> {
+        Some(&self.common.uncollected.regions)
+    }
+
+    fn pools(&self) -> Option<&dyn PoolSpace> {
+        Some(&self.common.uncollected.pools)
     }
 
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {

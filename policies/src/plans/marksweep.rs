@@ -5,6 +5,8 @@ use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::metadata::MAX_CELL_BYTES;
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::pool::PoolSpace;
+use mmtk_core::region::RegionSpace;
 use mmtk_core::space::Space;
 use mmtk_core::trace::{ObjectItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
@@ -34,6 +36,14 @@ impl<VM: VMBinding> Plan<VM> for MarkSweep<VM> {
 
     fn scans_conservatively(&self) -> bool {
         true
+    }
+
+    fn regions(&self) -> Option<&dyn RegionSpace> {
+        Some(&self.common.uncollected.regions)
+    }
+
+    fn pools(&self) -> Option<&dyn PoolSpace> {
+        Some(&self.common.uncollected.pools)
     }
 
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {

@@ -1,23 +1,25 @@
 //! NoGC: bump through the limit, then out of memory. The floor that collectors are measured from.
 
-use crate::spaces::{BumpSpace, ImmortalSpace};
+use crate::spaces::{BumpSpace, UncollectedSpaces};
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::heap::BLOCK_BYTES;
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::pool::PoolSpace;
+use mmtk_core::region::RegionSpace;
 use mmtk_core::space::Space;
 use mmtk_core::{Address, Semantics, VMBinding};
 
 /// The plan.
 pub struct NoGC<VM> {
     bump: BumpSpace<VM>,
-    immortal: ImmortalSpace<VM>,
+    uncollected: UncollectedSpaces<VM>,
 }
 
 impl<VM: VMBinding> NoGC<VM> {
     /// The plan with empty spaces.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Ok(NoGC { bump: BumpSpace::new(context)?, immortal: ImmortalSpace::new(context)? })
+        Ok(NoGC { bump: BumpSpace::new(context)?, uncollected: UncollectedSpaces::new(context)? })
     }
 }
 
@@ -27,13 +29,21 @@ impl<VM: VMBinding> Plan<VM> for NoGC<VM> {
     }
 
     fn spaces(&self) -> Vec<&dyn Space> {
-        vec![&self.bump, &self.immortal]
+        std::iter::once(&self.bump as &dyn Space).chain(self.uncollected.spaces()).collect()
+    }
+
+    fn regions(&self) -> Option<&dyn RegionSpace> {
+        Some(&self.uncollected.regions)
+    }
+
+    fn pools(&self) -> Option<&dyn PoolSpace> {
+        Some(&self.uncollected.pools)
     }
 
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {
         match request.semantics {
             Semantics::Default if request.bytes <= BLOCK_BYTES / 4 => self.bump.allocate(allocators, request.bytes),
-            _ => self.immortal.allocate(request.bytes, &mut allocators.allocated),
+            _ => self.uncollected.allocate_immortal(allocators, request.bytes),
         }
     }
 

@@ -1,10 +1,12 @@
 //! PageProtect: mark-sweep with pages of its own for each object, which become inaccessible when it dies. For debugging: who uses a dead object
 //! faults at once, and is told which it was.
 
-use crate::spaces::{ImmortalSpace, ImmortalTracer, PageProtectSpace, PageProtectTracer};
+use crate::spaces::{PageProtectSpace, PageProtectTracer, UncollectedSpaces, UncollectedTracer};
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::pool::PoolSpace;
+use mmtk_core::region::RegionSpace;
 use mmtk_core::space::Space;
 use mmtk_core::trace::{ObjectItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
@@ -13,13 +15,13 @@ use mmtk_core::{Address, ObjectReference, Semantics, VMBinding};
 /// The plan.
 pub struct PageProtect<VM> {
     protect: PageProtectSpace<VM>,
-    immortal: ImmortalSpace<VM>,
+    uncollected: UncollectedSpaces<VM>,
 }
 
 impl<VM: VMBinding> PageProtect<VM> {
     /// The plan with empty spaces.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Ok(PageProtect { protect: PageProtectSpace::new(context)?, immortal: ImmortalSpace::new(context)? })
+        Ok(PageProtect { protect: PageProtectSpace::new(context)?, uncollected: UncollectedSpaces::new(context)? })
     }
 }
 
@@ -29,12 +31,20 @@ impl<VM: VMBinding> Plan<VM> for PageProtect<VM> {
     }
 
     fn spaces(&self) -> Vec<&dyn Space> {
-        vec![&self.protect, &self.immortal]
+        std::iter::once(&self.protect as &dyn Space).chain(self.uncollected.spaces()).collect()
+    }
+
+    fn regions(&self) -> Option<&dyn RegionSpace> {
+        Some(&self.uncollected.regions)
+    }
+
+    fn pools(&self) -> Option<&dyn PoolSpace> {
+        Some(&self.uncollected.pools)
     }
 
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {
         match request.semantics {
-            Semantics::Immortal => self.immortal.allocate(request.bytes, &mut allocators.allocated),
+            Semantics::Immortal => self.uncollected.allocate_immortal(allocators, request.bytes),
             // Nothing moves here.
             Semantics::Default | Semantics::NonMoving => self.protect.allocate(request.bytes, allocators),
         }
@@ -45,19 +55,19 @@ impl<VM: VMBinding> Plan<VM> for PageProtect<VM> {
     fn collect(&self, pause: &mut Pause<'_, VM>) {
         pause.prepare(|| {
             self.protect.prepare();
-            self.immortal.prepare();
+            self.uncollected.prepare();
         });
-        let tracer = PageProtectPlanTracer { protect: self.protect.tracer(), immortal: self.immortal.tracer() };
+        let tracer = PageProtectPlanTracer { protect: self.protect.tracer(), uncollected: self.uncollected.tracer() };
         pause.trace_roots(tracer);
         pause.process_weak(tracer);
         self.protect.sweep(pause);
-        self.immortal.sweep(pause);
+        self.uncollected.sweep(pause);
     }
 }
 
 struct PageProtectPlanTracer<'a, VM> {
     protect: PageProtectTracer<'a, VM>,
-    immortal: ImmortalTracer<VM>,
+    uncollected: UncollectedTracer<VM>,
 }
 
 impl<VM> Clone for PageProtectPlanTracer<'_, VM> {
@@ -74,19 +84,14 @@ impl<VM: VMBinding> Tracer<VM> for PageProtectPlanTracer<'_, VM> {
     fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
         if self.protect.holds(object) {
             self.protect.trace(object, worker)
-        } else if self.immortal.holds(object) {
-            self.immortal.trace(object, worker)
         } else {
-            Traced::Seen(object)
+            self.uncollected.trace(object, worker)
         }
     }
 
     fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
-        let live = if self.protect.holds(object) {
-            self.protect.is_live(object)
-        } else {
-            !self.immortal.holds(object) || self.immortal.is_live(object)
-        };
+        let live =
+            if self.protect.holds(object) { self.protect.is_live(object) } else { self.uncollected.is_live(object) };
         live.then_some(object)
     }
 }

@@ -4,6 +4,8 @@ use crate::spaces::{COPY_MAX_BYTES, CommonSpaces, CommonTracer, CopySpace, CopyS
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::pool::PoolSpace;
+use mmtk_core::region::RegionSpace;
 use mmtk_core::space::Space;
 use mmtk_core::trace::{ObjectItem, SlotItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
@@ -29,6 +31,14 @@ impl<VM: VMBinding> Plan<VM> for SemiSpace<VM> {
 
     fn spaces(&self) -> Vec<&dyn Space> {
         std::iter::once(&self.copy as &dyn Space).chain(self.common.spaces()).collect()
+    }
+
+    fn regions(&self) -> Option<&dyn RegionSpace> {
+        Some(&self.common.uncollected.regions)
+    }
+
+    fn pools(&self) -> Option<&dyn PoolSpace> {
+        Some(&self.common.uncollected.pools)
     }
 
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {

@@ -1,8 +1,8 @@
-//! The spaces that every plan has beside its own: large, non-moving and immortal objects.
+//! The spaces that a plan has beside its own: large and non-moving objects, and those that are not collected.
 
-use super::immortal::{ImmortalSpace, ImmortalTracer};
 use super::large::{LargeObjectSpace, LargeTracer};
 use super::marksweep::{MarkSweepSpace, MarkSweepTracer};
+use super::uncollected::{UncollectedSpaces, UncollectedTracer};
 use mmtk_core::alloc::Allocators;
 use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::BLOCK_BYTES;
@@ -13,40 +13,44 @@ use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, Semantics, VMBinding};
 
-/// Large, non-moving and immortal objects.
+/// Large and non-moving objects, and those that are not collected.
 pub struct CommonSpaces<VM> {
     /// Whole pages each.
     pub large: LargeObjectSpace<VM>,
     /// Collected, never moved.
     pub nonmoving: MarkSweepSpace<VM>,
-    /// Never collected.
-    pub immortal: ImmortalSpace<VM>,
+    /// Immortal objects, regions, pools.
+    pub uncollected: UncollectedSpaces<VM>,
 }
 
 impl<VM: VMBinding> CommonSpaces<VM> {
-    /// Three empty spaces.
+    /// Empty spaces.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        Self::with(context, UncollectedSpaces::new(context)?)
+    }
+
+    /// The same for a plan that moves objects after the trace, and calls [`CommonSpaces::update_references`].
+    pub fn revisited(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        Self::with(context, UncollectedSpaces::revisited(context)?)
+    }
+
+    fn with(context: &PlanContext<'_, VM>, uncollected: UncollectedSpaces<VM>) -> Result<Self, HeapError> {
         Ok(CommonSpaces {
             large: LargeObjectSpace::new(context)?,
             nonmoving: MarkSweepSpace::new(context, "non-moving")?,
-            immortal: ImmortalSpace::new(context)?,
+            uncollected,
         })
     }
 
-    /// The same for a plan that moves objects after the trace: immortal objects are listed, so that [`CommonSpaces::update_references`] finds
-    /// them.
-    pub fn with_references_to_moving_objects(self) -> Self {
-        CommonSpaces { immortal: self.immortal.listing_objects(), ..self }
-    }
-
     /// The spaces, for reports.
-    pub fn spaces(&self) -> [&dyn Space; 3] {
-        [&self.large, &self.nonmoving, &self.immortal]
+    pub fn spaces(&self) -> impl Iterator<Item = &dyn Space> {
+        let own: [&dyn Space; 2] = [&self.large, &self.nonmoving];
+        own.into_iter().chain(self.uncollected.spaces())
     }
 
     /// The object that lies at an address.
     pub fn find_object(&self, address: Address) -> Option<ObjectReference> {
-        self.spaces().into_iter().find(|space| space.extent().contains(address))?.find_object(address)
+        self.spaces().find(|space| space.extent().contains(address))?.find_object(address)
     }
 
     /// A large object.
@@ -57,7 +61,7 @@ impl<VM: VMBinding> CommonSpaces<VM> {
     /// An object for which the VM asked a certain space. `Semantics::Default` is the plan's own affair.
     pub fn allocate_special(&self, allocators: &mut Allocators, bytes: usize, semantics: Semantics) -> Option<Address> {
         match semantics {
-            Semantics::Immortal => self.immortal.allocate(bytes, &mut allocators.allocated),
+            Semantics::Immortal => self.uncollected.allocate_immortal(allocators, bytes),
             Semantics::NonMoving if bytes <= MAX_CELL_BYTES => {
                 let cells =
                     allocators.nonmoving.get_or_insert_with(|| Box::new(std::array::from_fn(|_| Default::default())));
@@ -73,7 +77,7 @@ impl<VM: VMBinding> CommonSpaces<VM> {
         if kind == CollectionKind::Full {
             self.large.prepare();
             self.nonmoving.prepare(kind);
-            self.immortal.prepare();
+            self.uncollected.prepare();
         }
     }
 
@@ -82,7 +86,7 @@ impl<VM: VMBinding> CommonSpaces<VM> {
         CommonTracer {
             large: self.large.tracer(),
             nonmoving: self.nonmoving.tracer(),
-            immortal: self.immortal.tracer(),
+            uncollected: self.uncollected.tracer(),
         }
     }
 
@@ -97,14 +101,14 @@ impl<VM: VMBinding> CommonSpaces<VM> {
     pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
         self.large.update_references(pause, moves);
         self.nonmoving.update_references(pause, moves);
-        self.immortal.update_references(pause, moves);
+        self.uncollected.update_references(pause, moves);
     }
 
     /// Frees what was not marked.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         self.large.sweep(pause);
         self.nonmoving.sweep(pause);
-        self.immortal.sweep(pause);
+        self.uncollected.sweep(pause);
     }
 }
 
@@ -112,7 +116,7 @@ impl<VM: VMBinding> CommonSpaces<VM> {
 pub struct CommonTracer<'a, VM> {
     large: LargeTracer<'a, VM>,
     nonmoving: MarkSweepTracer<VM>,
-    immortal: ImmortalTracer<VM>,
+    uncollected: UncollectedTracer<VM>,
 }
 
 impl<VM> Clone for CommonTracer<'_, VM> {
@@ -130,10 +134,8 @@ impl<VM: VMBinding> CommonTracer<'_, VM> {
             self.large.trace(object, worker)
         } else if self.nonmoving.holds(object) {
             self.nonmoving.trace(object, worker)
-        } else if self.immortal.holds(object) {
-            self.immortal.trace(object, worker)
         } else {
-            Traced::Seen(object)
+            self.uncollected.trace(object, worker)
         }
     }
 
@@ -143,10 +145,8 @@ impl<VM: VMBinding> CommonTracer<'_, VM> {
             self.large.is_live(object)
         } else if self.nonmoving.holds(object) {
             self.nonmoving.is_live(object)
-        } else if self.immortal.holds(object) {
-            self.immortal.is_live(object)
         } else {
-            true
+            self.uncollected.is_live(object)
         };
         live.then_some(object)
     }

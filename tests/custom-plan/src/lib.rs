@@ -12,6 +12,8 @@
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::metadata::MAX_CELL_BYTES;
 use mmtk_core::pause::Pause;
+use mmtk_core::pool::PoolSpace;
+use mmtk_core::region::RegionSpace;
 use mmtk_core::space::Space;
 use mmtk_core::trace::{ObjectItem, SlotItem, TraceItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
@@ -34,7 +36,7 @@ pub struct Patchwork<VM> {
     small: ImmixSpace<VM>,
     /// The other objects of up to a cell.
     medium: MarkSweepSpace<VM>,
-    /// Large, non-moving and immortal objects.
+    /// Large and non-moving objects, and those that are not collected.
     common: CommonSpaces<VM>,
 }
 
@@ -81,6 +83,14 @@ impl<VM: VMBinding> Plan<VM> for Patchwork<VM> {
     fn spaces(&self) -> Vec<&dyn Space> {
         let own: [&dyn Space; 2] = [&self.small, &self.medium];
         own.into_iter().chain(self.common.spaces()).collect()
+    }
+
+    fn regions(&self) -> Option<&dyn RegionSpace> {
+        Some(&self.common.uncollected.regions)
+    }
+
+    fn pools(&self) -> Option<&dyn PoolSpace> {
+        Some(&self.common.uncollected.pools)
     }
 
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {

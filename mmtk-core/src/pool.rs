@@ -1,0 +1,168 @@
+//! Pools: objects of one size that the VM frees one by one. Descriptors, handles, inline caches, frames on the heap.
+//!
+//! An object of a pool is one like any other, as those of regions are (`region`): it never moves, and is scanned when something reaches it; what
+//! nothing reached in a collection may be freed, but not used. Freeing an object that is still referred to leaves a dangling
+//! reference, which the verifier reports in the next pause; so that it can, a freed cell is not used again before.
+//!
+//! I1. A pool's cells are changed under its lock, which is taken by a running mutator, or by the leader of a pause. Nobody who holds it comes to a
+//!     safepoint. The space's own lock is never taken while it is held, but the other way round.
+//! I2. A block belongs to one pool, from the time it is acquired until it is free.
+
+use crate::address::{Address, ObjectReference};
+use crate::alloc::{Mutator, Pace};
+use crate::binding::{OutOfMemory, VMBinding};
+use crate::heap::Block;
+use crate::instance::Heap;
+use crate::metadata::MAX_CELL_BYTES;
+use crate::plan::HeapError;
+use crate::space::Space;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+/// What belongs to one pool: kept by it for its space.
+#[derive(Debug, Default)]
+pub struct PoolCells {
+    /// Its number, for messages.
+    pub number: u32,
+    /// The size class of its cells.
+    pub class: usize,
+    /// Its blocks, and how many cells of each are taken.
+    pub blocks: BTreeMap<Block, u32>,
+    /// Those that have a free cell.
+    pub partial: BTreeSet<Block>,
+    /// Objects that were freed since the last pause, and whose cells are free only after the next.
+    pub waiting: HashSet<ObjectReference>,
+}
+
+/// A pool's cells, which its space looks at in pauses.
+pub type SharedCells = Arc<Mutex<PoolCells>>;
+
+/// A space that has pools.
+pub trait PoolSpace: Space {
+    /// A pool without memory, of cells of this size class.
+    fn open(&self, class: usize) -> SharedCells;
+    /// Zeroed memory for an object; none if the budget is exhausted.
+    fn allocate(&self, pool: &mut PoolCells, pace: Pace, allocated: &mut usize) -> Option<Address>;
+    /// Frees an object; says why it cannot.
+    fn free(&self, pool: &mut PoolCells, object: ObjectReference) -> Result<(), String>;
+    /// The pool ends with all its objects. Its memory is free at once, if `now` and nothing speaks against it, or in the next pause.
+    fn release(&self, pool: &SharedCells, now: bool);
+}
+
+/// A pool of objects of one size. Any mutator of its heap may allocate in it and free what is in it.
+///
+/// Dropping it frees all that is in it, in the next pause: a thread that is no mutator may drop it. See [`Pool::release`].
+pub struct Pool<VM: VMBinding> {
+    heap: Heap<VM>,
+    bytes: usize,
+    /// None once it is released.
+    cells: Option<SharedCells>,
+}
+
+impl<VM: VMBinding> Heap<VM> {
+    /// Opens a pool of objects of `bytes` bytes. It has no memory until something is allocated in it, and then whole blocks of 32 KiB.
+    ///
+    /// # Errors
+    /// `bytes` is not a whole number of granules, or more than [`MAX_CELL_BYTES`]; or the plan has no pools; those of `policies` all have.
+    pub fn pool(&self, bytes: usize) -> Result<Pool<VM>, HeapError> {
+        let granule = 1usize << VM::LOG_GRANULE;
+        if bytes == 0 || !bytes.is_multiple_of(granule) || bytes > MAX_CELL_BYTES {
+            return Err(HeapError::Plan(format!(
+                "a pool of objects of {bytes} bytes: they have whole granules of {granule} bytes, and at most {MAX_CELL_BYTES} bytes"
+            )));
+        }
+        let space = self.inner().plan.pools();
+        let space = space.ok_or_else(|| HeapError::Plan(format!("{} has no space for pools", self.plan_name())))?;
+        Ok(Pool { heap: self.clone(), bytes, cells: Some(space.open(crate::metadata::class_of(bytes))) })
+    }
+}
+
+impl<VM: VMBinding> Pool<VM> {
+    fn space(&self) -> &dyn PoolSpace {
+        self.heap.inner().plan.pools().expect("asked in `Heap::pool`")
+    }
+
+    fn cells(&self) -> &SharedCells {
+        self.cells.as_ref().expect("a pool is released by its owner, or when it is dropped")
+    }
+
+    /// Zeroed memory for an object of the pool's size. A safepoint. Out of memory is as in [`Mutator::alloc`].
+    ///
+    /// # Panics
+    /// When the mutator belongs to another heap, or is in a native region.
+    pub fn alloc(&self, mutator: &Mutator<VM>) -> Address {
+        mutator.or_report(self.try_alloc(mutator))
+    }
+
+    /// As [`Pool::alloc`], but returns the error.
+    pub fn try_alloc(&self, mutator: &Mutator<VM>) -> Result<Address, OutOfMemory> {
+        mutator.check_owner(&self.heap);
+        mutator.check_running();
+        mutator.allocate_with(self.bytes, |pace, allocated| {
+            self.space().allocate(&mut self.cells().lock(), pace, allocated)
+        })
+    }
+
+    /// Frees an object of this pool. Its cell can be used again at once, but for the verifier and in generational plans, where that is after
+    /// the next pause. Native references, finalizers and tables keyed by objects must not know it.
+    ///
+    /// # Panics
+    /// When it is no object of this pool, or was freed before and its cell not used again; and as [`Pool::alloc`].
+    pub fn free(&self, mutator: &Mutator<VM>, object: ObjectReference) {
+        mutator.check_owner(&self.heap);
+        mutator.check_running();
+        let freed = self.space().free(&mut self.cells().lock(), object);
+        if let Err(why) = freed {
+            panic!("{object} cannot be freed: {why}");
+        }
+    }
+
+    /// Bytes of an object.
+    pub fn object_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many objects it has.
+    pub fn len(&self) -> usize {
+        let cells = self.cells().lock();
+        cells.blocks.values().map(|taken| *taken as usize).sum::<usize>() - cells.waiting.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its number: the verifier's messages name it.
+    pub fn number(&self) -> u32 {
+        self.cells().lock().number
+    }
+
+    /// Frees all that is in it, as [`Pool::free`] does with one object.
+    ///
+    /// # Panics
+    /// As [`Pool::alloc`].
+    pub fn release(mut self, mutator: &Mutator<VM>) {
+        mutator.check_owner(&self.heap);
+        mutator.check_running();
+        if let Some(cells) = self.cells.take() {
+            self.space().release(&cells, true);
+        }
+    }
+}
+
+impl<VM: VMBinding> Drop for Pool<VM> {
+    fn drop(&mut self) {
+        if let Some(cells) = self.cells.take() {
+            // Where there are no pauses, none can be in progress.
+            self.space().release(&cells, !self.heap.inner().plan.can_collect());
+        }
+    }
+}
+
+impl<VM: VMBinding> std::fmt::Debug for Pool<VM> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("number", &self.number()).field("bytes", &self.bytes).finish()
+    }
+}

@@ -1,0 +1,148 @@
+//! Regions: objects that go all together, when the VM says so. A request of a server, a pass of a compiler, a frame of a game.
+//!
+//! An object of a region is one like any other: roots and objects may refer to it, and it may refer to others; it never moves. It is scanned when
+//! something reaches it. What nothing reached in a collection must not be used any more, though its memory is still there: what it refers to may be
+//! gone. The collector frees nothing here: releasing a region does, in a time that grows with its blocks and not with its objects.
+//!
+//! Who still refers to an object of a released region has a dangling reference. The verifier (`verify.trace`) reports it in the next pause,
+//! wherever it is; to be sure of that, memory of a released region is not used again before that pause. Without the verifier, a
+//! collection that meets such a reference panics if the memory was not used again; else nothing is noticed.
+//!
+//! I1. A region's memory is changed under its lock, which is taken by a running mutator, or by the leader of a pause on behalf of one. Nobody who
+//!     holds it comes to a safepoint.
+//! I2. Runs of pages belong to one region, from the time they are acquired until it is released.
+//! Source: region-based memory management (Tofte and Talpin, Information and Computation 1997), without the inference: when a region ends is
+//! the VM's affair.
+
+use crate::address::Address;
+use crate::alloc::{BumpRange, Mutator, Pace};
+use crate::binding::{OutOfMemory, VMBinding};
+use crate::instance::Heap;
+use crate::metadata::ObjectStarts;
+use crate::plan::HeapError;
+use crate::space::Space;
+use parking_lot::Mutex;
+
+/// What belongs to one region: kept by it for its space.
+#[derive(Debug, Default)]
+pub struct RegionMemory {
+    /// Its number, for messages.
+    pub number: u32,
+    /// Where the next object goes.
+    pub range: BumpRange,
+    /// Its runs: start and pages.
+    pub runs: Vec<(Address, usize)>,
+    /// Where objects begin, if the space wants to know.
+    pub starts: Option<ObjectStarts>,
+}
+
+impl RegionMemory {
+    /// Memory for an object, if it is at hand.
+    fn alloc(&mut self, bytes: usize) -> Option<Address> {
+        self.range.alloc(bytes).inspect(|address| self.note_start(*address))
+    }
+
+    /// An object begins at `address`. Its space calls this for what it allocates.
+    pub fn note_start(&self, address: Address) {
+        if let Some(starts) = &self.starts {
+            starts.set_shared(address);
+        }
+    }
+}
+
+/// A space that has regions.
+pub trait RegionSpace: Space {
+    /// A region without memory.
+    fn open(&self) -> RegionMemory;
+    /// Zeroed memory for an object of any size; none if the budget is exhausted.
+    fn allocate(&self, region: &mut RegionMemory, bytes: usize, pace: Pace, allocated: &mut usize) -> Option<Address>;
+    /// The region ends. Its memory is free at once, if `now` and nothing speaks against it, or in the next pause.
+    fn release(&self, region: RegionMemory, now: bool);
+}
+
+/// A region. Any mutator of its heap may allocate in it.
+///
+/// Dropping it releases it, too, but its memory is free only in the next pause: a thread that is no mutator may drop it. See
+/// [`Region::release`].
+pub struct Region<VM: VMBinding> {
+    heap: Heap<VM>,
+    /// None once it is released.
+    memory: Mutex<Option<RegionMemory>>,
+}
+
+impl<VM: VMBinding> Heap<VM> {
+    /// Opens a region. It has no memory until something is allocated in it, and then whole blocks of 32 KiB.
+    ///
+    /// # Errors
+    /// The plan has no regions; those of `policies` all have.
+    pub fn region(&self) -> Result<Region<VM>, HeapError> {
+        let space = self.inner().plan.regions();
+        let space = space.ok_or_else(|| HeapError::Plan(format!("{} has no space for regions", self.plan_name())))?;
+        Ok(Region { heap: self.clone(), memory: Mutex::new(Some(space.open())) })
+    }
+}
+
+impl<VM: VMBinding> Region<VM> {
+    fn space(&self) -> &dyn RegionSpace {
+        self.heap.inner().plan.regions().expect("asked in `Heap::region`")
+    }
+
+    /// Zeroed memory for an object of `bytes` bytes: whole granules, at least one. A safepoint.
+    ///
+    /// Out of memory is as in [`Mutator::alloc`].
+    ///
+    /// # Panics
+    /// As [`Mutator::alloc`], and when the mutator belongs to another heap.
+    pub fn alloc(&self, mutator: &Mutator<VM>, bytes: usize) -> Address {
+        mutator.or_report(self.try_alloc(mutator, bytes))
+    }
+
+    /// As [`Region::alloc`], but returns the error.
+    pub fn try_alloc(&self, mutator: &Mutator<VM>, bytes: usize) -> Result<Address, OutOfMemory> {
+        mutator.check_owner(&self.heap);
+        mutator.check_request(bytes);
+        if let Some(address) = self.with_memory(|memory| memory.alloc(bytes)) {
+            return Ok(address);
+        }
+        mutator.allocate_with(bytes, |pace, allocated| {
+            self.with_memory(|memory| self.space().allocate(memory, bytes, pace, allocated))
+        })
+    }
+
+    fn with_memory<R>(&self, f: impl FnOnce(&mut RegionMemory) -> R) -> R {
+        f(self.memory.lock().as_mut().expect("a region is released by its owner, or when it is dropped"))
+    }
+
+    /// Its number: the verifier's messages name it.
+    pub fn number(&self) -> u32 {
+        self.with_memory(|memory| memory.number)
+    }
+
+    /// The region ends, and its memory is free: at once, but for the verifier and in generational plans, where it is free in the next
+    /// pause. No object of it may be used any more, and native references, finalizers and tables keyed by objects must not know one.
+    ///
+    /// # Panics
+    /// When the mutator belongs to another heap, or is in a native region.
+    pub fn release(self, mutator: &Mutator<VM>) {
+        mutator.check_owner(&self.heap);
+        mutator.check_running();
+        if let Some(memory) = self.memory.lock().take() {
+            self.space().release(memory, true);
+        }
+    }
+}
+
+impl<VM: VMBinding> Drop for Region<VM> {
+    fn drop(&mut self) {
+        if let Some(memory) = self.memory.get_mut().take() {
+            // Where there are no pauses, none can be in progress.
+            self.space().release(memory, !self.heap.inner().plan.can_collect());
+        }
+    }
+}
+
+impl<VM: VMBinding> std::fmt::Debug for Region<VM> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Region").field(&self.number()).finish()
+    }
+}

@@ -1,0 +1,360 @@
+//! Pools: the blocks and cells of mark-sweep, taken and freed by the VM.
+//!
+//! The mark bits of a block say which of its cells are taken; whether the trace reached an object is in the object's state, with an epoch.
+//! Cells are taken from the lowest block that has a free one, so that the upper ones empty; an empty block is free as soon as the pool has
+//! another with room.
+//!
+//! A freed cell, or a released pool, waits for the sweep of the next pause where the barrier may have noted the object, where the verifier wants to find
+//! references that are left, and a pool also where the caller is no mutator.
+//!
+//! I1. A block's state is `BLOCK_FREE`, `TAKEN`, `RELEASED`, or `BLOCK_NEW` while its pool takes the first cell.
+//! I2. `owners` has the pool's number for each block that is not free.
+//! Lock order: `pools`, then the cells of one pool; the latter are locked by the callers of `allocate` and `free`.
+//! Callers: as `mmtk_core::pool` says; the tracer any worker; the rest the leader.
+
+use super::epoch::Epoch;
+use mmtk_core::alloc::{BumpRange, Pace};
+use mmtk_core::events::CollectionKind;
+use mmtk_core::heap::{BLOCK_BYTES, Block, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment};
+use mmtk_core::metadata::{BLOCK_FREE, CellMarks, Moves, ObjectStates, SideWords, class_bytes};
+use mmtk_core::pause::Pause;
+use mmtk_core::pool::{PoolCells, SharedCells};
+use mmtk_core::space::Space;
+use mmtk_core::trace::Traced;
+use mmtk_core::workers::Worker;
+use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The state of a block whose mark bits say which cells are taken.
+const TAKEN: u8 = 1;
+/// The state of a block whose pool was released, and which waits.
+const RELEASED: u8 = 2;
+
+/// Bytes of `owners` for each block.
+const OWNER_BYTES: usize = 4;
+
+#[derive(Default)]
+struct Pools {
+    /// How many were opened.
+    opened: u32,
+    /// Those that were not released, by their numbers.
+    open: BTreeMap<u32, SharedCells>,
+    /// Those that wait for the next sweep.
+    released: Vec<SharedCells>,
+}
+
+/// The space.
+pub struct PoolSpace<VM> {
+    blocks: Arc<BlockPool>,
+    cells: CellMarks,
+    owners: SideWords,
+    states: ObjectStates<VM>,
+    epoch: Epoch,
+    pools: Mutex<Pools>,
+    /// Whether what is freed waits for the next pause.
+    waits: bool,
+}
+
+impl<VM: VMBinding> PoolSpace<VM> {
+    /// An empty space in the next extent.
+    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        let extent = context.memory.extent();
+        let per_block = CellMarks::TABLE_BYTES_PER_BLOCK + OWNER_BYTES;
+        let tables = ObjectStates::<VM>::table_bytes_per_chunk() + per_block * (CHUNK_BYTES >> LOG_BLOCK_BYTES);
+        Ok(PoolSpace {
+            blocks: BlockPool::new(context.memory, extent, tables)?,
+            cells: CellMarks::new(context.memory, extent)?,
+            owners: context.memory.block_words(extent)?,
+            states: context.states,
+            epoch: Epoch::default(),
+            pools: Mutex::default(),
+            waits: context.options.verify || context.states.is_generational(),
+        })
+    }
+
+    fn pools(&self) -> MutexGuard<'_, Pools> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next block for a pool, none of its cells taken.
+    fn acquire(&self, pool: &mut PoolCells) -> Option<Block> {
+        let block = self.blocks.acquire(Payment::Bytes(BLOCK_BYTES, Charge::Mutator))?.block;
+        self.cells.format(block, pool.class);
+        self.owners.word(block.0).store(pool.number, Relaxed);
+        pool.blocks.insert(block, 0);
+        pool.partial.insert(block);
+        Some(block)
+    }
+
+    /// The cell is free.
+    fn free_cell(&self, pool: &mut PoolCells, object: ObjectReference) {
+        let (start, bytes) = (object.address(), class_bytes(pool.class));
+        let taken = self.cells.unmark(object, TAKEN);
+        debug_assert!(taken, "{object} was freed, and is in no cell that is taken");
+        self.blocks.poison(start, bytes);
+        let block = self.blocks.extent().block_of(start);
+        let taken = pool.blocks.get_mut(&block).expect("checked in `free`");
+        *taken -= 1;
+        let empty = *taken == 0;
+        pool.partial.insert(block);
+        if empty && pool.partial.len() > 1 {
+            pool.blocks.remove(&block);
+            pool.partial.remove(&block);
+            self.free_block(block);
+        }
+    }
+
+    fn free_block(&self, block: Block) {
+        self.states.forget_starts(self.blocks.extent().block_start(block), BLOCK_BYTES);
+        self.cells.state(block).store(BLOCK_FREE, Relaxed);
+        self.blocks.release(block);
+        self.blocks.memory().budget().unreserve(BLOCK_BYTES);
+    }
+
+    fn free_pool(&self, cells: &SharedCells) {
+        let mut cells = cells.lock();
+        cells.waiting.clear();
+        cells.partial.clear();
+        std::mem::take(&mut cells.blocks).into_keys().for_each(|block| self.free_block(block));
+    }
+
+    /// Updates the slots of the objects that were reached. In a full collection.
+    pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
+        let epoch = self.epoch.current();
+        pause.parallel("update pools", self.blocks.watermark() as usize, |_, blocks| {
+            let mut slots = moves.slots();
+            for block in blocks.map(|number| Block(number as u32)) {
+                self.for_each_taken(block, |object| match self.states.is_marked(object, epoch) {
+                    true => VM::scan_object(object, &mut slots),
+                    // Never marked: else it would pass for reached when the epoch's number comes round, and what it refers to is gone.
+                    false => _ = self.states.mark(object, 0),
+                });
+            }
+        });
+    }
+
+    fn for_each_taken(&self, block: Block, visit: impl FnMut(ObjectReference)) {
+        if self.cells.state(block).load(Relaxed) == TAKEN {
+            self.cells.block(block).for_each_marked(visit);
+        }
+    }
+
+    /// Frees the cells and pools that waited, and in a full collection forgets where unreached objects begin: nobody may use them.
+    pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
+        let mut pools = self.pools();
+        std::mem::take(&mut pools.released).iter().for_each(|cells| self.free_pool(cells));
+        for cells in pools.open.values() {
+            let mut cells = cells.lock();
+            std::mem::take(&mut cells.waiting).into_iter().for_each(|object| self.free_cell(&mut cells, object));
+        }
+        if VM::OBJECT_STARTS && pause.kind() == CollectionKind::Full {
+            let epoch = self.epoch.current();
+            pause.parallel("sweep pools", self.blocks.watermark() as usize, |_, blocks| {
+                for block in blocks.map(|number| Block(number as u32)) {
+                    if self.cells.state(block).load(Relaxed) == TAKEN {
+                        let start = self.blocks.extent().block_start(block);
+                        super::common::forget_unmarked(&self.states, start, epoch);
+                    }
+                }
+            });
+        }
+    }
+
+    /// Begins an epoch. In a full collection.
+    pub fn prepare(&self) {
+        self.epoch.advance();
+    }
+
+    /// The policy for this pause's trace.
+    pub fn tracer(&self) -> PoolTracer<VM> {
+        let epoch = self.epoch.current();
+        PoolTracer {
+            states: self.states,
+            cells: self.cells,
+            extent: self.blocks.extent(),
+            epoch,
+            mark: self.states.mark_of(epoch),
+        }
+    }
+}
+
+impl<VM: VMBinding> mmtk_core::pool::PoolSpace for PoolSpace<VM> {
+    fn open(&self, class: usize) -> SharedCells {
+        let mut pools = self.pools();
+        pools.opened = pools.opened.wrapping_add(1);
+        let number = pools.opened;
+        let cells = SharedCells::new(PoolCells { number, class, ..PoolCells::default() }.into());
+        pools.open.insert(number, cells.clone());
+        cells
+    }
+
+    fn allocate(&self, pool: &mut PoolCells, pace: Pace, allocated: &mut usize) -> Option<Address> {
+        let block = match pool.partial.first() {
+            Some(block) => *block,
+            None => self.acquire(pool)?,
+        };
+        let taken = pool.blocks.get_mut(&block).expect("a partial block is one of the pool's");
+        let cells = self.cells.block(block);
+        let cell = match *taken {
+            0 => 0,
+            _ => cells.next_free_run(0).expect("a partial block has a free cell").start,
+        };
+        *taken += 1;
+        if *taken == cells.class().cells {
+            pool.partial.remove(&block);
+        }
+        let (start, bytes) = (cells.cell_start(cell), class_bytes(pool.class));
+        // Marked by this thread alone: it holds the pool's lock, and a block belongs to one pool.
+        self.cells.mark(ObjectReference::from_address(start)?, TAKEN, true);
+        self.states.forget(start, bytes);
+        if VM::OBJECT_STARTS {
+            self.states.starts().set_shared(start);
+        }
+        let mut range = BumpRange::default();
+        range.install(start, start.plus(bytes), false, allocated);
+        range.alloc_zeroing(bytes, pace, allocated)
+    }
+
+    fn free(&self, pool: &mut PoolCells, object: ObjectReference) -> Result<(), String> {
+        let extent = self.blocks.extent();
+        if !extent.holds(object) || !pool.blocks.contains_key(&extent.block_of(object.address())) {
+            return Err(format!("it is no object of pool {}", pool.number));
+        }
+        if self.cells.cell_around(object.address()) != Some(object.address()) {
+            return Err("no object begins there".to_string());
+        }
+        if !self.cells.is_marked(object, TAKEN) || pool.waiting.contains(&object) {
+            return Err("it is free".to_string());
+        }
+        // From now on nobody finds it by its address: a word on a stack that looks like it is no dangling reference.
+        self.states.forget_starts(object.address(), class_bytes(pool.class));
+        match self.waits {
+            true => _ = pool.waiting.insert(object),
+            false => self.free_cell(pool, object),
+        }
+        Ok(())
+    }
+
+    fn release(&self, cells: &SharedCells, now: bool) {
+        let number = cells.lock().number;
+        self.pools().open.remove(&number);
+        if now && !self.waits {
+            return self.free_pool(cells);
+        }
+        cells.lock().blocks.keys().for_each(|block| self.cells.state(*block).store(RELEASED, Relaxed));
+        self.pools().released.push(cells.clone());
+    }
+}
+
+/// Passes through objects of pools.
+pub struct PoolTracer<VM> {
+    states: ObjectStates<VM>,
+    cells: CellMarks,
+    extent: Extent,
+    epoch: u8,
+    /// What objects are marked with.
+    mark: u8,
+}
+
+impl<VM> Clone for PoolTracer<VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for PoolTracer<VM> {}
+
+impl<VM: VMBinding> PoolTracer<VM> {
+    /// Whether the object is in this space.
+    #[inline(always)]
+    pub fn holds(&self, object: ObjectReference) -> bool {
+        self.extent.holds(object)
+    }
+
+    fn is_there(&self, object: ObjectReference) -> bool {
+        self.cells.state(self.extent.block_of(object.address())).load(Relaxed) == TAKEN
+            && self.cells.cell_around(object.address()) == Some(object.address())
+            && self.cells.is_marked(object, TAKEN)
+    }
+
+    /// Marks an object of this space.
+    ///
+    /// # Panics
+    /// When it was freed.
+    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        assert!(
+            self.is_there(object),
+            "{object} was in a pool and is freed, but something still refers to it; verify.trace=true tells what"
+        );
+        if !self.states.mark(object, self.mark) {
+            return Traced::Seen(object);
+        }
+        worker.count(VM::object_size(object));
+        Traced::New(object)
+    }
+
+    /// Whether an object of this space was reached. One that was not keeps its cell, but what it refers to is dead.
+    pub fn is_live(&self, object: ObjectReference) -> bool {
+        self.is_there(object) && self.states.is_marked(object, self.epoch)
+    }
+}
+
+impl<VM: VMBinding> Space for PoolSpace<VM> {
+    fn name(&self) -> &'static str {
+        "pools"
+    }
+    fn extent(&self) -> Extent {
+        self.blocks.extent()
+    }
+    fn moves(&self) -> bool {
+        false
+    }
+    fn reserved_bytes(&self) -> usize {
+        self.blocks.owned() as usize * BLOCK_BYTES
+    }
+    fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
+        let block = self.blocks.extent().block_of(object.address());
+        let number = self.owners.word(block.0).load(Relaxed);
+        match self.cells.state(block).load(Relaxed) {
+            TAKEN => (),
+            RELEASED => return Err(format!("pool {number} was released: the reference dangles")),
+            _ => return Err("no pool has memory there: it was freed, or never taken".to_string()),
+        }
+        let (start, cell_bytes) = self.cells.cell(object);
+        if start != object.address() {
+            return Err(format!("no object begins there; the cell around it begins at {start}"));
+        }
+        let waits = self.pools().open.get(&number).is_some_and(|pool| pool.lock().waiting.contains(&object));
+        if waits || !self.cells.is_marked(object, TAKEN) {
+            return Err(format!("it was freed in pool {number}: the reference dangles"));
+        }
+        if bytes > cell_bytes {
+            return Err(format!("pool {number} gave it a cell of {cell_bytes} bytes"));
+        }
+        Ok(())
+    }
+    fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        if self.cells.state(self.blocks.extent().block_of(address)).load(Relaxed) != TAKEN {
+            return None;
+        }
+        super::common::last_object::<VM>(&self.states, address, self.cells.cell_around(address)?)
+    }
+    fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
+        for block in (0..self.blocks.watermark()).map(Block) {
+            if self.cells.state(block).load(Relaxed) == TAKEN {
+                let start = self.blocks.extent().block_start(block);
+                super::common::objects_in::<VM>(&self.states, start, start.plus(BLOCK_BYTES), &mut *visit);
+            }
+        }
+    }
+    fn survived(&self, object: ObjectReference) -> bool {
+        self.states.is_marked(object, self.epoch.current())
+    }
+    fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
+        match self.states.is_marked(object, self.epoch.current()) {
+            true => Ok(()),
+            false => Err(format!("the trace did not reach it (state {})", self.states.describe(object))),
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! Regions: bumped through runs of pages, marked so that the trace passes through them once, and freed by the VM as a whole.
+//!
+//! 1. `allocate` bumps through the region's last run; a run is 8 pages, or more for a larger object.
+//! 2. Marks carry an epoch, in the objects' state. A collection frees nothing.
+//! 3. `release` gives the runs back at once. Where the barrier may have noted objects of the region, where the verifier wants to find references
+//!    that are left, or where the caller is no mutator, the runs wait for the sweep of the next pause.
+//!
+//! Where objects begin is known to bindings with `OBJECT_STARTS`, and if the plan moves objects after the trace: it must find what was
+//! reached here a second time.
+//!
+//! I1. A page's state says whether its memory belongs to a region. Set by the thread that acquires or releases the run.
+//! I2. A start is set only where an object is that was new or reached at the last full collection: so no mark is older than that, and none is
+//!     taken for one of an epoch with the same number.
+//! Callers: `allocate` and `release` as `mmtk_core::region` says; the tracer any worker; the rest the leader.
+
+use super::epoch::Epoch;
+use mmtk_core::alloc::{BumpRange, Pace};
+use mmtk_core::events::CollectionKind;
+use mmtk_core::heap::os::PAGE_BYTES;
+use mmtk_core::heap::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns};
+use mmtk_core::metadata::{Moves, ObjectStarts, ObjectStates, SideBytes};
+use mmtk_core::pause::Pause;
+use mmtk_core::region::RegionMemory;
+use mmtk_core::space::Space;
+use mmtk_core::trace::Traced;
+use mmtk_core::workers::Worker;
+use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Pages taken at a time.
+const RUN_PAGES: usize = 8;
+
+const LOG_PAGE_BYTES: u32 = PAGE_BYTES.trailing_zeros();
+
+/// States of pages.
+const FREE: u8 = 0;
+const USED: u8 = 1;
+/// Of a region that was released; the run waits.
+const RELEASED: u8 = 2;
+
+/// Whose a run is.
+#[derive(Debug)]
+struct Run {
+    pages: usize,
+    region: u32,
+}
+
+#[derive(Default)]
+struct Regions {
+    /// How many were opened.
+    opened: u32,
+    /// Every run by its first page, until it is free.
+    runs: BTreeMap<usize, Run>,
+    /// Regions that wait for the next sweep.
+    released: Vec<RegionMemory>,
+}
+
+/// The space.
+pub struct RegionSpace<VM> {
+    name: &'static str,
+    pages: Arc<PageRuns>,
+    states: ObjectStates<VM>,
+    /// Where objects begin, if anybody wants to know.
+    starts: Option<ObjectStarts>,
+    page_states: SideBytes,
+    epoch: Epoch,
+    regions: Mutex<Regions>,
+    reserved: AtomicUsize,
+    /// One past the highest address handed out, as an offset in the extent.
+    top: AtomicUsize,
+    /// Whether what is released waits for the next pause.
+    waits: bool,
+}
+
+impl<VM: VMBinding> RegionSpace<VM> {
+    /// An empty space in the next extent. `revisited` says that the plan calls [`RegionSpace::update_references`].
+    pub fn new(context: &PlanContext<'_, VM>, name: &'static str, revisited: bool) -> Result<Self, HeapError> {
+        let extent = context.memory.extent();
+        let mut tables = ObjectStates::<VM>::table_bytes_per_chunk() + (CHUNK_BYTES >> LOG_PAGE_BYTES);
+        let starts = match (VM::OBJECT_STARTS, revisited) {
+            (true, _) => Some(*context.states.starts()),
+            (false, true) => {
+                tables += ObjectStarts::table_bytes(CHUNK_BYTES, VM::LOG_GRANULE);
+                Some(context.object_starts(extent)?)
+            }
+            (false, false) => None,
+        };
+        Ok(RegionSpace {
+            name,
+            pages: PageRuns::new(context.memory, extent, tables),
+            states: context.states,
+            starts,
+            page_states: context.memory.side_bytes(extent, LOG_PAGE_BYTES)?,
+            epoch: Epoch::default(),
+            regions: Mutex::default(),
+            reserved: AtomicUsize::new(0),
+            top: AtomicUsize::new(0),
+            waits: context.options.verify || context.states.is_generational(),
+        })
+    }
+
+    fn regions(&self) -> MutexGuard<'_, Regions> {
+        self.regions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state of the page that an object begins on.
+    fn page_state(&self, object: ObjectReference) -> u8 {
+        self.page_states.at(object.address()).load(Relaxed)
+    }
+
+    fn set_pages(&self, start: Address, pages: usize, state: u8) {
+        (0..pages).for_each(|n| self.page_states.at(start.plus(n * PAGE_BYTES)).store(state, Relaxed));
+    }
+
+    fn page_of(&self, address: Address) -> usize {
+        address.bytes_from(self.pages.extent().start()) / PAGE_BYTES
+    }
+
+    fn bump_or_refill(
+        &self,
+        region: &mut RegionMemory,
+        bytes: usize,
+        pace: Pace,
+        allocated: &mut usize,
+    ) -> Option<Address> {
+        if let Some(address) = region.range.alloc_zeroing(bytes, pace, allocated) {
+            return Some(address);
+        }
+        let pages = bytes.div_ceil(PAGE_BYTES).next_multiple_of(RUN_PAGES);
+        let AcquiredPages { start, dirty } = self.pages.acquire(pages, Charge::Mutator)?;
+        let run_bytes = pages * PAGE_BYTES;
+        self.states.forget(start, run_bytes);
+        self.regions().runs.insert(self.page_of(start), Run { pages, region: region.number });
+        self.set_pages(start, pages, USED);
+        self.reserved.fetch_add(run_bytes, Relaxed);
+        self.top.fetch_max(start.plus(run_bytes).bytes_from(self.pages.extent().start()), Relaxed);
+        region.runs.push((start, pages));
+        let mut range = BumpRange::default();
+        range.install(start, start.plus(run_bytes), dirty.is_empty(), allocated);
+        let address = range.alloc_zeroing(bytes, pace, allocated);
+        // A large object may leave less than there was.
+        if range.bytes_left() > region.range.bytes_left() {
+            region.range = range;
+        }
+        address
+    }
+
+    fn free(&self, region: RegionMemory) {
+        for (start, pages) in region.runs {
+            if let Some(starts) = &self.starts {
+                starts.clear(start, pages * PAGE_BYTES);
+            }
+            self.regions().runs.remove(&self.page_of(start));
+            self.set_pages(start, pages, FREE);
+            self.reserved.fetch_sub(pages * PAGE_BYTES, Relaxed);
+            self.pages.release(start, pages);
+        }
+    }
+
+    /// Updates the slots of the objects that were reached. In a space made to be revisited, in a full collection.
+    pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
+        let epoch = self.epoch.current();
+        self.for_each_page(pause, "update regions", |page| {
+            let mut slots = moves.slots();
+            self.objects_in(page, |object| {
+                if self.states.is_marked(object, epoch) {
+                    VM::scan_object(object, &mut slots);
+                }
+            });
+        });
+    }
+
+    /// Frees the regions that were released, and in a full collection forgets where unreached objects begin: nobody may use them.
+    pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
+        let released = std::mem::take(&mut self.regions().released);
+        released.into_iter().for_each(|region| self.free(region));
+        if pause.kind() == CollectionKind::Minor {
+            return;
+        }
+        if let Some(starts) = self.starts {
+            let epoch = self.epoch.current();
+            self.for_each_page(pause, "sweep regions", |page| {
+                self.objects_in(page, |object| {
+                    if !self.states.is_marked(object, epoch) {
+                        starts.clear(object.address(), 1 << VM::LOG_GRANULE);
+                    }
+                });
+            });
+        }
+    }
+
+    fn for_each_page(&self, pause: &mut Pause<'_, VM>, what: &'static str, f: impl Fn(Address) + Sync) {
+        let start = self.pages.extent().start();
+        pause.parallel(what, self.top.load(Relaxed) / PAGE_BYTES, |_, pages| {
+            pages.map(|n| start.plus(n * PAGE_BYTES)).for_each(&f);
+        });
+    }
+
+    fn objects_in(&self, page: Address, mut visit: impl FnMut(ObjectReference)) {
+        if let Some(starts) = &self.starts {
+            let end = page.plus(PAGE_BYTES);
+            starts.for_each(page, end, |at| ObjectReference::from_address(at).into_iter().for_each(&mut visit));
+        }
+    }
+
+    /// Begins an epoch. In a full collection.
+    pub fn prepare(&self) {
+        self.epoch.advance();
+    }
+
+    /// The policy for this pause's trace.
+    pub fn tracer(&self) -> RegionTracer<VM> {
+        let epoch = self.epoch.current();
+        RegionTracer {
+            states: self.states,
+            page_states: self.page_states,
+            extent: self.pages.extent(),
+            epoch,
+            mark: self.states.mark_of(epoch),
+        }
+    }
+}
+
+impl<VM: VMBinding> mmtk_core::region::RegionSpace for RegionSpace<VM> {
+    fn open(&self) -> RegionMemory {
+        let mut regions = self.regions();
+        regions.opened = regions.opened.wrapping_add(1);
+        RegionMemory { number: regions.opened, starts: self.starts, ..RegionMemory::default() }
+    }
+
+    fn allocate(&self, region: &mut RegionMemory, bytes: usize, pace: Pace, allocated: &mut usize) -> Option<Address> {
+        self.bump_or_refill(region, bytes, pace, allocated).inspect(|address| region.note_start(*address))
+    }
+
+    fn release(&self, region: RegionMemory, now: bool) {
+        if now && !self.waits {
+            return self.free(region);
+        }
+        region.runs.iter().for_each(|(start, pages)| self.set_pages(*start, *pages, RELEASED));
+        self.regions().released.push(region);
+    }
+}
+
+/// Passes through objects of regions.
+pub struct RegionTracer<VM> {
+    states: ObjectStates<VM>,
+    page_states: SideBytes,
+    extent: Extent,
+    epoch: u8,
+    /// What objects are marked with.
+    mark: u8,
+}
+
+impl<VM> Clone for RegionTracer<VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for RegionTracer<VM> {}
+
+impl<VM: VMBinding> RegionTracer<VM> {
+    /// Whether the object is in this space.
+    #[inline(always)]
+    pub fn holds(&self, object: ObjectReference) -> bool {
+        self.extent.holds(object)
+    }
+
+    fn is_there(&self, object: ObjectReference) -> bool {
+        self.page_states.at(object.address()).load(Relaxed) == USED
+    }
+
+    /// Marks an object of this space.
+    ///
+    /// # Panics
+    /// When its region was released.
+    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        assert!(
+            self.is_there(object),
+            "{object} was in a region that is released, and something still refers to it; verify.trace=true tells what"
+        );
+        if !self.states.mark(object, self.mark) {
+            return Traced::Seen(object);
+        }
+        worker.count(VM::object_size(object));
+        Traced::New(object)
+    }
+
+    /// Whether an object of this space was reached. One that was not keeps its memory, but what it refers to is dead.
+    pub fn is_live(&self, object: ObjectReference) -> bool {
+        self.is_there(object) && self.states.is_marked(object, self.epoch)
+    }
+}
+
+impl<VM: VMBinding> Space for RegionSpace<VM> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn extent(&self) -> Extent {
+        self.pages.extent()
+    }
+    fn moves(&self) -> bool {
+        false
+    }
+    fn reserved_bytes(&self) -> usize {
+        self.reserved.load(Relaxed)
+    }
+    fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
+        let last = object.address().plus(bytes - 1);
+        let first_page = self.page_of(object.address());
+        let regions = self.regions();
+        match regions.runs.range(..=first_page).next_back() {
+            Some((page, run)) if page + run.pages > first_page => match self.page_state(object) {
+                RELEASED => Err(format!("region {} was released: the reference dangles", run.region)),
+                _ if self.pages.extent().contains(last) && self.page_of(last) < page + run.pages => Ok(()),
+                _ => Err("it reaches over the end of its run of pages".to_string()),
+            },
+            _ => Err("no region has memory there: nothing was allocated, or it was released".to_string()),
+        }
+    }
+    fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        if self.page_states.at(address).load(Relaxed) != USED {
+            return None;
+        }
+        let floor = *self.regions().runs.range(..=self.page_of(address)).next_back()?.0;
+        super::common::last_object::<VM>(&self.states, address, self.pages.extent().start().plus(floor * PAGE_BYTES))
+    }
+    fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
+        let start = self.pages.extent().start();
+        for page in (0..self.top.load(Relaxed) / PAGE_BYTES).map(|n| start.plus(n * PAGE_BYTES)) {
+            if self.page_states.at(page).load(Relaxed) == USED {
+                self.objects_in(page, &mut *visit);
+            }
+        }
+    }
+    fn survived(&self, object: ObjectReference) -> bool {
+        self.states.is_marked(object, self.epoch.current())
+    }
+    fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
+        match self.states.is_marked(object, self.epoch.current()) {
+            true => Ok(()),
+            false => Err(format!("the trace did not reach it (state {})", self.states.describe(object))),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The spaces in which collections free nothing: immortal objects, regions, pools. Every plan has them.
+//!
+//! Immortal objects are a region that is never released. Allocation there is rare (classes, symbols), so one lock serves all threads.
+
+use super::pool::{PoolSpace, PoolTracer};
+use super::region::{RegionSpace, RegionTracer};
+use mmtk_core::alloc::Allocators;
+use mmtk_core::metadata::Moves;
+use mmtk_core::pause::Pause;
+use mmtk_core::region::{RegionMemory, RegionSpace as _};
+use mmtk_core::space::Space;
+use mmtk_core::trace::Traced;
+use mmtk_core::workers::Worker;
+use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use std::sync::{Mutex, PoisonError};
+
+/// Immortal objects, regions, pools.
+pub struct UncollectedSpaces<VM> {
+    immortal: RegionSpace<VM>,
+    immortal_objects: Mutex<RegionMemory>,
+    /// Released as a whole by the VM.
+    pub regions: RegionSpace<VM>,
+    /// Freed one by one by the VM.
+    pub pools: PoolSpace<VM>,
+}
+
+impl<VM: VMBinding> UncollectedSpaces<VM> {
+    /// Three empty spaces.
+    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        Self::build(context, false)
+    }
+
+    /// The same for a plan that calls [`UncollectedSpaces::update_references`].
+    pub fn revisited(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        Self::build(context, true)
+    }
+
+    fn build(context: &PlanContext<'_, VM>, revisited: bool) -> Result<Self, HeapError> {
+        let immortal = RegionSpace::new(context, "immortal", revisited)?;
+        Ok(UncollectedSpaces {
+            immortal_objects: Mutex::new(immortal.open()),
+            immortal,
+            regions: RegionSpace::new(context, "regions", revisited)?,
+            pools: PoolSpace::new(context)?,
+        })
+    }
+
+    /// The spaces, for reports.
+    pub fn spaces(&self) -> [&dyn Space; 3] {
+        [&self.immortal, &self.regions, &self.pools]
+    }
+
+    /// An immortal object, of any size.
+    pub fn allocate_immortal(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
+        let mut objects = self.immortal_objects.lock().unwrap_or_else(PoisonError::into_inner);
+        self.immortal.allocate(&mut objects, bytes, allocators.pace, &mut allocators.allocated)
+    }
+
+    /// Begins an epoch. In a full collection.
+    pub fn prepare(&self) {
+        self.immortal.prepare();
+        self.regions.prepare();
+        self.pools.prepare();
+    }
+
+    /// The policy for this pause's trace.
+    pub fn tracer(&self) -> UncollectedTracer<VM> {
+        UncollectedTracer {
+            immortal: self.immortal.tracer(),
+            regions: self.regions.tracer(),
+            pools: self.pools.tracer(),
+        }
+    }
+
+    /// Updates the slots of the objects that were marked. Between trace and sweep, in a full collection, in spaces that are revisited.
+    pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
+        self.immortal.update_references(pause, moves);
+        self.regions.update_references(pause, moves);
+        self.pools.update_references(pause, moves);
+    }
+
+    /// Frees what the VM gave up.
+    pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
+        self.immortal.sweep(pause);
+        self.regions.sweep(pause);
+        self.pools.sweep(pause);
+    }
+}
+
+/// Marks objects that are not collected.
+pub struct UncollectedTracer<VM> {
+    immortal: RegionTracer<VM>,
+    regions: RegionTracer<VM>,
+    pools: PoolTracer<VM>,
+}
+
+impl<VM> Clone for UncollectedTracer<VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM> Copy for UncollectedTracer<VM> {}
+
+impl<VM: VMBinding> UncollectedTracer<VM> {
+    /// Marks an object of these spaces. Objects outside the heap are passed over.
+    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        if self.immortal.holds(object) {
+            self.immortal.trace(object, worker)
+        } else if self.regions.holds(object) {
+            self.regions.trace(object, worker)
+        } else if self.pools.holds(object) {
+            self.pools.trace(object, worker)
+        } else {
+            Traced::Seen(object)
+        }
+    }
+
+    /// Whether the object was reached, or is outside the heap.
+    pub fn is_live(&self, object: ObjectReference) -> bool {
+        if self.immortal.holds(object) {
+            self.immortal.is_live(object)
+        } else if self.regions.holds(object) {
+            self.regions.is_live(object)
+        } else {
+            !self.pools.holds(object) || self.pools.is_live(object)
+        }
+    }
+}
