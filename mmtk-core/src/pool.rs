@@ -16,7 +16,7 @@ use crate::instance::Heap;
 use crate::metadata::MAX_CELL_BYTES;
 use crate::plan::HeapError;
 use crate::space::Space;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 

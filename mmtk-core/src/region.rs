@@ -21,7 +21,7 @@ use crate::instance::Heap;
 use crate::metadata::ObjectStarts;
 use crate::plan::HeapError;
 use crate::space::Space;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 /// What belongs to one region: kept by it for its space.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! Atomics, locks and threads for the protocol files: std and parking_lot normally, loom under `--cfg loom`.
+//! Atomics and locks for the protocol files: std's normally, loom's under `--cfg loom`.
 //!
 //! A protocol file takes everything that two threads share from here, so that the very same source is
 //! what the models in `loom-tests` explore. `order!` and `dropped!` mark the orderings and steps that a model
@@ -7,9 +7,6 @@
 
 #[cfg(not(loom))]
 pub use std::sync::atomic;
-
-#[cfg(not(loom))]
-pub use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// What a thread does while another one finishes a few instructions.
 #[inline(always)]
@@ -149,41 +146,89 @@ pub mod atomic {
     atomics!(AtomicU8 u8, AtomicU32 u32, AtomicU64 u64, AtomicUsize usize);
 }
 
-/// loom's locks behind parking_lot's interface (no poisoning, `wait` takes the guard by reference).
-#[cfg(loom)]
-mod modelled {
+/// Locks without poisoning; `wait` takes the guard by reference. Std's are one word each. Locks that keep who waits in a table of the process would break in a forked child, which inherits the
+/// table with threads in it that are gone (`fork`).
+mod locks {
+    #[cfg(loom)]
+    use loom::sync as imp;
     use std::ops::{Deref, DerefMut};
+    #[cfg(not(loom))]
+    use std::sync as imp;
+    use std::sync::PoisonError;
 
     /// A mutual-exclusion lock.
     #[derive(Default)]
-    pub struct Mutex<T>(loom::sync::Mutex<T>);
-    /// The right to use what a [`Mutex`] protects.
-    pub struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+    pub struct Mutex<T>(imp::Mutex<T>);
+    /// The right to use what a [`Mutex`] protects. Empty only inside [`Condvar::wait`].
+    pub struct MutexGuard<'a, T>(Option<imp::MutexGuard<'a, T>>);
+
+    const HELD: &str = "the lock is given up only inside `wait`";
 
     impl<T> Mutex<T> {
         /// An unlocked mutex.
+        #[cfg(loom)]
         pub fn new(value: T) -> Self {
-            Mutex(loom::sync::Mutex::new(value))
+            Mutex(imp::Mutex::new(value))
+        }
+        /// An unlocked mutex.
+        #[cfg(not(loom))]
+        pub const fn new(value: T) -> Self {
+            Mutex(imp::Mutex::new(value))
+        }
+        /// What it protected.
+        #[cfg(not(loom))]
+        pub fn into_inner(self) -> T {
+            self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+        }
+        /// What it protects, without locking: nobody else has it.
+        #[cfg(not(loom))]
+        pub fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
         }
         /// Waits for the lock.
         pub fn lock(&self) -> MutexGuard<'_, T> {
-            MutexGuard(Some(self.0.lock().unwrap()))
+            MutexGuard(Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)))
         }
     }
     impl<T> Deref for MutexGuard<'_, T> {
         type Target = T;
         fn deref(&self) -> &T {
-            self.0.as_ref().unwrap()
+            self.0.as_ref().expect(HELD)
         }
     }
     impl<T> DerefMut for MutexGuard<'_, T> {
         fn deref_mut(&mut self) -> &mut T {
-            self.0.as_mut().unwrap()
+            self.0.as_mut().expect(HELD)
+        }
+    }
+
+    /// A lock that many may hold to read, or one to write.
+    #[cfg(not(loom))]
+    #[derive(Default)]
+    pub struct RwLock<T>(imp::RwLock<T>);
+
+    #[cfg(not(loom))]
+    impl<T> RwLock<T> {
+        /// An unlocked lock.
+        pub const fn new(value: T) -> Self {
+            RwLock(imp::RwLock::new(value))
+        }
+        /// Waits until nobody writes.
+        pub fn read(&self) -> imp::RwLockReadGuard<'_, T> {
+            self.0.read().unwrap_or_else(PoisonError::into_inner)
+        }
+        /// Waits until nobody reads or writes.
+        pub fn write(&self) -> imp::RwLockWriteGuard<'_, T> {
+            self.0.write().unwrap_or_else(PoisonError::into_inner)
+        }
+        /// What it protects, without locking: nobody else has it.
+        pub fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
         }
     }
 
     /// A condition variable.
-    pub struct Condvar(loom::sync::Condvar);
+    pub struct Condvar(imp::Condvar);
     impl Default for Condvar {
         fn default() -> Self {
             Self::new()
@@ -192,12 +237,12 @@ mod modelled {
     impl Condvar {
         /// Nobody waits.
         pub fn new() -> Self {
-            Condvar(loom::sync::Condvar::new())
+            Condvar(imp::Condvar::new())
         }
         /// Gives up the lock, sleeps until notified, and takes the lock again.
         pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
-            let inner = guard.0.take().unwrap();
-            guard.0 = Some(self.0.wait(inner).unwrap());
+            let inner = guard.0.take().expect(HELD);
+            guard.0 = Some(self.0.wait(inner).unwrap_or_else(PoisonError::into_inner));
         }
         /// Wakes one waiter.
         pub fn notify_one(&self) {
@@ -209,5 +254,6 @@ mod modelled {
         }
     }
 }
-#[cfg(loom)]
-pub use modelled::{Condvar, Mutex, MutexGuard};
+#[cfg(not(loom))]
+pub use locks::RwLock;
+pub use locks::{Condvar, Mutex, MutexGuard};

@@ -15,7 +15,7 @@ use crate::address::ObjectReference;
 use crate::binding::{OutOfMemory, VMBinding};
 use crate::heap::{Charge, Memory};
 use crate::instance::Heap;
-use parking_lot::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard};
 use std::collections::HashMap;
 
 /// What an entry takes: a word in the list, which may have grown by half too much, and 17 bytes in a table that is at most 7/8 full and may
@@ -36,10 +36,20 @@ struct Listed {
 #[derive(Default)]
 pub(crate) struct VmSpace(Mutex<Listed>);
 
+/// The objects, which nobody adds or removes meanwhile.
+pub(crate) struct Objects<'a>(MutexGuard<'a, Listed>);
+
+impl std::ops::Deref for Objects<'_> {
+    type Target = [ObjectReference];
+    fn deref(&self) -> &[ObjectReference] {
+        &self.0.objects
+    }
+}
+
 impl VmSpace {
     /// For the leader of a pause.
-    pub fn objects(&self) -> impl std::ops::Deref<Target = [ObjectReference]> + '_ {
-        MutexGuard::map(self.0.lock(), |listed| &mut listed.objects[..])
+    pub fn objects(&self) -> Objects<'_> {
+        Objects(self.0.lock())
     }
 
     /// False if there is no room for another entry.

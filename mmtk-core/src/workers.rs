@@ -12,7 +12,7 @@
 use crate::address::ObjectReference;
 use crate::alloc::Allocators;
 use crate::heap::os::thread_cpu_ns;
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};

@@ -163,7 +163,7 @@ impl<VM: VMBinding> Mutator<VM> {
     }
 
     #[inline(always)]
-    fn shared(&self) -> &MutatorState<VM> {
+    pub(crate) fn shared(&self) -> &MutatorState<VM> {
         // SAFETY: the state lives until the handle is dropped (I1); what is mutable in it is in cells.
         unsafe { self.0.as_ref() }
     }

@@ -198,7 +198,7 @@ pub(super) mod samples {
     /// A file in memory that a test can read after giving it away; writes fail beyond `capacity` bytes.
     #[derive(Clone)]
     pub struct Pipe {
-        written: std::sync::Arc<parking_lot::Mutex<Vec<u8>>>,
+        written: std::sync::Arc<crate::sync::Mutex<Vec<u8>>>,
         capacity: usize,
     }
 

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use super::event::Event;
 
@@ -28,7 +28,7 @@ impl<F: FnMut(&Event) + Send> Listener for F {
 /// The listeners of one heap. Any thread may add and emit.
 #[derive(Default)]
 pub struct Listeners {
-    /// Whether `list` has an entry. Written under the lock, only ever from false to true.
+    /// Whether `list` has an entry. Written under the lock.
     any: AtomicBool,
     /// A leaf lock, unless a listener takes more.
     list: Mutex<Vec<Box<dyn Listener>>>,

@@ -7,7 +7,7 @@
 use super::budget::Charge;
 use super::extent::{Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent};
 use super::memory::Memory;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 

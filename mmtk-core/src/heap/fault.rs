@@ -14,7 +14,7 @@
 //! Callers: `explain_faults` any thread; the handler whichever thread faults.
 
 use crate::address::Address;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::fmt::{self, Write};
 use std::io;
 use std::mem::MaybeUninit;

@@ -20,7 +20,7 @@ use super::extent::{BLOCK_BYTES, Block, Extent};
 use super::memory::{Cache, Memory};
 use super::os;
 use crate::address::Address;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::sync::{Arc, Weak};
 
 #[derive(Default)]

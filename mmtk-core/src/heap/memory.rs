@@ -9,7 +9,7 @@ use super::os::{Mapping, PAGE_BYTES};
 use crate::address::Address;
 use crate::metadata::{SideBytes, SideWords};
 use crate::options::{Options, When};
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};

@@ -15,7 +15,7 @@ use super::free_runs::FreeRuns;
 use super::memory::{Cache, Memory};
 use super::os::{self, PAGE_BYTES};
 use crate::address::Address;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 

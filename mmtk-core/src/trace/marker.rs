@@ -8,9 +8,9 @@ use super::tracer::{TraceItem, Traced, Tracer};
 use crate::address::{Address, ObjectReference};
 use crate::binding::{SlotVisitor, VMBinding};
 use crate::stack::each_word;
+use crate::sync::Mutex;
 use crate::workers::{Gang, Worker};
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
-use parking_lot::Mutex;
 use std::marker::PhantomData;
 use std::ops::Range;
 

@@ -13,7 +13,7 @@ use crate::address::ObjectReference;
 use crate::alloc::Mutator;
 use crate::binding::{OutOfMemory, VMBinding};
 use crate::heap::{Charge, Memory};
-use parking_lot::{Mutex, RwLock};
+use crate::sync::{Mutex, RwLock};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};

@@ -19,9 +19,9 @@ use crate::binding::VMBinding;
 use crate::cycle::CyclePhase;
 use crate::events::CollectionKind;
 use crate::pause::Pause;
+use crate::sync::Mutex;
 use crate::trace::{Traced, Tracer, Tracing};
 use crate::workers::Worker;
-use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -18,7 +18,7 @@
 use crate::address::{Address, ObjectReference};
 use crate::events::CollectionKind;
 use crate::heap::{Charge, Memory};
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 

@@ -13,12 +13,13 @@ use mmtk_core::heap::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns};
 use mmtk_core::metadata::{Moves, ObjectStates, SideBytes};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
+use mmtk_core::sync::Mutex;
 use mmtk_core::trace::{ArrayPart, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 
 const LOG_PAGE_BYTES: u32 = PAGE_BYTES.trailing_zeros();
 
@@ -65,10 +66,6 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
         })
     }
 
-    fn objects(&self) -> std::sync::MutexGuard<'_, Vec<LargeObject>> {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Memory for one object, which `allocators` zero before the mutator has it.
     pub fn allocate(&self, bytes: usize, allocators: &mut Allocators) -> Option<Address> {
         let pages = bytes.div_ceil(PAGE_BYTES);
@@ -77,7 +74,7 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
         self.marks.at(start).store(0, Relaxed);
         self.reserved.fetch_add(pages * PAGE_BYTES, Relaxed);
         allocators.allocated += pages * PAGE_BYTES;
-        let mut objects = self.objects();
+        let mut objects = self.objects.lock();
         objects.push(LargeObject { start, pages });
         self.sorted.store(false, Relaxed);
         Some(start)
@@ -96,7 +93,7 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
 
     /// Updates the slots of the objects that were marked.
     pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
-        let (objects, tracer) = (self.objects(), self.tracer());
+        let (objects, tracer) = (self.objects.lock(), self.tracer());
         let live = |large: &LargeObject| ObjectReference::from_address(large.start).filter(|o| tracer.is_live(*o));
         let parts: Vec<ArrayPart> = objects.iter().filter_map(live).flat_map(ArrayPart::all_of::<VM>).collect();
         let (objects, next) = (&objects[..], AtomicUsize::new(0));
@@ -125,7 +122,7 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
         for released in pause.released().iter().filter(|object| self.pages.extent().holds(**object)) {
             self.marks.at(released.address()).store(0, Relaxed);
         }
-        let objects = std::mem::take(&mut *self.objects());
+        let objects = std::mem::take(&mut *self.objects.lock());
         let live = |object: &LargeObject| self.marks.at(object.start).load(Relaxed) == epoch;
         pause.sweep(objects.len(), |_, range| {
             for object in objects[range].iter().filter(|o| !live(o)) {
@@ -133,7 +130,7 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
                 self.reserved.fetch_sub(object.pages * PAGE_BYTES, Relaxed);
             }
         });
-        *self.objects() = objects.into_iter().filter(live).collect();
+        *self.objects.lock() = objects.into_iter().filter(live).collect();
     }
 }
 
@@ -195,14 +192,14 @@ impl<VM: VMBinding> Space for LargeObjectSpace<VM> {
         self.live_bytes.load(Relaxed)
     }
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
-        match self.objects().iter().find(|o| o.start == object.address()) {
+        match self.objects.lock().iter().find(|o| o.start == object.address()) {
             None => Err("no large object begins there, or it was collected".to_string()),
             Some(o) if bytes > o.pages * PAGE_BYTES => Err(format!("it was given {} pages", o.pages)),
             Some(_) => Ok(()),
         }
     }
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
-        let mut objects = self.objects();
+        let mut objects = self.objects.lock();
         if !self.sorted.swap(true, Relaxed) {
             objects.sort_unstable_by_key(|o| o.start);
         }
@@ -213,7 +210,7 @@ impl<VM: VMBinding> Space for LargeObjectSpace<VM> {
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         // Whoever visits may ask about objects.
-        let objects = self.objects().clone();
+        let objects = self.objects.lock().clone();
         objects.iter().filter_map(|o| ObjectReference::from_address(o.start)).for_each(visit);
     }
     fn survived(&self, object: ObjectReference) -> bool {

@@ -20,12 +20,13 @@ use mmtk_core::metadata::{BLOCK_FREE, CellMarks, Moves, ObjectStates, SideWords,
 use mmtk_core::pause::Pause;
 use mmtk_core::pool::{PoolCells, SharedCells};
 use mmtk_core::space::Space;
+use mmtk_core::sync::Mutex;
 use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The state of a block whose mark bits say which cells are taken.
 const TAKEN: u8 = 1;
@@ -72,10 +73,6 @@ impl<VM: VMBinding> PoolSpace<VM> {
             pools: Mutex::default(),
             waits: context.options.verify || context.states.is_generational(),
         })
-    }
-
-    fn pools(&self) -> MutexGuard<'_, Pools> {
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next block for a pool, none of its cells taken.
@@ -143,7 +140,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
 
     /// Frees the cells and pools that waited, and in a full collection forgets where unreached objects begin: nobody may use them.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
-        let mut pools = self.pools();
+        let mut pools = self.pools.lock();
         std::mem::take(&mut pools.released).iter().for_each(|cells| self.free_pool(cells));
         for cells in pools.open.values() {
             let mut cells = cells.lock();
@@ -182,10 +179,10 @@ impl<VM: VMBinding> PoolSpace<VM> {
 
 impl<VM: VMBinding> mmtk_core::pool::PoolSpace for PoolSpace<VM> {
     fn open(&self, class: usize) -> SharedCells {
-        let mut pools = self.pools();
+        let mut pools = self.pools.lock();
         pools.opened = pools.opened.wrapping_add(1);
         let number = pools.opened;
-        let cells = SharedCells::new(PoolCells { number, class, ..PoolCells::default() }.into());
+        let cells = SharedCells::new(Mutex::new(PoolCells { number, class, ..PoolCells::default() }));
         pools.open.insert(number, cells.clone());
         cells
     }
@@ -239,12 +236,12 @@ impl<VM: VMBinding> mmtk_core::pool::PoolSpace for PoolSpace<VM> {
 
     fn release(&self, cells: &SharedCells, now: bool) {
         let number = cells.lock().number;
-        self.pools().open.remove(&number);
+        self.pools.lock().open.remove(&number);
         if now && !self.waits {
             return self.free_pool(cells);
         }
         cells.lock().blocks.keys().for_each(|block| self.cells.state(*block).store(RELEASED, Relaxed));
-        self.pools().released.push(cells.clone());
+        self.pools.lock().released.push(cells.clone());
     }
 }
 
@@ -325,7 +322,7 @@ impl<VM: VMBinding> Space for PoolSpace<VM> {
         if start != object.address() {
             return Err(format!("no object begins there; the cell around it begins at {start}"));
         }
-        let waits = self.pools().open.get(&number).is_some_and(|pool| pool.lock().waiting.contains(&object));
+        let waits = self.pools.lock().open.get(&number).is_some_and(|pool| pool.lock().waiting.contains(&object));
         if waits || !self.cells.is_marked(object, TAKEN) {
             return Err(format!("it was freed in pool {number}: the reference dangles"));
         }

@@ -22,12 +22,13 @@ use mmtk_core::metadata::{Moves, ObjectStarts, ObjectStates, SideBytes};
 use mmtk_core::pause::Pause;
 use mmtk_core::region::RegionMemory;
 use mmtk_core::space::Space;
+use mmtk_core::sync::Mutex;
 use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Pages taken at a time.
 const RUN_PAGES: usize = 8;
@@ -101,10 +102,6 @@ impl<VM: VMBinding> RegionSpace<VM> {
         })
     }
 
-    fn regions(&self) -> MutexGuard<'_, Regions> {
-        self.regions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The state of the page that an object begins on.
     fn page_state(&self, object: ObjectReference) -> u8 {
         self.page_states.at(object.address()).load(Relaxed)
@@ -132,7 +129,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
         let AcquiredPages { start, dirty } = self.pages.acquire(pages, Charge::Mutator)?;
         let run_bytes = pages * PAGE_BYTES;
         self.states.forget(start, run_bytes);
-        self.regions().runs.insert(self.page_of(start), Run { pages, region: region.number });
+        self.regions.lock().runs.insert(self.page_of(start), Run { pages, region: region.number });
         self.set_pages(start, pages, USED);
         self.reserved.fetch_add(run_bytes, Relaxed);
         self.top.fetch_max(start.plus(run_bytes).bytes_from(self.pages.extent().start()), Relaxed);
@@ -152,7 +149,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
             if let Some(starts) = &self.starts {
                 starts.clear(start, pages * PAGE_BYTES);
             }
-            self.regions().runs.remove(&self.page_of(start));
+            self.regions.lock().runs.remove(&self.page_of(start));
             self.set_pages(start, pages, FREE);
             self.reserved.fetch_sub(pages * PAGE_BYTES, Relaxed);
             self.pages.release(start, pages);
@@ -174,7 +171,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
 
     /// Frees the regions that were released, and in a full collection forgets where unreached objects begin: nobody may use them.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
-        let released = std::mem::take(&mut self.regions().released);
+        let released = std::mem::take(&mut self.regions.lock().released);
         released.into_iter().for_each(|region| self.free(region));
         if pause.kind() == CollectionKind::Minor {
             return;
@@ -225,7 +222,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
 
 impl<VM: VMBinding> mmtk_core::region::RegionSpace for RegionSpace<VM> {
     fn open(&self) -> RegionMemory {
-        let mut regions = self.regions();
+        let mut regions = self.regions.lock();
         regions.opened = regions.opened.wrapping_add(1);
         RegionMemory { number: regions.opened, starts: self.starts, ..RegionMemory::default() }
     }
@@ -239,7 +236,7 @@ impl<VM: VMBinding> mmtk_core::region::RegionSpace for RegionSpace<VM> {
             return self.free(region);
         }
         region.runs.iter().for_each(|(start, pages)| self.set_pages(*start, *pages, RELEASED));
-        self.regions().released.push(region);
+        self.regions.lock().released.push(region);
     }
 }
 
@@ -309,7 +306,7 @@ impl<VM: VMBinding> Space for RegionSpace<VM> {
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
         let last = object.address().plus(bytes - 1);
         let first_page = self.page_of(object.address());
-        let regions = self.regions();
+        let regions = self.regions.lock();
         match regions.runs.range(..=first_page).next_back() {
             Some((page, run)) if page + run.pages > first_page => match self.page_state(object) {
                 RELEASED => Err(format!("region {} was released: the reference dangles", run.region)),
@@ -323,7 +320,7 @@ impl<VM: VMBinding> Space for RegionSpace<VM> {
         if self.page_states.at(address).load(Relaxed) != USED {
             return None;
         }
-        let floor = *self.regions().runs.range(..=self.page_of(address)).next_back()?.0;
+        let floor = *self.regions.lock().runs.range(..=self.page_of(address)).next_back()?.0;
         super::common::last_object::<VM>(&self.states, address, self.pages.extent().start().plus(floor * PAGE_BYTES))
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {

@@ -9,10 +9,10 @@ use mmtk_core::metadata::Moves;
 use mmtk_core::pause::Pause;
 use mmtk_core::region::{RegionMemory, RegionSpace as _};
 use mmtk_core::space::Space;
+use mmtk_core::sync::Mutex;
 use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
-use std::sync::{Mutex, PoisonError};
 
 /// Immortal objects, regions, pools.
 pub struct UncollectedSpaces<VM> {
@@ -52,7 +52,7 @@ impl<VM: VMBinding> UncollectedSpaces<VM> {
 
     /// An immortal object, of any size.
     pub fn allocate_immortal(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
-        let mut objects = self.immortal_objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut objects = self.immortal_objects.lock();
         self.immortal.allocate(&mut objects, bytes, allocators.pace, &mut allocators.allocated)
     }
 
