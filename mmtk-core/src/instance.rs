@@ -48,11 +48,11 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     starts_in: Box<[Extent]>,
     pub(crate) states: ObjectStates<VM>,
     pub(crate) safepoint: Safepoint<MutatorRef<VM>>,
-    gang: Gang,
-    solo: Gang,
+    pub(crate) gang: Gang,
+    pub(crate) solo: Gang,
     cycle: Cycle,
     pacer: Pacer,
-    listeners: Listeners,
+    pub(crate) listeners: Listeners,
     created: Instant,
     /// Reserved bytes at which a collection starts before the limit is reached; written in pauses.
     goal: AtomicUsize,
@@ -649,7 +649,7 @@ impl<VM: VMBinding> HeapInner<VM> {
 }
 
 /// Lives while a pause is led; dropped only if the leader unwinds, which leaves the heap in doubt.
-struct Unfinished<'a, VM: VMBinding>(&'a Safepoint<MutatorRef<VM>>);
+pub(crate) struct Unfinished<'a, VM: VMBinding>(pub(crate) &'a Safepoint<MutatorRef<VM>>);
 
 impl<VM: VMBinding> Drop for Unfinished<'_, VM> {
     fn drop(&mut self) {

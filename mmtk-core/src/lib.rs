@@ -5,7 +5,7 @@
 //! (those the VM frees), [`safepoint`], [`workers`] and [`trace`] (how a pause works), [`plan`], [`space`] and
 //! [`pause`] (what a collector is made of), [`Heap`] (all of it together).
 //!
-//! Unsafe code lives in `address`, `heap`, `metadata`, `alloc`, `stack`, `introspect`, `workers` and `pause`; the other modules forbid it.
+//! Unsafe code lives in `address`, `heap`, `metadata`, `alloc`, `stack`, `introspect`, `workers`, `fork` and `pause`; the other modules forbid it.
 //! Under `--cfg loom` only the protocol files are compiled: `sync`, `heap::block_list`, `heap::budget`,
 //! `metadata::evacuation`, `metadata::forwarding`, `metadata::mark_bits`, `safepoint`, `trace::termination`, `weak::conditions`,
 //! `weak::index`.
@@ -36,6 +36,8 @@ pub mod trace;
 pub mod cycle;
 #[cfg(not(loom))]
 pub mod events;
+#[cfg(not(loom))]
+mod fork;
 #[cfg(not(loom))]
 mod instance;
 #[cfg(not(loom))]

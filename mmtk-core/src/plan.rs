@@ -80,6 +80,11 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
         None
     }
 
+    /// Whether a forked process has memory of its own for the objects ([`Mutator::fork`](crate::Mutator::fork)).
+    fn can_fork(&self) -> bool {
+        true
+    }
+
     /// Whether it collects at all.
     fn can_collect(&self) -> bool {
         true

@@ -215,6 +215,19 @@ impl<T: Stoppable> Safepoint<T> {
         f(&registry.threads)
     }
 
+    /// The leader calls `fork`, which forks the process and returns 0 in the child, while nobody else holds the lock. In the child no thread
+    /// but that of `me` is left: the entries of the others are returned.
+    pub fn fork(&self, me: &ThreadState, fork: impl FnOnce() -> i32) -> (i32, Vec<T>) {
+        let mut registry = self.registry.lock();
+        assert!(registry.stopping, "a process is forked while mutators are stopped");
+        let result = fork();
+        let gone = match result {
+            0 => registry.threads.extract_if(.., |thread| !std::ptr::eq(thread.state(), me)).collect(),
+            _ => Vec::new(),
+        };
+        (result, gone)
+    }
+
     /// The leader lets all mutators go on.
     pub fn resume_all(&self) {
         let mut registry = self.registry.lock();

@@ -148,6 +148,19 @@ impl Gang {
         self.shared.begin.notify_all();
     }
 
+    /// Ends the helpers, and waits for it; they start anew when they are next woken. Between sections.
+    pub fn end_helpers(&self) {
+        let mut threads = self.threads.lock();
+        self.shared.state.lock().shutdown = true;
+        self.shared.begin.notify_all();
+        for thread in threads.drain(..) {
+            // A helper that panicked has reported it.
+            let _ = thread.join();
+        }
+        self.shared.state.lock().shutdown = false;
+        self.shared.started.store(0, Relaxed);
+    }
+
     #[cold]
     fn start_threads(&self) {
         let mut threads = self.threads.lock();
@@ -195,12 +208,7 @@ impl Gang {
 
 impl Drop for Gang {
     fn drop(&mut self) {
-        self.shared.state.lock().shutdown = true;
-        self.shared.begin.notify_all();
-        for thread in self.threads.lock().drain(..) {
-            // A helper that panicked has reported it.
-            let _ = thread.join();
-        }
+        self.end_helpers();
     }
 }
 

@@ -66,6 +66,18 @@ impl Listeners {
         }
     }
 
+    /// Calls `f`, which forks the process and returns 0 first in the child, while nobody else holds the lock. The child has no listeners: what
+    /// they hold, files say, is the parent's, so they are not dropped either.
+    pub(crate) fn fork<R>(&self, f: impl FnOnce() -> (i32, R)) -> (i32, R) {
+        let mut list = self.list.lock();
+        let result = f();
+        if result.0 == 0 {
+            std::mem::forget(std::mem::take(&mut *list));
+            self.any.store(false, Ordering::Relaxed);
+        }
+        result
+    }
+
     /// Tells every listener, in the order they were added.
     pub fn emit(&self, event: &Event) {
         if self.is_empty() {

@@ -64,4 +64,8 @@ impl<VM: VMBinding, P: Plan<VM>> Plan<VM> for Generational<P> {
     fn scans_conservatively(&self) -> bool {
         self.plan.scans_conservatively()
     }
+
+    fn can_fork(&self) -> bool {
+        self.plan.can_fork()
+    }
 }

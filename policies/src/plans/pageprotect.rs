@@ -50,6 +50,11 @@ impl<VM: VMBinding> Plan<VM> for PageProtect<VM> {
         }
     }
 
+    fn can_fork(&self) -> bool {
+        // Pages are aliased, so they are mapped from a file that both processes would write to.
+        false
+    }
+
     fn retire(&self, _allocators: &mut Allocators) {}
 
     fn collect(&self, pause: &mut Pause<'_, VM>) {

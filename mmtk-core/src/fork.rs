@@ -1,0 +1,70 @@
+//! Forking a process that has a heap.
+//!
+//! The child gets the forking thread alone, but all memory as it was: locks that other threads held stay held, helpers that should be woken are not there,
+//! and the registry lists threads that will never stop. So the heap comes to rest first:
+//!
+//! 1. all mutators stop, as for a collection: they hold none of the heap's locks;
+//! 2. the helpers end; they are started again when they are next needed, in each process;
+//! 3. the locks that others may take at any time, in native regions or without being mutators, are held by the forking thread: those of the
+//!    safepoint and of the listeners.
+//!
+//! In the child the other mutators are then detached. What they kept for the VM ([`VMBinding::Local`]) is neither dropped nor scanned any more: objects
+//! that they alone referred to are garbage. Each keeps the heap's memory in place, so that goes with the process.
+//!
+//! The safepoint's lock and conditions are std's (`sync`), which keep no queue outside themselves: what the child inherits from
+//! threads that waited is a number.
+
+use crate::alloc::{Mutator, MutatorState};
+use crate::binding::VMBinding;
+use crate::instance::{HeapInner, Unfinished};
+use crate::plan::HeapError;
+use crate::safepoint::Stop;
+
+impl<VM: VMBinding> Mutator<VM> {
+    /// Calls `fork`, which forks the process and returns what the system call did: 0 in the child. Returns it, in both processes. A safepoint:
+    /// the other mutators stand still until the parent has its answer, and in the child they are gone; listeners stay with the parent.
+    ///
+    /// While `fork` runs, no thread but those inside native regions may be in a call of this heap ([`Heap::add_vm_object`](crate::Heap::add_vm_object),
+    /// say), and neither `fork` nor handlers that the system calls for it (`pthread_atfork`) may use the heap. A process with several heaps
+    /// nests the calls.
+    ///
+    /// # Errors
+    /// The plan shares memory between processes; `fork` was not called. Of the plans of `policies` that is PageProtect.
+    ///
+    /// # Panics
+    /// In a native region of this mutator.
+    pub fn fork(&self, fork: impl FnOnce() -> i32) -> Result<i32, HeapError> {
+        self.check_running();
+        let heap = self.heap();
+        if !heap.plan.can_fork() {
+            return Err(HeapError::Plan(format!(
+                "{} cannot fork: parent and child would share the memory of their objects",
+                heap.plan_name()
+            )));
+        }
+        let state = self.shared();
+        Ok(state.where_it_may_stop(|| heap.fork(state, fork)))
+    }
+}
+
+impl<VM: VMBinding> HeapInner<VM> {
+    fn fork(&self, me: &MutatorState<VM>, fork: impl FnOnce() -> i32) -> i32 {
+        // Whoever takes part in the pause of another thread tries again.
+        while self.safepoint.stop_all(Some(me.thread())) == Stop::Followed {}
+        let unfinished = Unfinished(&self.safepoint);
+        self.gang.end_helpers();
+        self.solo.end_helpers();
+        let (result, gone) = self.listeners.fork(|| self.safepoint.fork(me.thread(), fork));
+        for mutator in gone {
+            // SAFETY: of a thread that stood still when the process was forked and is not in this one.
+            let (allocators, remembered) = unsafe {
+                (MutatorState::allocators_of_stopped(mutator.0), MutatorState::remembered_of_stopped(mutator.0))
+            };
+            self.retire(allocators);
+            self.keep_remembered(remembered);
+        }
+        std::mem::forget(unfinished);
+        self.safepoint.resume_all();
+        result
+    }
+}

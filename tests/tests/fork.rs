@@ -1,0 +1,236 @@
+//! A process that has a heap forks: both go on, each with memory, helpers and threads of its own.
+
+use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use mmtk_core::Heap;
+use mmtk_core::events::Event;
+use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options};
+use policies::{PLANS, new_heap};
+use reference::ReferenceVM;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+const SETTINGS: [(&str, &str); 5] = [
+    ("verify.trace", "true"),
+    ("verify.poison", "true"),
+    ("gc.workers", "2"),
+    ("gc.wake_helpers", "always"),
+    ("stress.every_bytes", "64K"),
+];
+
+/// Seconds until a child that hangs is killed.
+const CHILD_SECONDS: u32 = 30;
+
+fn plans_that_fork() -> impl Iterator<Item = &'static str> {
+    PLANS.iter().map(|plan| plan.name).filter(|plan| *plan != "PageProtect")
+}
+
+/// A list with numbers, as a root.
+fn list<VM: TestVM>(m: Handle<VM>, length: u64) {
+    let root = m.push(LabRef::NULL);
+    for n in 0..length {
+        let node = m.alloc(1, 16);
+        m.write_word(node, 1, n);
+        m.write_ref(node, 0, m.get(root));
+        m.set(root, node);
+    }
+}
+
+fn check<VM: TestVM>(m: Handle<VM>, length: u64) {
+    let mut node = m.peek(0);
+    for n in (0..length).rev() {
+        assert_eq!(m.read_word(node, 1), n);
+        node = m.read_ref(node, 0);
+    }
+    assert!(node.is_null());
+}
+
+fn churn<VM: TestVM>(m: Handle<VM>, objects: usize) {
+    (0..objects).for_each(|_| _ = m.alloc(1, 24));
+}
+
+/// Forks; `child` runs in the child, which ends with it. Whether it ended well.
+fn fork<VM: TestVM>(m: Handle<VM>, child: impl FnOnce()) -> bool {
+    // SAFETY: the heap has come to rest, and the child does nothing but what it was made for.
+    let pid = m.mutator().fork(|| unsafe { libc::fork() }).unwrap();
+    assert!(pid >= 0, "the system refuses to fork");
+    if pid == 0 {
+        // SAFETY: plain calls; `_exit` leaves everything as it is, since it is the parent's, too.
+        unsafe { libc::alarm(CHILD_SECONDS) };
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+        // SAFETY: as above.
+        unsafe { libc::_exit(if ended.is_ok() { 0 } else { 1 }) };
+    }
+    let mut status = 0;
+    // SAFETY: the child is ours, and the status has a place.
+    let waited = m.mutator().native(|| unsafe { libc::waitpid(pid, &mut status, 0) });
+    assert_eq!(waited, pid);
+    libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+}
+
+/// What a child does: its own objects are there, collections have helpers, and new threads can attach.
+fn lives_on<VM: TestVM>(heap: &Heap<VM>, m: Handle<VM>, collects: bool) {
+    check(m, 500);
+    churn(m, 2000);
+    if collects {
+        let helped = Arc::new(AtomicU64::new(0));
+        let count = helped.clone();
+        heap.listen(Box::new(move |event: &Event| {
+            if let Event::Pause(report) = event {
+                count.fetch_add(report.worker_cpu_ns[1], Relaxed);
+            }
+        }));
+        // A pause may be over before a new helper comes to it, but not all of them; without helpers the alarm ends this.
+        while helped.load(Relaxed) == 0 {
+            m.mutator().collect();
+        }
+        assert!(heap.statistics().live_bytes < 500 * 64, "objects of other threads are gone: {:?}", heap.statistics());
+    }
+    let done = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let thread = Attached::new(heap);
+                list(thread.handle(), 300);
+                churn(thread.handle(), 2000);
+                check(thread.handle(), 300);
+                done.fetch_add(1, Relaxed);
+            });
+        }
+        m.mutator().native(|| {
+            while done.load(Relaxed) < 2 {
+                std::thread::yield_now();
+            }
+        });
+    });
+    check(m, 500);
+}
+
+/// Tells the other threads to end, also when their test fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Others allocate, or are in native regions, while the process forks again and again.
+fn fork_beside_other_threads<VM: TestVM>(plan: &str, forks: usize) {
+    let heap: Heap<VM> = new_heap(VM::new(), options(plan, 32 << 20, &SETTINGS)).unwrap();
+    let collects = plan != "NoGC";
+    let stop = AtomicBool::new(false);
+    let ready = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for native in [false, true] {
+            let (heap, stop, ready) = (&heap, &stop, &ready);
+            scope.spawn(move || {
+                let thread = Attached::new(heap);
+                let m = thread.handle();
+                list(m, 2000);
+                ready.fetch_add(1, Relaxed);
+                while !stop.load(Relaxed) {
+                    if native {
+                        m.mutator().native(std::thread::yield_now);
+                    } else if collects {
+                        churn(m, 20);
+                    }
+                    m.poll();
+                }
+                check(m, 2000);
+            });
+        }
+        let _stop = StopOnDrop(&stop);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        m.mutator().native(|| {
+            while ready.load(Relaxed) < 2 {
+                std::thread::yield_now();
+            }
+        });
+        list(m, 500);
+        for n in 0..forks {
+            assert!(fork(m, || lives_on(&heap, m, collects)), "{plan}: child {n} failed");
+            check(m, 500);
+            churn(m, 200);
+        }
+        if collects {
+            m.mutator().collect();
+            assert!(heap.statistics().live_bytes > 2 * 2000 * 32, "{plan}: the parent still has its threads");
+        }
+    });
+}
+
+#[test]
+fn parent_and_child_go_on_each_with_a_heap_of_its_own() {
+    let _watchdog = Watchdog::new();
+    for plan in plans_that_fork() {
+        fork_beside_other_threads::<ReferenceVM>(plan, 3);
+    }
+}
+
+#[test]
+fn a_process_forks_where_states_are_in_side_tables() {
+    let _watchdog = Watchdog::new();
+    for plan in plans_that_fork() {
+        fork_beside_other_threads::<SideVM<3>>(plan, 1);
+    }
+}
+
+#[test]
+fn a_child_can_fork_again() {
+    let _watchdog = Watchdog::new();
+    let heap: Heap<ReferenceVM> = new_heap(ReferenceVM::new(), options("GenImmix", 32 << 20, &SETTINGS)).unwrap();
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    list(m, 500);
+    assert!(fork(m, || {
+        lives_on(&heap, m, true);
+        assert!(fork(m, || lives_on(&heap, m, true)));
+        lives_on(&heap, m, true);
+    }));
+    lives_on(&heap, m, true);
+}
+
+#[test]
+fn listeners_stay_with_the_parent() {
+    let _watchdog = Watchdog::new();
+    let heap: Heap<ReferenceVM> = new_heap(ReferenceVM::new(), options("Immix", 32 << 20, &SETTINGS)).unwrap();
+    let heard = Arc::new(AtomicUsize::new(0));
+    let count = heard.clone();
+    heap.listen(Box::new(move |_: &Event| _ = count.fetch_add(1, Relaxed)));
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    m.mutator().collect();
+    let before = heard.load(Relaxed);
+    assert!(fork(m, || {
+        m.mutator().collect();
+        assert_eq!(heard.load(Relaxed), before, "the child has no listeners");
+    }));
+    m.mutator().collect();
+    assert_eq!(heard.load(Relaxed), before + 1);
+}
+
+#[test]
+fn a_plan_whose_pages_both_processes_would_share_refuses() {
+    let _watchdog = Watchdog::new();
+    assert!(collecting_plans().any(|plan| plan == "PageProtect"));
+    let heap: Heap<ReferenceVM> = new_heap(ReferenceVM::new(), options("PageProtect", 32 << 20, &[])).unwrap();
+    let thread = Attached::new(&heap);
+    let refused = thread.handle().mutator().fork(|| unreachable!("it must not be called")).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "PageProtect cannot fork: parent and child would share the memory of their objects"
+    );
+}
+
+/// A fork that fails is the parent's alone.
+#[test]
+fn a_fork_that_fails_changes_nothing() {
+    let _watchdog = Watchdog::new();
+    let heap: Heap<ReferenceVM> = new_heap(ReferenceVM::new(), options("Immix", 32 << 20, &SETTINGS)).unwrap();
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    list(m, 500);
+    assert_eq!(m.mutator().fork(|| -1).unwrap(), -1);
+    lives_on(&heap, m, true);
+}
