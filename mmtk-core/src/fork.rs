@@ -55,6 +55,9 @@ impl<VM: VMBinding> HeapInner<VM> {
         self.gang.end_helpers();
         self.solo.end_helpers();
         let (result, gone) = self.listeners.fork(|| self.safepoint.fork(me.thread(), fork));
+        if result == 0 {
+            me.meter().begin();
+        }
         for mutator in gone {
             // SAFETY: of a thread that stood still when the process was forked and is not in this one.
             let (allocators, remembered) = unsafe {

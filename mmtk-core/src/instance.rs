@@ -13,12 +13,12 @@ use crate::introspect::ambiguous_roots;
 use crate::metadata::ObjectStates;
 use crate::nursery::{Collected, Nursery, NurseryConfig};
 use crate::options::{Options, When};
-use crate::pacer::Pacer;
 use crate::pause::{MutatorRef, Pause};
 use crate::pin::{Moving, PinnedForPause};
 use crate::plan::{HeapError, Plan, PlanContext};
 use crate::safepoint::{Safepoint, Stop, Stoppable, ThreadState};
 use crate::space::Space;
+use crate::steering::{FullCollection, Steering};
 use crate::sync::Mutex;
 use crate::verify;
 use crate::vm_space::VmSpace;
@@ -51,11 +51,9 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     pub(crate) gang: Gang,
     pub(crate) solo: Gang,
     cycle: Cycle,
-    pacer: Pacer,
+    pub(crate) steering: Steering,
     pub(crate) listeners: Listeners,
     created: Instant,
-    /// Reserved bytes at which a collection starts before the limit is reached; written in pauses.
-    goal: AtomicUsize,
     /// Pauses so far; written by leaders.
     pauses: AtomicU64,
     /// Full collections so far; written by leaders.
@@ -107,6 +105,10 @@ pub struct HeapStatistics {
     pub resident_bytes: usize,
     /// Bytes of live objects at the last collection.
     pub live_bytes: usize,
+    /// Bytes outside the heap that the VM has reported.
+    pub external_bytes: usize,
+    /// Bytes reserved at which the next collection is due, if nothing else asks for one.
+    pub goal_bytes: usize,
     /// The hard limit in bytes.
     pub limit_bytes: usize,
 }
@@ -126,8 +128,7 @@ impl<VM: VMBinding> Heap<VM> {
         let states = ObjectStates::new(&memory)?;
         let plan = plan(&PlanContext { memory: &memory, options: &options, states })?;
         let states = if plan.is_generational() { states.generational() } else { states };
-        let pacer =
-            Pacer::new(options.heap_mode, options.heap_headroom_percent, options.heap_min, memory.budget().limit());
+        let steering = Steering::new(&options, memory.budget().limit());
         let nursery = NurseryConfig {
             bytes: options.nursery_bytes,
             always: options.stress_bytes > 0,
@@ -163,7 +164,7 @@ impl<VM: VMBinding> Heap<VM> {
         let starts_in =
             plan.spaces().into_iter().filter(|space| space.keeps_starts()).map(|space| space.extent()).collect();
         let weak = WeakTables::new(plan.is_generational(), &memory);
-        let nursery = plan.is_generational().then(|| Nursery::new(nursery, pacer.initial_goal()));
+        let nursery = plan.is_generational().then(|| Nursery::new(nursery, steering.goal()));
         Ok(Heap(Arc::new(HeapInner {
             vm,
             gang: Gang::new(options.gc_workers, "gc"),
@@ -177,8 +178,7 @@ impl<VM: VMBinding> Heap<VM> {
             states,
             safepoint: Safepoint::new(),
             cycle: Cycle::default(),
-            goal: AtomicUsize::new(pacer.initial_goal()),
-            pacer,
+            steering,
             listeners: Listeners::new(),
             created: Instant::now(),
             pauses: AtomicU64::new(0),
@@ -243,6 +243,13 @@ impl<VM: VMBinding> Heap<VM> {
         self.0.listeners.add(listener);
     }
 
+    /// The VM's memory outside the heap, which its objects keep, grew or shrank by so many bytes. It counts as live: the goal leaves
+    /// room in proportion to it, and a heap whose objects keep much of it is collected sooner. The limit is the heap's alone.
+    /// From any thread, at any time.
+    pub fn adjust_external(&self, bytes: isize) {
+        self.0.steering.adjust_external(bytes);
+    }
+
     /// Totals so far.
     pub fn statistics(&self) -> HeapStatistics {
         let budget = self.0.memory.budget();
@@ -254,6 +261,8 @@ impl<VM: VMBinding> Heap<VM> {
             peak_reserved_bytes: budget.peak_reserved(),
             resident_bytes: budget.resident(),
             live_bytes: self.0.live_bytes.load(Relaxed),
+            external_bytes: self.0.steering.external(),
+            goal_bytes: self.0.steering.goal(),
             limit_bytes: budget.limit(),
         }
     }
@@ -393,7 +402,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         if self.allocated.load(Relaxed) >= self.nursery_bytes.load(Relaxed) {
             return Some(Cause::Nursery);
         }
-        (self.memory.budget().reserved() > self.goal.load(Relaxed)).then_some(Cause::Growth)
+        self.steering.reached(self.memory.budget().reserved()).then_some(Cause::Growth)
     }
 
     fn minor_collections_pay(&self) -> bool {
@@ -466,7 +475,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             return None;
         }
         let unfinished = Unfinished(&self.safepoint);
-        let report = self.lead(cause, requested);
+        let report = self.lead(me, cause, requested);
         let result = last(&report);
         std::mem::forget(unfinished);
         if self.listeners.is_empty() {
@@ -492,7 +501,7 @@ impl<VM: VMBinding> HeapInner<VM> {
     }
 
     /// The pause, from stopped mutators to just before they resume.
-    fn lead(self: &Arc<Self>, cause: Cause, requested: Instant) -> PauseReport {
+    fn lead(self: &Arc<Self>, me: Option<&MutatorState<VM>>, cause: Cause, requested: Instant) -> PauseReport {
         self.cycle.enter(CyclePhase::Stopping);
         let time_to_safepoint_ns = requested.elapsed().as_nanos() as u64;
         let cpu_before = thread_cpu_ns();
@@ -506,6 +515,10 @@ impl<VM: VMBinding> HeapInner<VM> {
             self.retire(allocators);
         }
         let kind = self.kind_for(cause);
+        let mutator_cpu_ns = match kind {
+            CollectionKind::Full => mutators.iter().map(|mutator| mutator.meter().take()).sum(),
+            CollectionKind::Minor => 0,
+        };
         let allocated_bytes = self.allocated.swap(0, Relaxed);
         let mut remembered = self.take_remembered(&mutators);
         let since_full = self.allocated_before.load(Relaxed) + allocated_bytes;
@@ -555,19 +568,37 @@ impl<VM: VMBinding> HeapInner<VM> {
         let live_bytes = match kind {
             CollectionKind::Full => {
                 self.fulls.fetch_add(1, Relaxed);
-                self.goal.store(self.pacer.goal(pause.live_bytes, budget.reserved()), Relaxed);
                 pause.live_bytes
             }
             CollectionKind::Minor => self.live_bytes.load(Relaxed) + pause.live_bytes,
         };
         self.live_bytes.store(live_bytes, Relaxed);
-        self.return_memory();
         self.cycle.enter(CyclePhase::Idle);
         let sequence = self.pauses.fetch_add(1, Relaxed);
         let mut worker_cpu_ns = self.gang.take_cpu_ns();
         worker_cpu_ns[0] = thread_cpu_ns() - cpu_before;
         let cpu_ns = worker_cpu_ns.iter().sum();
         self.gc_cpu_ns.fetch_add(cpu_ns, Relaxed);
+        if let Some(me) = me {
+            me.meter().skip(worker_cpu_ns[0]);
+        }
+        match kind {
+            CollectionKind::Minor => self.steering.minor_ended(cpu_ns),
+            CollectionKind::Full => {
+                self.steering.full_ended(&FullCollection {
+                    cause,
+                    live_bytes,
+                    allocated_bytes: pause.allocated_bytes,
+                    reserved_before_bytes,
+                    reserved_after_bytes: budget.reserved(),
+                    cpu_ns,
+                    pause_ns: requested.elapsed().as_nanos() as u64,
+                    time_to_safepoint_ns,
+                    mutator_cpu_ns,
+                });
+            }
+        }
+        self.return_memory();
         if let Some(nursery) = &self.nursery {
             let mut nursery = nursery.lock();
             let ended = Collected {
@@ -575,8 +606,8 @@ impl<VM: VMBinding> HeapInner<VM> {
                 traced: pause.live_bytes,
                 cpu_ns,
                 pause_ns: requested.elapsed().as_nanos() as u64,
-                goal: self.goal.load(Relaxed),
-                fresh: self.goal.load(Relaxed).saturating_sub(budget.resident()),
+                goal: self.steering.goal(),
+                fresh: self.steering.goal().saturating_sub(budget.resident()),
                 was_full: matches!(cause, Cause::HeapFull | Cause::Growth),
             };
             match kind {
@@ -623,7 +654,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         let excess = match self.options.return_memory {
             When::Never => 0,
             When::Always => usize::MAX,
-            When::Auto => self.memory.budget().resident().saturating_sub(self.goal.load(Relaxed)),
+            When::Auto => self.memory.budget().resident().saturating_sub(self.steering.goal()),
         };
         if excess > 0 {
             self.memory.give_back(excess);

@@ -63,6 +63,8 @@ pub mod space;
 #[cfg(not(loom))]
 mod stack;
 #[cfg(not(loom))]
+mod steering;
+#[cfg(not(loom))]
 mod verify;
 #[cfg(not(loom))]
 mod vm_space;

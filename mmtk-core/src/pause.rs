@@ -5,6 +5,7 @@ use crate::alloc::MutatorState;
 use crate::binding::VMBinding;
 use crate::cycle::{Cycle, CyclePhase};
 use crate::events::{CollectionKind, Phase};
+use crate::heap::os::CpuMeter;
 use crate::metadata::ObjectStates;
 use crate::options::{Options, WakeHelpers};
 use crate::pin::Targets;
@@ -64,9 +65,15 @@ impl<VM: VMBinding> MutatorRef<VM> {
         // SAFETY: an entry of the registry points to an attached mutator's state, which lives until it is detached.
         unsafe { &*self.0 }.arm_barrier(armed);
     }
+
+    /// See [`MutatorState::meter`].
+    pub(crate) fn meter(&self) -> &CpuMeter {
+        // SAFETY: as above.
+        unsafe { &*self.0 }.meter()
+    }
 }
 
-// SAFETY: the state behind it is reached from other threads in two ways only: its `ThreadState` and the barrier's flag, which are
+// SAFETY: the state behind it is reached from other threads in two ways only: its `ThreadState`, the barrier's flag and the meter, which are
 // atomic, and, while its owner is stopped, the parts that `MutatorState` gives to the leader.
 unsafe impl<VM: VMBinding> Send for MutatorRef<VM> {}
 // SAFETY: as for Send.

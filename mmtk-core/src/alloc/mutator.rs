@@ -14,6 +14,7 @@ use crate::address::{Address, ObjectReference};
 use crate::barrier::BarrierTest;
 use crate::binding::{OutOfMemory, VMBinding};
 use crate::heap::Memory;
+use crate::heap::os::CpuMeter;
 use crate::instance::{Heap, HeapInner};
 use crate::metadata::{MAX_CELL_BYTES, ObjectStates, class_of};
 use crate::pin::Moving;
@@ -40,6 +41,7 @@ pub struct MutatorState<VM: VMBinding> {
     remembered: UnsafeCell<Vec<ObjectReference>>,
     /// Of a binding with conservative stacks.
     stack: StackNote,
+    meter: CpuMeter,
     /// The mutator was dropped inside its own native region, whose end frees the state. For the owner alone.
     detached: Cell<bool>,
 }
@@ -65,6 +67,7 @@ impl<VM: VMBinding> MutatorState<VM> {
             remembered: UnsafeCell::default(),
             stack: if VM::CONSERVATIVE_STACKS { StackNote::of_this_thread() } else { StackNote::default() },
             heap,
+            meter: CpuMeter::of_this_thread(),
             detached: Cell::new(false),
         })
     }
@@ -77,6 +80,11 @@ impl<VM: VMBinding> MutatorState<VM> {
 
     pub(crate) fn thread(&self) -> &ThreadState {
         &self.thread
+    }
+
+    /// What its thread has used of the processor.
+    pub(crate) fn meter(&self) -> &CpuMeter {
+        &self.meter
     }
 
     /// Panics if an object was not whole granules: fast paths, those of compiled code too, do not look at sizes.
@@ -476,6 +484,7 @@ impl<VM: VMBinding> Drop for Mutator<VM> {
         heap.safepoint.detach(&state.thread, || unsafe {
             heap.retire(MutatorState::allocators_of_stopped(state));
             heap.keep_remembered(MutatorState::remembered_of_stopped(state));
+            heap.steering.mutator_left(state.meter.take());
         });
         if state.thread.is_native() {
             return state.detached.set(true);

@@ -5,6 +5,7 @@
 
 use crate::address::Address;
 use std::io;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
 /// The size of a page, in bytes. Linux on x86-64 and the usual aarch64 configuration.
 pub const PAGE_BYTES: usize = 4096;
@@ -161,10 +162,50 @@ pub const POISON: u8 = 0xdb;
 
 /// Processor time of the calling thread, in nanoseconds.
 pub fn thread_cpu_ns() -> u64 {
+    clock_ns(libc::CLOCK_THREAD_CPUTIME_ID).expect("each thread has a clock")
+}
+
+/// What a thread uses of the processor, for others to read while it lives.
+pub struct CpuMeter {
+    clock: AtomicI32,
+    /// Where the clock stood when it was last read, in ns. Whoever reads it: the owner, or the leader of a pause while it is stopped.
+    seen: AtomicU64,
+}
+
+impl CpuMeter {
+    /// Of the calling thread, from now on.
+    pub fn of_this_thread() -> CpuMeter {
+        let meter = CpuMeter { clock: AtomicI32::new(0), seen: AtomicU64::new(0) };
+        meter.begin();
+        meter
+    }
+
+    /// Starts anew, for the calling thread: after a fork it is another one.
+    pub fn begin(&self) {
+        let mut clock = libc::CLOCK_THREAD_CPUTIME_ID;
+        // SAFETY: the call writes one clock's number, which is ours.
+        unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut clock) };
+        self.clock.store(clock, Relaxed);
+        self.seen.store(clock_ns(clock).unwrap_or(0), Relaxed);
+    }
+
+    /// Processor time since the last call, in ns; 0 of a thread that has ended.
+    pub fn take(&self) -> u64 {
+        let Some(now) = clock_ns(self.clock.load(Relaxed)) else { return 0 };
+        now.saturating_sub(self.seen.swap(now, Relaxed))
+    }
+
+    /// So much of it is not the mutator's.
+    pub fn skip(&self, ns: u64) {
+        self.seen.fetch_add(ns, Relaxed);
+    }
+}
+
+fn clock_ns(clock: libc::clockid_t) -> Option<u64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call writes one timespec, which is ours.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    // SAFETY: the call writes one timespec, which is ours; a clock that is gone is an error.
+    let result = unsafe { libc::clock_gettime(clock, &mut time) };
+    (result == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::domain::Domain;
+use crate::pacer::{HeapMode, PolicyName};
 
 /// An enum whose variants have names in the table.
 pub(super) trait Choice: Copy + PartialEq + fmt::Display + 'static {
@@ -29,16 +30,12 @@ macro_rules! choice {
     };
 }
 
-choice! {
-    /// What makes the heap collect.
-    HeapMode {
-        /// Collect when the limit is reached.
-        Fixed = "fixed",
-        /// Collect when the heap has grown by the headroom over what was live.
-        Proportional = "proportional",
-        /// Collect when the VM asks, or when the limit is reached.
-        Delegated = "delegated",
-    }
+impl Choice for HeapMode {
+    const ALL: &'static [Self] = HeapMode::ALL;
+}
+
+impl Choice for PolicyName {
+    const ALL: &'static [Self] = PolicyName::ALL;
 }
 
 choice! {
@@ -94,7 +91,10 @@ mod tests {
     fn a_word_that_is_no_choice_is_answered_with_the_choices() {
         let mut options = Options::default();
         let error = options.set("heap.mode", "fixd").unwrap_err().to_string();
-        assert_eq!(error, "heap.mode=fixd: no such choice; must be one of fixed, proportional, delegated");
+        assert_eq!(
+            error,
+            "heap.mode=fixd: no such choice; must be one of fixed, proportional, cpu-target, membalancer, delegated"
+        );
         options.set("heap.mode", "Proportional").unwrap();
         assert_eq!(options.heap_mode, HeapMode::Proportional);
     }

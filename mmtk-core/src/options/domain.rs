@@ -91,6 +91,49 @@ impl<T: FromStr<Err = ParseIntError> + PartialOrd + Display + Copy> Domain<T> fo
     }
 }
 
+/// A number that is finite.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Finite(f64);
+
+/// There is no NaN among them.
+impl Eq for Finite {}
+
+impl Finite {
+    /// The number; 0 for one that is not finite.
+    pub const fn new(value: f64) -> Finite {
+        Finite(if value.is_finite() { value } else { 0.0 })
+    }
+
+    /// The number.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+/// A number in a range, not necessarily whole.
+pub(super) struct Decimal(pub RangeInclusive<f64>);
+
+impl Domain<Finite> for Decimal {
+    fn type_name(&self) -> &'static str {
+        "number"
+    }
+    fn parse(&self, text: &str) -> Result<Finite, String> {
+        match text.parse::<f64>() {
+            Ok(value) if value.is_finite() => Ok(Finite(value)),
+            _ => Err("not a number".to_owned()),
+        }
+    }
+    fn contains(&self, value: &Finite) -> bool {
+        self.0.contains(&value.0)
+    }
+    fn print(&self, value: &Finite) -> String {
+        value.0.to_string()
+    }
+    fn allowed(&self) -> String {
+        format!("{}..={}", self.0.start(), self.0.end())
+    }
+}
+
 /// A switch. Besides `true` and `false` it takes what people type in a shell.
 pub(super) struct Flag;
 
@@ -161,6 +204,8 @@ mod tests {
             "immix.headroom_percent=3%: not a whole number; must be 0..=50"
         );
         assert_eq!(error("immix.defrag", "maybe"), "immix.defrag=maybe: not a switch; must be true or false");
+        assert_eq!(error("pacer.gc_share", "NaN"), "pacer.gc_share=NaN: not a number; must be 0.01..=1");
+        assert_eq!(error("pacer.gc_share", "25"), "pacer.gc_share=25: must be 0.01..=1");
         assert_eq!(error("plan", "  "), "plan=: must be a name, not empty");
         assert_eq!(
             error("stress.seed", "18446744073709551616"),

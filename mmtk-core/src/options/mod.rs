@@ -20,10 +20,13 @@ mod choice;
 mod domain;
 mod error;
 mod machine;
+mod pacing;
 mod print;
 mod sources;
 
+pub use crate::pacer::{HeapMode, PolicyName};
 pub use bytes::{format_bytes, parse_bytes};
-pub use choice::{HeapMode, WakeHelpers, When};
+pub use choice::{WakeHelpers, When};
+pub use domain::Finite;
 pub use error::{OptionError, near_miss};
 pub use table::{OptionInfo, Options};

@@ -5,10 +5,11 @@
 use std::sync::LazyLock;
 
 use super::bytes::{Bytes, MIB, TIB};
-use super::choice::{HeapMode, OneOf, WakeHelpers, When};
-use super::domain::{Auto, Domain, Flag, Name, Number, check, read};
+use super::choice::{OneOf, WakeHelpers, When};
+use super::domain::{Auto, Decimal, Domain, Finite, Flag, Name, Number, check, read};
 use super::error::OptionError;
 use super::machine;
+use crate::pacer::{HeapMode, PolicyName};
 
 /// One row of the table, as text: what `--help` and the book print.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,15 +109,55 @@ options! {
         allowed: Auto { of: Bytes(MIB..=TIB), resolve: machine::default_heap_bytes },
     }
 
-    /// When to collect: fixed at the limit; proportional once the heap outgrew what was live by the headroom;
-    /// delegated when the VM asks, or at the limit.
+    /// When to collect: fixed at the limit; proportional once the heap outgrew what was live by the headroom; cpu-target so that collecting takes
+    /// heap.gc_cpu_percent of the processor time; membalancer by the square-root rule; delegated when the VM asks, or at the limit.
     heap_mode: HeapMode { key: "heap.mode", default: HeapMode::Fixed, allowed: OneOf }
 
     /// Proportional mode: growth over the live bytes before the next collection. More trades memory for less GC work.
     heap_headroom_percent: u32 { key: "heap.headroom_percent", default: 100, allowed: Number(1..=10_000) }
 
-    /// Proportional mode: no collection below this size, so that a small heap does not collect all the time.
+    /// CPU-target mode: processor time of collections, as a part of that of collections and mutators together. Less takes more memory.
+    heap_gc_cpu_target: Finite { key: "heap.gc_cpu_target", default: Finite::new(0.08), allowed: Decimal(0.001..=0.9) }
+
+    /// MemBalancer mode: the price of memory, per byte; four times the price is half the room. The default leaves as much room as is live where
+    /// 100 MB are, 1 GB/s is allocated and 1 GB/s is marked.
+    heap_balance: Finite { key: "heap.balance", default: Finite::new(1e-8), allowed: Decimal(1e-15..=1.0) }
+
+    /// No goal is above it while what is live fits below: the heap then collects more often instead of growing on. 0 is none.
+    heap_soft_limit: usize { key: "heap.soft_limit", default: 0, allowed: Bytes(0..=TIB) }
+
+    /// All modes but fixed and delegated: no collection below this size, so that a small heap does not collect all the time.
     heap_min: usize { key: "heap.min", default: 4 * MIB, allowed: Bytes(0..=TIB) }
+
+    /// The controller that sets goals and triggers. adaptive is the toolkit's own; the others are there to be compared with.
+    pacer_policy: PolicyName { key: "pacer.policy", default: PolicyName::Adaptive, allowed: OneOf }
+
+    /// Concurrent plans: share of the machine that marking takes when nothing is urgent.
+    pacer_gc_share: Finite { key: "pacer.gc_share", default: Finite::new(0.25), allowed: Decimal(0.01..=1.0) }
+
+    /// Concurrent plans: the most that marking takes before mutators have to help.
+    pacer_gc_share_max: Finite { key: "pacer.gc_share_max", default: Finite::new(0.5), allowed: Decimal(0.01..=1.0) }
+
+    /// Concurrent plans: the least that marking takes.
+    pacer_gc_share_min: Finite { key: "pacer.gc_share_min", default: Finite::new(0.1), allowed: Decimal(0.0..=1.0) }
+
+    /// Concurrent plans: the most that mutators give of the machine to help.
+    pacer_assist_cap: Finite { key: "pacer.assist_cap", default: Finite::new(0.25), allowed: Decimal(0.0..=1.0) }
+
+    /// Concurrent plans: allocation while marking runs, as a part of the room over what is live.
+    pacer_float_budget: Finite { key: "pacer.float_budget", default: Finite::new(0.25), allowed: Decimal(0.01..=1.0) }
+
+    /// Concurrent plans: distance kept from the goal, as a part of the room.
+    pacer_margin: Finite { key: "pacer.margin", default: Finite::new(0.02), allowed: Decimal(0.0..=0.5) }
+
+    /// Concurrent plans: standard deviations that estimates are on the safe side.
+    pacer_safety_sigma: Finite { key: "pacer.safety_sigma", default: Finite::new(1.0), allowed: Decimal(0.0..=10.0) }
+
+    /// Concurrent plans: gain of the correction that is learned from cycles that ended.
+    pacer_trim_gain: Finite { key: "pacer.trim_gain", default: Finite::new(0.3), allowed: Decimal(0.0..=1.0) }
+
+    /// When collecting took more than this part of the processor time for two seconds, and next to all of the heap is live, the VM is told.
+    pacer_gc_cpu_cap: Finite { key: "pacer.gc_cpu_cap", default: Finite::new(0.5), allowed: Decimal(0.01..=1.0) }
 
     /// When free memory goes back to the system: auto as the pacer decides, always after each collection, never.
     return_memory: When { key: "heap.return_memory", default: When::Auto, allowed: OneOf }
@@ -188,9 +229,16 @@ impl Options {
     /// The first offence in the order of the table, in the words that [`set`](Options::set) would have used.
     pub fn validate(&self) -> Result<(), OptionError> {
         self.check_each()?;
-        // Only the proportional mode reads `heap.min`: a tiny fixed heap need not lower it first.
-        if self.heap_mode == HeapMode::Proportional && self.heap_min > self.heap_limit {
-            return Err(self.conflict("heap.min", "at most", "heap.limit", " in proportional mode"));
+        // A heap that is as large as its limit does not read `heap.min`: a tiny one need not lower it first.
+        let sized = !matches!(self.heap_mode, HeapMode::Fixed | HeapMode::Delegated);
+        if sized && self.heap_min > self.heap_limit {
+            return Err(self.conflict("heap.min", "at most", "heap.limit", &format!(" in {} mode", self.heap_mode)));
+        }
+        if self.pacer_gc_share > self.pacer_gc_share_max {
+            return Err(self.conflict("pacer.gc_share", "at most", "pacer.gc_share_max", ""));
+        }
+        if self.pacer_gc_share_min > self.pacer_gc_share {
+            return Err(self.conflict("pacer.gc_share_min", "at most", "pacer.gc_share", ""));
         }
         if self.stress_defrag && !self.immix_defrag {
             return Err(self.conflict("stress.always_defrag", "false with", "immix.defrag", ""));
@@ -237,7 +285,20 @@ mod tests {
             ("heap.limit", "1536M"),
             ("heap.mode", "delegated"),
             ("heap.headroom_percent", "250"),
+            ("heap.gc_cpu_target", "0.125"),
+            ("heap.balance", "0.00001"),
+            ("heap.soft_limit", "1G"),
             ("heap.min", "12345"),
+            ("pacer.policy", "go"),
+            ("pacer.gc_share", "0.3"),
+            ("pacer.gc_share_max", "0.6"),
+            ("pacer.gc_share_min", "0.05"),
+            ("pacer.assist_cap", "0.2"),
+            ("pacer.float_budget", "0.5"),
+            ("pacer.margin", "0.01"),
+            ("pacer.safety_sigma", "2"),
+            ("pacer.trim_gain", "0"),
+            ("pacer.gc_cpu_cap", "0.75"),
             ("heap.return_memory", "never"),
             ("gc.workers", "7"),
             ("gc.wake_helpers", "always"),
@@ -299,6 +360,11 @@ mod tests {
         options.heap_mode = HeapMode::Proportional;
         let error = options.validate().unwrap_err().to_string();
         assert_eq!(error, "heap.min=4M: must be at most heap.limit=2M in proportional mode");
+
+        let mut options = Options::default();
+        options.set("pacer.gc_share", "0.6").unwrap();
+        let error = options.validate().unwrap_err().to_string();
+        assert_eq!(error, "pacer.gc_share=0.6: must be at most pacer.gc_share_max=0.5");
 
         let options = Options { stress_defrag: true, immix_defrag: false, ..Options::default() };
         let error = options.validate().unwrap_err().to_string();

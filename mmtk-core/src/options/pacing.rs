@@ -1,0 +1,31 @@
+//! What the pacer is told, from the options.
+
+use super::table::Options;
+use crate::pacer::PacerConfig;
+
+impl Options {
+    /// The settings of the pacer for a heap of at most `limit` bytes, in which mutators stop while the collector marks. `cores` is the number of GC workers.
+    pub fn pacer_config(&self, limit: usize) -> PacerConfig {
+        PacerConfig {
+            mode: self.heap_mode,
+            headroom: f64::from(self.heap_headroom_percent) / 100.0,
+            gc_cpu_target: self.heap_gc_cpu_target.get(),
+            balance: self.heap_balance.get(),
+            min_bytes: self.heap_min.min(limit) as f64,
+            soft_limit: if self.heap_soft_limit > 0 { self.heap_soft_limit as f64 } else { f64::INFINITY },
+            hard_limit: limit as f64,
+            concurrent: false,
+            cores: self.gc_workers as f64,
+            gc_share: self.pacer_gc_share.get(),
+            gc_share_max: self.pacer_gc_share_max.get(),
+            gc_share_min: self.pacer_gc_share_min.get(),
+            assist_cap: self.pacer_assist_cap.get(),
+            float_budget: self.pacer_float_budget.get(),
+            margin: self.pacer_margin.get(),
+            safety_sigma: self.pacer_safety_sigma.get(),
+            trim_gain: self.pacer_trim_gain.get(),
+            trim_max: PacerConfig::default().trim_max,
+            gc_cpu_cap: self.pacer_gc_cpu_cap.get(),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! A model of Go's pacer as it is since 1.20: a trigger from the greatest of five estimates of allocation to marking, a quarter of
+//! the machine for marking, and assists in proportion to what is left.
+//!
+//! It is here to be compared with: the simulator runs it beside the toolkit's own policy. The goal counts black allocation, as Go's does: what a cycle
+//! retained is taken for live.
+//!
+//! Source: runtime/mgcpacer.go of Go, and its design document 44167.
+
+use super::PacerPolicy;
+use super::config::{MIB, MOST_BYTES, PacerConfig};
+use super::heap_size::{HeapSize, Law};
+use super::sample::{Cause, CycleSample, Decision, Effort, Tick, amount, rate};
+use super::stopped;
+
+/// Share of the machine that background workers take.
+const BACKGROUND: f64 = 0.25;
+/// The trigger's bounds in the room over what is retained, in 64ths.
+const EARLIEST: f64 = 45.0 / 64.0;
+const LATEST: f64 = 61.0 / 64.0;
+/// A memory limit keeps so much for what is not counted.
+const LIMIT_MARGIN: f64 = 0.03;
+/// The goal is at least so far from the trigger.
+const LEAST_RUNWAY: f64 = 64.0 * 1024.0;
+/// What a goal that was missed is extended by.
+const HARD_GOAL: f64 = 1.1;
+/// The least heap.
+const LEAST_HEAP: f64 = 4.0 * MIB;
+/// Work that is always left.
+const LEAST_WORK: f64 = 1000.0;
+
+/// The policy.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub struct Go {
+    config: PacerConfig,
+    size: HeapSize,
+    /// What was marked by the last cycle, black allocation included.
+    marked: f64,
+    /// What it scanned.
+    scanned: f64,
+    /// Allocation to marking, of the last cycles and the greatest of them.
+    ratios: [f64; 4],
+    ratio: f64,
+    trigger: f64,
+}
+
+impl Go {
+    /// For a heap in which `live` bytes are supposed to be live.
+    pub fn new(config: PacerConfig, live: f64) -> Go {
+        let config = config.sane();
+        Go {
+            config,
+            size: HeapSize::new(Law::Configured, live),
+            marked: live,
+            scanned: live,
+            ratios: [0.0; 4],
+            ratio: 0.0,
+            trigger: 0.0,
+        }
+    }
+
+    /// The goal, and whether the memory limit bound it.
+    fn goal(&self) -> (f64, bool) {
+        let goal = (self.marked * (1.0 + self.config.headroom)).max(self.config.min_bytes).min(MOST_BYTES);
+        if !self.config.is_limited() {
+            return (goal, false);
+        }
+        let limit = self.config.hard_limit;
+        let ceiling = (limit - (limit * LIMIT_MARGIN).max(MIB)).max(self.marked);
+        (goal.min(ceiling), ceiling < goal)
+    }
+
+    fn trigger_for(&self, goal: f64) -> f64 {
+        let marked = self.marked;
+        if marked >= goal {
+            return goal;
+        }
+        let runway = self.ratio * ((1.0 - BACKGROUND) / BACKGROUND) * self.scanned;
+        let earliest = marked + (goal - marked) * EARLIEST;
+        let mut latest = marked + (goal - marked) * LATEST;
+        if goal > LEAST_HEAP {
+            latest = latest.max(goal - LEAST_HEAP);
+        }
+        let wanted = if runway <= goal { (goal - runway).max(earliest) } else { earliest };
+        wanted.clamp(earliest, latest.max(earliest))
+    }
+}
+
+impl PacerPolicy for Go {
+    fn name(&self) -> &'static str {
+        "go"
+    }
+
+    fn config(&self) -> &PacerConfig {
+        &self.config
+    }
+
+    fn configure(&mut self, config: PacerConfig) {
+        self.config = config.sane();
+    }
+
+    fn mutators_ran(&mut self, _: f64) {}
+
+    fn decide(&mut self) -> Decision {
+        if !self.config.concurrent {
+            return stopped(&self.config, &self.size);
+        }
+        let (goal, limited) = self.goal();
+        let cause = if limited { Cause::Limit } else { Cause::Estimate };
+        Decision { goal, trigger: self.trigger_for(goal), share: BACKGROUND, trim: 0.0, cause }
+    }
+
+    fn marking_begins(&mut self, reserved: f64) {
+        self.trigger = amount(reserved);
+    }
+
+    fn tick(&mut self, tick: &Tick) -> Effort {
+        let tick = tick.sane();
+        let (mut goal, limited) = self.goal();
+        if !limited {
+            goal = goal.max(self.trigger + LEAST_RUNWAY);
+        }
+        // No more than was there when marking began, and what came since.
+        let most = tick.reserved;
+        let mut expected = self.scanned;
+        if tick.marked > expected {
+            let extended = (goal - self.trigger) / expected.max(1.0) * most + self.trigger;
+            expected = most;
+            goal = extended.min((1.0 + self.config.headroom) * goal);
+        }
+        if tick.reserved > goal {
+            goal *= HARD_GOAL;
+            expected = most;
+        }
+        let left = (expected - tick.marked).max(LEAST_WORK);
+        let demand = left / (goal - tick.reserved).max(1.0) * tick.allocation_rate;
+        let share = (demand / (demand + tick.scan_rate)).max(BACKGROUND);
+        Effort { workers: BACKGROUND, assist: share - BACKGROUND }
+    }
+
+    fn cycle_ended(&mut self, cycle: &CycleSample) {
+        let cycle = cycle.sane();
+        let machine_ns = (self.config.cores * cycle.marking_ns).max(1.0);
+        let share = BACKGROUND + cycle.assist_cpu_ns / machine_ns;
+        let allocated = (cycle.peak - self.trigger).max(0.0);
+        let ratio = if cycle.traced > 0.0 && share < 1.0 {
+            rate(allocated * share / (cycle.traced * (1.0 - share)))
+        } else {
+            self.ratio
+        };
+        self.ratio = self.ratios.into_iter().fold(ratio, f64::max);
+        self.ratios = [self.ratios[1], self.ratios[2], self.ratios[3], ratio];
+        self.marked = cycle.retained;
+        self.scanned = cycle.traced;
+        self.size.cycle_ended(&self.config, &cycle);
+    }
+
+    fn size(&self) -> &HeapSize {
+        &self.size
+    }
+
+    /// Its memory limit is soft.
+    fn stalls_at(&self) -> f64 {
+        f64::INFINITY
+    }
+
+    fn is_bounded(&self) -> bool {
+        false
+    }
+}

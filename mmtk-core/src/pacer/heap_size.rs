@@ -1,0 +1,233 @@
+//! L3: how large the heap may be, decided once a cycle.
+//!
+//! The goal is what is reserved for live objects, bytes lost between them included, and a room E over it. Black allocation is not live: a
+//! goal in proportion to it feeds on itself.
+//!
+//! The law for a CPU target, in logarithms, where processor time is inverse to the room:
+//!
+//! ```text
+//! ln E = ln((1 - f*) / f*) + ln(t0 + L / s^) + ln g^ + trim
+//! ```
+//!
+//! `g^` is the allocation rate of mutators, `s^` how fast the collector marks, both in processor time. Each follows its measurement by half of the
+//! difference when that is large and by a quarter when it is small: a plant with unit gain and a cycle of delay, for which any gain below 1
+//! is monotone. L, the live bytes, is known exactly, so a step of it is answered at once. The trim learns what part of the room is
+//! really allocated before the cycle ends.
+//!
+//! Sources: proportional: Go's GOGC. MemBalancer: Kirisame, Shenoy and Panchekha, "Optimal Heap Limits for Reducing Browser Memory Use", OOPSLA 2022.
+//! CPU-controlled heap: Tavakolisomeh, Shimchenko, Osterlund, Bruno, Ferreira and Wrigstad, "Heap Size Adjustment with CPU Control", MPLR 2023.
+
+use super::config::{HeapMode, MIB, MOST_BYTES, PacerConfig};
+use super::sample::{Cause, CycleSample, rate};
+
+/// Goal and why it is not what the law says, if so.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub struct Goal {
+    /// Bytes reserved.
+    pub bytes: f64,
+    /// Whether a limit bound it.
+    pub limited: bool,
+}
+
+/// Which law a policy uses.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Law {
+    /// The one that the options name.
+    Configured,
+    /// MemBalancer's, whatever they name.
+    MemBalancer,
+    /// The CPU-controlled heap's.
+    CpuControlled,
+}
+
+/// A heap has at least this room, in bytes and as a part of what is live.
+const LEAST_ROOM: f64 = MIB;
+const LEAST_PART: f64 = 0.02;
+/// What a collection costs besides marking, in ns (t0).
+const FIXED_NS: f64 = 20e3;
+/// How far an estimate goes in a cycle, in logarithms.
+const LEAP: f64 = 1.5;
+
+/// The heap size.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub struct HeapSize {
+    law: Law,
+    /// Of the last cycle: bytes traced, bytes reserved for them, and those allocated meanwhile with them.
+    traced: f64,
+    base: f64,
+    retained: f64,
+    /// The room that the law last decided.
+    room: f64,
+    target: CpuTarget,
+    balance: Balance,
+    controlled: CpuControlled,
+}
+
+impl HeapSize {
+    /// A heap in which `live` bytes are supposed to be live.
+    pub fn new(law: Law, live: f64) -> HeapSize {
+        HeapSize {
+            law,
+            traced: live,
+            base: live,
+            retained: live,
+            room: 0.0,
+            target: CpuTarget::default(),
+            balance: Balance::default(),
+            controlled: CpuControlled::default(),
+        }
+    }
+
+    /// Bytes traced by the last cycle (L).
+    pub fn traced(&self) -> f64 {
+        self.traced
+    }
+
+    /// Bytes reserved for them.
+    pub fn base(&self) -> f64 {
+        self.base
+    }
+
+    /// Bytes reserved when the last cycle had ended (m).
+    pub fn retained(&self) -> f64 {
+        self.retained
+    }
+
+    /// A cycle ended. The sample is a sane one.
+    pub fn cycle_ended(&mut self, config: &PacerConfig, cycle: &CycleSample) {
+        let room = self.room_of(config);
+        self.traced = cycle.traced;
+        self.base = (cycle.retained - cycle.black).max(0.0);
+        self.retained = cycle.retained;
+        self.target.cycle_ended(cycle, room);
+        self.balance.cycle_ended(cycle);
+        self.controlled.cycle_ended(config, cycle, self.base);
+        self.room = self.law_room(config);
+    }
+
+    fn room_of(&self, config: &PacerConfig) -> f64 {
+        (self.goal(config).bytes - self.base).max(1.0)
+    }
+
+    fn law_room(&self, config: &PacerConfig) -> f64 {
+        let room = match (self.law, config.mode) {
+            (Law::MemBalancer, _) | (Law::Configured, HeapMode::MemBalancer) => self.balance.room(config, self.traced),
+            (Law::CpuControlled, _) => self.controlled.heap - self.base,
+            (Law::Configured, HeapMode::Proportional) => config.headroom * self.traced,
+            (Law::Configured, HeapMode::CpuTarget) => self.target.room(config, self.traced),
+            (Law::Configured, HeapMode::Fixed | HeapMode::Delegated) => MOST_BYTES,
+        };
+        room.max(LEAST_ROOM)
+    }
+
+    /// The goal. With limits it stays below them by the margin: what is charged between two looks at it has a place. What is live
+    /// may be above the soft limit; then a little room is left over it, up to the hard limit.
+    pub fn goal(&self, config: &PacerConfig) -> Goal {
+        let proportional = matches!((self.law, config.mode), (Law::Configured, HeapMode::Proportional));
+        let room = if proportional { config.headroom * self.traced } else { self.law_room(config) };
+        let wanted = (self.base + room).max(config.min_bytes);
+        // Where mutators stop at the goal there is nothing to overshoot.
+        let margin = if config.concurrent { config.margin } else { 0.0 };
+        let ceiling = (config.hard_limit * (1.0 - margin)).min(config.soft_limit);
+        let least = self.retained + LEAST_PART * self.traced;
+        let bytes = wanted.min(ceiling).max(least).min(config.hard_limit);
+        Goal { bytes, limited: wanted > ceiling }
+    }
+
+    /// Why the goal is what it is, where mutators stop.
+    pub fn cause(&self, config: &PacerConfig) -> Cause {
+        match (self.law, config.mode) {
+            (Law::Configured, HeapMode::Delegated) => Cause::Delegated,
+            _ if self.goal(config).limited => Cause::Limit,
+            _ => Cause::StopTheWorld,
+        }
+    }
+}
+
+/// A heap whose collections take a given share of the processor time.
+#[derive(Copy, Clone, Debug, Default, PartialEq)]
+struct CpuTarget {
+    /// Logarithms of bytes per ns: allocated by mutators, marked by the collector.
+    rates: Option<(f64, f64)>,
+    /// Logarithm of the room to what is allocated in it.
+    trim: f64,
+}
+
+impl CpuTarget {
+    fn cycle_ended(&mut self, cycle: &CycleSample, room: f64) {
+        if cycle.allocated < 1.0 || cycle.mutator_cpu_ns < 1.0 || cycle.gc_cpu_ns < 1.0 || cycle.traced < 1.0 {
+            return;
+        }
+        let allocation = libm::log(rate(cycle.allocated / cycle.mutator_cpu_ns));
+        let marking = libm::log(rate(cycle.traced / (cycle.gc_cpu_ns - FIXED_NS).max(0.1 * cycle.gc_cpu_ns)));
+        self.rates = Some(match self.rates {
+            None => (allocation, marking),
+            Some((a, s)) => (a + step(allocation - a), s + step(marking - s)),
+        });
+        if !cycle.forced && room < MOST_BYTES / 2.0 {
+            self.trim = (self.trim + step(libm::log(room / cycle.allocated) - self.trim)).clamp(-LEAP, LEAP);
+        }
+    }
+
+    fn room(&self, config: &PacerConfig, traced: f64) -> f64 {
+        let Some((allocation, marking)) = self.rates else { return config.headroom * traced };
+        let f = config.gc_cpu_target;
+        let cost_ns = FIXED_NS + traced / libm::exp(marking);
+        ((1.0 - f) / f * cost_ns * libm::exp(allocation + self.trim)).min(MOST_BYTES)
+    }
+}
+
+/// Half of a large difference, a quarter of a small one.
+fn step(difference: f64) -> f64 {
+    let gain = if difference.abs() > 0.25 { 0.5 } else { 0.25 };
+    gain * difference.clamp(-LEAP, LEAP)
+}
+
+/// MemBalancer: the room is the root of L g / (c s), with both rates smoothed as a quotient of two smoothed sums.
+#[derive(Copy, Clone, Debug, Default, PartialEq)]
+struct Balance {
+    /// Bytes allocated and mutators' ns, of which .05 are forgotten each second.
+    allocated: (f64, f64),
+    /// Bytes marked and ns that took, of which half is forgotten each collection.
+    marked: (f64, f64),
+}
+
+/// What is left of the allocation sums after a second.
+const KEPT_A_SECOND: f64 = 0.95;
+
+impl Balance {
+    fn cycle_ended(&mut self, cycle: &CycleSample) {
+        let kept = libm::pow(KEPT_A_SECOND, cycle.mutator_cpu_ns / 1e9);
+        self.allocated = (kept * self.allocated.0 + cycle.allocated, kept * self.allocated.1 + cycle.mutator_cpu_ns);
+        self.marked = (0.5 * (self.marked.0 + cycle.traced), 0.5 * (self.marked.1 + cycle.gc_cpu_ns));
+    }
+
+    fn room(&self, config: &PacerConfig, traced: f64) -> f64 {
+        if self.allocated.1 < 1.0 || self.marked.1 < 1.0 {
+            return config.headroom * traced;
+        }
+        let g = rate(self.allocated.0 / self.allocated.1);
+        let s = rate(self.marked.0 / self.marked.1);
+        libm::sqrt(traced * g / (config.balance * s)).min(MOST_BYTES)
+    }
+}
+
+/// The CPU-controlled heap: the size is multiplied by half to one and a half, as the collector's share of the last three cycles is below or above its target.
+#[derive(Copy, Clone, Debug, Default, PartialEq)]
+struct CpuControlled {
+    heap: f64,
+    /// Processor time of the collector and of both, in the last cycles, the newest first.
+    window: [(f64, f64); 3],
+}
+
+impl CpuControlled {
+    fn cycle_ended(&mut self, config: &PacerConfig, cycle: &CycleSample, base: f64) {
+        let newest = (cycle.gc_cpu_ns, cycle.gc_cpu_ns + cycle.mutator_cpu_ns);
+        self.window = [newest, self.window[0], self.window[1]];
+        let (gc, all) = self.window.iter().fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
+        let share = gc / all.max(1.0);
+        let before = if self.heap > 0.0 { self.heap } else { base * (1.0 + config.headroom) };
+        let factor = 1.0 / (1.0 + libm::exp(-(share - config.gc_cpu_target))) + 0.5;
+        self.heap = (before * factor).clamp(1.1 * base, MOST_BYTES.max(1.1 * base));
+    }
+}

@@ -1,0 +1,100 @@
+//! When to collect, how hard to work, and how large the heap may be: pure arithmetic. Samples in, decisions out; no heap, no clock, no
+//! allocation, no lock. The heap, the simulator, the property tests and the replayer all drive this code.
+//!
+//! Four loops on separate time scales, which share no integral:
+//!
+//! | loop | when | what | where |
+//! |---|---|---|---|
+//! | L0 | each buffer refill | may memory be taken at all | `heap::budget`, the only one that mutators touch |
+//! | L1 | each tick while marking | how hard to work | `effort` |
+//! | L2 | each cycle | trigger and planned share | the policy |
+//! | L3 | each cycle | the goal | `heap_size` |
+//!
+//! A [`PacerPolicy`] is L1 to L3. Plans that stop mutators use L0 and L3: their trigger is the goal.
+//!
+//! I1. The state is finite whatever the samples are: huge, negative, NaN, or with time that goes back.
+//! I2. `m <= T <= G`, and `G <= H` where what is retained is not above H already.
+//! I3. The share of workers and assists is at most `gc_share_max + assist_cap` in policies that say so
+//!     ([`PacerPolicy::is_bounded`]).
+//! I4. Constant samples lead to constant decisions.
+//!
+//! Floating-point functions are those of `libm`: a decision that is replayed elsewhere is the same to the bit.
+#![deny(unsafe_code)]
+
+mod config;
+mod sample;
+
+mod estimate;
+
+mod heap_size;
+
+mod effort;
+mod give_up;
+
+mod adaptive;
+mod collect_at_goal;
+mod go;
+mod static_half;
+mod zgc_director;
+
+mod policy;
+
+pub use adaptive::Adaptive;
+pub use config::{HeapMode, PacerConfig};
+pub use effort::Crew;
+pub use give_up::GiveUp;
+pub use heap_size::HeapSize;
+pub use policy::{Policy, PolicyName};
+pub use sample::{Cause, CycleSample, Decision, Effort, Tick};
+
+/// A way to pace collections. Sizes in bytes, times in ns, shares as parts of the machine.
+///
+/// Callers: whoever drives it, one thread at a time. The order is: `mutators_ran` and `decide` while mutators run, `marking_begins`, `tick` while
+/// marking runs, `cycle_ended`.
+pub trait PacerPolicy {
+    /// Its name in options.
+    fn name(&self) -> &'static str;
+
+    /// The settings in force.
+    fn config(&self) -> &PacerConfig;
+
+    /// Changes the settings; from the next decision on.
+    fn configure(&mut self, config: PacerConfig);
+
+    /// Mutators ran for a while, and allocated so many bytes per ns of their processor time.
+    fn mutators_ran(&mut self, allocation_rate: f64);
+
+    /// What is to happen next; asked as often as one likes.
+    fn decide(&mut self) -> Decision;
+
+    /// Marking begins, with so many bytes reserved.
+    fn marking_begins(&mut self, reserved: f64);
+
+    /// How hard to work until the next tick of marking.
+    fn tick(&mut self, tick: &Tick) -> Effort;
+
+    /// A cycle ended.
+    fn cycle_ended(&mut self, cycle: &CycleSample);
+
+    /// What sets its goal.
+    fn size(&self) -> &HeapSize;
+
+    /// Bytes reserved beyond which mutators wait for the running cycle. The hard limit, unless the policy knows nothing else than to stall.
+    fn stalls_at(&self) -> f64 {
+        self.config().hard_limit
+    }
+
+    /// Whether I3 holds.
+    fn is_bounded(&self) -> bool {
+        true
+    }
+}
+
+/// The decision for a cycle that stops the mutators.
+fn stopped(config: &PacerConfig, size: &HeapSize) -> Decision {
+    let goal = size.goal(config).bytes;
+    Decision { goal, trigger: goal, share: 1.0, trim: 0.0, cause: size.cause(config) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! A model of ZGC's director with a fixed number of workers: a cycle begins when, at the allocation rate that is to be feared, memory lasts no longer than
+//! a collection takes. There are no assists: mutators that find no memory wait.
+//!
+//! Its heap has one size, so the goal plays the part of the maximal heap.
+//!
+//! Source: zDirector.cpp of the JDK, the rules on the allocation rate and on high usage.
+
+use super::PacerPolicy;
+use super::config::PacerConfig;
+use super::estimate::AllocationRate;
+use super::heap_size::{HeapSize, Law};
+use super::sample::{Cause, CycleSample, Decision, Effort, Tick, amount, rate};
+use super::stopped;
+
+/// The greatest rate that is feared: the mean by the tolerance for spikes, and deviations that one sample in a thousand exceeds.
+const SPIKES: f64 = 2.0;
+const ONE_IN_THOUSAND: f64 = 3.290_527;
+/// A cycle begins at the latest when so little of the heap is free.
+const HIGH_USAGE: f64 = 0.05;
+/// Weight of the newest cycle in its length.
+const NEWEST: f64 = 0.3;
+/// A cycle begins a sampling interval early.
+const INTERVAL_NS: f64 = 10e6;
+/// The first cycles begin at these parts of the heap, to learn.
+const WARM_UP: [f64; 3] = [0.1, 0.2, 0.3];
+
+/// The policy.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub struct ZgcDirector {
+    config: PacerConfig,
+    size: HeapSize,
+    allocation: AllocationRate,
+    /// How long a cycle takes: mean and variance, in ns.
+    length: Option<(f64, f64)>,
+    cycles: usize,
+}
+
+impl ZgcDirector {
+    /// For a heap in which `live` bytes are supposed to be live.
+    pub fn new(config: PacerConfig, live: f64) -> ZgcDirector {
+        ZgcDirector {
+            config: config.sane(),
+            size: HeapSize::new(Law::Configured, live),
+            allocation: AllocationRate::default(),
+            length: None,
+            cycles: 0,
+        }
+    }
+}
+
+impl PacerPolicy for ZgcDirector {
+    fn name(&self) -> &'static str {
+        "zgc-director"
+    }
+
+    fn config(&self) -> &PacerConfig {
+        &self.config
+    }
+
+    fn configure(&mut self, config: PacerConfig) {
+        self.config = config.sane();
+    }
+
+    fn mutators_ran(&mut self, allocation_rate: f64) {
+        self.allocation.observe(rate(allocation_rate));
+    }
+
+    fn decide(&mut self) -> Decision {
+        if !self.config.concurrent {
+            return stopped(&self.config, &self.size);
+        }
+        let goal = self.size.goal(&self.config).bytes;
+        let retained = self.size.retained().min(goal);
+        let latest = (goal * (1.0 - HIGH_USAGE)).max(retained);
+        let (trigger, cause) = match (self.length, self.allocation.upper(ONE_IN_THOUSAND)) {
+            (Some((mean, variance)), Some(feared)) if self.cycles >= WARM_UP.len() => {
+                let length = mean + ONE_IN_THOUSAND * libm::sqrt(variance);
+                let mutators = self.config.cores * (1.0 - self.config.gc_share);
+                let wanted = goal - SPIKES * feared * mutators * (length + INTERVAL_NS);
+                let cause = if wanted > latest { Cause::Latest } else { Cause::Estimate };
+                (wanted, if wanted < retained { Cause::Earliest } else { cause })
+            }
+            _ => (goal * WARM_UP[self.cycles.min(WARM_UP.len() - 1)], Cause::FirstCycle),
+        };
+        let trigger = trigger.clamp(retained, latest);
+        Decision { goal, trigger, share: self.config.gc_share, trim: 0.0, cause }
+    }
+
+    fn marking_begins(&mut self, _: f64) {}
+
+    fn tick(&mut self, _: &Tick) -> Effort {
+        Effort { workers: self.config.gc_share, assist: 0.0 }
+    }
+
+    fn cycle_ended(&mut self, cycle: &CycleSample) {
+        let cycle = cycle.sane();
+        let ns = amount(cycle.marking_ns);
+        self.length = Some(match self.length {
+            None => (ns, 0.0),
+            Some((mean, variance)) => {
+                let difference = ns - mean;
+                let variance = (1.0 - NEWEST) * (variance + NEWEST * difference * difference);
+                (mean + NEWEST * difference, variance)
+            }
+        });
+        self.cycles = (self.cycles + 1).min(WARM_UP.len());
+        self.size.cycle_ended(&self.config, &cycle);
+    }
+
+    fn size(&self) -> &HeapSize {
+        &self.size
+    }
+
+    fn stalls_at(&self) -> f64 {
+        self.size.goal(&self.config).bytes
+    }
+}

@@ -1,0 +1,110 @@
+//! Drives the pacer from a heap: gathers what it is told, and keeps what it decided where fast paths see it.
+//!
+//! A cycle of the pacer is what lies between the ends of two full collections; minor ones within it are part of its cost.
+//!
+//! Callers: leaders of pauses; `reached` and `external` any thread.
+
+use crate::events::Cause;
+use crate::options::Options;
+use crate::pacer::{CycleSample, Decision, PacerPolicy, Policy};
+use crate::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// After a collection a heap may grow by so much at least before the next, whatever the goal: otherwise memory that no collection frees would
+/// make it collect all the time.
+const LEAST_ROOM: usize = 64 << 10;
+
+/// The pacer of one heap.
+pub(crate) struct Steering {
+    policy: Mutex<Policy>,
+    /// Bytes reserved, external ones included, at which a collection is due; written in pauses.
+    trigger: AtomicUsize,
+    /// Bytes of the VM's that its objects keep outside the heap.
+    external: AtomicUsize,
+    /// Since the last full collection: processor time of minor ones, and of mutators that have detached.
+    gc_cpu_ns: AtomicU64,
+    mutator_cpu_ns: AtomicU64,
+}
+
+/// A full collection that ends.
+pub(crate) struct FullCollection {
+    pub cause: Cause,
+    pub live_bytes: usize,
+    /// Since the one before.
+    pub allocated_bytes: usize,
+    pub reserved_before_bytes: usize,
+    pub reserved_after_bytes: usize,
+    pub cpu_ns: u64,
+    pub pause_ns: u64,
+    pub time_to_safepoint_ns: u64,
+    /// Of attached mutators, since the one before.
+    pub mutator_cpu_ns: u64,
+}
+
+impl Steering {
+    pub fn new(options: &Options, limit: usize) -> Steering {
+        let mut policy = Policy::new(options.pacer_policy, options.pacer_config(limit), 0.0);
+        let trigger = policy.decide().trigger;
+        Steering {
+            policy: Mutex::new(policy),
+            trigger: AtomicUsize::new(trigger as usize),
+            external: AtomicUsize::new(0),
+            gc_cpu_ns: AtomicU64::new(0),
+            mutator_cpu_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether with so many bytes reserved a collection is due.
+    #[inline]
+    pub fn reached(&self, reserved: usize) -> bool {
+        reserved.saturating_add(self.external.load(Relaxed)) > self.trigger.load(Relaxed)
+    }
+
+    /// Bytes reserved at which a collection is due, without those outside the heap.
+    pub fn goal(&self) -> usize {
+        self.trigger.load(Relaxed).saturating_sub(self.external.load(Relaxed))
+    }
+
+    /// The VM's memory outside the heap grew, or shrank.
+    pub fn adjust_external(&self, bytes: isize) {
+        let adjust = |now: usize| Some(now.saturating_add_signed(bytes));
+        _ = self.external.fetch_update(Relaxed, Relaxed, adjust);
+    }
+
+    pub fn external(&self) -> usize {
+        self.external.load(Relaxed)
+    }
+
+    /// A mutator that detached had used so much processor time.
+    pub fn mutator_left(&self, cpu_ns: u64) {
+        self.mutator_cpu_ns.fetch_add(cpu_ns, Relaxed);
+    }
+
+    pub fn minor_ended(&self, cpu_ns: u64) {
+        self.gc_cpu_ns.fetch_add(cpu_ns, Relaxed);
+    }
+
+    pub fn full_ended(&self, full: &FullCollection) -> Decision {
+        let external = self.external();
+        let sample = CycleSample {
+            traced: (full.live_bytes + external) as f64,
+            retained: (full.reserved_after_bytes + external) as f64,
+            peak: (full.reserved_before_bytes + external) as f64,
+            marking_ns: full.pause_ns as f64,
+            gc_cpu_ns: (self.gc_cpu_ns.swap(0, Relaxed) + full.cpu_ns) as f64,
+            assist_cpu_ns: 0.0,
+            black: 0.0,
+            mutator_cpu_ns: (self.mutator_cpu_ns.swap(0, Relaxed) + full.mutator_cpu_ns) as f64,
+            allocated: full.allocated_bytes as f64,
+            handshake_ns: full.time_to_safepoint_ns as f64,
+            final_pause_ns: full.pause_ns as f64,
+            forced: !matches!(full.cause, Cause::HeapFull | Cause::Growth),
+        };
+        let mut policy = self.policy.lock();
+        policy.cycle_ended(&sample);
+        let decision = policy.decide();
+        let least = full.reserved_after_bytes + external + LEAST_ROOM;
+        self.trigger.store((decision.trigger as usize).max(least), Relaxed);
+        decision
+    }
+}
