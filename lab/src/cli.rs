@@ -109,11 +109,51 @@ pub enum Command {
         #[arg(long, value_delimiter = ',', default_value = "1000000")]
         entries: Vec<usize>,
     },
+    /// The pacer without a heap: simulates what it does to programs.
+    Pacer {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: PacerCommand,
+    },
     /// Measures the physical limits of this machine.
     Limits {
         /// Groups of figures: bandwidth, chase, faults, bump, trace, sync [default: all].
         groups: Vec<String>,
     },
+}
+
+/// What to do with the pacer.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PacerCommand {
+    /// Simulates a heap that is marked beside its mutators, with a policy in control.
+    #[command(after_long_help = scenarios_help())]
+    Simulate(Simulation),
+}
+
+/// What is simulated.
+#[derive(Clone, Debug, Args)]
+pub struct Simulation {
+    /// Scenarios, see below.
+    pub scenarios: Vec<String>,
+    /// Policies: adaptive, go, zgc-director, static-50, membalancer, mplr23 [default: adaptive]
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub policy: Vec<String>,
+    /// Writes a picture of each policy's run to a file.
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+    /// Measures the adaptive policy by the table of what it must do; with --equal-memory all scenarios.
+    #[arg(long)]
+    pub all: bool,
+    /// Gives each further policy the headroom with which its mean peak is that of the first.
+    #[arg(long)]
+    pub equal_memory: bool,
+    /// Shares the machine at will, instead of in whole workers each ms.
+    #[arg(long)]
+    pub fluid: bool,
+}
+
+fn scenarios_help() -> String {
+    format!("Scenarios:\n{}", crate::commands::pacer::describe())
 }
 
 /// A part of the list.
@@ -217,7 +257,11 @@ fn variables() -> Result<Vec<(String, String)>, Failure> {
 impl RunOptions {
     /// Options of the toolkit from all sources but `--set`.
     fn toolkit_options(&self) -> Result<Options, Failure> {
-        let mut options = Options { heap_limit: DEFAULT_HEAP_BYTES, ..Options::default() };
+        self.options_over(Options { heap_limit: DEFAULT_HEAP_BYTES, ..Options::default() })
+    }
+
+    /// `options`, with all sources but `--set` written over them.
+    fn options_over(&self, mut options: Options) -> Result<Options, Failure> {
         if let Some(path) = &self.config {
             options.apply_toml_file(path)?;
         }
@@ -228,6 +272,21 @@ impl RunOptions {
         if let Some(threads) = self.gc_threads {
             options.set("gc.workers", &threads.to_string())?;
         }
+        Ok(options)
+    }
+
+    /// Options of the toolkit from all sources, where no heap is made: `options` are the defaults.
+    ///
+    /// # Errors
+    /// What is wrong with one.
+    pub fn settings_over(&self, options: Options) -> Result<Options, Failure> {
+        let mut options = self.options_over(options)?;
+        for set in &self.set {
+            let (key, value) =
+                set.split_once('=').ok_or_else(|| Failure::Usage(format!("--set {set}: must be KEY=VALUE")))?;
+            options.set(key.trim(), value)?;
+        }
+        options.validate()?;
         Ok(options)
     }
 

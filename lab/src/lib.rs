@@ -26,6 +26,8 @@ pub mod minimum;
 
 pub mod limits;
 
+pub mod simulate;
+
 pub mod cli;
 pub mod commands;
 pub mod failure;

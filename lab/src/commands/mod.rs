@@ -4,6 +4,7 @@ mod compare;
 mod count;
 mod list;
 mod minheap;
+pub(crate) mod pacer;
 mod rates;
 mod references;
 mod run;
@@ -26,6 +27,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Count { workload } => count::count(&options, &workload),
         Command::Rates => rates::rates(&options.plan, options.json),
         Command::References { entries } => references::references(&options.plan, &entries, options.json),
+        Command::Pacer { command } => pacer::pacer(&options, &command),
         Command::Limits { groups } => limits::run(&groups),
     }
 }

@@ -1,0 +1,191 @@
+//! `mmtk pacer`: the pacer without a heap.
+
+use std::path::Path;
+
+use mmtk_core::Options;
+use mmtk_core::pacer::{HeapMode, PacerConfig, PolicyName};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::cli::{PacerCommand, RunOptions, Simulation};
+use crate::failure::Failure;
+use crate::progress;
+use crate::simulate::{
+    Metrics, Outcome, Plant, Quantum, Run, SCENARIOS, Scenario, acceptance, headroom_for_equal_memory, plot, run,
+    scenario,
+};
+use crate::suggest;
+use crate::table::{Table, number};
+
+pub(super) fn pacer(options: &RunOptions, command: &PacerCommand) -> Result<(), Failure> {
+    match command {
+        PacerCommand::Simulate(how) => simulate(options, how),
+    }
+}
+
+/// A line of the result.
+#[derive(Serialize)]
+struct Line {
+    scenario: &'static str,
+    policy: &'static str,
+    headroom: f64,
+    outcome: &'static str,
+    #[serde(flatten)]
+    metrics: Metrics,
+}
+
+fn simulate(options: &RunOptions, how: &Simulation) -> Result<(), Failure> {
+    if how.all && how.scenarios.is_empty() && !how.equal_memory {
+        return table(options.json);
+    }
+    let config = config(options)?;
+    let policies = policies(&how.policy)?;
+    let scenarios = scenarios(how)?;
+    let quantum = if how.fluid { Quantum::Fluid } else { Quantum::Workers };
+    let mut lines = Vec::new();
+    let bar = progress::spinner();
+    for scenario in &scenarios {
+        let plant = Plant::new(scenario, quantum);
+        let mut runs = Vec::new();
+        let mut peak = None;
+        for &policy in &policies {
+            bar.set_message(format!("{}: {policy}", scenario.name));
+            let mut headroom = config.headroom;
+            // The first policy sets the memory; a hard limit already does.
+            if let (Some(peak), true, None) = (peak, how.equal_memory, scenario.limit) {
+                headroom = headroom_for_equal_memory(&plant, policy, config, peak).0;
+            }
+            let result = run(&plant, policy, PacerConfig { headroom, ..config });
+            let metrics = Metrics::of(&result);
+            peak = peak.or(Some(metrics.peak_mean));
+            let outcome = outcome(&result);
+            lines.push(Line { scenario: scenario.name, policy: policy.name(), headroom, outcome, metrics });
+            runs.push((policy.name(), result));
+        }
+        if let Some(path) = &how.plot {
+            plot(Path::new(path), scenario.name, &runs)?;
+        }
+    }
+    bar.finish_and_clear();
+    if options.json {
+        println!("{}", json!(lines));
+    } else {
+        print!("{}", markdown(&lines));
+    }
+    Ok(())
+}
+
+fn outcome(run: &Run) -> &'static str {
+    match run.outcome {
+        Outcome::Completed => "completed",
+        Outcome::OutOfMemory => "out of memory",
+        Outcome::GaveUp => "limit exceeded",
+    }
+}
+
+/// The settings, from the same sources as those of a run.
+fn config(options: &RunOptions) -> Result<PacerConfig, Failure> {
+    // A heap as large as its limit has nothing to pace.
+    let options = options.settings_over(Options { heap_mode: HeapMode::Proportional, ..Options::default() })?;
+    Ok(PacerConfig { headroom: f64::from(options.heap_headroom_percent) / 100.0, ..options.pacer_config(usize::MAX) })
+}
+
+fn policies(names: &[String]) -> Result<Vec<PolicyName>, Failure> {
+    if names.is_empty() {
+        return Ok(vec![PolicyName::Adaptive]);
+    }
+    let find = |name: &String| {
+        let known = PolicyName::ALL.iter().map(|policy| policy.name());
+        let found = PolicyName::ALL.iter().find(|policy| policy.name() == name);
+        found.copied().ok_or_else(|| suggest::unknown("policy", name, known))
+    };
+    names.iter().map(find).collect()
+}
+
+fn scenarios(how: &Simulation) -> Result<Vec<&'static Scenario>, Failure> {
+    if how.scenarios.is_empty() {
+        if how.all || how.equal_memory {
+            return Ok(SCENARIOS.iter().collect());
+        }
+        return Err(Failure::Usage(format!("name a scenario, or --all. There are:\n{}", describe())));
+    }
+    if how.plot.is_some() && how.scenarios.len() > 1 {
+        return Err(Failure::Usage("--plot: takes one scenario".to_owned()));
+    }
+    let known = SCENARIOS.iter().map(|scenario| scenario.name);
+    let find = |name: &String| scenario(name).ok_or_else(|| suggest::unknown("scenario", name, known.clone()));
+    how.scenarios.iter().map(find).collect()
+}
+
+/// The scenarios, a line each.
+pub(crate) fn describe() -> String {
+    SCENARIOS.iter().map(|scenario| format!("  {:16} {}\n", scenario.name, scenario.about)).collect()
+}
+
+fn markdown(lines: &[Line]) -> String {
+    let header = [
+        "scenario",
+        "policy",
+        "cycles",
+        "peak/live",
+        "max",
+        "overshoot %",
+        "share",
+        "assist %",
+        "max",
+        "GC cpu %",
+        "MMU 10 ms",
+        "stall ms",
+        "over limit",
+        "headroom",
+        "end",
+    ];
+    let mut table = Table::new(header);
+    for line in lines {
+        let m = &line.metrics;
+        table.row([
+            line.scenario.to_owned(),
+            line.policy.to_owned(),
+            m.cycles.to_string(),
+            format!("{:.2}", m.peak_mean),
+            format!("{:.2}", m.peak_max),
+            format!("{:.1}", 100.0 * m.overshoot_max),
+            format!("{:.3}", m.share),
+            format!("{:.2}", 100.0 * m.assist_mean),
+            format!("{:.1}", 100.0 * m.assist_max),
+            format!("{:.2}", 100.0 * m.gc_share),
+            format!("{:.2}", m.utilisation),
+            number(m.stall_ns / 1e6),
+            m.violations.to_string(),
+            format!("{:.2}", line.headroom),
+            line.outcome.to_owned(),
+        ]);
+    }
+    table.markdown()
+}
+
+/// The acceptance table.
+fn table(as_json: bool) -> Result<(), Failure> {
+    let rows = acceptance();
+    let failed = rows.iter().filter(|row| !row.passes()).count();
+    if as_json {
+        let check = |check: &crate::simulate::Check| json!({"what": check.what, "found": check.found, "must_be": check.bound(), "passes": check.passes()});
+        let row = |row: &crate::simulate::Row| json!({"scenario": row.name, "checks": row.checks.iter().map(check).collect::<Vec<_>>()});
+        println!("{}", json!(rows.iter().map(row).collect::<Vec<_>>()));
+    } else {
+        let mut table = Table::new(["scenario", "what", "found", "must be", ""]);
+        for row in &rows {
+            for check in &row.checks {
+                let verdict = if check.passes() { "ok" } else { "FAILS" };
+                let found = format!("{:.4}", check.found);
+                table.row([row.name.clone(), check.what.to_owned(), found, check.bound(), verdict.to_owned()]);
+            }
+        }
+        print!("{}", table.markdown());
+        println!("\n{} of {} scenarios do what they must.", rows.len() - failed, rows.len());
+    }
+    if failed > 0 {
+        return Err(Failure::Failed(format!("{failed} scenarios do not do what they must")));
+    }
+    Ok(())
+}
