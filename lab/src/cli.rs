@@ -66,6 +66,12 @@ pub struct RunOptions {
     /// Prints JSON
     #[arg(long, global = true)]
     pub json: bool,
+    /// Writes the pacer's decisions and what they were made from, a line of JSON each (`run` on our plans only)
+    #[arg(long, global = true, value_name = "FILE.jsonl")]
+    pub pacer_log: Option<PathBuf>,
+    /// Writes a page about the heap over time (`run` on our plans only)
+    #[arg(long, global = true, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
     /// Writes a Chrome trace, which opens in Perfetto (`run` only)
     #[arg(long, global = true, value_name = "FILE")]
     pub trace: Option<PathBuf>,
@@ -128,6 +134,14 @@ pub enum PacerCommand {
     /// Simulates a heap that is marked beside its mutators, with a policy in control.
     #[command(after_long_help = scenarios_help())]
     Simulate(Simulation),
+    /// Makes the decisions of a log (`run --pacer-log`) once more, by the policy that made them or by another.
+    Replay {
+        /// The log.
+        file: PathBuf,
+        /// The policy [default: the one in the log]
+        #[arg(long, value_name = "NAME")]
+        policy: Option<String>,
+    },
 }
 
 /// What is simulated.
@@ -319,6 +333,8 @@ impl RunOptions {
             ops: self.ops,
             json: self.json,
             trace: self.trace.clone(),
+            pacer_log: self.pacer_log.clone(),
+            report: self.report.clone(),
         };
         request.apply_settings(&self.set)?;
         request.options.validate()?;
@@ -330,16 +346,17 @@ impl RunOptions {
         self.iters.unwrap_or(DEFAULT_ITERS)
     }
 
-    /// Refuses `--trace` where many runs are made.
+    /// Refuses files about one run where many are made.
     ///
     /// # Errors
     /// When it is given.
-    pub fn refuse_trace(&self) -> Result<(), Failure> {
-        match &self.trace {
+    pub fn refuse_files(&self) -> Result<(), Failure> {
+        let files = [("trace", &self.trace), ("pacer-log", &self.pacer_log), ("report", &self.report)];
+        match files.into_iter().find_map(|(flag, path)| Some((flag, path.as_ref()?))) {
             None => Ok(()),
-            Some(path) => {
+            Some((flag, path)) => {
                 let path = path.display();
-                Err(Failure::Usage(format!("--trace {path}: only `mmtk run` writes a trace")))
+                Err(Failure::Usage(format!("--{flag} {path}: only `mmtk run` writes it")))
             }
         }
     }

@@ -26,6 +26,7 @@ pub mod minimum;
 
 pub mod limits;
 
+pub mod report;
 pub mod simulate;
 
 pub mod cli;

@@ -31,6 +31,10 @@ pub struct Request {
     pub json: bool,
     /// Where a Chrome trace goes.
     pub trace: Option<PathBuf>,
+    /// Where the pacer's decisions go.
+    pub pacer_log: Option<PathBuf>,
+    /// Where the page about the heap goes.
+    pub report: Option<PathBuf>,
 }
 
 impl Request {

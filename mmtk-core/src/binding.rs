@@ -215,6 +215,13 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// Called at the end of a pause, before mutators resume.
     fn pause_ends(&self) {}
 
+    /// Collections took more than `pacer.gc_cpu_cap` of the processor time for two seconds, and left less than a twentieth of the heap free: the program
+    /// crawls. A VM may raise an error, drop caches, or tell its user. Called at the end of a pause, before mutators resume: it must
+    /// not allocate or unwind; it may note what is to be done at the next safepoint. Called again when that lasts for two seconds more.
+    fn limit_exceeded(&self, report: &str) {
+        log::warn!("the heap is all but full, and collections take most of the time\n{report}");
+    }
+
     /// No memory, even after the last emergency collection. May unwind, exit, or free something; if it returns, the process
     /// aborts. `try_alloc` returns the error instead and does not come here.
     fn out_of_memory(&self, error: &OutOfMemory) {

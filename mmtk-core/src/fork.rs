@@ -4,7 +4,7 @@
 //! and the registry lists threads that will never stop. So the heap comes to rest first:
 //!
 //! 1. all mutators stop, as for a collection: they hold none of the heap's locks;
-//! 2. the helpers end; they are started again when they are next needed, in each process;
+//! 2. the helpers and the timer that returns memory end; they are started again when they are next needed, in each process;
 //! 3. the locks that others may take at any time, in native regions or without being mutators, are held by the forking thread: those of the
 //!    safepoint and of the listeners.
 //!
@@ -54,6 +54,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         let unfinished = Unfinished(&self.safepoint);
         self.gang.end_helpers();
         self.solo.end_helpers();
+        self.idle.end();
         let (result, gone) = self.listeners.fork(|| self.safepoint.fork(me.thread(), fork));
         if result == 0 {
             me.meter().begin();

@@ -6,13 +6,14 @@ use crate::address::{Address, ObjectReference};
 use crate::alloc::{Allocators, Mutator, MutatorState};
 use crate::binding::{OutOfMemory, VMBinding};
 use crate::cycle::{Cycle, CyclePhase};
-use crate::events::{Cause, CollectionKind, Event, Listener, Listeners, PauseReport, SpaceReport};
+use crate::events::{Cause, CollectionKind, Event, Listener, Listeners, Paced, PauseReport, SpaceReport};
 use crate::heap::os::thread_cpu_ns;
 use crate::heap::{BLOCK_BYTES, Budget, Extent, Memory};
+use crate::idle::Idle;
 use crate::introspect::ambiguous_roots;
 use crate::metadata::ObjectStates;
 use crate::nursery::{Collected, Nursery, NurseryConfig};
-use crate::options::{Options, When};
+use crate::options::{OptionError, Options, When};
 use crate::pause::{MutatorRef, Pause};
 use crate::pin::{Moving, PinnedForPause};
 use crate::plan::{HeapError, Plan, PlanContext};
@@ -52,6 +53,7 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     pub(crate) solo: Gang,
     cycle: Cycle,
     pub(crate) steering: Steering,
+    pub(crate) idle: Idle,
     pub(crate) listeners: Listeners,
     created: Instant,
     /// Pauses so far; written by leaders.
@@ -129,6 +131,7 @@ impl<VM: VMBinding> Heap<VM> {
         let plan = plan(&PlanContext { memory: &memory, options: &options, states })?;
         let states = if plan.is_generational() { states.generational() } else { states };
         let steering = Steering::new(&options, memory.budget().limit());
+        let idle = Idle::new(memory.clone());
         let nursery = NurseryConfig {
             bytes: options.nursery_bytes,
             always: options.stress_bytes > 0,
@@ -178,6 +181,7 @@ impl<VM: VMBinding> Heap<VM> {
             states,
             safepoint: Safepoint::new(),
             cycle: Cycle::default(),
+            idle,
             steering,
             listeners: Listeners::new(),
             created: Instant::now(),
@@ -223,9 +227,14 @@ impl<VM: VMBinding> Heap<VM> {
         &self.0
     }
 
-    /// The options it was made with.
+    /// The options it was made with. [`Heap::tuned`] tells those in force.
     pub fn options(&self) -> &Options {
         &self.0.options
+    }
+
+    /// The options in force: those it was made with, and what [`Heap::retune`] changed.
+    pub fn tuned(&self) -> Options {
+        self.0.steering.options()
     }
 
     /// The plan's name.
@@ -248,6 +257,15 @@ impl<VM: VMBinding> Heap<VM> {
     /// From any thread, at any time.
     pub fn adjust_external(&self, bytes: isize) {
         self.0.steering.adjust_external(bytes);
+    }
+
+    /// Changes options of a running heap: those of the pacer, and when memory goes back to the system. `change` gets the options in force, and may set
+    /// them by field or by text. The goal follows at once. From any thread, at any time.
+    ///
+    /// # Errors
+    /// What `change` says, a value that is refused, or an option that cannot change; nothing has changed then.
+    pub fn retune(&self, change: impl FnOnce(&mut Options) -> Result<(), OptionError>) -> Result<(), OptionError> {
+        self.0.steering.retune(change)
     }
 
     /// Totals so far.
@@ -475,7 +493,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             return None;
         }
         let unfinished = Unfinished(&self.safepoint);
-        let report = self.lead(me, cause, requested);
+        let (report, paced) = self.lead(me, cause, requested);
         let result = last(&report);
         std::mem::forget(unfinished);
         if self.listeners.is_empty() {
@@ -483,7 +501,9 @@ impl<VM: VMBinding> HeapInner<VM> {
         } else {
             self.listeners.emit_in_order(|| {
                 self.safepoint.resume_all();
-                Event::Pause(Box::new(PauseReport { duration_ns: requested.elapsed().as_nanos() as u64, ..report }))
+                let duration_ns = requested.elapsed().as_nanos() as u64;
+                let pause = Event::Pause(Box::new(PauseReport { duration_ns, ..report }));
+                [pause].into_iter().chain(paced.map(|paced| Event::Paced(Box::new(paced))))
             });
         }
         Some(result)
@@ -501,7 +521,12 @@ impl<VM: VMBinding> HeapInner<VM> {
     }
 
     /// The pause, from stopped mutators to just before they resume.
-    fn lead(self: &Arc<Self>, me: Option<&MutatorState<VM>>, cause: Cause, requested: Instant) -> PauseReport {
+    fn lead(
+        self: &Arc<Self>,
+        me: Option<&MutatorState<VM>>,
+        cause: Cause,
+        requested: Instant,
+    ) -> (PauseReport, Option<Paced>) {
         self.cycle.enter(CyclePhase::Stopping);
         let time_to_safepoint_ns = requested.elapsed().as_nanos() as u64;
         let cpu_before = thread_cpu_ns();
@@ -582,10 +607,15 @@ impl<VM: VMBinding> HeapInner<VM> {
         if let Some(me) = me {
             me.meter().skip(worker_cpu_ns[0]);
         }
-        match kind {
-            CollectionKind::Minor => self.steering.minor_ended(cpu_ns),
+        let paced = match kind {
+            CollectionKind::Minor => {
+                self.steering.minor_ended(cpu_ns);
+                None
+            }
             CollectionKind::Full => {
-                self.steering.full_ended(&FullCollection {
+                let paced = self.steering.full_ended(&FullCollection {
+                    sequence,
+                    end_ns: self.created.elapsed().as_nanos() as u64,
                     cause,
                     live_bytes,
                     allocated_bytes: pause.allocated_bytes,
@@ -596,9 +626,13 @@ impl<VM: VMBinding> HeapInner<VM> {
                     time_to_safepoint_ns,
                     mutator_cpu_ns,
                 });
+                if paced.gave_up {
+                    self.vm.limit_exceeded(&self.report());
+                }
+                Some(paced)
             }
-        }
-        self.return_memory();
+        };
+        self.return_memory(kind);
         if let Some(nursery) = &self.nursery {
             let mut nursery = nursery.lock();
             let ended = Collected {
@@ -628,7 +662,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             };
             self.plan.spaces().into_iter().map(report).collect()
         };
-        PauseReport {
+        let report = PauseReport {
             sequence,
             cause,
             kind,
@@ -641,23 +675,27 @@ impl<VM: VMBinding> HeapInner<VM> {
             reserved_before_bytes,
             reserved_after_bytes: budget.reserved(),
             live_bytes,
+            goal_bytes: self.steering.goal(),
+            resident_bytes: budget.resident(),
             limit_bytes: budget.limit(),
             allocated_bytes,
             spaces,
             defrag: pause.defragmented,
             emergency: pause.emergency,
-        }
+        };
+        (report, paced)
     }
 
-    /// Gives freed memory back to the system: all of it, what lies above the goal, or nothing.
-    fn return_memory(&self) {
-        let excess = match self.options.return_memory {
-            When::Never => 0,
-            When::Always => usize::MAX,
-            When::Auto => self.memory.budget().resident().saturating_sub(self.steering.goal()),
-        };
-        if excess > 0 {
-            self.memory.give_back(excess);
+    /// Gives freed memory back to the system: all of it, what was not needed for a while, or nothing.
+    fn return_memory(&self, kind: CollectionKind) {
+        let (when, delay) = self.steering.returning();
+        match when {
+            When::Never => {}
+            When::Always => _ = self.memory.give_back(usize::MAX),
+            When::Auto if kind == CollectionKind::Full => {
+                self.idle.collected(self.live_bytes.load(Relaxed), self.steering.goal(), delay);
+            }
+            When::Auto => {}
         }
     }
 

@@ -39,6 +39,8 @@ pub mod events;
 #[cfg(not(loom))]
 mod fork;
 #[cfg(not(loom))]
+mod idle;
+#[cfg(not(loom))]
 mod instance;
 #[cfg(not(loom))]
 pub mod introspect;

@@ -4,19 +4,32 @@
 //!
 //! Callers: leaders of pauses; `reached` and `external` any thread.
 
-use crate::events::Cause;
-use crate::options::Options;
-use crate::pacer::{CycleSample, Decision, PacerPolicy, Policy};
+use crate::events::{Cause, Paced};
+use crate::options::{OptionError, Options, When};
+use crate::pacer::{CycleSample, GiveUp, PacerPolicy, Policy};
 use crate::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 /// After a collection a heap may grow by so much at least before the next, whatever the goal: otherwise memory that no collection frees would
 /// make it collect all the time.
 const LEAST_ROOM: usize = 64 << 10;
 
+/// The policy and what it was told last.
+struct Control {
+    policy: Policy,
+    give_up: GiveUp,
+    last: Option<CycleSample>,
+    /// When the last full collection ended, in ns since heap creation.
+    end_ns: u64,
+    /// The options in force.
+    options: Options,
+}
+
 /// The pacer of one heap.
 pub(crate) struct Steering {
-    policy: Mutex<Policy>,
+    control: Mutex<Control>,
+    limit: usize,
     /// Bytes reserved, external ones included, at which a collection is due; written in pauses.
     trigger: AtomicUsize,
     /// Bytes of the VM's that its objects keep outside the heap.
@@ -28,6 +41,9 @@ pub(crate) struct Steering {
 
 /// A full collection that ends.
 pub(crate) struct FullCollection {
+    pub sequence: u64,
+    /// In ns since heap creation.
+    pub end_ns: u64,
     pub cause: Cause,
     pub live_bytes: usize,
     /// Since the one before.
@@ -46,7 +62,14 @@ impl Steering {
         let mut policy = Policy::new(options.pacer_policy, options.pacer_config(limit), 0.0);
         let trigger = policy.decide().trigger;
         Steering {
-            policy: Mutex::new(policy),
+            control: Mutex::new(Control {
+                policy,
+                give_up: GiveUp::default(),
+                last: None,
+                end_ns: 0,
+                options: options.clone(),
+            }),
+            limit,
             trigger: AtomicUsize::new(trigger as usize),
             external: AtomicUsize::new(0),
             gc_cpu_ns: AtomicU64::new(0),
@@ -84,7 +107,8 @@ impl Steering {
         self.gc_cpu_ns.fetch_add(cpu_ns, Relaxed);
     }
 
-    pub fn full_ended(&self, full: &FullCollection) -> Decision {
+    /// Returns what was decided.
+    pub fn full_ended(&self, full: &FullCollection) -> Paced {
         let external = self.external();
         let sample = CycleSample {
             traced: (full.live_bytes + external) as f64,
@@ -100,11 +124,61 @@ impl Steering {
             final_pause_ns: full.pause_ns as f64,
             forced: !matches!(full.cause, Cause::HeapFull | Cause::Growth),
         };
-        let mut policy = self.policy.lock();
-        policy.cycle_ended(&sample);
-        let decision = policy.decide();
-        let least = full.reserved_after_bytes + external + LEAST_ROOM;
-        self.trigger.store((decision.trigger as usize).max(least), Relaxed);
-        decision
+        let mut control = self.control.lock();
+        let control = &mut *control;
+        control.policy.cycle_ended(&sample);
+        control.last = Some(sample);
+        let decision = control.policy.decide();
+        self.set_trigger(decision.trigger, sample.retained);
+        let elapsed = full.end_ns.saturating_sub(control.end_ns) as f64;
+        control.end_ns = full.end_ns;
+        let config = *control.policy.config();
+        let gave_up =
+            control.give_up.observe(&config, elapsed, sample.gc_cpu_ns, sample.mutator_cpu_ns, sample.retained);
+        Paced {
+            sequence: full.sequence,
+            end_ns: full.end_ns,
+            policy: control.policy.name().to_owned(),
+            config,
+            sample,
+            decision,
+            gave_up,
+        }
+    }
+
+    fn set_trigger(&self, decided: f64, retained: f64) {
+        self.trigger.store((decided as usize).max(retained as usize + LEAST_ROOM), Relaxed);
+    }
+
+    /// Changes options of the pacer; the goal follows at once.
+    pub fn retune(&self, change: impl FnOnce(&mut Options) -> Result<(), OptionError>) -> Result<(), OptionError> {
+        let mut control = self.control.lock();
+        let mut options = control.options.clone();
+        change(&mut options)?;
+        options.validate()?;
+        options.check_tunable(&control.options)?;
+        let config = options.pacer_config(self.limit);
+        if options.pacer_policy == control.options.pacer_policy {
+            control.policy.configure(config);
+        } else {
+            // The new policy begins with what the old one was told last.
+            control.policy = control.policy.succeeded_by(options.pacer_policy, config, control.last.as_ref());
+        }
+        control.options = options;
+        let decision = control.policy.decide();
+        let retained = control.last.map_or(0.0, |sample| sample.retained);
+        self.set_trigger(decision.trigger, retained);
+        Ok(())
+    }
+
+    /// Whether memory goes back to the system, and when it was free for how long.
+    pub fn returning(&self) -> (When, Duration) {
+        let options = &self.control.lock().options;
+        (options.return_memory, Duration::from_millis(options.uncommit_delay_ms))
+    }
+
+    /// The options in force.
+    pub fn options(&self) -> Options {
+        self.control.lock().options.clone()
     }
 }

@@ -244,6 +244,12 @@ mod locks {
             let inner = guard.0.take().expect(HELD);
             guard.0 = Some(self.0.wait(inner).unwrap_or_else(PoisonError::into_inner));
         }
+        /// As [`Condvar::wait`], but not for longer than this.
+        #[cfg(not(loom))]
+        pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, most: std::time::Duration) {
+            let inner = guard.0.take().expect(HELD);
+            guard.0 = Some(self.0.wait_timeout(inner, most).unwrap_or_else(PoisonError::into_inner).0);
+        }
         /// Wakes one waiter.
         pub fn notify_one(&self) {
             self.0.notify_one();

@@ -197,7 +197,11 @@ fn listeners_stay_with_the_parent() {
     let heap: Heap<ReferenceVM> = new_heap(ReferenceVM::new(), options("Immix", 32 << 20, &SETTINGS)).unwrap();
     let heard = Arc::new(AtomicUsize::new(0));
     let count = heard.clone();
-    heap.listen(Box::new(move |_: &Event| _ = count.fetch_add(1, Relaxed)));
+    heap.listen(Box::new(move |event: &Event| {
+        if let Event::Pause(_) = event {
+            count.fetch_add(1, Relaxed);
+        }
+    }));
     let thread = Attached::new(&heap);
     let m = thread.handle();
     m.mutator().collect();

@@ -34,7 +34,7 @@ const DEFAULT_PLANS: [&str; 2] = ["Immix", "SemiSpace"];
 /// # Errors
 /// What is wrong with the options; checksums that differ; a report that cannot be written.
 pub(super) fn compare(options: &RunOptions, how: &CompareOptions) -> Result<(), Failure> {
-    options.refuse_trace()?;
+    options.refuse_files()?;
     let matrix = Matrix::read(options, how)?;
     interrupt::install();
     let mut bench = Bench::new(options, how)?;

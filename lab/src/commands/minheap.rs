@@ -15,7 +15,7 @@ use crate::{interrupt, minimum, progress};
 /// # Errors
 /// What is wrong with the options; when no heap is large enough.
 pub(super) fn minheap(options: &RunOptions, workload: &str, timeout_s: u64) -> Result<(), Failure> {
-    options.refuse_trace()?;
+    options.refuse_files()?;
     let request = options.request(workload)?;
     let (collector, spec) = (&request.collector, request.spec);
     if !collector.has_minimum_heap() {

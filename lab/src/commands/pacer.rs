@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mmtk_core::Options;
-use mmtk_core::pacer::{HeapMode, PacerConfig, PolicyName};
+use mmtk_core::pacer::{Decision, HeapMode, PacerConfig, PolicyName};
 use serde::Serialize;
 use serde_json::json;
 
@@ -11,8 +11,8 @@ use crate::cli::{PacerCommand, RunOptions, Simulation};
 use crate::failure::Failure;
 use crate::progress;
 use crate::simulate::{
-    Metrics, Outcome, Plant, Quantum, Run, SCENARIOS, Scenario, acceptance, headroom_for_equal_memory, plot, run,
-    scenario,
+    Metrics, Outcome, Plant, Quantum, Run, SCENARIOS, Scenario, acceptance, headroom_for_equal_memory, plot, read_log,
+    replay, run, same, scenario,
 };
 use crate::suggest;
 use crate::table::{Table, number};
@@ -20,6 +20,7 @@ use crate::table::{Table, number};
 pub(super) fn pacer(options: &RunOptions, command: &PacerCommand) -> Result<(), Failure> {
     match command {
         PacerCommand::Simulate(how) => simulate(options, how),
+        PacerCommand::Replay { file, policy } => replay_log(options, file, policy.as_ref()),
     }
 }
 
@@ -186,6 +187,49 @@ fn table(as_json: bool) -> Result<(), Failure> {
     }
     if failed > 0 {
         return Err(Failure::Failed(format!("{failed} scenarios do not do what they must")));
+    }
+    Ok(())
+}
+
+/// Replays a log, decision by decision.
+fn replay_log(options: &RunOptions, file: &Path, policy: Option<&String>) -> Result<(), Failure> {
+    let policy = match policy {
+        Some(name) => Some(policies(std::slice::from_ref(name))?[0]),
+        None => None,
+    };
+    let log = read_log(file)?;
+    let decisions = replay(&log, policy)?;
+    let differ = log.iter().zip(&decisions).filter(|(paced, decision)| !same(&paced.decision, decision)).count();
+    let by_itself = policy.is_none_or(|policy| log.iter().all(|paced| paced.policy == policy.name()));
+    if options.json {
+        let line = |(paced, d): (&mmtk_core::events::Paced, &Decision)| {
+            json!({"sequence": paced.sequence, "end_ns": paced.end_ns, "goal": d.goal, "trigger": d.trigger, "share": d.share,
+                "trim": d.trim, "cause": d.cause.name(), "same": same(&paced.decision, d)})
+        };
+        println!("{}", json!(log.iter().zip(&decisions).map(line).collect::<Vec<_>>()));
+    } else {
+        let mib = |bytes: f64| format!("{:.1}", bytes / 1048576.0);
+        let header =
+            ["pause", "s", "traced MiB", "retained", "goal then", "goal now", "cause now", "GC cpu ms", "mutators"];
+        let mut table = Table::new(header);
+        for (paced, decision) in log.iter().zip(&decisions) {
+            table.row([
+                paced.sequence.to_string(),
+                format!("{:.3}", paced.end_ns as f64 / 1e9),
+                mib(paced.sample.traced),
+                mib(paced.sample.retained),
+                mib(paced.decision.goal),
+                mib(decision.goal),
+                decision.cause.name().to_owned(),
+                number(paced.sample.gc_cpu_ns / 1e6),
+                number(paced.sample.mutator_cpu_ns / 1e6),
+            ]);
+        }
+        print!("{}", table.markdown());
+        println!("\n{} decisions, {differ} differ from the log.", decisions.len());
+    }
+    if by_itself && differ > 0 {
+        return Err(Failure::Failed(format!("{differ} decisions differ, made by the same policy")));
     }
     Ok(())
 }

@@ -14,6 +14,13 @@ use crate::request::Request;
 /// What is wrong with the request, or went wrong with the run. Out of memory does not return: see [`crate::oom`].
 pub fn run(request: &Request) -> Result<(), Failure> {
     crate::oom::expect_in(request);
+    if request.collector.kind != Kind::Ours
+        && let Some((flag, _)) = [("report", &request.report), ("pacer-log", &request.pacer_log)]
+            .into_iter()
+            .find(|(_, path)| path.is_some())
+    {
+        return Err(Failure::Usage(format!("--{flag}: {} has none; only our plans do", request.collector.base)));
+    }
     match request.collector.kind {
         Kind::Ours => ours::run_with_ours(request),
         Kind::NeverFree(allocator) => never_free::run(request, allocator),

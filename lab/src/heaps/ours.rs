@@ -12,7 +12,9 @@ use reference::{Class, ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
 use crate::driver::drive;
 use crate::failure::Failure;
 use crate::oom;
+use crate::report::Page;
 use crate::request::Request;
+use crate::simulate::pacer_log;
 use crate::workloads::heap::{GcStats, Heap, Mutator, Pause, Ref};
 
 /// Makes a heap from `request.options`, which hold the plan, and drives the workload on it.
@@ -20,7 +22,12 @@ use crate::workloads::heap::{GcStats, Heap, Mutator, Pause, Ref};
 /// # Errors
 /// What is wrong with the options, or went wrong with the run.
 pub fn run_with_ours(request: &Request) -> Result<(), Failure> {
-    drive(&OurHeap::new(request)?, request)
+    let heap = OurHeap::new(request)?;
+    drive(&heap, request)?;
+    match &heap.page {
+        Some(page) => page.write(heap.created.elapsed().as_nanos() as u64),
+        None => Ok(()),
+    }
 }
 
 /// A heap of the reference VM.
@@ -28,6 +35,8 @@ pub struct OurHeap {
     heap: ReferenceHeap,
     seen: Mutex<Seen>,
     pauses: Arc<Mutex<Vec<Pause>>>,
+    page: Option<Page>,
+    created: Instant,
     writes_trace: bool,
 }
 
@@ -53,6 +62,18 @@ impl OurHeap {
                 .map_err(|error| Failure::Failed(format!("{}: cannot write the trace: {error}", path.display())))?;
             heap.listen(Box::new(trace));
         }
+        if let Some(path) = &request.pacer_log {
+            heap.listen(pacer_log(path)?);
+        }
+        let page = match &request.report {
+            Some(path) => {
+                let title = format!("{} on {}", request.spec.name, request.options.plan);
+                let page = Page::new(path, title)?;
+                heap.listen(page.listener());
+                Some(page)
+            }
+            None => None,
+        };
         let pauses = Arc::new(Mutex::new(Vec::new()));
         let log = pauses.clone();
         heap.listen(Box::new(move |event: &Event| {
@@ -61,7 +82,7 @@ impl OurHeap {
                 lock(&log).push(Pause { start, length_ns: report.duration_ns });
             }
         }));
-        Ok(Self { heap, seen: Mutex::default(), pauses, writes_trace: request.trace.is_some() })
+        Ok(Self { heap, seen: Mutex::default(), pauses, page, created, writes_trace: request.trace.is_some() })
     }
 }
 

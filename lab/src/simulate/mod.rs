@@ -9,6 +9,7 @@ mod metrics;
 mod noise;
 mod plant;
 mod plot;
+mod replay;
 mod scenario;
 
 pub use acceptance::{Check, Row, acceptance};
@@ -17,4 +18,5 @@ pub use noise::Noise;
 pub use plant::{Bias, Cycle, Outcome, Plant, Quantum, Run, run};
 
 pub use plot::plot;
+pub use replay::{pacer_log, read_log, replay, same};
 pub use scenario::{SCENARIOS, Scenario, Shape, scenario};

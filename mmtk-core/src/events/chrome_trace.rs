@@ -98,6 +98,7 @@ impl<W: Write + Send> Listener for ChromeTrace<W> {
                     "name": "out of memory", "ph": "i", "s": "p", "tid": PAUSES_TID, "ts": time, "args": args,
                 })]);
             }
+            Event::Paced(_) => {}
             Event::HeapDropped => self.close(),
         }
     }

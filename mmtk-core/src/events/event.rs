@@ -6,8 +6,10 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::paced::Paced;
+
 /// Something that happened to one heap.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
@@ -22,6 +24,8 @@ pub enum Event {
     },
     /// A pause is over and the mutators run again.
     Pause(Box<PauseReport>),
+    /// A full collection is over, and the pacer has decided when the next is due. Follows the pause's event.
+    Paced(Box<Paced>),
     /// A request could not be met even by an emergency collection. The VM decides what follows.
     OutOfMemory {
         /// Size of the request.
@@ -62,6 +66,10 @@ pub struct PauseReport {
     pub reserved_after_bytes: usize,
     /// Bytes found reachable.
     pub live_bytes: usize,
+    /// Bytes held by the spaces at which the next full collection is due.
+    pub goal_bytes: usize,
+    /// Bytes of memory that were touched and not given back, at the end.
+    pub resident_bytes: usize,
     /// Most bytes the heap may hold.
     pub limit_bytes: usize,
     /// Bytes allocated since the previous pause.
@@ -158,6 +166,7 @@ impl fmt::Display for Cause {
 #[cfg(test)]
 pub(super) mod samples {
     use super::*;
+    use crate::pacer::{CycleSample, PacerConfig, PacerPolicy, Policy, PolicyName};
 
     /// The pause of 2 ms that begins at `sequence` * 10 ms.
     pub fn pause(sequence: u64) -> PauseReport {
@@ -178,12 +187,38 @@ pub(super) mod samples {
             reserved_before_bytes: 64 << 20,
             reserved_after_bytes: 24 << 20,
             live_bytes: 20 << 20,
+            goal_bytes: 64 << 20,
+            resident_bytes: 64 << 20,
             limit_bytes: 64 << 20,
             allocated_bytes: 40 << 20,
             spaces: vec![SpaceReport { name: "immix", reserved_bytes: 24 << 20, live_bytes: 20 << 20 }],
             defrag: false,
             emergency: false,
         }
+    }
+
+    /// The decision after that pause.
+    pub fn paced(sequence: u64) -> Paced {
+        let config = PacerConfig { concurrent: false, hard_limit: 67108864.0, ..PacerConfig::default() }.sane();
+        let sample = CycleSample {
+            traced: 20.0 * 1048576.0,
+            retained: 24.0 * 1048576.0,
+            peak: 64.0 * 1048576.0,
+            marking_ns: 2e6,
+            gc_cpu_ns: 3e6,
+            assist_cpu_ns: 0.0,
+            black: 0.0,
+            mutator_cpu_ns: 8e6,
+            allocated: 40.0 * 1048576.0,
+            handshake_ns: 1e5,
+            final_pause_ns: 2e6,
+            forced: false,
+        };
+        let mut policy = Policy::new(PolicyName::Adaptive, config, 0.0);
+        policy.cycle_ended(&sample);
+        let end_ns = sequence * 10_000_000 + 2_000_000;
+        let decision = policy.decide();
+        Paced { sequence, end_ns, policy: policy.name().to_owned(), config, sample, decision, gave_up: false }
     }
 
     /// The life of a heap with some pauses.

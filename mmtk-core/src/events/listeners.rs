@@ -58,11 +58,12 @@ impl Listeners {
 
     /// Tells every listener what `happens` returns, in the order in which `happens` was called: the lock is held meanwhile.
     /// So two pauses on two threads are heard in their own order, although each is told after its mutators resumed.
-    pub fn emit_in_order(&self, happens: impl FnOnce() -> Event) {
+    pub fn emit_in_order<E: IntoIterator<Item = Event>>(&self, happens: impl FnOnce() -> E) {
         let mut list = self.list.lock();
-        let event = happens();
-        for listener in list.iter_mut() {
-            listener.on_event(&event);
+        for event in happens() {
+            for listener in list.iter_mut() {
+                listener.on_event(&event);
+            }
         }
     }
 

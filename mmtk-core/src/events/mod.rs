@@ -13,6 +13,7 @@
 
 mod event;
 mod listeners;
+mod paced;
 
 mod chrome_trace;
 mod json_lines;
@@ -23,4 +24,5 @@ pub use chrome_trace::ChromeTrace;
 pub use event::{Cause, CollectionKind, Event, PauseReport, Phase, SpaceReport};
 pub use json_lines::JsonLines;
 pub use listeners::{Listener, Listeners};
+pub use paced::Paced;
 pub use summary::{Summary, SummaryHandle, SummarySnapshot};

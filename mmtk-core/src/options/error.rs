@@ -27,6 +27,13 @@ pub enum OptionError {
         /// Completes the sentence "must be ...".
         allowed: String,
     },
+    /// An option that a running heap was asked to change, and cannot.
+    Fixed {
+        /// The option.
+        key: &'static str,
+        /// The value that the heap has.
+        value: String,
+    },
     /// Two options that are fine alone and wrong together.
     Conflict {
         /// The option to blame.
@@ -88,6 +95,7 @@ impl fmt::Display for OptionError {
                 write!(f, "{key}={value}: {reason}; must be {allowed}")
             }
             Self::Value { key, value, reason: None, allowed } => write!(f, "{key}={value}: must be {allowed}"),
+            Self::Fixed { key, value } => write!(f, "{key}: cannot change while the heap runs; it is {value}"),
             Self::Conflict { key, value, rule } => write!(f, "{key}={value}: must be {rule}"),
             Self::Unreadable { message } => f.write_str(message),
             Self::In { origin, error } => write!(f, "{origin}: {error}"),

@@ -1,9 +1,34 @@
 //! What the pacer is told, from the options.
 
+use super::error::OptionError;
 use super::table::Options;
 use crate::pacer::PacerConfig;
 
+/// Options that a running heap can change.
+const TUNABLE: [&str; 8] = [
+    "heap.mode",
+    "heap.headroom_percent",
+    "heap.gc_cpu_target",
+    "heap.balance",
+    "heap.soft_limit",
+    "heap.min",
+    "heap.return_memory",
+    "heap.uncommit_delay_ms",
+];
+
 impl Options {
+    /// Refuses changes of options that a running heap cannot change; those of the pacer it can.
+    pub(crate) fn check_tunable(&self, before: &Options) -> Result<(), OptionError> {
+        for row in Options::table() {
+            let tunable = row.key.starts_with("pacer.") || TUNABLE.contains(&row.key);
+            let value = before.get(row.key);
+            if !tunable && self.get(row.key) != value {
+                return Err(OptionError::Fixed { key: row.key, value: value.expect("a row of the table") });
+            }
+        }
+        Ok(())
+    }
+
     /// The settings of the pacer for a heap of at most `limit` bytes, in which mutators stop while the collector marks. `cores` is the number of GC workers.
     pub fn pacer_config(&self, limit: usize) -> PacerConfig {
         PacerConfig {

@@ -159,8 +159,11 @@ options! {
     /// When collecting took more than this part of the processor time for two seconds, and next to all of the heap is live, the VM is told.
     pacer_gc_cpu_cap: Finite { key: "pacer.gc_cpu_cap", default: Finite::new(0.5), allowed: Decimal(0.01..=1.0) }
 
-    /// When free memory goes back to the system: auto as the pacer decides, always after each collection, never.
+    /// When free memory goes back to the system: auto when it was not needed for a while (heap.uncommit_delay_ms), always after each collection, never.
     return_memory: When { key: "heap.return_memory", default: When::Auto, allowed: OneOf }
+
+    /// How long memory must have been free before it goes back to the system, in ms, where heap.return_memory is auto.
+    uncommit_delay_ms: u64 { key: "heap.uncommit_delay_ms", default: 5000, allowed: Number(0..=86_400_000) }
 
     /// Threads that work in a pause; auto is the processors that affinity and cgroup quota really grant.
     gc_workers: usize {
@@ -300,6 +303,7 @@ mod tests {
             ("pacer.trim_gain", "0"),
             ("pacer.gc_cpu_cap", "0.75"),
             ("heap.return_memory", "never"),
+            ("heap.uncommit_delay_ms", "250"),
             ("gc.workers", "7"),
             ("gc.wake_helpers", "always"),
             ("nursery.bytes", "4M"),

@@ -69,6 +69,17 @@ policies! {
     Mplr23 = "mplr23": CollectAtGoal = CollectAtGoal::cpu_controlled;
 }
 
+impl Policy {
+    /// Another policy in its place, which is told what this one was told last.
+    pub fn succeeded_by(&self, name: PolicyName, config: PacerConfig, last: Option<&CycleSample>) -> Policy {
+        let mut policy = Policy::new(name, config, self.size().traced());
+        if let Some(last) = last {
+            policy.cycle_ended(last);
+        }
+        policy
+    }
+}
+
 impl fmt::Display for PolicyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

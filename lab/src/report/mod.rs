@@ -1,0 +1,135 @@
+//! `mmtk run --report`: one page about a heap over time. Nothing is loaded from elsewhere: pictures are inline SVG.
+
+mod charts;
+mod utilisation;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mmtk_core::events::{CollectionKind, Event, Listener, PauseReport};
+
+use crate::failure::Failure;
+use crate::table::number;
+
+pub use utilisation::minimum_utilisation;
+
+/// What the page is about.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Name of the plan, the limit in bytes, and the number of GC workers.
+    heap: Option<(&'static str, usize, usize)>,
+    pauses: Vec<PauseReport>,
+}
+
+/// Collects what a page needs, and writes it at the end.
+pub struct Page {
+    path: PathBuf,
+    title: String,
+    history: Arc<Mutex<History>>,
+}
+
+impl Page {
+    /// A page for a file, which must be writable now: a run that ends without its report is a run in vain.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn new(path: &Path, title: String) -> Result<Page, Failure> {
+        std::fs::write(path, "").map_err(|error| cannot_write(path, &error))?;
+        Ok(Page { path: path.to_owned(), title, history: Arc::default() })
+    }
+
+    /// Listens to the heap.
+    pub fn listener(&self) -> Box<dyn Listener> {
+        let history = self.history.clone();
+        Box::new(move |event: &Event| {
+            let mut history = history.lock().unwrap_or_else(PoisonError::into_inner);
+            match event {
+                Event::HeapCreated { plan, limit_bytes, workers } => {
+                    history.heap = Some((plan, *limit_bytes, *workers));
+                }
+                Event::Pause(pause) => history.pauses.push((**pause).clone()),
+                _ => {}
+            }
+        })
+    }
+
+    /// Writes the page; `end_ns` is now, on the heap's clock.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, end_ns: u64) -> Result<(), Failure> {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        std::fs::write(&self.path, html(&self.title, &history, end_ns))
+            .map_err(|error| cannot_write(&self.path, &error))
+    }
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Failed(format!("{}: cannot write the report: {error}", path.display()))
+}
+
+const STYLE: &str = "
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; padding: 1rem; color: #222; background: #fff; }
+h1 { font-size: 1.4rem; margin: .5rem 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; margin: 1.5rem 0 .25rem; }
+p { margin: .25rem 0; color: #555; }
+figure { margin: 0; overflow-x: auto; }
+svg { width: 100%; min-width: 36rem; height: auto; display: block; }
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .5rem; margin: 1rem 0; }
+dl div { background: #f3f4f6; border-radius: .4rem; padding: .4rem .6rem; }
+dt { font-size: .8rem; color: #555; } dd { margin: 0; font-weight: 600; }
+";
+
+/// The page.
+pub fn html(title: &str, history: &History, end_ns: u64) -> String {
+    let title = escape(title);
+    let mut body = format!("<h1>{title}</h1>\n<dl>\n");
+    for (name, value) in figures(history, end_ns) {
+        body += &format!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(&value));
+    }
+    body += "</dl>\n";
+    if history.pauses.is_empty() {
+        body += "<p>There was no collection.</p>\n";
+    } else {
+        for (name, about, picture) in charts::charts(history, end_ns) {
+            body += &format!("<h2>{name}</h2>\n<p>{about}</p>\n<figure>{picture}</figure>\n");
+        }
+    }
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+    )
+}
+
+fn figures(history: &History, end_ns: u64) -> Vec<(&'static str, String)> {
+    let pauses = &history.pauses;
+    let ms = |ns: u64| format!("{} ms", number(ns as f64 / 1e6));
+    let mib = |bytes: usize| format!("{} MiB", number(bytes as f64 / 1048576.0));
+    let mut lengths: Vec<u64> = pauses.iter().map(|pause| pause.duration_ns).collect();
+    lengths.sort_unstable();
+    let minor = pauses.iter().filter(|pause| pause.kind == CollectionKind::Minor).count();
+    let cpu: u64 = pauses.iter().map(|pause| pause.cpu_ns).sum();
+    let (plan, limit, workers) = history.heap.unwrap_or(("?", 0, 0));
+    let mut figures = vec![
+        ("plan", plan.to_owned()),
+        ("limit", mib(limit)),
+        ("GC workers", workers.to_string()),
+        ("time", format!("{} s", number(end_ns as f64 / 1e9))),
+        ("collections", format!("{} full, {minor} minor", pauses.len() - minor)),
+        ("collecting, processor time", ms(cpu)),
+        ("in pauses", ms(lengths.iter().sum())),
+    ];
+    if let (Some(middle), Some(longest)) = (lengths.get(lengths.len() / 2), lengths.last()) {
+        figures.push(("pause, median", ms(*middle)));
+        figures.push(("pause, longest", ms(*longest)));
+        let peak = pauses.iter().map(|pause| pause.reserved_before_bytes).max().unwrap_or(0);
+        figures.push(("peak", mib(peak)));
+    }
+    figures
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

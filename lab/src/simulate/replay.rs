@@ -1,0 +1,81 @@
+//! A log of decisions, made once more: by the policy that made them, which must decide the same to the bit, or by another.
+
+use std::path::Path;
+
+use mmtk_core::events::{Event, JsonLines, Listener, Paced};
+use mmtk_core::pacer::{Decision, PacerPolicy, Policy, PolicyName};
+
+use crate::failure::Failure;
+
+/// A listener that writes the pacer's decisions to a new file, a line of JSON each.
+///
+/// # Errors
+/// The file cannot be created.
+pub fn pacer_log(path: &Path) -> Result<Box<dyn Listener>, Failure> {
+    let mut lines = JsonLines::create(path)
+        .map_err(|error| Failure::Failed(format!("{}: cannot write the pacer's log: {error}", path.display())))?;
+    Ok(Box::new(move |event: &Event| {
+        if matches!(event, Event::Paced(_)) {
+            lines.on_event(event);
+        }
+    }))
+}
+
+/// Reads such a log; lines of other events are skipped.
+///
+/// # Errors
+/// The file cannot be read, or a line is no event; names the line.
+pub fn read_log(path: &Path) -> Result<Vec<Paced>, Failure> {
+    let failed = |what: String| Failure::Failed(format!("{}: {what}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let mut log = Vec::new();
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let wrong = |error: serde_json::Error| failed(format!("line {}: {error}", index + 1));
+        let event: serde_json::Value = serde_json::from_str(line).map_err(wrong)?;
+        if event["event"] == "paced" {
+            log.push(serde_json::from_value(event).map_err(wrong)?);
+        }
+    }
+    if log.is_empty() {
+        return Err(failed("no decision of a pacer in it".to_owned()));
+    }
+    Ok(log)
+}
+
+/// The decisions of `by`, or of the policies that made them, on what they were told.
+///
+/// # Errors
+/// A policy in the log that is not known.
+pub fn replay(log: &[Paced], by: Option<PolicyName>) -> Result<Vec<Decision>, Failure> {
+    let name_of = |paced: &Paced| {
+        let found = PolicyName::ALL.iter().copied().find(|policy| policy.name() == paced.policy);
+        by.or(found).ok_or_else(|| Failure::Failed(format!("unknown policy {} in the log", paced.policy)))
+    };
+    let Some(first) = log.first() else { return Ok(Vec::new()) };
+    let mut name = name_of(first)?;
+    let mut policy = Policy::new(name, first.config, 0.0);
+    policy.decide();
+    let mut last = None;
+    let mut decisions = Vec::with_capacity(log.len());
+    for paced in log {
+        let now = name_of(paced)?;
+        if now != name {
+            policy = policy.succeeded_by(now, paced.config, last);
+            name = now;
+            policy.decide();
+        } else if *policy.config() != paced.config {
+            policy.configure(paced.config);
+            policy.decide();
+        }
+        policy.cycle_ended(&paced.sample);
+        decisions.push(policy.decide());
+        last = Some(&paced.sample);
+    }
+    Ok(decisions)
+}
+
+/// Whether two decisions are the same to the last bit.
+pub fn same(one: &Decision, other: &Decision) -> bool {
+    let bits = |d: &Decision| [d.goal, d.trigger, d.share, d.trim].map(f64::to_bits);
+    bits(one) == bits(other) && one.cause == other.cause
+}

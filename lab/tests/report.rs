@@ -1,0 +1,145 @@
+//! Files about a run: the page, and the pacer's log.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn mmtk(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mmtk")).args(arguments).output().unwrap()
+}
+
+fn succeed(arguments: &[&str]) -> String {
+    let output = mmtk(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A file that goes when the test ends.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(name: &str) -> Temporary {
+        Temporary(std::env::temp_dir().join(format!("mmtk-test-{}-{name}", std::process::id())))
+    }
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        _ = std::fs::remove_file(&self.0);
+    }
+}
+
+const CHARTS: [&str; 5] = ["Heap", "Pauses", "Collector's share", "Minimum mutator utilisation", "Spaces"];
+
+#[test]
+fn a_report_is_one_page_that_needs_nothing_else() {
+    let file = Temporary::new("report.html");
+    let run = ["run", "gcbench", "--iters", "1", "--heap", "96M", "--plan", "GenImmix", "--report", file.path()];
+    succeed(&run);
+    let page = std::fs::read_to_string(&file.0).unwrap();
+    for chart in CHARTS {
+        assert!(page.contains(&format!("<h2>{chart}</h2>")), "{chart}");
+    }
+    assert_eq!(page.matches("<svg").count(), CHARTS.len());
+    for outside in ["src=", "href=", "@import", "url(", "<script", "<link"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    // A name is all that looks like an address.
+    assert_eq!(page.matches("http").count(), page.matches("xmlns=\"http://www.w3.org/2000/svg\"").count());
+    opens_in_a_browser(file.path());
+}
+
+/// Where there is one.
+fn opens_in_a_browser(path: &str) {
+    let Some(browser) = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(|browser| Command::new(browser).arg("--version").output().is_ok_and(|output| output.status.success()))
+    else {
+        eprintln!("no browser is installed: the page was not opened");
+        return;
+    };
+    for width in ["1280,1000", "390,800"] {
+        let output = Command::new(browser)
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=1000", "--dump-dom"])
+            .arg(format!("--window-size={width}"))
+            .arg(format!("file://{path}"))
+            .output()
+            .unwrap();
+        let dom = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(dom.matches("<svg").count(), CHARTS.len(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_run_without_collections_has_a_page_too() {
+    let file = Temporary::new("empty.html");
+    succeed(&["run", "list", "--iters", "1", "--plan", "NoGC", "--heap", "2G", "--report", file.path()]);
+    assert!(std::fs::read_to_string(&file.0).unwrap().contains("There was no collection."));
+}
+
+#[test]
+fn a_page_that_cannot_be_written_is_an_error_before_the_run() {
+    let output = mmtk(&["run", "gcbench", "--report", "/nonexistent/report.html"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("/nonexistent/report.html: cannot write the report"), "{error}");
+    assert_eq!(output.status.code(), Some(1));
+    let output = mmtk(&["run", "gcbench", "--plan", "malloc", "--pacer-log", "/nonexistent/log"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("--pacer-log: malloc has none"), "{error}");
+}
+
+#[test]
+fn a_log_replays_to_the_same_bits_and_another_policy_decides_otherwise() {
+    let file = Temporary::new("pacer.jsonl");
+    let modes = ["proportional", "cpu-target", "membalancer"];
+    for mode in modes {
+        let set = format!("heap.mode={mode}");
+        let run = ["run", "gcbench", "--iters", "1", "--set", &set, "--pacer-log", file.path()];
+        succeed(&run);
+        let text = succeed(&["pacer", "replay", file.path()]);
+        assert!(text.ends_with(" decisions, 0 differ from the log.\n"), "{mode}: {text}");
+    }
+    let text = succeed(&["pacer", "replay", file.path(), "--policy", "mplr23"]);
+    assert!(!text.ends_with(" 0 differ from the log.\n"), "{text}");
+}
+
+#[test]
+fn a_broken_log_is_an_error_that_names_the_line() {
+    let file = Temporary::new("broken.jsonl");
+    std::fs::write(&file.0, "{\"event\":\"heap_dropped\"}\n{\"event\":\"paced\"}\n").unwrap();
+    let error = String::from_utf8(mmtk(&["pacer", "replay", file.path()]).stderr).unwrap();
+    assert!(error.contains("line 2: missing field"), "{error}");
+    std::fs::write(&file.0, "{\"event\":\"heap_dropped\"}\n").unwrap();
+    let error = String::from_utf8(mmtk(&["pacer", "replay", file.path()]).stderr).unwrap();
+    assert!(error.contains("no decision of a pacer in it"), "{error}");
+}
+
+#[test]
+fn scenarios_and_policies_that_are_mistyped_are_answered_with_names() {
+    let error = |arguments: &[&str]| {
+        let output = mmtk(arguments);
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(error(&["pacer", "simulate", "stedy"]).contains("unknown scenario stedy: did you mean steady?"));
+    assert!(
+        error(&["pacer", "simulate", "steady", "--policy", "adaptve"])
+            .contains("unknown policy adaptve: did you mean adaptive?")
+    );
+    assert!(error(&["pacer", "simulate"]).contains("name a scenario, or --all. There are:\n  steady"));
+    assert!(error(&["pacer", "simulate", "steady", "--set", "pacer.margin=2"]).contains("must be 0..=0.5"));
+}
+
+#[test]
+fn a_simulation_prints_a_row_a_policy_and_draws_them() {
+    let file = Temporary::new("plot.svg");
+    let text = succeed(&["pacer", "simulate", "bursts", "--policy", "adaptive,go", "--plot", file.path()]);
+    assert_eq!(text.lines().count(), 4, "{text}");
+    let svg = std::fs::read_to_string(&file.0).unwrap();
+    assert!(svg.contains("bursts, adaptive") && svg.contains("bursts, go"));
+    let json = succeed(&["pacer", "simulate", "steady", "--policy", "go", "--equal-memory", "--json"]);
+    let lines: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((lines[0]["policy"].as_str(), lines[0]["outcome"].as_str()), (Some("go"), Some("completed")));
+}

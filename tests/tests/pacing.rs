@@ -1,0 +1,288 @@
+//! The pacer on real heaps: modes, changes while the program runs, memory outside the heap, and memory that goes back to the system.
+
+use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use mmtk_core::Heap;
+use mmtk_core::events::{Event, Paced};
+use mmtk_core::options::{HeapMode, PolicyName};
+use mmtk_core::pacer::{PacerPolicy, Policy};
+use plan_tests::{Attached, Handle, TestVM as _, Watchdog, collecting_plans, dense_plans, options};
+use policies::new_heap;
+use reference::ReferenceVM;
+use std::sync::{Arc, Mutex};
+
+const MIB: usize = 1 << 20;
+
+fn heap(plan: &str, limit: usize, settings: &[(&str, &str)]) -> (Heap<ReferenceVM>, Arc<Mutex<Vec<Paced>>>) {
+    let heap = new_heap(ReferenceVM::new(), options(plan, limit, settings)).unwrap();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let heard = log.clone();
+    heap.listen(Box::new(move |event: &Event| {
+        if let Event::Paced(paced) = event {
+            heard.lock().unwrap().push((**paced).clone());
+        }
+    }));
+    (heap, log)
+}
+
+/// A list of `bytes` in all, as the root `root`, which exists.
+fn list(m: Handle<ReferenceVM>, root: usize, bytes: usize) {
+    m.set(root, LabRef::NULL);
+    for _ in 0..bytes / 64 {
+        // A header, a reference, 48 bytes.
+        let node = m.alloc(1, 48);
+        m.write_ref(node, 0, m.get(root));
+        m.set(root, node);
+    }
+}
+
+fn churn(m: Handle<ReferenceVM>, bytes: usize) {
+    (0..bytes / 64).for_each(|_| _ = m.alloc(1, 48));
+}
+
+#[test]
+fn every_mode_keeps_its_goal_on_every_plan() {
+    let _watchdog = Watchdog::new();
+    for plan in dense_plans() {
+        for mode in HeapMode::ALL {
+            let settings = [("heap.mode", mode.name()), ("gc.workers", "1"), ("nursery.max_bytes", "4M")];
+            let (heap, log) = heap(plan, 64 * MIB, &settings);
+            let thread = Attached::new(&heap);
+            let m = thread.handle();
+            let root = m.push(LabRef::NULL);
+            list(m, root, 6 * MIB);
+            churn(m, 150 * MIB);
+            m.mutator().collect();
+            let log = log.lock().unwrap();
+            let sized = !matches!(mode, HeapMode::Fixed | HeapMode::Delegated);
+            assert!(!sized || log.len() > 1, "{plan}, {mode}: collected {} times", log.len());
+            for pair in log.windows(2).filter(|_| sized) {
+                let (decision, next) = (pair[0].decision, &pair[1].sample);
+                // A copying plan reserves as much again when it collects.
+                assert!(next.peak <= decision.goal * 1.02 + MIB as f64, "{plan}, {mode}: {decision:?} {next:?}");
+            }
+            let last = log.last().unwrap();
+            assert_eq!(last.config.mode, *mode);
+            assert!(last.decision.goal <= (64 * MIB) as f64);
+        }
+    }
+}
+
+#[test]
+fn decisions_on_real_heaps_replay_to_the_same_bits() {
+    let _watchdog = Watchdog::new();
+    for &name in PolicyName::ALL {
+        let settings = [("heap.mode", "cpu-target"), ("pacer.policy", name.name()), ("gc.workers", "1")];
+        let (heap, log) = heap("Immix", 64 * MIB, &settings);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let root = m.push(LabRef::NULL);
+        for round in 1..6 {
+            list(m, root, round * MIB);
+            churn(m, 20 * MIB);
+        }
+        let log = log.lock().unwrap();
+        assert!(log.len() > 2, "{name}");
+        let mut policy = Policy::new(name, log[0].config, 0.0);
+        for paced in log.iter() {
+            policy.cycle_ended(&paced.sample);
+            let again = policy.decide();
+            let bits = |d: &mmtk_core::pacer::Decision| [d.goal, d.trigger, d.share, d.trim].map(f64::to_bits);
+            assert_eq!(bits(&again), bits(&paced.decision), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_collectors_share_follows_its_target_where_it_can() {
+    let _watchdog = Watchdog::new();
+    // Goals alone: what the share of a cycle comes to depends on the machine.
+    let goal_for = |target: &str| {
+        let settings = [("heap.mode", "cpu-target"), ("heap.gc_cpu_target", target), ("gc.workers", "1")];
+        let (heap, log) = heap("MarkSweep", 512 * MIB, &settings);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let root = m.push(LabRef::NULL);
+        list(m, root, 8 * MIB);
+        churn(m, 600 * MIB);
+        let log = log.lock().unwrap();
+        let late = &log[log.len() / 2..];
+        late.iter().map(|paced| paced.decision.goal).sum::<f64>() / late.len() as f64
+    };
+    let (dear, cheap) = (goal_for("0.5"), goal_for("0.02"));
+    assert!(cheap > 2.0 * dear, "{cheap} {dear}");
+}
+
+#[test]
+fn a_running_heap_changes_its_mode_policy_and_headroom() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans().filter(|plan| *plan != "PageProtect") {
+        let (heap, log) =
+            heap(plan, 64 * MIB, &[("heap.mode", "proportional"), ("heap.min", "1M"), ("gc.workers", "1")]);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let root = m.push(LabRef::NULL);
+        list(m, root, 4 * MIB);
+        m.mutator().collect();
+        let before = heap.statistics().goal_bytes;
+        heap.retune(|options| options.set("heap.headroom_percent", "300")).unwrap();
+        let after = heap.statistics().goal_bytes;
+        assert!(after >= before + 7 * MIB, "{plan}: {before} {after}");
+        heap.retune(|options| {
+            options.heap_mode = HeapMode::Fixed;
+            options.pacer_policy = PolicyName::Go;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(heap.statistics().goal_bytes, 64 * MIB, "{plan}");
+        m.mutator().collect();
+        assert_eq!(log.lock().unwrap().last().unwrap().policy, "go");
+        assert_eq!(heap.tuned().heap_mode, HeapMode::Fixed);
+        let error = heap.retune(|options| options.set("heap.limit", "128M")).unwrap_err().to_string();
+        assert_eq!(error, "heap.limit: cannot change while the heap runs; it is 64M");
+        heap.retune(|options| options.set("pacer.gc_share", "0.9")).unwrap_err();
+        assert_eq!(heap.tuned().pacer_gc_share, heap.options().pacer_gc_share);
+    }
+}
+
+#[test]
+fn a_soft_limit_holds_while_what_is_live_fits_below() {
+    let _watchdog = Watchdog::new();
+    let settings = [("heap.soft_limit", "16M"), ("gc.workers", "1"), ("immix.headroom_percent", "0")];
+    let (heap, _) = heap("Immix", 64 * MIB, &settings);
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    let root = m.push(LabRef::NULL);
+    list(m, root, 4 * MIB);
+    churn(m, 100 * MIB);
+    let peak = heap.statistics().peak_reserved_bytes;
+    assert!(peak <= 17 * MIB, "{peak}");
+    list(m, root, 30 * MIB);
+    assert!(heap.statistics().reserved_bytes > 30 * MIB, "what is live is above it, and fits the limit");
+}
+
+#[test]
+fn memory_outside_the_heap_counts_as_live() {
+    let _watchdog = Watchdog::new();
+    let (heap, log) = heap("Immix", 256 * MIB, &[("heap.mode", "proportional"), ("gc.workers", "1")]);
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    churn(m, 8 * MIB);
+    let before = log.lock().unwrap().len();
+    // More than the goal: the next refill collects.
+    heap.adjust_external(64 * MIB as isize);
+    churn(m, MIB);
+    assert!(log.lock().unwrap().len() > before);
+    let statistics = heap.statistics();
+    assert_eq!(statistics.external_bytes, 64 * MIB);
+    assert!(statistics.goal_bytes >= 64 * MIB, "room in proportion to all of it: {statistics:?}");
+    heap.adjust_external(-(64 * MIB as isize));
+    assert_eq!(heap.statistics().external_bytes, 0);
+    // More is never taken away than was reported.
+    heap.adjust_external(isize::MIN);
+    assert_eq!(heap.statistics().external_bytes, 0);
+}
+
+#[test]
+fn external_memory_above_the_limit_does_not_stop_the_program() {
+    let _watchdog = Watchdog::new();
+    let (heap, log) = heap("Immix", 16 * MIB, &[("heap.mode", "proportional"), ("gc.workers", "1")]);
+    let thread = Attached::new(&heap);
+    heap.adjust_external(isize::MAX);
+    churn(thread.handle(), 8 * MIB);
+    let collections = log.lock().unwrap().len();
+    assert!((1..=8 * MIB / (64 << 10) + 2).contains(&collections), "{collections} collections");
+}
+
+/// Waits for the timer; the watchdog ends a test in which it does not come.
+fn wait_until(m: Handle<ReferenceVM>, what: impl Fn() -> bool) {
+    m.mutator().native(|| {
+        while !what() {
+            std::thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn after_a_spike_a_quiet_program_keeps_little_more_than_is_live() {
+    let _watchdog = Watchdog::new();
+    for plan in dense_plans() {
+        for mode in ["fixed", "proportional"] {
+            let settings = [("heap.mode", mode), ("heap.uncommit_delay_ms", "40"), ("gc.workers", "1")];
+            let (heap, _) = heap(plan, 128 * MIB, &settings);
+            let thread = Attached::new(&heap);
+            let m = thread.handle();
+            let (spike, kept) = (m.push(LabRef::NULL), m.push(LabRef::NULL));
+            list(m, kept, 8 * MIB);
+            list(m, spike, 40 * MIB);
+            m.set(spike, LabRef::NULL);
+            // Twice: in a generational plan the first may find that some grew old.
+            m.mutator().collect();
+            m.mutator().collect();
+            let resident = || heap.statistics().resident_bytes;
+            let live = heap.statistics().live_bytes;
+            wait_until(m, || resident() as f64 <= 1.3 * live as f64);
+            // And it goes on.
+            churn(m, 4 * MIB);
+        }
+    }
+}
+
+#[test]
+fn a_program_in_a_steady_state_keeps_its_memory() {
+    let _watchdog = Watchdog::new();
+    let settings = [("heap.mode", "proportional"), ("heap.uncommit_delay_ms", "300"), ("gc.workers", "1")];
+    let (heap, log) = heap("Immix", 256 * MIB, &settings);
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    let root = m.push(LabRef::NULL);
+    list(m, root, 16 * MIB);
+    m.mutator().collect();
+    churn(m, 64 * MIB);
+    // The delay is over several times; a thread that does not run for all of one would look quiet.
+    let began = log.lock().unwrap().len();
+    let goal = heap.statistics().goal_bytes;
+    while log.lock().unwrap().len() < began + 40 {
+        churn(m, MIB);
+        let resident = heap.statistics().resident_bytes;
+        assert!(resident as f64 > 0.9 * goal as f64, "{resident} resident, {goal} is the goal");
+    }
+}
+
+#[test]
+fn memory_that_is_never_to_be_returned_is_not() {
+    let _watchdog = Watchdog::new();
+    let settings = [("heap.return_memory", "never"), ("heap.uncommit_delay_ms", "0"), ("gc.workers", "1")];
+    let (heap, _) = heap("SemiSpace", 64 * MIB, &settings);
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    let root = m.push(LabRef::NULL);
+    list(m, root, 20 * MIB);
+    let before = heap.statistics().resident_bytes;
+    m.set(root, LabRef::NULL);
+    (0..3).for_each(|_| m.mutator().collect());
+    assert!(heap.statistics().resident_bytes >= before);
+}
+
+#[test]
+fn a_program_that_crawls_at_its_limit_is_given_up_within_seconds() {
+    let _watchdog = Watchdog::new();
+    let (heap, log) = heap("MarkSweep", 24 * MIB, &[("gc.workers", "1")]);
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    let root = m.push(LabRef::NULL);
+    let node = |m: Handle<ReferenceVM>| m.mutator().try_alloc(64).is_ok();
+    // Until hardly anything is left.
+    list(m, root, 22 * MIB);
+    while heap.statistics().reserved_bytes < 24 * MIB - (600 << 10) {
+        let node = m.alloc(1, 48);
+        m.write_ref(node, 0, m.get(root));
+        m.set(root, node);
+    }
+    let gave_up = || log.lock().unwrap().iter().any(|paced| paced.gave_up);
+    while !gave_up() {
+        assert!(node(m));
+    }
+    let log = log.lock().unwrap();
+    let last = log.last().unwrap();
+    assert!(last.sample.gc_cpu_ns > last.sample.mutator_cpu_ns, "{last:?}");
+}
