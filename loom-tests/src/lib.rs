@@ -15,6 +15,7 @@ mod barrier;
 mod block_list;
 mod budget;
 mod check;
+mod credit;
 mod ephemerons;
 mod evacuation;
 mod forwarding;
@@ -34,6 +35,7 @@ fn each_named_step_is_shown_to_be_needed() {
     let protocols = [
         include_str!("../../mmtk-core/src/heap/block_list.rs"),
         include_str!("../../mmtk-core/src/heap/budget.rs"),
+        include_str!("../../mmtk-core/src/heap/credit.rs"),
         include_str!("../../mmtk-core/src/metadata/evacuation.rs"),
         include_str!("../../mmtk-core/src/metadata/forwarding.rs"),
         include_str!("../../mmtk-core/src/metadata/mark_bits.rs"),
@@ -46,6 +48,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("barrier.rs"),
         include_str!("block_list.rs"),
         include_str!("budget.rs"),
+        include_str!("credit.rs"),
         include_str!("ephemerons.rs"),
         include_str!("evacuation.rs"),
         include_str!("forwarding.rs"),

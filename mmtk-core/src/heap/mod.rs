@@ -8,6 +8,7 @@ mod blocks;
 pub mod budget;
 #[cfg(not(loom))]
 mod chunks;
+pub mod credit;
 #[cfg(not(loom))]
 mod extent;
 #[cfg(not(loom))]
@@ -25,6 +26,7 @@ mod page_runs;
 
 pub use block_list::{BlockList, Links};
 pub use budget::{Budget, Charge};
+pub use credit::{Credit, Credits};
 
 #[cfg(not(loom))]
 pub use {
