@@ -320,7 +320,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         self.flush_allocated(allocators());
         // Threads that cross the goal together want one collection, not one each.
         let seen = self.pauses.load(Relaxed);
-        if let Some(cause) = self.wants_collection() {
+        if let Some(cause) = self.wants_collection(bytes) {
             me.where_it_may_stop(|| self.collect_unless_done(Some(me), cause, Some(seen), |_| ()));
         }
         let limit = self.memory.budget().limit();
@@ -409,7 +409,8 @@ impl<VM: VMBinding> HeapInner<VM> {
         }
     }
 
-    fn wants_collection(&self) -> Option<Cause> {
+    /// Why to collect before so many bytes are allocated.
+    fn wants_collection(&self, bytes: usize) -> Option<Cause> {
         let stress = self.options.stress_bytes;
         if !self.plan.can_collect() {
             return None;
@@ -420,7 +421,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         if self.allocated.load(Relaxed) >= self.nursery_bytes.load(Relaxed) {
             return Some(Cause::Nursery);
         }
-        self.steering.reached(self.memory.budget().reserved()).then_some(Cause::Growth)
+        self.steering.reached(self.memory.budget().reserved(), bytes).then_some(Cause::Growth)
     }
 
     fn minor_collections_pay(&self) -> bool {

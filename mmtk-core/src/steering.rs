@@ -77,10 +77,12 @@ impl Steering {
         }
     }
 
-    /// Whether with so many bytes reserved a collection is due.
-    #[inline]
-    pub fn reached(&self, reserved: usize) -> bool {
-        reserved.saturating_add(self.external.load(Relaxed)) > self.trigger.load(Relaxed)
+    /// Whether a collection is due, with so many bytes reserved, before `request` more are. A heap whose goal is its limit is full when the budget
+    /// says so.
+    pub fn reached(&self, reserved: usize, request: usize) -> bool {
+        let trigger = self.trigger.load(Relaxed);
+        let reserved = reserved.saturating_add(self.external.load(Relaxed));
+        reserved > trigger || trigger < self.limit && reserved.saturating_add(request) > trigger
     }
 
     /// Bytes reserved at which a collection is due, without those outside the heap.
