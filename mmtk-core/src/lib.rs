@@ -59,6 +59,8 @@ pub mod plan;
 #[cfg(not(loom))]
 pub mod pool;
 #[cfg(not(loom))]
+mod pressure;
+#[cfg(not(loom))]
 pub mod region;
 #[cfg(not(loom))]
 pub mod space;

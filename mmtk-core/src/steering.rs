@@ -6,8 +6,10 @@
 
 use crate::events::{Cause, Paced};
 use crate::options::{OptionError, Options, When};
-use crate::pacer::{CycleSample, GiveUp, PacerPolicy, Policy};
+use crate::pacer::{CycleSample, GiveUp, PacerConfig, PacerPolicy, Policy};
+use crate::pressure::Pressure;
 use crate::sync::Mutex;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ struct Control {
 pub(crate) struct Steering {
     control: Mutex<Control>,
     limit: usize,
+    pressure: Pressure,
     /// Bytes reserved, external ones included, at which a collection is due; written in pauses.
     trigger: AtomicUsize,
     /// Bytes of the VM's that its objects keep outside the heap.
@@ -70,6 +73,7 @@ impl Steering {
                 options: options.clone(),
             }),
             limit,
+            pressure: Pressure::new(Path::new("/")),
             trigger: AtomicUsize::new(trigger as usize),
             external: AtomicUsize::new(0),
             gc_cpu_ns: AtomicU64::new(0),
@@ -128,6 +132,12 @@ impl Steering {
         };
         let mut control = self.control.lock();
         let control = &mut *control;
+        let pressure = if control.options.heap_pressure { self.pressure.now() } else { 0.0 };
+        if control.policy.config().pressure != pressure {
+            let config = PacerConfig { pressure, ..*control.policy.config() };
+            control.policy.configure(config);
+            control.policy.decide();
+        }
         control.policy.cycle_ended(&sample);
         control.last = Some(sample);
         let decision = control.policy.decide();

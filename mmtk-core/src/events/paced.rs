@@ -94,6 +94,7 @@ struct ConfigFields {
     min_bytes: f64,
     soft_limit: f64,
     hard_limit: f64,
+    pressure: f64,
     concurrent: bool,
     cores: f64,
     gc_share: f64,

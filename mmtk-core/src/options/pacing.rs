@@ -5,13 +5,14 @@ use super::table::Options;
 use crate::pacer::PacerConfig;
 
 /// Options that a running heap can change.
-const TUNABLE: [&str; 8] = [
+const TUNABLE: [&str; 9] = [
     "heap.mode",
     "heap.headroom_percent",
     "heap.gc_cpu_target",
     "heap.balance",
     "heap.soft_limit",
     "heap.min",
+    "heap.pressure",
     "heap.return_memory",
     "heap.uncommit_delay_ms",
 ];
@@ -39,6 +40,7 @@ impl Options {
             min_bytes: self.heap_min.min(limit) as f64,
             soft_limit: if self.heap_soft_limit > 0 { self.heap_soft_limit as f64 } else { f64::INFINITY },
             hard_limit: limit as f64,
+            pressure: 0.0,
             concurrent: false,
             cores: self.gc_workers as f64,
             gc_share: self.pacer_gc_share.get(),

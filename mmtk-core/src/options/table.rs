@@ -162,6 +162,9 @@ options! {
     /// When free memory goes back to the system: auto when it was not needed for a while (heap.uncommit_delay_ms), always after each collection, never.
     return_memory: When { key: "heap.return_memory", default: When::Auto, allowed: OneOf }
 
+    /// All modes but fixed and delegated: leave less room, down to a quarter, while tasks of this cgroup or machine wait for memory (PSI).
+    heap_pressure: bool { key: "heap.pressure", default: true, allowed: Flag }
+
     /// How long memory must have been free before it goes back to the system, in ms, where heap.return_memory is auto.
     uncommit_delay_ms: u64 { key: "heap.uncommit_delay_ms", default: 5000, allowed: Number(0..=86_400_000) }
 
@@ -303,6 +306,7 @@ mod tests {
             ("pacer.trim_gain", "0"),
             ("pacer.gc_cpu_cap", "0.75"),
             ("heap.return_memory", "never"),
+            ("heap.pressure", "false"),
             ("heap.uncommit_delay_ms", "250"),
             ("gc.workers", "7"),
             ("gc.wake_helpers", "always"),

@@ -59,6 +59,8 @@ pub struct PacerConfig {
     pub soft_limit: f64,
     /// The heap is never larger (H); infinite if there is none.
     pub hard_limit: f64,
+    /// How scarce memory is on the machine, between 0 and 1: at 1 the room is a quarter of what it would be.
+    pub pressure: f64,
     /// Whether mutators run while marking. Otherwise the trigger is the goal.
     pub concurrent: bool,
     /// Processors that mutators and collector share (C).
@@ -95,6 +97,7 @@ impl Default for PacerConfig {
             min_bytes: 4.0 * MIB,
             soft_limit: f64::INFINITY,
             hard_limit: f64::INFINITY,
+            pressure: 0.0,
             concurrent: true,
             cores: 1.0,
             gc_share: 0.25,
@@ -134,6 +137,7 @@ impl PacerConfig {
             min_bytes: within(self.min_bytes, 0.0, MOST_BYTES, by_default.min_bytes),
             soft_limit: within(self.soft_limit, 0.0, MOST_BYTES, MOST_BYTES),
             hard_limit: within(self.hard_limit, 0.0, MOST_BYTES, MOST_BYTES),
+            pressure: within(self.pressure, 0.0, 1.0, by_default.pressure),
             concurrent: self.concurrent,
             cores: within(self.cores, 0.01, 1e6, by_default.cores),
             gc_share: within(self.gc_share, 0.005, gc_share_max, by_default.gc_share.min(gc_share_max)),

@@ -43,6 +43,8 @@ pub enum Law {
 /// A heap has at least this room, in bytes and as a part of what is live.
 const LEAST_ROOM: f64 = MIB;
 const LEAST_PART: f64 = 0.02;
+/// What full pressure takes of the room.
+const PRESSED: f64 = 0.75;
 /// What a collection costs besides marking, in ns (t0).
 const FIXED_NS: f64 = 20e3;
 /// How far an estimate goes in a cycle, in logarithms.
@@ -130,7 +132,11 @@ impl HeapSize {
         let margin = if config.concurrent { config.margin } else { 0.0 };
         let ceiling = (config.hard_limit * (1.0 - margin)).min(config.soft_limit);
         let least = self.retained + LEAST_PART * self.traced;
-        let bytes = wanted.min(ceiling).max(least).min(config.hard_limit);
+        // Who fixed the size has said what memory there is.
+        let fixed = self.law == Law::Configured && matches!(config.mode, HeapMode::Fixed | HeapMode::Delegated);
+        let pressed = if fixed { 0.0 } else { PRESSED * config.pressure };
+        let free = (wanted.min(ceiling) - self.base).max(0.0) * (1.0 - pressed);
+        let bytes = (self.base + free).min(ceiling).max(least).min(config.hard_limit);
         Goal { bytes, limited: wanted > ceiling }
     }
 

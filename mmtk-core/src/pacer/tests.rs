@@ -42,7 +42,7 @@ fn any_cycle() -> impl Strategy<Value = CycleSample> {
 
 fn any_config() -> impl Strategy<Value = PacerConfig> {
     let mode = proptest::sample::select(HeapMode::ALL);
-    (proptest::array::uniform17(any_number()), mode, any::<bool>()).prop_map(|(n, mode, concurrent)| PacerConfig {
+    (proptest::array::uniform18(any_number()), mode, any::<bool>()).prop_map(|(n, mode, concurrent)| PacerConfig {
         mode,
         headroom: n[0],
         gc_cpu_target: n[1],
@@ -62,6 +62,7 @@ fn any_config() -> impl Strategy<Value = PacerConfig> {
         trim_gain: n[14],
         gc_cpu_cap: n[15],
         trim_max: n[16],
+        pressure: n[17],
     })
 }
 
@@ -392,4 +393,18 @@ fn a_proportional_heap_grows_with_what_is_live_and_never_over_a_limit() {
     // What is live is above the soft limit: a little room is left, up to the hard one.
     assert_eq!(goal(9e8, 9e8), 9.18e8);
     assert_eq!(goal(1e9, 1e9), 1e9);
+}
+
+#[test]
+fn memory_pressure_takes_of_the_room_and_never_of_what_is_live() {
+    for (mode, left) in [(HeapMode::Fixed, 1.0), (HeapMode::Proportional, 0.25)] {
+        let config = PacerConfig { mode, hard_limit: 1e9, concurrent: false, ..PacerConfig::default() };
+        let mut policy = Policy::new(PolicyName::Adaptive, config, 0.0);
+        policy.cycle_ended(&CycleSample { black: 0.0, ..cycle_of(2e8, 0.1) });
+        policy.cycle_ended(&CycleSample { traced: 2e8, retained: 2e8, black: 0.0, ..cycle_of(2e8, 0.1) });
+        let relaxed = policy.decide().goal;
+        policy.configure(PacerConfig { pressure: 1.0, ..config });
+        let pressed = policy.decide().goal;
+        assert!(((pressed - 2e8) / (relaxed - 2e8) - left).abs() < 1e-9, "{mode}: {relaxed} {pressed}");
+    }
 }
