@@ -52,7 +52,13 @@ pub const POISON: Stress = Stress {
 /// The heap decides by itself when to collect.
 pub const PROPORTIONAL: Stress = Stress {
     name: "proportional",
-    settings: &[("heap.mode", "proportional"), ("heap.min", "64K"), ("heap.headroom_percent", "25")],
+    // And memory goes back to the system beside everything else that happens.
+    settings: &[
+        ("heap.mode", "proportional"),
+        ("heap.min", "64K"),
+        ("heap.headroom_percent", "25"),
+        ("heap.uncommit_delay_ms", "1"),
+    ],
 };
 
 /// A nursery of one block: a minor collection for each block that is allocated. For generational plans.
