@@ -16,9 +16,9 @@
 use super::config::PacerConfig;
 use super::effort::{Marking, Share};
 use super::estimate::{AllocationRate, TracedBytes, follow};
-use super::heap_size::{HeapSize, Law};
+use super::heap_size::Law;
 use super::sample::{Cause, CycleSample, Decision, Effort, Tick, rate};
-use super::{PacerPolicy, stopped};
+use super::{Common, PacerPolicy};
 
 /// The trigger's bounds in the room over what is retained.
 const EARLIEST: f64 = 0.05;
@@ -41,8 +41,7 @@ struct Runway {
 /// The policy.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub struct Adaptive {
-    config: PacerConfig,
-    size: HeapSize,
+    common: Common,
     allocation: AllocationRate,
     work: TracedBytes,
     /// Bytes per ns of workers' processor time.
@@ -65,8 +64,7 @@ impl Adaptive {
         let config = config.sane();
         let nothing = Marking { work: live, trigger: 0.0, retained: 0.0, share: config.gc_share, handshake_ns: 0.0 };
         Adaptive {
-            config,
-            size: HeapSize::new(Law::Configured, live),
+            common: Common::new(config, Law::Configured, live),
             allocation: AllocationRate::default(),
             work: TracedBytes::suppose(live),
             scan_rate: None,
@@ -93,17 +91,17 @@ impl Adaptive {
 
     /// What mutators allocate between the last object marked and the end of the cycle: they run on with the whole machine.
     fn ending(&self, allocation: f64, handshake_ns: f64) -> f64 {
-        rate(allocation) * self.config.cores * handshake_ns
+        rate(allocation) * self.config().cores * handshake_ns
     }
 
     /// The plan of the next cycle; none while nothing is known.
     fn plan(&self, goal: f64) -> Option<Runway> {
-        let c = &self.config;
+        let c = self.config();
         let (a, s) = (self.allocation.upper(c.safety_sigma)?, self.scan_rate?);
         let x = rate(a * self.skew.0) * self.work.upper(c.safety_sigma) / rate(s * self.skew.1);
-        let live = self.size.base();
+        let live = self.size().base();
         let black = (goal - live).max(1.0) * c.float_budget;
-        let black = black.min(0.95 * (goal - self.size.retained()).max(0.02 * live)).max(1.0);
+        let black = black.min(0.95 * (goal - self.size().retained()).max(0.02 * live)).max(1.0);
         let share = (x / (x + black)).clamp(c.gc_share, c.gc_share_max);
         // As `x (1 - share) / share`, and to the last bit never less for a greater x.
         let at = |share: f64| x * (1.0 - share) / share;
@@ -121,31 +119,28 @@ impl PacerPolicy for Adaptive {
         "adaptive"
     }
 
-    fn config(&self) -> &PacerConfig {
-        &self.config
+    fn common(&self) -> &Common {
+        &self.common
     }
 
-    fn configure(&mut self, config: PacerConfig) {
-        self.config = config.sane();
+    fn common_mut(&mut self) -> &mut Common {
+        &mut self.common
     }
 
     fn mutators_ran(&mut self, allocation_rate: f64) {
         self.allocation.observe(rate(allocation_rate));
     }
 
-    fn decide(&mut self) -> Decision {
-        if !self.config.concurrent {
-            return stopped(&self.config, &self.size);
-        }
-        let goal = self.size.goal(&self.config);
-        let retained = self.size.retained();
+    fn decide_concurrent(&mut self) -> Decision {
+        let goal = self.size().goal(self.config());
+        let retained = self.size().retained();
         let span = (goal.bytes - retained).max(1.0);
         let planned = self.plan(goal.bytes);
         let first =
-            Runway { share: self.config.gc_share, marking: FIRST_RUNWAY * (goal.bytes - retained), ending: 0.0 };
+            Runway { share: self.config().gc_share, marking: FIRST_RUNWAY * (goal.bytes - retained), ending: 0.0 };
         let Runway { share, marking, ending } = planned.unwrap_or(first);
         let (earliest, latest) = (retained + EARLIEST * span, retained + LATEST * span);
-        let wanted = goal.bytes - marking - ending - self.config.margin * span;
+        let wanted = goal.bytes - marking - ending - self.config().margin * span;
         self.saturated = wanted < earliest || wanted > latest;
         let cause = match planned {
             None => Cause::FirstCycle,
@@ -159,47 +154,41 @@ impl PacerPolicy for Adaptive {
     }
 
     fn marking_begins(&mut self, reserved: f64) {
-        let goal = self.size.goal(&self.config).bytes;
-        let (share, ending) = self.plan(goal).map_or((self.config.gc_share, 0.0), |plan| (plan.share, plan.ending));
+        let goal = self.size().goal(self.config()).bytes;
+        let (share, ending) = self.plan(goal).map_or((self.config().gc_share, 0.0), |plan| (plan.share, plan.ending));
         self.trigger = super::sample::amount(reserved);
         self.runway = (goal - self.trigger - ending).max(1.0);
         self.share = Share::new(Marking {
             work: self.work.expected(),
             trigger: self.trigger,
-            retained: self.size.retained(),
+            retained: self.size().retained(),
             share,
             handshake_ns: self.handshake_ns.unwrap_or(0.0),
         });
     }
 
     fn tick(&mut self, tick: &Tick) -> Effort {
-        let goal = self.size.goal(&self.config).bytes;
-        self.share.tick(&self.config, &tick.sane(), goal)
+        let goal = self.size().goal(self.config()).bytes;
+        self.share.tick(&self.common.config, &tick.sane(), goal)
     }
 
-    fn cycle_ended(&mut self, cycle: &CycleSample) {
-        let cycle = cycle.sane();
+    fn learn(&mut self, cycle: &CycleSample) {
         if cycle.gc_cpu_ns > 0.0 {
             follow(&mut self.scan_rate, rate(cycle.traced / cycle.gc_cpu_ns), 0.5);
         }
         follow(&mut self.handshake_ns, cycle.handshake_ns, 0.5);
-        let machine_ns = (self.config.cores * cycle.marking_ns).max(1.0);
+        let machine_ns = (self.config().cores * cycle.marking_ns).max(1.0);
         let (planned, taken) = (self.share.planned(), (cycle.gc_cpu_ns / machine_ns).min(1.0));
         let ending = self.ending(self.allocation.upper(0.0).unwrap_or(0.0), cycle.handshake_ns);
         let while_marking = (cycle.peak - self.trigger - ending).max(0.0);
         let allocated = while_marking * ((1.0 - planned) * taken) / ((1.0 - taken).max(1e-3) * planned);
-        if self.config.concurrent && allocated > 0.0 && !self.saturated && !cycle.forced {
+        if self.config().concurrent && allocated > 0.0 && !self.saturated && !cycle.forced {
             let error = libm::log(allocated.max(1.0) / self.runway).clamp(-TRIM_A_CYCLE, TRIM_A_CYCLE);
-            let most = self.config.trim_max;
-            self.trim = (self.trim + self.config.trim_gain * error).clamp(-most, most);
+            let most = self.config().trim_max;
+            self.trim = (self.trim + self.config().trim_gain * error).clamp(-most, most);
         } else {
             self.trim *= FORGET;
         }
         self.work.observe(cycle.traced);
-        self.size.cycle_ended(&self.config, &cycle);
-    }
-
-    fn size(&self) -> &HeapSize {
-        &self.size
     }
 }

@@ -1,27 +1,26 @@
 //! Policies that are nothing but a law for the heap's size: mutators stop when the goal is reached, and marking takes the whole machine.
 
 use super::config::PacerConfig;
-use super::heap_size::{HeapSize, Law};
+use super::heap_size::Law;
 use super::sample::{CycleSample, Decision, Effort, Tick};
-use super::{PacerPolicy, stopped};
+use super::{Common, PacerPolicy};
 
 /// The policy.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub struct CollectAtGoal {
     name: &'static str,
-    config: PacerConfig,
-    size: HeapSize,
+    common: Common,
 }
 
 impl CollectAtGoal {
     /// MemBalancer.
     pub fn mem_balancer(config: PacerConfig, live: f64) -> CollectAtGoal {
-        CollectAtGoal { name: "membalancer", config: config.sane(), size: HeapSize::new(Law::MemBalancer, live) }
+        CollectAtGoal { name: "membalancer", common: Common::new(config, Law::MemBalancer, live) }
     }
 
     /// The CPU-controlled heap of MPLR 2023.
     pub fn cpu_controlled(config: PacerConfig, live: f64) -> CollectAtGoal {
-        CollectAtGoal { name: "mplr23", config: config.sane(), size: HeapSize::new(Law::CpuControlled, live) }
+        CollectAtGoal { name: "mplr23", common: Common::new(config, Law::CpuControlled, live) }
     }
 }
 
@@ -30,18 +29,18 @@ impl PacerPolicy for CollectAtGoal {
         self.name
     }
 
-    fn config(&self) -> &PacerConfig {
-        &self.config
+    fn common(&self) -> &Common {
+        &self.common
     }
 
-    fn configure(&mut self, config: PacerConfig) {
-        self.config = config.sane();
+    fn common_mut(&mut self) -> &mut Common {
+        &mut self.common
     }
 
     fn mutators_ran(&mut self, _: f64) {}
 
-    fn decide(&mut self) -> Decision {
-        stopped(&self.config, &self.size)
+    fn decide_concurrent(&mut self) -> Decision {
+        self.common.decide_stopped()
     }
 
     fn marking_begins(&mut self, _: f64) {}
@@ -50,13 +49,7 @@ impl PacerPolicy for CollectAtGoal {
         Effort { workers: 1.0, assist: 0.0 }
     }
 
-    fn cycle_ended(&mut self, cycle: &CycleSample) {
-        self.size.cycle_ended(&self.config, &cycle.sane());
-    }
-
-    fn size(&self) -> &HeapSize {
-        &self.size
-    }
+    fn learn(&mut self, _: &CycleSample) {}
 
     fn is_bounded(&self) -> bool {
         false

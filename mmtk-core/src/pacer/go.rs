@@ -6,11 +6,10 @@
 //!
 //! Source: runtime/mgcpacer.go of Go, and its design document 44167.
 
-use super::PacerPolicy;
 use super::config::{MIB, MOST_BYTES, PacerConfig};
-use super::heap_size::{HeapSize, Law};
+use super::heap_size::Law;
 use super::sample::{Cause, CycleSample, Decision, Effort, Tick, amount, rate};
-use super::stopped;
+use super::{Common, PacerPolicy};
 
 /// Share of the machine that background workers take.
 const BACKGROUND: f64 = 0.25;
@@ -31,8 +30,7 @@ const LEAST_WORK: f64 = 1000.0;
 /// The policy.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub struct Go {
-    config: PacerConfig,
-    size: HeapSize,
+    common: Common,
     /// What was marked by the last cycle, black allocation included.
     marked: f64,
     /// What it scanned.
@@ -48,8 +46,7 @@ impl Go {
     pub fn new(config: PacerConfig, live: f64) -> Go {
         let config = config.sane();
         Go {
-            config,
-            size: HeapSize::new(Law::Configured, live),
+            common: Common::new(config, Law::Configured, live),
             marked: live,
             scanned: live,
             ratios: [0.0; 4],
@@ -60,11 +57,11 @@ impl Go {
 
     /// The goal, and whether the memory limit bound it.
     fn goal(&self) -> (f64, bool) {
-        let goal = (self.marked * (1.0 + self.config.headroom)).max(self.config.min_bytes).min(MOST_BYTES);
-        if !self.config.is_limited() {
+        let goal = (self.marked * (1.0 + self.config().headroom)).max(self.config().min_bytes).min(MOST_BYTES);
+        if !self.config().is_limited() {
             return (goal, false);
         }
-        let limit = self.config.hard_limit;
+        let limit = self.config().hard_limit;
         let ceiling = (limit - (limit * LIMIT_MARGIN).max(MIB)).max(self.marked);
         (goal.min(ceiling), ceiling < goal)
     }
@@ -90,20 +87,17 @@ impl PacerPolicy for Go {
         "go"
     }
 
-    fn config(&self) -> &PacerConfig {
-        &self.config
+    fn common(&self) -> &Common {
+        &self.common
     }
 
-    fn configure(&mut self, config: PacerConfig) {
-        self.config = config.sane();
+    fn common_mut(&mut self) -> &mut Common {
+        &mut self.common
     }
 
     fn mutators_ran(&mut self, _: f64) {}
 
-    fn decide(&mut self) -> Decision {
-        if !self.config.concurrent {
-            return stopped(&self.config, &self.size);
-        }
+    fn decide_concurrent(&mut self) -> Decision {
         let (goal, limited) = self.goal();
         let cause = if limited { Cause::Limit } else { Cause::Estimate };
         Decision { goal, trigger: self.trigger_for(goal), share: BACKGROUND, trim: 0.0, cause }
@@ -125,7 +119,7 @@ impl PacerPolicy for Go {
         if tick.marked > expected {
             let extended = (goal - self.trigger) / expected.max(1.0) * most + self.trigger;
             expected = most;
-            goal = extended.min((1.0 + self.config.headroom) * goal);
+            goal = extended.min((1.0 + self.config().headroom) * goal);
         }
         if tick.reserved > goal {
             goal *= HARD_GOAL;
@@ -137,9 +131,8 @@ impl PacerPolicy for Go {
         Effort { workers: BACKGROUND, assist: share - BACKGROUND }
     }
 
-    fn cycle_ended(&mut self, cycle: &CycleSample) {
-        let cycle = cycle.sane();
-        let machine_ns = (self.config.cores * cycle.marking_ns).max(1.0);
+    fn learn(&mut self, cycle: &CycleSample) {
+        let machine_ns = (self.config().cores * cycle.marking_ns).max(1.0);
         let share = BACKGROUND + cycle.assist_cpu_ns / machine_ns;
         let allocated = (cycle.peak - self.trigger).max(0.0);
         let ratio = if cycle.traced > 0.0 && share < 1.0 {
@@ -151,11 +144,6 @@ impl PacerPolicy for Go {
         self.ratios = [self.ratios[1], self.ratios[2], self.ratios[3], ratio];
         self.marked = cycle.retained;
         self.scanned = cycle.traced;
-        self.size.cycle_ended(&self.config, &cycle);
-    }
-
-    fn size(&self) -> &HeapSize {
-        &self.size
     }
 
     /// Its memory limit is soft.

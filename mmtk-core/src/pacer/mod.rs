@@ -44,28 +44,29 @@ pub use config::{HeapMode, PacerConfig};
 pub use effort::Crew;
 pub use give_up::GiveUp;
 pub use heap_size::HeapSize;
+use heap_size::Law;
 pub use policy::{Policy, PolicyName};
 pub use sample::{Cause, CycleSample, Decision, Effort, Tick};
 
 /// A way to pace collections. Sizes in bytes, times in ns, shares as parts of the machine.
 ///
 /// Callers: whoever drives it, one thread at a time. The order is: `mutators_ran` and `decide` while mutators run, `marking_begins`, `tick` while
-/// marking runs, `cycle_ended`.
+/// marking runs, `cycle_ended`. A policy implements what has no default.
 pub trait PacerPolicy {
     /// Its name in options.
     fn name(&self) -> &'static str;
 
-    /// The settings in force.
-    fn config(&self) -> &PacerConfig;
+    /// What every policy has.
+    fn common(&self) -> &Common;
 
-    /// Changes the settings; from the next decision on.
-    fn configure(&mut self, config: PacerConfig);
+    /// The same, to change it.
+    fn common_mut(&mut self) -> &mut Common;
 
     /// Mutators ran for a while, and allocated so many bytes per ns of their processor time.
     fn mutators_ran(&mut self, allocation_rate: f64);
 
-    /// What is to happen next; asked as often as one likes.
-    fn decide(&mut self) -> Decision;
+    /// What is to happen next, where mutators run while the collector marks.
+    fn decide_concurrent(&mut self) -> Decision;
 
     /// Marking begins, with so many bytes reserved.
     fn marking_begins(&mut self, reserved: f64);
@@ -73,11 +74,8 @@ pub trait PacerPolicy {
     /// How hard to work until the next tick of marking.
     fn tick(&mut self, tick: &Tick) -> Effort;
 
-    /// A cycle ended.
-    fn cycle_ended(&mut self, cycle: &CycleSample);
-
-    /// What sets its goal.
-    fn size(&self) -> &HeapSize;
+    /// A cycle ended. The sample is a sane one; the caller tells the heap size of it.
+    fn learn(&mut self, cycle: &CycleSample);
 
     /// Bytes reserved beyond which mutators wait for the running cycle. The hard limit, unless the policy knows nothing else than to stall.
     fn stalls_at(&self) -> f64 {
@@ -88,12 +86,56 @@ pub trait PacerPolicy {
     fn is_bounded(&self) -> bool {
         true
     }
+
+    /// The settings in force.
+    fn config(&self) -> &PacerConfig {
+        &self.common().config
+    }
+
+    /// What sets the goal.
+    fn size(&self) -> &HeapSize {
+        &self.common().size
+    }
+
+    /// Changes the settings; from the next decision on.
+    fn configure(&mut self, config: PacerConfig) {
+        self.common_mut().config = config.sane();
+    }
+
+    /// What is to happen next; asked as often as one likes.
+    fn decide(&mut self) -> Decision {
+        if self.config().concurrent {
+            return self.decide_concurrent();
+        }
+        self.common().decide_stopped()
+    }
+
+    /// A cycle ended.
+    fn cycle_ended(&mut self, cycle: &CycleSample) {
+        let cycle = cycle.sane();
+        self.learn(&cycle);
+        let Common { config, size } = self.common_mut();
+        size.cycle_ended(config, &cycle);
+    }
 }
 
-/// The decision for a cycle that stops the mutators.
-fn stopped(config: &PacerConfig, size: &HeapSize) -> Decision {
-    let goal = size.goal(config).bytes;
-    Decision { goal, trigger: goal, share: 1.0, trim: 0.0, cause: size.cause(config) }
+/// What every policy has.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub struct Common {
+    config: PacerConfig,
+    size: HeapSize,
+}
+
+impl Common {
+    fn new(config: PacerConfig, law: Law, live: f64) -> Common {
+        Common { config: config.sane(), size: HeapSize::new(law, live) }
+    }
+
+    /// For a cycle that stops the mutators: it begins at the goal.
+    fn decide_stopped(&self) -> Decision {
+        let goal = self.size.goal(&self.config).bytes;
+        Decision { goal, trigger: goal, share: 1.0, trim: 0.0, cause: self.size.cause(&self.config) }
+    }
 }
 
 #[cfg(test)]

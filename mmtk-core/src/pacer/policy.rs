@@ -2,15 +2,14 @@
 
 use core::fmt;
 
-use super::PacerPolicy;
 use super::adaptive::Adaptive;
 use super::collect_at_goal::CollectAtGoal;
 use super::config::PacerConfig;
 use super::go::Go;
-use super::heap_size::HeapSize;
 use super::sample::{CycleSample, Decision, Effort, Tick, amount};
 use super::static_half::StaticHalf;
 use super::zgc_director::ZgcDirector;
+use super::{Common, PacerPolicy};
 
 macro_rules! policies {
     ($($(#[$doc:meta])* $name:ident = $text:literal: $type:ty = $new:path;)+) => {
@@ -90,14 +89,17 @@ impl PacerPolicy for Policy {
     fn name(&self) -> &'static str {
         self.inner().name()
     }
-    fn config(&self) -> &PacerConfig {
-        self.inner().config()
+    fn common(&self) -> &Common {
+        self.inner().common()
     }
-    fn configure(&mut self, config: PacerConfig) {
-        self.inner_mut().configure(config);
+    fn common_mut(&mut self) -> &mut Common {
+        self.inner_mut().common_mut()
     }
     fn mutators_ran(&mut self, allocation_rate: f64) {
         self.inner_mut().mutators_ran(allocation_rate);
+    }
+    fn decide_concurrent(&mut self) -> Decision {
+        self.inner_mut().decide_concurrent()
     }
     fn decide(&mut self) -> Decision {
         let decision = self.inner_mut().decide();
@@ -114,11 +116,8 @@ impl PacerPolicy for Policy {
         debug_assert!(!self.is_bounded() || effort.workers + effort.assist <= most, "{effort:?}");
         effort
     }
-    fn cycle_ended(&mut self, cycle: &CycleSample) {
-        self.inner_mut().cycle_ended(cycle);
-    }
-    fn size(&self) -> &HeapSize {
-        self.inner().size()
+    fn learn(&mut self, cycle: &CycleSample) {
+        self.inner_mut().learn(cycle);
     }
     fn stalls_at(&self) -> f64 {
         self.inner().stalls_at()

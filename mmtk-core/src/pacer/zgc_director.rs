@@ -5,12 +5,11 @@
 //!
 //! Source: zDirector.cpp of the JDK, the rules on the allocation rate and on high usage.
 
-use super::PacerPolicy;
 use super::config::PacerConfig;
 use super::estimate::AllocationRate;
-use super::heap_size::{HeapSize, Law};
+use super::heap_size::Law;
 use super::sample::{Cause, CycleSample, Decision, Effort, Tick, amount, rate};
-use super::stopped;
+use super::{Common, PacerPolicy};
 
 /// The greatest rate that is feared: the mean by the tolerance for spikes, and deviations that one sample in a thousand exceeds.
 const SPIKES: f64 = 2.0;
@@ -27,8 +26,7 @@ const WARM_UP: [f64; 3] = [0.1, 0.2, 0.3];
 /// The policy.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub struct ZgcDirector {
-    config: PacerConfig,
-    size: HeapSize,
+    common: Common,
     allocation: AllocationRate,
     /// How long a cycle takes: mean and variance, in ns.
     length: Option<(f64, f64)>,
@@ -39,8 +37,7 @@ impl ZgcDirector {
     /// For a heap in which `live` bytes are supposed to be live.
     pub fn new(config: PacerConfig, live: f64) -> ZgcDirector {
         ZgcDirector {
-            config: config.sane(),
-            size: HeapSize::new(Law::Configured, live),
+            common: Common::new(config, Law::Configured, live),
             allocation: AllocationRate::default(),
             length: None,
             cycles: 0,
@@ -53,29 +50,26 @@ impl PacerPolicy for ZgcDirector {
         "zgc-director"
     }
 
-    fn config(&self) -> &PacerConfig {
-        &self.config
+    fn common(&self) -> &Common {
+        &self.common
     }
 
-    fn configure(&mut self, config: PacerConfig) {
-        self.config = config.sane();
+    fn common_mut(&mut self) -> &mut Common {
+        &mut self.common
     }
 
     fn mutators_ran(&mut self, allocation_rate: f64) {
         self.allocation.observe(rate(allocation_rate));
     }
 
-    fn decide(&mut self) -> Decision {
-        if !self.config.concurrent {
-            return stopped(&self.config, &self.size);
-        }
-        let goal = self.size.goal(&self.config).bytes;
-        let retained = self.size.retained().min(goal);
+    fn decide_concurrent(&mut self) -> Decision {
+        let goal = self.size().goal(self.config()).bytes;
+        let retained = self.size().retained().min(goal);
         let latest = (goal * (1.0 - HIGH_USAGE)).max(retained);
         let (trigger, cause) = match (self.length, self.allocation.upper(ONE_IN_THOUSAND)) {
             (Some((mean, variance)), Some(feared)) if self.cycles >= WARM_UP.len() => {
                 let length = mean + ONE_IN_THOUSAND * libm::sqrt(variance);
-                let mutators = self.config.cores * (1.0 - self.config.gc_share);
+                let mutators = self.config().cores * (1.0 - self.config().gc_share);
                 let wanted = goal - SPIKES * feared * mutators * (length + INTERVAL_NS);
                 let cause = if wanted > latest { Cause::Latest } else { Cause::Estimate };
                 (wanted, if wanted < retained { Cause::Earliest } else { cause })
@@ -83,17 +77,16 @@ impl PacerPolicy for ZgcDirector {
             _ => (goal * WARM_UP[self.cycles.min(WARM_UP.len() - 1)], Cause::FirstCycle),
         };
         let trigger = trigger.clamp(retained, latest);
-        Decision { goal, trigger, share: self.config.gc_share, trim: 0.0, cause }
+        Decision { goal, trigger, share: self.config().gc_share, trim: 0.0, cause }
     }
 
     fn marking_begins(&mut self, _: f64) {}
 
     fn tick(&mut self, _: &Tick) -> Effort {
-        Effort { workers: self.config.gc_share, assist: 0.0 }
+        Effort { workers: self.config().gc_share, assist: 0.0 }
     }
 
-    fn cycle_ended(&mut self, cycle: &CycleSample) {
-        let cycle = cycle.sane();
+    fn learn(&mut self, cycle: &CycleSample) {
         let ns = amount(cycle.marking_ns);
         self.length = Some(match self.length {
             None => (ns, 0.0),
@@ -104,14 +97,9 @@ impl PacerPolicy for ZgcDirector {
             }
         });
         self.cycles = (self.cycles + 1).min(WARM_UP.len());
-        self.size.cycle_ended(&self.config, &cycle);
-    }
-
-    fn size(&self) -> &HeapSize {
-        &self.size
     }
 
     fn stalls_at(&self) -> f64 {
-        self.size.goal(&self.config).bytes
+        self.size().goal(self.config()).bytes
     }
 }
