@@ -1,4 +1,5 @@
 //! The write barrier: of mutators that store into an old object at the same time, one remembers it, and the pause finds it remembered.
+//! A mutator that attaches while a pause arms the barrier has it armed.
 
 use crate::check::{Failure, fails_without, holds};
 use crate::forwarding::{InHeader, Old, OnTheSide};
@@ -90,7 +91,7 @@ fn a_pause_comes<O: Old>() {
     let object = Object::<O>::new();
     let safepoint = Arc::new(Safepoint::<Entry>::new());
     let mutator = Arc::new(Mutator { state: ThreadState::default(), noted: UnsafeCell::new(false) });
-    safepoint.attach(Entry(mutator.clone()));
+    safepoint.attach(Entry(mutator.clone()), || ());
     let writer = {
         let (object, safepoint, mutator) = (object.clone(), safepoint.clone(), mutator.clone());
         thread::spawn(move || {
@@ -135,4 +136,63 @@ fn without_the_order_of_the_safepoint_a_pause_misses_what_was_noted() {
     for name in ["safepoint-enter-native", "safepoint-stop"] {
         fails_without(name, Failure::Race, None, a_pause_comes::<InHeader>);
     }
+}
+
+/// Whether barriers are armed: what leaders decide for the heap, and what a mutator goes by. Not atomic: loom reports a race.
+#[derive(Default)]
+struct Armed(UnsafeCell<bool>);
+
+// SAFETY: that the accesses do not race is what the model checks.
+unsafe impl Sync for Armed {}
+// SAFETY: as for Sync.
+unsafe impl Send for Armed {}
+
+impl Armed {
+    fn get(&self) -> bool {
+        // SAFETY: loom reports a race.
+        self.0.with(|armed| unsafe { *armed })
+    }
+
+    fn set(&self, to: bool) {
+        // SAFETY: loom reports a race.
+        self.0.with_mut(|armed| unsafe { *armed = to });
+    }
+}
+
+struct Attached(Arc<(ThreadState, Armed)>);
+impl Stoppable for Attached {
+    fn state(&self) -> &ThreadState {
+        &self.0.0
+    }
+}
+
+/// A thread attaches and goes by the barrier that it finds; a pause that arms the barriers comes at any time.
+fn one_attaches_while_barriers_are_armed() {
+    let safepoint = Arc::new(Safepoint::<Attached>::new());
+    let heap = Arc::new(Armed::default());
+    let mutator = {
+        let (safepoint, heap) = (safepoint.clone(), heap.clone());
+        thread::spawn(move || {
+            let me = Arc::new((ThreadState::default(), Armed::default()));
+            safepoint.attach(Attached(me.clone()), || me.1.set(heap.get()));
+            assert_eq!(me.1.get(), heap.get(), "its stores into old objects would not be noted");
+            safepoint.detach(&me.0, || ());
+        })
+    };
+    assert_eq!(safepoint.stop_all(None), Stop::Leader);
+    heap.set(true);
+    safepoint.with_stopped(|mutators| mutators.iter().for_each(|mutator| mutator.0.1.set(true)));
+    safepoint.resume_all();
+    mutator.join().unwrap();
+}
+
+#[test]
+fn a_mutator_that_attaches_has_its_barrier_armed_as_the_heap_has() {
+    holds(None, one_attaches_while_barriers_are_armed);
+}
+
+#[test]
+fn unless_it_attaches_outside_pauses_its_barrier_is_in_doubt() {
+    fails_without("safepoint-attach-waits", Failure::Race, None, one_attaches_while_barriers_are_armed);
+    fails_without("safepoint-admit-in-turn", Failure::Race, None, one_attaches_while_barriers_are_armed);
 }

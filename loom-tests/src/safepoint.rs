@@ -36,7 +36,7 @@ impl Heap {
 
     fn attach(self: &Arc<Heap>, object: usize) -> Mutator {
         let state = Arc::new(ThreadState::default());
-        self.safepoint.attach(Thread(state.clone()));
+        self.safepoint.attach(Thread(state.clone()), || ());
         Mutator { heap: self.clone(), state, object }
     }
 

@@ -207,9 +207,8 @@ impl<VM: VMBinding> Heap<VM> {
     /// [`Mutator::native`] regions of the others.
     pub fn attach(&self, local: VM::Local) -> Mutator<VM> {
         let state = MutatorState::new(self.0.clone(), local);
-        self.0.safepoint.attach(MutatorRef(&*state));
-        // Not before: a pause may change it until the thread is in the registry.
-        state.arm_barrier(self.0.nursery_bytes.load(Relaxed) != usize::MAX);
+        let arm = || state.arm_barrier(self.0.nursery_bytes.load(Relaxed) != usize::MAX);
+        self.0.safepoint.attach(MutatorRef(&*state), arm);
         Mutator::from_state(state)
     }
 

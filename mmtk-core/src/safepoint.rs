@@ -115,14 +115,21 @@ impl<T: Stoppable> Safepoint<T> {
         }
     }
 
-    /// Adds a mutator, in state RUNNING, once no pause is in progress.
-    pub fn attach(&self, thread: T) {
+    /// Adds a mutator, in state RUNNING, once no pause is in progress. `admitted` runs while none can begin: what it reads of what leaders
+    /// write stays true until the mutator's first safepoint, and leaders change the mutator itself only from then on.
+    pub fn attach(&self, thread: T, admitted: impl FnOnce()) {
+        let mut admitted = Some(admitted);
+        let mut admit = || admitted.take().into_iter().for_each(|admitted| admitted());
+        if dropped!("safepoint-admit-in-turn") {
+            admit();
+        }
         let mut registry = self.registry.lock();
         while registry.stopping && !registry.abandoned && !dropped!("safepoint-attach-waits") {
             self.resumed.wait(&mut registry);
         }
         registry.assert_usable();
         registry.threads.push(thread);
+        admit();
     }
 
     /// Removes the calling mutator and returns its entry. It may be inside a native region. `retire` runs while no pause
@@ -301,7 +308,7 @@ mod tests {
             for _ in 0..3 {
                 s.spawn(|| {
                     let me = Arc::new(ThreadState::default());
-                    safepoint.attach(me.clone());
+                    safepoint.attach(me.clone(), || ());
                     while !done.load(Relaxed) {
                         inside.fetch_add(1, Relaxed);
                         inside.fetch_sub(1, Relaxed);
@@ -329,13 +336,13 @@ mod tests {
     fn after_a_leader_panicked_threads_can_only_detach() {
         let safepoint = Safepoint::<Arc<ThreadState>>::new();
         let me = Arc::new(ThreadState::default());
-        safepoint.attach(me.clone());
+        safepoint.attach(me.clone(), || ());
         assert_eq!(safepoint.stop_all(Some(&me)), Stop::Leader);
         safepoint.abandon();
         let panics = |f: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err();
         assert!(me.should_stop());
         assert!(panics(&|| safepoint.park(&me)));
-        assert!(panics(&|| safepoint.attach(Arc::new(ThreadState::default()))));
+        assert!(panics(&|| safepoint.attach(Arc::new(ThreadState::default()), || ())));
         assert!(panics(&|| assert_eq!(safepoint.stop_all(Some(&me)), Stop::Followed)));
         assert!(safepoint.detach(&me, || unreachable!("a heap in doubt is left alone")).is_some());
     }
@@ -344,7 +351,7 @@ mod tests {
     fn a_native_region_ends_in_a_heap_whose_leader_panicked_too() {
         let safepoint = Safepoint::<Arc<ThreadState>>::new();
         let me = Arc::new(ThreadState::default());
-        safepoint.attach(me.clone());
+        safepoint.attach(me.clone(), || ());
         let leave = || safepoint.leave_native(&me);
         safepoint.enter_native(&me);
         assert_eq!(safepoint.stop_all(None), Stop::Leader);
@@ -357,7 +364,7 @@ mod tests {
     fn a_thread_may_detach_inside_a_native_region() {
         let safepoint = Safepoint::<Arc<ThreadState>>::new();
         let me = Arc::new(ThreadState::default());
-        safepoint.attach(me.clone());
+        safepoint.attach(me.clone(), || ());
         safepoint.enter_native(&me);
         assert!(me.is_native());
         assert!(safepoint.detach(&me, || ()).is_some());
