@@ -100,7 +100,8 @@ pub enum StateLocation {
 ///   follow, each once, apart
 ///   from those inside objects;
 /// - `object_size` and the scans read no other object that may move: it may be elsewhere already, or not yet;
-/// - neither blocks on a mutator, allocates in this heap, or unwinds: they run in a pause, on any thread;
+/// - neither blocks on a mutator, allocates in this heap, or unwinds: they run in a pause, on any thread (with `gc.workers` 1 and `heap.idle_gc_s` 0 on the one that
+///   asked for the collection);
 /// - ranges of words that `scan_ambiguous` looks at and that `scan_object` passes to `visit_ambiguous` are mapped, and nobody writes to them
 ///   while they are read;
 /// - a new object is ready to be scanned (its header written, its slots null or valid) before the mutator's next safepoint.

@@ -3,10 +3,12 @@
 //! The child gets the forking thread alone, but all memory as it was: locks that other threads held stay held, helpers that should be woken are not there,
 //! and the registry lists threads that will never stop. So the heap comes to rest first:
 //!
-//! 1. all mutators stop, as for a collection: they hold none of the heap's locks;
-//! 2. the helpers and the timer that returns memory end; they are started again when they are next needed, in each process;
+//! 1. the timer that looks after idle heaps ends, while the forking thread is in a native region: the timer may be waiting for it;
+//! 2. all mutators stop, as for a collection: they hold none of the heap's locks; and the helpers end;
 //! 3. the locks that others may take at any time, in native regions or without being mutators, are held by the forking thread: those of the
 //!    safepoint and of the listeners.
+//!
+//! Helpers and timer are started again when they are next needed, in each process.
 //!
 //! In the child the other mutators are then detached. What they kept for the VM ([`VMBinding::Local`]) is neither dropped nor scanned any more: objects
 //! that they alone referred to are garbage. Each keeps the heap's memory in place, so that goes with the process.
@@ -49,12 +51,20 @@ impl<VM: VMBinding> Mutator<VM> {
 
 impl<VM: VMBinding> HeapInner<VM> {
     fn fork(&self, me: &MutatorState<VM>, fork: impl FnOnce() -> i32) -> i32 {
-        // Whoever takes part in the pause of another thread tries again.
-        while self.safepoint.stop_all(Some(me.thread())) == Stop::Followed {}
+        loop {
+            self.safepoint.enter_native(me.thread());
+            self.idle.end();
+            self.safepoint.leave_native(me.thread());
+            match self.safepoint.stop_all(Some(me.thread())) {
+                Stop::Leader if !self.idle.is_attended() => break,
+                // Somebody attached, or led a pause, and started the timer again.
+                Stop::Leader => self.safepoint.resume_all(),
+                Stop::Followed => (),
+            }
+        }
         let unfinished = Unfinished(&self.safepoint);
         self.gang.end_helpers();
         self.solo.end_helpers();
-        self.idle.end();
         let (result, gone) = self.listeners.fork(|| self.safepoint.fork(me.thread(), fork));
         if result == 0 {
             me.meter().begin();
@@ -69,6 +79,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         }
         std::mem::forget(unfinished);
         self.safepoint.resume_all();
+        self.attend_when_idle();
         result
     }
 }

@@ -1,33 +1,88 @@
-//! Memory that a heap no longer needs goes back to the system after a delay, also when the program has gone quiet and no collection comes.
+//! What a heap does while its program does little: memory that it no longer needs goes back to the system, and garbage that no collection
+//! would come for is collected.
 //!
 //! What does a heap need? Until the next full collection is due it will use what there is up to the goal: that much is kept while the program
 //! allocates as fast as in the cycle before. A program that has slowed down to a quarter of it needs what is live, and what it allocated since.
 //! More than that is returned once nothing has used it for the delay; so a program in a steady state never returns what it takes again.
 //!
-//! 1. After each full collection the leader notes what is needed ([`Idle::collected`]), and starts the timer if more is resident.
-//! 2. The timer, a thread, looks again when the delay is over: it returns what is above the need then, or waits on.
+//! A program that allocated and then went quiet is collected once, so that the memory of what died can go back, and finalizers run. A steady
+//! one is collected so only if its cycles are very long: some nine times the time after which a program counts as quiet.
 //!
-//! The thread ends when there is nothing to return. Until the next full collection there will not be.
-//! Callers: leaders; the timer.
+//! 1. Attaching, and each full collection, start the timer, a thread, if there will be something for it to do.
+//! 2. It looks eight times in each delay: it returns what is above the need then, or leads a collection, or waits on.
+//!
+//! The thread ends when there is nothing to return, and nothing that idle collections wait for.
+//! Callers: attaching threads; leaders; the timer.
 
 use crate::heap::Memory;
 use crate::sync::{Condvar, Mutex};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Less than this is not worth a look, in bytes.
 const LEAST: usize = 256 << 10;
 /// A program is quiet when it allocates at less than this part of the rate before.
 const QUIET: f64 = 0.25;
-/// A quiet program is left so much over what is live, as a part of that: it will not take back page by page what was just returned.
+/// A quiet program is left so much over what is live, as a part of that: it will not take back page by page what was just returned. So much
+/// garbage there must be at least for an idle collection.
 const SPARE: f64 = 0.0625;
+/// How often the timer looks in a delay: what was needed in between is seen in what is reserved.
+const LOOKS: u32 = 8;
+/// The program did something in the time between two looks if it brought so much of what was allocated since the last full collection.
+const ACTIVE_PART: usize = 64;
+
+/// Bytes that mutators have allocated, counted at refills.
+#[derive(Default)]
+pub(crate) struct Allocated {
+    /// Since the last pause.
+    pub since_pause: AtomicUsize,
+    /// Before it, since the last full collection; written in pauses.
+    pub before: AtomicUsize,
+}
+
+impl Allocated {
+    /// Since the last full collection.
+    pub fn since_full(&self) -> usize {
+        self.before.load(Relaxed) + self.since_pause.load(Relaxed)
+    }
+}
+
+/// The heap that the timer may collect.
+pub(crate) trait Quiet: Send + Sync {
+    /// Collects all of it, as a thread that is not one of its mutators.
+    fn collect_while_idle(self: Arc<Self>);
+
+    /// Looks whether what the machine grants has changed.
+    fn look_around(&self);
+}
+
+/// What is to be done, and when.
+#[derive(Copy, Clone, Debug, Default, PartialEq)]
+pub(crate) struct Delays {
+    /// Memory that was not needed for so long goes back; none if the timer returns nothing.
+    pub uncommit: Option<Duration>,
+    /// A program that was quiet for so long is collected; none if it is not.
+    pub idle: Option<Duration>,
+}
+
+impl Delays {
+    /// How long until the next look.
+    fn look(self) -> Option<Duration> {
+        let shorter = match (self.uncommit, self.idle) {
+            (Some(uncommit), Some(idle)) => uncommit.min(idle),
+            (uncommit, idle) => uncommit.or(idle)?,
+        };
+        Some((shorter / LOOKS).max(Duration::from_micros(100)))
+    }
+}
 
 /// The cycle that is running.
 #[derive(Copy, Clone, Debug)]
 struct Cycle {
     began: Instant,
-    /// How long the one before was.
-    last: Duration,
+    /// Bytes allocated in a second of the one before.
+    rate: f64,
     /// Bytes of live objects when it began.
     live: usize,
     /// Bytes reserved then, and at which it ends.
@@ -41,59 +96,135 @@ impl Cycle {
         self.live + (SPARE * self.live as f64) as usize + reserved.saturating_sub(self.retained)
     }
 
-    /// Bytes that the program is expected to use.
-    fn need(&self, now: Instant, reserved: usize) -> usize {
-        let elapsed = now.saturating_duration_since(self.began).as_secs_f64();
-        let expected = elapsed / self.last.as_secs_f64().max(1e-9);
-        let room = self.goal.saturating_sub(self.retained).max(1);
-        let used = reserved.saturating_sub(self.retained) as f64 / room as f64;
-        if expected > 0.0 && used < QUIET * expected.min(1.0) { self.least(reserved) } else { self.goal.max(reserved) }
+    /// Bytes that the program is expected to use, when it has allocated so many since the cycle began.
+    fn need(&self, now: Instant, reserved: usize, allocated: usize) -> usize {
+        let expected = self.rate * now.saturating_duration_since(self.began).as_secs_f64();
+        let quiet = (allocated as f64) < QUIET * expected || self.rate == 0.0 && allocated == 0;
+        if quiet { self.least(reserved) } else { self.goal.max(reserved) }
+    }
+}
+
+/// What the timer has seen of memory that may go back.
+#[derive(Copy, Clone, Debug)]
+struct Returning {
+    /// What was needed at most in the delay that is running.
+    needed: usize,
+    since: Instant,
+}
+
+/// What the timer has seen of the program.
+#[derive(Copy, Clone, Debug)]
+struct Activity {
+    /// When the cycle began; none before the first full collection.
+    cycle: Option<Instant>,
+    /// What was allocated in it at the last look.
+    allocated: usize,
+    /// When the program last did something.
+    active: Instant,
+}
+
+impl Activity {
+    fn new(now: Instant, cycle: Option<Instant>) -> Activity {
+        Activity { cycle, allocated: 0, active: now }
+    }
+
+    /// Whether to collect now a heap in whose cycle so many bytes were allocated, and so many were live when it began.
+    fn looks_idle(
+        &mut self,
+        now: Instant,
+        idle: Duration,
+        cycle: Option<Instant>,
+        allocated: usize,
+        live: usize,
+    ) -> bool {
+        if cycle != self.cycle {
+            *self = Activity::new(now, cycle);
+        }
+        let recent = allocated.saturating_sub(self.allocated);
+        self.allocated = allocated;
+        if recent > 0 && recent >= allocated / ACTIVE_PART {
+            self.active = now;
+        }
+        let garbage = LEAST.max((SPARE * live as f64) as usize);
+        let due = now.saturating_duration_since(self.active) >= idle && allocated >= garbage;
+        if due {
+            // If nothing comes of it, not at once again.
+            self.active = now;
+        }
+        due
     }
 }
 
 #[derive(Default)]
 struct State {
     cycle: Option<Cycle>,
-    delay: Duration,
+    delays: Delays,
+    /// How long the timer waits until its next look.
+    look: Duration,
     running: bool,
     shutdown: bool,
 }
 
 struct Shared {
+    heap: Weak<dyn Quiet>,
     memory: Arc<Memory>,
+    allocated: Arc<Allocated>,
     created: Instant,
     state: Mutex<State>,
     changed: Condvar,
 }
 
-/// Returns memory of one heap.
+/// A full collection that has ended, for the timer.
+pub(crate) struct Ended {
+    pub live: usize,
+    /// At so many bytes the next is due.
+    pub goal: usize,
+    /// Allocated since the one before.
+    pub allocated: usize,
+}
+
+/// The timer of one heap.
 pub(crate) struct Idle {
     shared: Arc<Shared>,
     timer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 impl Idle {
-    pub fn new(memory: Arc<Memory>) -> Idle {
-        let shared = Shared { memory, created: Instant::now(), state: Mutex::default(), changed: Condvar::new() };
+    pub fn new(heap: Weak<dyn Quiet>, memory: Arc<Memory>, allocated: Arc<Allocated>) -> Idle {
+        let (created, changed) = (Instant::now(), Condvar::new());
+        let shared = Shared { heap, memory, allocated, created, state: Mutex::default(), changed };
         Idle { shared: Arc::new(shared), timer: Mutex::new(None) }
     }
 
-    /// A full collection has ended; the next is due at `goal` bytes. With a delay of 0 what is above the goal goes at once.
-    pub fn collected(&self, live: usize, goal: usize, delay: Duration) {
+    /// A full collection has ended. With a delay of 0 what is above the goal goes at once.
+    pub fn collected(&self, ended: &Ended, delays: Delays) {
         let now = Instant::now();
         let budget = self.shared.memory.budget();
-        if delay.is_zero() {
-            let excess = budget.resident().saturating_sub(goal);
+        if delays.uncommit == Some(Duration::ZERO) {
+            let excess = budget.resident().saturating_sub(ended.goal);
             if excess > 0 {
                 self.shared.memory.give_back(excess);
             }
         }
         let mut state = self.shared.state.lock();
         let last = now - state.cycle.map_or(self.shared.created, |cycle| cycle.began);
-        let cycle = Cycle { began: now, last, live, retained: budget.reserved(), goal };
-        (state.cycle, state.delay) = (Some(cycle), delay);
-        let excess = budget.resident().saturating_sub(cycle.least(budget.reserved()));
-        if excess < LEAST || state.running {
+        let rate = ended.allocated as f64 / last.as_secs_f64().max(1e-9);
+        let cycle = Cycle { began: now, rate, live: ended.live, retained: budget.reserved(), goal: ended.goal };
+        state.cycle = Some(cycle);
+        drop(state);
+        self.attend(delays);
+    }
+
+    /// Starts the timer, unless it runs, or will have nothing to do; with these delays from now on.
+    pub fn attend(&self, delays: Delays) {
+        let mut state = self.shared.state.lock();
+        state.delays = delays;
+        let uncommit = delays.uncommit.filter(|_| excess(&self.shared, &state) >= LEAST);
+        let Some(look) = (Delays { uncommit, ..delays }).look() else { return };
+        if state.running {
+            if look < state.look {
+                self.shared.changed.notify_all();
+            }
             return;
         }
         state.running = true;
@@ -106,20 +237,28 @@ impl Idle {
         match std::thread::Builder::new().name("gc-idle".to_owned()).spawn(move || run(&shared)) {
             Ok(thread) => *timer = Some(thread),
             Err(error) => {
-                log::warn!("cannot start the thread that returns memory: {error}");
+                log::warn!("cannot start the thread that returns memory and collects idle heaps: {error}");
                 self.shared.state.lock().running = false;
             }
         }
     }
 
-    /// Ends the timer, and waits for it; it is started anew when it is next needed.
+    /// Whether there is a timer.
+    pub fn is_attended(&self) -> bool {
+        self.shared.state.lock().running
+    }
+
+    /// Ends the timer, and waits for it; it is started anew when it is next needed. Not in a pause: the timer may wait for its end.
     pub fn end(&self) {
         let mut timer = self.timer.lock();
         self.shared.state.lock().shutdown = true;
         self.shared.changed.notify_all();
-        if let Some(thread) = timer.take() {
-            let _ = thread.join();
+        let Some(thread) = timer.take() else { return self.shared.state.lock().shutdown = false };
+        if thread.thread().id() == std::thread::current().id() {
+            // The timer held the last handle of the heap: it ends by itself.
+            return;
         }
+        let _ = thread.join();
         let mut state = self.shared.state.lock();
         (state.shutdown, state.running) = (false, false);
     }
@@ -131,35 +270,61 @@ impl Drop for Idle {
     }
 }
 
+/// Bytes of memory that the heap could do without, at most.
+fn excess(shared: &Shared, state: &State) -> usize {
+    let budget = shared.memory.budget();
+    match (state.cycle, state.delays.uncommit) {
+        (Some(cycle), Some(_)) => budget.resident().saturating_sub(cycle.least(budget.reserved())),
+        _ => 0,
+    }
+}
+
 fn run(shared: &Shared) {
     let budget = shared.memory.budget();
-    // What was needed at most in the delay that is running.
-    let mut needed = 0;
-    let mut since = Instant::now();
+    let mut returning = Returning { needed: 0, since: Instant::now() };
+    let mut activity = Activity::new(Instant::now(), None);
     let mut state = shared.state.lock();
-    loop {
+    while !state.shutdown {
         let now = Instant::now();
-        let (Some(cycle), delay) = (state.cycle, state.delay.max(Duration::from_millis(1))) else { break };
-        needed = needed.max(cycle.need(now, budget.reserved()));
-        let excess_over = |needed: usize| budget.resident().saturating_sub(needed);
-        if state.shutdown || excess_over(cycle.least(budget.reserved())) < LEAST {
-            break;
-        }
-        if now - since >= delay {
-            let excess = excess_over(needed);
-            (needed, since) = (0, now);
-            if excess >= LEAST {
-                drop(state);
-                let given = shared.memory.give_back(excess);
-                state = shared.state.lock();
-                if given == 0 && state.cycle.is_some_and(|now| now.began == cycle.began) {
-                    break;
+        let allocated = shared.allocated.since_full();
+        let (cycle, delays) = (state.cycle, state.delays);
+        let mut returns = excess(shared, &state) >= LEAST;
+        if let (true, Some(cycle), Some(delay)) = (returns, cycle, delays.uncommit) {
+            let needed = returning.needed.max(cycle.need(now, budget.reserved(), allocated));
+            returning.needed = needed;
+            if now - returning.since >= delay {
+                returning = Returning { needed: 0, since: now };
+                let excess = budget.resident().saturating_sub(needed);
+                if excess >= LEAST {
+                    drop(state);
+                    let given = shared.memory.give_back(excess);
+                    state = shared.state.lock();
+                    // What cannot be returned now will not be before the next collection.
+                    returns = given > 0 || state.cycle.is_some_and(|now| now.began != cycle.began);
                 }
-                continue;
             }
+        } else {
+            returning = Returning { needed: 0, since: now };
         }
-        // Eight looks in a delay: what was needed in between is seen in what is reserved.
-        shared.changed.wait_for(&mut state, delay / 8);
+        let (began, live) = (cycle.map(|cycle| cycle.began), cycle.map_or(0, |cycle| cycle.live));
+        if let Some(idle) = delays.idle {
+            let due = activity.looks_idle(now, idle, began, allocated, live);
+            // The heap may go with this handle, and with it the timer: not under the lock.
+            drop(state);
+            if let Some(heap) = shared.heap.upgrade() {
+                heap.look_around();
+                if due {
+                    heap.collect_while_idle();
+                }
+            }
+            state = shared.state.lock();
+        }
+        let uncommit = delays.uncommit.filter(|_| returns);
+        let Some(look) = (Delays { uncommit, ..delays }).look() else { break };
+        if !state.shutdown {
+            state.look = look;
+            shared.changed.wait_for(&mut state, look);
+        }
     }
     state.running = false;
 }
@@ -169,36 +334,92 @@ mod tests {
     use super::*;
 
     const MIB: usize = 1 << 20;
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn cycle(began: Instant) -> Cycle {
-        Cycle { began, last: Duration::from_secs(8), live: 96 * MIB, retained: 100 * MIB, goal: 200 * MIB }
+        let rate = 100.0 / 8.0 * MIB as f64;
+        Cycle { began, rate, live: 96 * MIB, retained: 100 * MIB, goal: 200 * MIB }
     }
 
     #[test]
     fn a_program_in_a_steady_state_needs_all_up_to_the_goal() {
         let began = Instant::now();
         for second in 0..=8 {
-            let reserved = (100 + second * 100 / 8) * MIB;
+            let allocated = second * 100 / 8 * MIB;
             let now = began + Duration::from_secs(second as u64);
-            assert_eq!(cycle(began).need(now, reserved), 200 * MIB, "after {second} s");
+            assert_eq!(cycle(began).need(now, 100 * MIB + allocated, allocated), 200 * MIB, "after {second} s");
+            // What a nursery took is free again after each minor collection.
+            assert_eq!(cycle(began).need(now, 100 * MIB, allocated), 200 * MIB, "after {second} s");
         }
         // At half the pace of the cycle before, too.
-        assert_eq!(cycle(began).need(began + Duration::from_secs(8), 150 * MIB), 200 * MIB);
+        assert_eq!(cycle(began).need(began + Duration::from_secs(8), 150 * MIB, 50 * MIB), 200 * MIB);
     }
 
     #[test]
     fn a_program_that_has_gone_quiet_needs_what_is_live_and_a_little() {
         let began = Instant::now();
-        let need = cycle(began).need(began + Duration::from_secs(4), 101 * MIB);
+        let need = cycle(began).need(began + Duration::from_secs(4), 101 * MIB, MIB);
         assert!((101 * MIB..120 * MIB).contains(&need), "{need}");
         // However long it stays so.
-        let need = cycle(began).need(began + Duration::from_secs(4000), 101 * MIB);
+        let need = cycle(began).need(began + Duration::from_secs(4000), 101 * MIB, MIB);
         assert!((101 * MIB..120 * MIB).contains(&need), "{need}");
+        // And if it was before.
+        let need = Cycle { rate: 0.0, ..cycle(began) }.need(began + SECOND, 100 * MIB, 0);
+        assert!((100 * MIB..120 * MIB).contains(&need), "{need}");
     }
 
     #[test]
     fn a_heap_above_its_goal_needs_what_it_has() {
         let began = Instant::now();
-        assert_eq!(cycle(began).need(began, 250 * MIB), 250 * MIB);
+        assert_eq!(cycle(began).need(began, 250 * MIB, MIB), 250 * MIB);
+    }
+
+    /// The seconds in which an idle collection is due after 10 s of quiet, of a program that has allocated `allocated(second)` bytes by then.
+    fn due(seconds: u64, live: usize, allocated: impl Fn(u64) -> usize) -> Vec<u64> {
+        let began = Instant::now();
+        let mut activity = Activity::new(began, None);
+        let looks = (0..=seconds).filter(|&second| {
+            activity.looks_idle(began + Duration::from_secs(second), 10 * SECOND, None, allocated(second), live)
+        });
+        looks.collect()
+    }
+
+    #[test]
+    fn a_program_that_allocated_and_went_quiet_is_collected() {
+        assert_eq!(due(25, 0, |second| second.min(5) as usize * MIB), [15, 25]);
+        // A little is nothing.
+        assert_eq!(due(15, 0, |second| second.min(5) as usize * MIB + second as usize * 1000), [15]);
+    }
+
+    #[test]
+    fn what_would_bring_next_to_nothing_is_not_collected() {
+        assert!(due(1000, 0, |_| 0).is_empty());
+        assert!(due(1000, 0, |second| second.min(5) as usize * 40_000).is_empty());
+        assert!(due(1000, 1000 * MIB, |second| second.min(5) as usize * MIB).is_empty());
+    }
+
+    #[test]
+    fn a_steady_program_is_not_collected_before_some_eight_times_the_delay() {
+        let first = due(1000, 0, |second| second as usize * MIB)[0];
+        assert!((64..90).contains(&first), "{first}");
+    }
+
+    #[test]
+    fn a_full_collection_begins_the_wait_anew() {
+        let began = Instant::now();
+        let mut activity = Activity::new(began, None);
+        let at = |second| began + second * SECOND;
+        assert!(!activity.looks_idle(at(0), 10 * SECOND, None, MIB, 0));
+        assert!(!activity.looks_idle(at(9), 10 * SECOND, Some(at(8)), MIB, 0));
+        assert!(!activity.looks_idle(at(18), 10 * SECOND, Some(at(8)), MIB, 0));
+        assert!(activity.looks_idle(at(19), 10 * SECOND, Some(at(8)), MIB, 0));
+    }
+
+    #[test]
+    fn the_shorter_delay_says_how_often_to_look() {
+        let delays = |uncommit, idle| Delays { uncommit, idle }.look();
+        assert_eq!(delays(Some(8 * SECOND), Some(16 * SECOND)), Some(SECOND));
+        assert_eq!(delays(None, Some(16 * SECOND)), Some(2 * SECOND));
+        assert_eq!(delays(None, None), None);
     }
 }

@@ -9,7 +9,7 @@ use crate::cycle::{Cycle, CyclePhase};
 use crate::events::{Cause, CollectionKind, Event, Listener, Listeners, Paced, PauseReport, SpaceReport};
 use crate::heap::os::thread_cpu_ns;
 use crate::heap::{BLOCK_BYTES, Budget, Extent, Memory};
-use crate::idle::Idle;
+use crate::idle::{Allocated, Ended, Idle, Quiet};
 use crate::introspect::ambiguous_roots;
 use crate::metadata::ObjectStates;
 use crate::nursery::{Collected, Nursery, NurseryConfig};
@@ -26,8 +26,8 @@ use crate::vm_space::VmSpace;
 use crate::weak::WeakTables;
 use crate::workers::Gang;
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 impl<VM: VMBinding> Stoppable for MutatorRef<VM> {
@@ -60,10 +60,8 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     pauses: AtomicU64,
     /// Full collections so far; written by leaders.
     fulls: AtomicU64,
-    /// Bytes handed to fast paths since the last pause.
-    allocated: AtomicUsize,
-    /// The same before it, since the last full collection; written in pauses.
-    allocated_before: AtomicUsize,
+    /// Bytes handed to fast paths.
+    allocated: Arc<Allocated>,
     /// In a generational plan: decides when minor collections are due. Taken by leaders alone.
     nursery: Option<Mutex<Nursery>>,
     /// What it last decided: bytes that may be allocated before the next; `usize::MAX` for none. Written in pauses.
@@ -131,7 +129,7 @@ impl<VM: VMBinding> Heap<VM> {
         let plan = plan(&PlanContext { memory: &memory, options: &options, states })?;
         let states = if plan.is_generational() { states.generational() } else { states };
         let steering = Steering::new(&options, memory.budget().limit());
-        let idle = Idle::new(memory.clone());
+        let allocated = Arc::new(Allocated::default());
         let nursery = NurseryConfig {
             bytes: options.nursery_bytes,
             always: options.stress_bytes > 0,
@@ -168,8 +166,9 @@ impl<VM: VMBinding> Heap<VM> {
             plan.spaces().into_iter().filter(|space| space.keeps_starts()).map(|space| space.extent()).collect();
         let weak = WeakTables::new(plan.is_generational(), &memory);
         let nursery = plan.is_generational().then(|| Nursery::new(nursery, steering.goal()));
-        Ok(Heap(Arc::new(HeapInner {
+        Ok(Heap(Arc::new_cyclic(|me: &Weak<HeapInner<VM>>| HeapInner {
             vm,
+            idle: Idle::new(me.clone(), memory.clone(), allocated.clone()),
             gang: Gang::new(options.gc_workers, "gc"),
             solo: Gang::new(1, "gc"),
             yield_seed: AtomicU64::new(options.stress_seed),
@@ -181,14 +180,12 @@ impl<VM: VMBinding> Heap<VM> {
             states,
             safepoint: Safepoint::new(),
             cycle: Cycle::default(),
-            idle,
             steering,
             listeners: Listeners::new(),
             created: Instant::now(),
             pauses: AtomicU64::new(0),
             fulls: AtomicU64::new(0),
-            allocated: AtomicUsize::new(0),
-            allocated_before: AtomicUsize::new(0),
+            allocated,
             weak,
             vm_space: VmSpace::default(),
             remembered: Mutex::default(),
@@ -209,6 +206,7 @@ impl<VM: VMBinding> Heap<VM> {
         let state = MutatorState::new(self.0.clone(), local);
         let arm = || state.arm_barrier(self.0.nursery_bytes.load(Relaxed) != usize::MAX);
         self.0.safepoint.attach(MutatorRef(&*state), arm);
+        self.0.attend_when_idle();
         Mutator::from_state(state)
     }
 
@@ -264,7 +262,9 @@ impl<VM: VMBinding> Heap<VM> {
     /// # Errors
     /// What `change` says, a value that is refused, or an option that cannot change; nothing has changed then.
     pub fn retune(&self, change: impl FnOnce(&mut Options) -> Result<(), OptionError>) -> Result<(), OptionError> {
-        self.0.steering.retune(change)
+        self.0.steering.retune(change)?;
+        self.0.attend_when_idle();
+        Ok(())
     }
 
     /// Totals so far.
@@ -404,7 +404,7 @@ impl<VM: VMBinding> HeapInner<VM> {
     fn flush_allocated(&self, allocators: &mut Allocators) {
         let bytes = std::mem::take(&mut allocators.allocated);
         if bytes > 0 {
-            self.allocated.fetch_add(bytes, Relaxed);
+            self.allocated.since_pause.fetch_add(bytes, Relaxed);
         }
     }
 
@@ -414,10 +414,10 @@ impl<VM: VMBinding> HeapInner<VM> {
         if !self.plan.can_collect() {
             return None;
         }
-        if stress != 0 && self.allocated.load(Relaxed) >= stress {
+        if stress != 0 && self.allocated.since_pause.load(Relaxed) >= stress {
             return Some(Cause::Stress);
         }
-        if self.allocated.load(Relaxed) >= self.nursery_bytes.load(Relaxed) {
+        if self.allocated.since_pause.load(Relaxed) >= self.nursery_bytes.load(Relaxed) {
             return Some(Cause::Nursery);
         }
         self.steering.reached(self.memory.budget().reserved(), bytes).then_some(Cause::Growth)
@@ -437,9 +437,9 @@ impl<VM: VMBinding> HeapInner<VM> {
         let minor = self.minor_collections_pay()
             && match cause {
                 Cause::Nursery => !full_is_due(0),
-                Cause::HeapFull => self.allocated.load(Relaxed) > self.nursery_bytes.load(Relaxed) / 2,
+                Cause::HeapFull => self.allocated.since_pause.load(Relaxed) > self.nursery_bytes.load(Relaxed) / 2,
                 Cause::Stress => !full_is_due(STRESS_FULL_EVERY),
-                Cause::Requested | Cause::Emergency | Cause::Growth => false,
+                Cause::Requested | Cause::Emergency | Cause::Growth | Cause::Idle => false,
             };
         if minor { CollectionKind::Minor } else { CollectionKind::Full }
     }
@@ -544,14 +544,14 @@ impl<VM: VMBinding> HeapInner<VM> {
             CollectionKind::Full => mutators.iter().map(|mutator| mutator.meter().take()).sum(),
             CollectionKind::Minor => 0,
         };
-        let allocated_bytes = self.allocated.swap(0, Relaxed);
+        let since_full = self.allocated.since_full();
+        let allocated_bytes = self.allocated.since_pause.swap(0, Relaxed);
         let mut remembered = self.take_remembered(&mutators);
-        let since_full = self.allocated_before.load(Relaxed) + allocated_bytes;
         if kind == CollectionKind::Full {
             remembered.clear();
             self.weak.begin_full();
         }
-        self.allocated_before.store(if kind == CollectionKind::Full { 0 } else { since_full }, Relaxed);
+        self.allocated.before.store(if kind == CollectionKind::Full { 0 } else { since_full }, Relaxed);
         let vm_objects = self.vm_space.objects();
         let mut pause = Pause {
             vm: &self.vm,
@@ -632,7 +632,7 @@ impl<VM: VMBinding> HeapInner<VM> {
                 Some(paced)
             }
         };
-        self.return_memory(kind);
+        self.return_memory(kind, since_full);
         if let Some(nursery) = &self.nursery {
             let mut nursery = nursery.lock();
             let ended = Collected {
@@ -686,16 +686,24 @@ impl<VM: VMBinding> HeapInner<VM> {
         (report, paced)
     }
 
-    /// Gives freed memory back to the system: all of it, what was not needed for a while, or nothing.
-    fn return_memory(&self, kind: CollectionKind) {
-        let (when, delay) = self.steering.returning();
-        match when {
-            When::Never => {}
-            When::Always => _ = self.memory.give_back(usize::MAX),
-            When::Auto if kind == CollectionKind::Full => {
-                self.idle.collected(self.live_bytes.load(Relaxed), self.steering.goal(), delay);
-            }
-            When::Auto => {}
+    /// Gives freed memory back to the system: all of it, what was not needed for a while, or nothing. `allocated`: since the last full
+    /// collection.
+    fn return_memory(&self, kind: CollectionKind, allocated: usize) {
+        let (when, delays) = self.steering.idling();
+        if when == When::Always {
+            self.memory.give_back(usize::MAX);
+        }
+        if kind == CollectionKind::Full {
+            let (live, goal) = (self.live_bytes.load(Relaxed), self.steering.goal());
+            self.idle.collected(&Ended { live, goal, allocated }, delays);
+        }
+    }
+
+    /// Sees to it that somebody looks after the heap while its program is quiet, if there is something to be done then.
+    pub(crate) fn attend_when_idle(&self) {
+        let (_, delays) = self.steering.idling();
+        if self.plan.can_collect() {
+            self.idle.attend(delays);
         }
     }
 
@@ -714,6 +722,16 @@ impl<VM: VMBinding> HeapInner<VM> {
             let _ = writeln!(text, "  {:<12} {:>14} bytes reserved", space.name(), space.reserved_bytes());
         }
         text
+    }
+}
+
+impl<VM: VMBinding> Quiet for HeapInner<VM> {
+    fn collect_while_idle(self: Arc<Self>) {
+        self.collect(None, Cause::Idle);
+    }
+
+    fn look_around(&self) {
+        self.steering.look_around();
     }
 }
 

@@ -45,6 +45,8 @@ mod instance;
 #[cfg(not(loom))]
 pub mod introspect;
 #[cfg(not(loom))]
+mod machine;
+#[cfg(not(loom))]
 mod nursery;
 #[cfg(not(loom))]
 pub mod options;
@@ -58,8 +60,6 @@ pub mod pin;
 pub mod plan;
 #[cfg(not(loom))]
 pub mod pool;
-#[cfg(not(loom))]
-mod pressure;
 #[cfg(not(loom))]
 pub mod region;
 #[cfg(not(loom))]

@@ -2,12 +2,13 @@
 //!
 //! A cycle of the pacer is what lies between the ends of two full collections; minor ones within it are part of its cost.
 //!
-//! Callers: leaders of pauses; `reached` and `external` any thread.
+//! Callers: leaders of pauses; the timer (`idle`); `reached` and `external` any thread.
 
 use crate::events::{Cause, Paced};
+use crate::idle::Delays;
+use crate::machine::{Grants, Machine};
 use crate::options::{OptionError, Options, When};
 use crate::pacer::{CycleSample, GiveUp, PacerConfig, PacerPolicy, Policy};
-use crate::pressure::Pressure;
 use crate::sync::Mutex;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -16,6 +17,9 @@ use std::time::Duration;
 /// After a collection a heap may grow by so much at least before the next, whatever the goal: otherwise memory that no collection frees would
 /// make it collect all the time.
 const LEAST_ROOM: usize = 64 << 10;
+
+/// Unless told otherwise, a heap has so much of the memory that machine and cgroup grant: the rest is for the VM's own.
+const SOFT_PART: f64 = 0.9;
 
 /// The policy and what it was told last.
 struct Control {
@@ -32,7 +36,7 @@ struct Control {
 pub(crate) struct Steering {
     control: Mutex<Control>,
     limit: usize,
-    pressure: Pressure,
+    machine: Machine,
     /// Bytes reserved, external ones included, at which a collection is due; written in pauses.
     trigger: AtomicUsize,
     /// Bytes of the VM's that its objects keep outside the heap.
@@ -62,7 +66,11 @@ pub(crate) struct FullCollection {
 
 impl Steering {
     pub fn new(options: &Options, limit: usize) -> Steering {
-        let mut policy = Policy::new(options.pacer_policy, options.pacer_config(limit), 0.0);
+        Steering::on(Machine::new(Path::new("/")), options, limit)
+    }
+
+    fn on(machine: Machine, options: &Options, limit: usize) -> Steering {
+        let mut policy = Policy::new(options.pacer_policy, config(options, limit, machine.now()), 0.0);
         let trigger = policy.decide().trigger;
         Steering {
             control: Mutex::new(Control {
@@ -73,7 +81,7 @@ impl Steering {
                 options: options.clone(),
             }),
             limit,
-            pressure: Pressure::new(Path::new("/")),
+            machine,
             trigger: AtomicUsize::new(trigger as usize),
             external: AtomicUsize::new(0),
             gc_cpu_ns: AtomicU64::new(0),
@@ -132,12 +140,7 @@ impl Steering {
         };
         let mut control = self.control.lock();
         let control = &mut *control;
-        let pressure = if control.options.heap_pressure { self.pressure.now() } else { 0.0 };
-        if control.policy.config().pressure != pressure {
-            let config = PacerConfig { pressure, ..*control.policy.config() };
-            control.policy.configure(config);
-            control.policy.decide();
-        }
+        self.heed(control);
         control.policy.cycle_ended(&sample);
         control.last = Some(sample);
         let decision = control.policy.decide();
@@ -158,6 +161,31 @@ impl Steering {
         }
     }
 
+    /// What the machine and its cgroup say now; whether it has changed.
+    fn heed(&self, control: &mut Control) -> bool {
+        let config = config(&control.options, self.limit, self.machine.now());
+        let changed = *control.policy.config() != config;
+        if changed {
+            control.policy.configure(config);
+            control.policy.decide();
+        }
+        changed
+    }
+
+    /// If the machine or its cgroup grants more or less than before, the goal follows.
+    pub fn look_around(&self) {
+        let mut control = self.control.lock();
+        if self.heed(&mut control) {
+            self.follow(&mut control);
+        }
+    }
+
+    fn follow(&self, control: &mut Control) {
+        let decision = control.policy.decide();
+        let retained = control.last.map_or(0.0, |sample| sample.retained);
+        self.set_trigger(decision.trigger, retained);
+    }
+
     fn set_trigger(&self, decided: f64, retained: f64) {
         self.trigger.store((decided as usize).max(retained as usize + LEAST_ROOM), Relaxed);
     }
@@ -169,7 +197,7 @@ impl Steering {
         change(&mut options)?;
         options.validate()?;
         options.check_tunable(&control.options)?;
-        let config = options.pacer_config(self.limit);
+        let config = config(&options, self.limit, self.machine.now());
         if options.pacer_policy == control.options.pacer_policy {
             control.policy.configure(config);
         } else {
@@ -177,20 +205,72 @@ impl Steering {
             control.policy = control.policy.succeeded_by(options.pacer_policy, config, control.last.as_ref());
         }
         control.options = options;
-        let decision = control.policy.decide();
-        let retained = control.last.map_or(0.0, |sample| sample.retained);
-        self.set_trigger(decision.trigger, retained);
+        self.follow(&mut control);
         Ok(())
     }
 
-    /// Whether memory goes back to the system, and when it was free for how long.
-    pub fn returning(&self) -> (When, Duration) {
+    /// When memory goes back to the system, and what is done while the program is quiet.
+    pub fn idling(&self) -> (When, Delays) {
         let options = &self.control.lock().options;
-        (options.return_memory, Duration::from_millis(options.uncommit_delay_ms))
+        let uncommit = Duration::from_millis(options.uncommit_delay_ms);
+        let idle = Duration::from_secs_f64(options.idle_gc_s.get());
+        let delays = Delays {
+            uncommit: (options.return_memory == When::Auto).then_some(uncommit),
+            idle: Some(idle).filter(|idle| !idle.is_zero()),
+        };
+        (options.return_memory, delays)
     }
 
     /// The options in force.
     pub fn options(&self) -> Options {
         self.control.lock().options.clone()
+    }
+}
+
+/// The settings of the pacer on a machine that grants so much.
+fn config(options: &Options, limit: usize, machine: Grants) -> PacerConfig {
+    let config = options.pacer_config(limit);
+    PacerConfig {
+        pressure: if options.heap_pressure { machine.pressure } else { 0.0 },
+        soft_limit: if options.heap_soft_limit > 0 { config.soft_limit } else { SOFT_PART * machine.memory },
+        ..config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::root::Root;
+
+    const MB: usize = 1_000_000;
+
+    #[test]
+    fn the_goal_follows_what_the_cgroup_grants_and_what_tasks_wait_for() {
+        let limit = |bytes: usize| ("sys/fs/cgroup/memory.max", bytes.to_string());
+        let waited = |percent: &str| ("sys/fs/cgroup/memory.pressure", format!("some avg10={percent} avg60=0.00\n"));
+        let root = Root::new("steering", &[("proc/self/cgroup", "0::/\n")]);
+        let write = |(path, text): (&str, String)| root.write(&[(path, &text)]);
+        write(limit(100 * MB));
+        write(waited("0.00"));
+        let heap_mode = crate::pacer::HeapMode::MemBalancer;
+        let options = Options { heap_mode, heap_min: 500 * MB, heap_limit: 500 * MB, ..Options::default() };
+        let steering = Steering::on(Machine::new(root.path()), &options, 500 * MB);
+        assert_eq!(steering.goal(), 90 * MB, "nothing is known yet but the limits");
+        let look = || {
+            steering.machine.forget();
+            steering.look_around();
+            steering.goal()
+        };
+        write(limit(50 * MB));
+        assert_eq!(look(), 45 * MB);
+        write(limit(1000 * MB));
+        assert_eq!(look(), 500 * MB);
+        write(waited("100.00"));
+        assert!(look() < 200 * MB, "{}", steering.goal());
+        // Who says how much it may be is not overruled.
+        steering.retune(|options| options.set("heap.soft_limit", "20000000")).unwrap();
+        write(limit(10 * MB));
+        write(waited("0.00"));
+        assert_eq!(look(), 20 * MB);
     }
 }

@@ -238,3 +238,28 @@ fn a_fork_that_fails_changes_nothing() {
     assert_eq!(m.mutator().fork(|| -1).unwrap(), -1);
     lives_on(&heap, m, true);
 }
+
+#[test]
+fn a_heap_forks_while_its_timer_collects_it() {
+    let _watchdog = Watchdog::new();
+    for plan in ["Immix", "GenCopy", "MarkSweep"] {
+        let settings = [("heap.idle_gc_s", "0.000001"), ("gc.workers", "2")];
+        let heap = new_heap(ReferenceVM::new(), options(plan, 16 << 20, &settings)).unwrap();
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        list(m, 500);
+        for _ in 0..10 {
+            churn(m, 20_000);
+            let child = || {
+                check(m, 500);
+                let before = heap.statistics().collections;
+                churn(m, 20_000);
+                // The child has a timer of its own.
+                m.mutator().native(|| while heap.statistics().collections == before {});
+                check(m, 500);
+            };
+            assert!(fork(m, child), "{plan}");
+            check(m, 500);
+        }
+    }
+}

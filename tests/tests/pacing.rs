@@ -2,7 +2,7 @@
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::Heap;
-use mmtk_core::events::{Event, Paced};
+use mmtk_core::events::{Cause, Event, Paced};
 use mmtk_core::options::{HeapMode, PolicyName};
 use mmtk_core::pacer::{PacerPolicy, Policy};
 use plan_tests::{Attached, Handle, TestVM as _, Watchdog, collecting_plans, dense_plans, options};
@@ -247,6 +247,72 @@ fn after_a_spike_a_quiet_program_keeps_little_more_than_is_live() {
             // And it goes on.
             churn(m, 4 * MIB);
         }
+    }
+}
+
+/// The causes of the collections so far.
+fn causes(heap: &Heap<ReferenceVM>) -> Arc<Mutex<Vec<Cause>>> {
+    let causes = Arc::new(Mutex::new(Vec::new()));
+    let heard = causes.clone();
+    heap.listen(Box::new(move |event: &Event| {
+        if let Event::Pause(pause) = event {
+            heard.lock().unwrap().push(pause.cause);
+        }
+    }));
+    causes
+}
+
+#[test]
+fn a_program_that_allocates_and_goes_quiet_is_collected_and_keeps_little_more_than_is_live() {
+    let _watchdog = Watchdog::new();
+    for plan in dense_plans() {
+        let settings = [("heap.idle_gc_s", "0.04"), ("heap.uncommit_delay_ms", "40"), ("nursery.bytes", "1T")];
+        let (heap, _) = heap(plan, 128 * MIB, &settings);
+        let causes = causes(&heap);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let root = m.push(LabRef::NULL);
+        list(m, root, 8 * MIB);
+        churn(m, 24 * MIB);
+        wait_until(m, || {
+            let now = heap.statistics();
+            now.collections > 0 && now.resident_bytes as f64 <= 1.3 * now.live_bytes as f64
+        });
+        assert!(causes.lock().unwrap().contains(&Cause::Idle), "{plan}: {causes:?}");
+        let next = |&node: &LabRef| Some(m.read_ref(node, 0)).filter(|node| !node.is_null());
+        assert_eq!(std::iter::successors(Some(m.get(root)), next).count(), 8 * MIB / 64, "{plan}");
+    }
+}
+
+#[test]
+fn a_heap_without_mutators_is_collected_too() {
+    let _watchdog = Watchdog::new();
+    let (heap, _) = heap("Immix", 64 * MIB, &[("heap.idle_gc_s", "0.01")]);
+    churn(Attached::new(&heap).handle(), 8 * MIB);
+    while heap.statistics().collections == 0 {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn idle_collections_are_turned_on_while_the_program_runs() {
+    let _watchdog = Watchdog::new();
+    let (heap, _) = heap("Immix", 64 * MIB, &[("heap.idle_gc_s", "0")]);
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    churn(m, 8 * MIB);
+    heap.retune(|options| options.set("heap.idle_gc_s", "0.01")).unwrap();
+    wait_until(m, || heap.statistics().collections > 0);
+}
+
+#[test]
+fn a_heap_goes_while_its_timer_collects_it() {
+    let _watchdog = Watchdog::new();
+    for _ in 0..300 {
+        let (heap, _) = heap("Immix", 8 * MIB, &[("heap.idle_gc_s", "0.000001")]);
+        let thread = Attached::new(&heap);
+        churn(thread.handle(), MIB);
+        drop(heap);
     }
 }
 

@@ -137,12 +137,14 @@ pub enum Cause {
     Growth,
     /// The nursery was used up.
     Nursery,
+    /// The program allocated, and then went quiet.
+    Idle,
 }
 
 impl Cause {
     /// Each cause once, in the order of declaration.
-    pub const ALL: [Self; 6] =
-        [Self::HeapFull, Self::Requested, Self::Stress, Self::Emergency, Self::Growth, Self::Nursery];
+    pub const ALL: [Self; 7] =
+        [Self::HeapFull, Self::Requested, Self::Stress, Self::Emergency, Self::Growth, Self::Nursery, Self::Idle];
 
     /// The name used in JSON.
     pub const fn name(self) -> &'static str {
@@ -153,6 +155,7 @@ impl Cause {
             Self::Emergency => "emergency",
             Self::Growth => "growth",
             Self::Nursery => "nursery",
+            Self::Idle => "idle",
         }
     }
 }

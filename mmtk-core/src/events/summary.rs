@@ -277,7 +277,7 @@ mod tests {
         assert_eq!((seen.pause_ns_max, seen.time_to_safepoint_ns_max), (1_000_000, 10_000));
         assert_eq!(seen.stw_ns_total, 500_500_000);
         assert_eq!(seen.gc_cpu_ns_total, 3_000_000_000);
-        assert_eq!(seen.gcs_by_cause, [1000, 0, 0, 0, 0, 0]);
+        assert_eq!(seen.gcs_by_cause, [1000, 0, 0, 0, 0, 0, 0]);
         assert_eq!((seen.reserved_bytes_peak, seen.live_bytes_peak), (24 << 20, 20 << 20));
     }
 

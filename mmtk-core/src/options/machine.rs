@@ -1,14 +1,9 @@
-//! What the machine grants: memory and processors, as the kernel and its cgroups tell.
-//!
-//! Memory is the smallest of: physical memory, and the limit of each cgroup from our own up to the root, v2 and v1.
-//! An ancestor may be tighter than our own group. In a container the path in `/proc/self/cgroup` may be the host's and
-//! not exist here; the walk up then ends at the mount point, which is the container's own group. What cannot be read is
-//! no limit: a default must not fail.
+//! Defaults that the machine decides.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::bytes::{MIB, TIB};
+use crate::machine::Machine;
 
 /// Most GC workers that `gc.workers` allows: beyond this, stealing costs more than it brings.
 pub(super) const WORKERS_MAX: usize = 256;
@@ -18,7 +13,7 @@ const MEMORY_UNKNOWN_BYTES: u64 = 1 << 30;
 
 /// Half of the memory, in whole MiB: the other half is for the VM, its native memory, and the page cache.
 pub(super) fn default_heap_bytes() -> usize {
-    half_in_range(memory_bytes(Path::new("/")).unwrap_or(MEMORY_UNKNOWN_BYTES))
+    half_in_range(Machine::memory_bytes(Path::new("/")).unwrap_or(MEMORY_UNKNOWN_BYTES))
 }
 
 /// The processors that affinity and cgroup quota grant.
@@ -31,109 +26,9 @@ fn half_in_range(bytes: u64) -> usize {
     (half / MIB * MIB).clamp(MIB, TIB)
 }
 
-/// Bytes of memory that this process may use, seen from `root`, which tests replace.
-fn memory_bytes(root: &Path) -> Option<u64> {
-    let physical = fs::read_to_string(root.join("proc/meminfo")).ok().and_then(|text| mem_total(&text));
-    let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
-    let limits = groups.lines().filter_map(|line| limit_of_group(&root.join("sys/fs/cgroup"), line));
-    limits.chain(physical).min()
-}
-
-/// `MemTotal:  16384 kB` -> bytes.
-fn mem_total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
-}
-
-/// The tightest limit on the way from the group of one `/proc/self/cgroup` line to the root of its hierarchy.
-fn limit_of_group(mount: &Path, line: &str) -> Option<u64> {
-    // hierarchy-id:controllers:path, where v2 is hierarchy 0 without controllers.
-    let mut fields = line.splitn(3, ':');
-    let (id, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-    let (mount, file) = if id == "0" && controllers.is_empty() {
-        (mount.to_path_buf(), "memory.max")
-    } else if controllers.split(',').any(|name| name == "memory") {
-        (mount.join("memory"), "memory.limit_in_bytes")
-    } else {
-        return None;
-    };
-    // A group outside of our cgroup namespace is shown as `/../..`: only the mount point can be trusted.
-    let path = if path.contains("..") { "" } else { path.trim_start_matches('/') };
-    let own: PathBuf = mount.join(path);
-    let to_root = own.ancestors().take_while(|group| group.starts_with(&mount));
-    // "max" does not parse, which is no limit; v1 prints a number near 2^63 for it, which loses against physical memory.
-    to_root.filter_map(|group| fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()).min()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A file tree that looks like `/`; removed on drop.
-    struct Root(PathBuf);
-
-    impl Root {
-        fn new(name: &str, files: &[(&str, &str)]) -> Self {
-            let root = std::env::temp_dir().join(format!("mmtk-machine-{}-{name}", std::process::id()));
-            for (path, text) in files {
-                let path = root.join(path);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, text).unwrap();
-            }
-            Self(root)
-        }
-        fn memory(&self) -> Option<u64> {
-            memory_bytes(&self.0)
-        }
-    }
-
-    impl Drop for Root {
-        fn drop(&mut self) {
-            fs::remove_dir_all(&self.0).ok();
-        }
-    }
-
-    const MEMINFO: (&str, &str) = ("proc/meminfo", "MemTotal:       16777216 kB\nMemFree:  1 kB\n");
-
-    #[test]
-    fn without_cgroups_physical_memory_decides() {
-        assert_eq!(Root::new("plain", &[MEMINFO]).memory(), Some(16 << 30));
-        assert_eq!(Root::new("nothing", &[("proc/empty", "")]).memory(), None);
-    }
-
-    #[test]
-    fn the_tightest_ancestor_decides() {
-        let root = Root::new(
-            "v2",
-            &[
-                MEMINFO,
-                ("proc/self/cgroup", "0::/user/job\n"),
-                ("sys/fs/cgroup/user/memory.max", "1073741824\n"),
-                ("sys/fs/cgroup/user/job/memory.max", "max\n"),
-            ],
-        );
-        assert_eq!(root.memory(), Some(1 << 30));
-    }
-
-    #[test]
-    fn a_path_of_the_host_falls_back_to_the_mount_point() {
-        for (name, line) in [("host", "0::/docker/0123\n"), ("outside", "0::/../..\n")] {
-            let root =
-                Root::new(name, &[MEMINFO, ("proc/self/cgroup", line), ("sys/fs/cgroup/memory.max", "536870912\n")]);
-            assert_eq!(root.memory(), Some(512 << 20), "{name}");
-        }
-    }
-
-    #[test]
-    fn the_memory_controller_of_version_one_counts() {
-        let groups = "4:memory:/job\n3:cpu,cpuacct:/x\n0::/\n";
-        let limit = "sys/fs/cgroup/memory/job/memory.limit_in_bytes";
-        let root = Root::new("v1", &[MEMINFO, ("proc/self/cgroup", groups), (limit, "2147483648\n")]);
-        assert_eq!(root.memory(), Some(2 << 30));
-        let root = Root::new("v1-max", &[MEMINFO, ("proc/self/cgroup", groups), (limit, "9223372036854771712\n")]);
-        assert_eq!(root.memory(), Some(16 << 30));
-    }
 
     #[test]
     fn the_default_is_half_in_whole_mib_within_the_range_of_the_option() {

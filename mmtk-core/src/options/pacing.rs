@@ -5,7 +5,7 @@ use super::table::Options;
 use crate::pacer::PacerConfig;
 
 /// Options that a running heap can change.
-const TUNABLE: [&str; 9] = [
+const TUNABLE: [&str; 10] = [
     "heap.mode",
     "heap.headroom_percent",
     "heap.gc_cpu_target",
@@ -15,6 +15,7 @@ const TUNABLE: [&str; 9] = [
     "heap.pressure",
     "heap.return_memory",
     "heap.uncommit_delay_ms",
+    "heap.idle_gc_s",
 ];
 
 impl Options {

@@ -110,7 +110,7 @@ options! {
     }
 
     /// When to collect: fixed at the limit; proportional once the heap outgrew what was live by the headroom; cpu-target so that collecting takes
-    /// heap.gc_cpu_percent of the processor time; membalancer by the square-root rule; delegated when the VM asks, or at the limit.
+    /// heap.gc_cpu_target of the processor time; membalancer by the square-root rule; delegated when the VM asks, or at the limit.
     heap_mode: HeapMode { key: "heap.mode", default: HeapMode::Fixed, allowed: OneOf }
 
     /// Proportional mode: growth over the live bytes before the next collection. More trades memory for less GC work.
@@ -123,7 +123,8 @@ options! {
     /// 100 MB are, 1 GB/s is allocated and 1 GB/s is marked.
     heap_balance: Finite { key: "heap.balance", default: Finite::new(1e-8), allowed: Decimal(1e-15..=1.0) }
 
-    /// No goal is above it while what is live fits below: the heap then collects more often instead of growing on. 0 is none.
+    /// No goal is above it while what is live fits below: the heap then collects more often instead of growing on. 0 is nine tenths of the memory
+    /// that the machine or its cgroup grants, as that changes.
     heap_soft_limit: usize { key: "heap.soft_limit", default: 0, allowed: Bytes(0..=TIB) }
 
     /// All modes but fixed and delegated: no collection below this size, so that a small heap does not collect all the time.
@@ -167,6 +168,10 @@ options! {
 
     /// How long memory must have been free before it goes back to the system, in ms, where heap.return_memory is auto.
     uncommit_delay_ms: u64 { key: "heap.uncommit_delay_ms", default: 5000, allowed: Number(0..=86_400_000) }
+
+    /// A program that has allocated and then was quiet for so long, in s, is collected by a thread of the heap's, so that what died can go back to the
+    /// system. 0 is never: then only mutators lead collections.
+    idle_gc_s: Finite { key: "heap.idle_gc_s", default: Finite::new(120.0), allowed: Decimal(0.0..=1e6) }
 
     /// Threads that work in a pause; auto is the processors that affinity and cgroup quota really grant.
     gc_workers: usize {
@@ -308,6 +313,7 @@ mod tests {
             ("heap.return_memory", "never"),
             ("heap.pressure", "false"),
             ("heap.uncommit_delay_ms", "250"),
+            ("heap.idle_gc_s", "0.5"),
             ("gc.workers", "7"),
             ("gc.wake_helpers", "always"),
             ("nursery.bytes", "4M"),

@@ -15,7 +15,7 @@ use crate::collection::Boa;
 use crate::ephemeron::AnyEphemeron;
 use crate::gc_box::{GcBox, HasVTable, Object};
 use crate::weak_map::AnyWeakMap;
-use mmtk_core::options::HeapMode;
+use mmtk_core::options::{Finite, HeapMode};
 use mmtk_core::plan::HeapError;
 use mmtk_core::{Heap, Mutator, Options};
 use std::any::Any;
@@ -123,6 +123,7 @@ pub fn default_options() -> Result<Options, HeapError> {
         nursery_bytes: NURSERY_BYTES,
         heap_headroom_percent: HEADROOM_PERCENT,
         gc_workers: 1,
+        idle_gc_s: Finite::new(0.0),
         ..Options::default()
     };
     options.apply_process_env()?;
@@ -141,7 +142,7 @@ const HEADROOM_PERCENT: u32 = 43;
 /// Sets the options of the heaps that threads make from now on.
 ///
 /// # Errors
-/// An option out of range; a plan that does not exist or that moves objects; more than one worker.
+/// An option out of range; a plan that does not exist or that moves objects; more than one worker; idle collections.
 pub fn configure(options: Options) -> Result<(), HeapError> {
     // A heap that can be made is the proof.
     make_heap(options.clone())?;
@@ -154,6 +155,12 @@ fn make_heap(options: Options) -> Result<Heap<Boa>, HeapError> {
         return Err(HeapError::Plan(format!(
             "gc.workers={}: must be 1 for Boa, whose handles count without atomics",
             options.gc_workers
+        )));
+    }
+    if options.idle_gc_s.get() != 0.0 {
+        return Err(HeapError::Plan(format!(
+            "heap.idle_gc_s={}: must be 0 for Boa, whose objects belong to one thread",
+            options.idle_gc_s.get()
         )));
     }
     policies::new_heap(Boa::default(), options)

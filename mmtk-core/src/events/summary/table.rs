@@ -105,7 +105,7 @@ mod tests {
             workers: 2,
             limit_bytes: 64 << 20,
             gcs: 12,
-            gcs_by_cause: [10, 0, 2, 0, 0, 0],
+            gcs_by_cause: [10, 0, 2, 0, 0, 0, 0],
             pause_ns_p50: 1_234_000,
             pause_ns_max: 999,
             stw_ns_total: 2_500_000_000,
