@@ -317,9 +317,11 @@ impl<VM: VMBinding> HeapInner<VM> {
             me.where_it_may_stop(|| self.safepoint.park(me.thread()));
         }
         self.flush_allocated(allocators());
-        // Threads that cross the goal together want one collection, not one each.
-        let seen = self.pauses.load(Relaxed);
-        if let Some(cause) = self.wants_collection(bytes) {
+        // A minor collection may leave so much that a full one is due after all.
+        for _ in 0..2 {
+            // Threads that cross the goal together want one collection, not one each.
+            let seen = self.pauses.load(Relaxed);
+            let Some(cause) = self.wants_collection(bytes) else { break };
             me.where_it_may_stop(|| self.collect_unless_done(Some(me), cause, Some(seen), |_| ()));
         }
         let limit = self.memory.budget().limit();

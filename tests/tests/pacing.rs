@@ -91,6 +91,33 @@ fn a_large_object_does_not_carry_the_heap_past_its_goal() {
 }
 
 #[test]
+fn a_minor_collection_that_leaves_no_room_below_the_goal_is_followed_by_a_full_one() {
+    let _watchdog = Watchdog::new();
+    for plan in dense_plans() {
+        let settings = [("heap.mode", "proportional"), ("gc.workers", "1"), ("nursery.bytes", "1M")];
+        let (heap, log) = heap(plan, 128 * MIB, &settings);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let root = m.push(LabRef::NULL);
+        list(m, root, 12 * MIB);
+        m.mutator().collect();
+        // Each is more than a nursery, and stays.
+        for _ in 0..10 {
+            let large = m.alloc(1, 2 * MIB);
+            m.init_ref(large, 0, m.get(root));
+            m.set(root, large);
+        }
+        let log = log.lock().unwrap();
+        let mut cycles =
+            log.windows(2).filter(|pair| !pair[1].sample.forced && pair[0].sample.traced > 10e6).peekable();
+        assert!(cycles.peek().is_some(), "{plan}: no full collection");
+        for pair in cycles {
+            assert!(pair[1].sample.peak <= pair[0].decision.goal * 1.02, "{plan}: {pair:?}");
+        }
+    }
+}
+
+#[test]
 fn decisions_on_real_heaps_replay_to_the_same_bits() {
     let _watchdog = Watchdog::new();
     for &name in PolicyName::ALL {
