@@ -1,7 +1,7 @@
 #!/bin/bash
 # run.sh NAME WORKLOAD HEAP_BYTES ITERS SIZE GC_THREADS
 #
-# Runs gcbench or binary-trees in another language; prints the JSON lines of `mmtk run --json`. Called by `mmtk`.
+# Runs a workload in another language (Java knows gcbench and binary-trees only); prints the JSON lines of `mmtk run --json`. Called by `mmtk`.
 #
 # NAME: go           no collection until the heap is full (GOGC=off, GOMEMLIMIT)
 #       go:gogc100   Go's default policy, no limit
@@ -40,6 +40,8 @@ go_program() {
     if [ ! "$out/gobench" -nt "$here/go/main.go" ]; then
         (cd "$here/go" && GO111MODULE=off GOCACHE=$out/gocache "$go" build -o "$out/gobench" main.go) >&2
     fi
+    # What the runtime says of its cycles, which the program reads.
+    export GODEBUG=gctrace=1,gcpacertrace=1
     exec "$out/gobench" "$name" "$workload" "$bytes" "$iters" "$size" "$threads"
 }
 

@@ -118,7 +118,11 @@ impl Collector {
 
     /// Why it cannot run a workload at all, if so.
     pub fn refuses(&self, spec: &Spec, mutators: usize) -> Option<&'static str> {
-        let ported = matches!(spec.workload, Workload::GcBench | Workload::BinaryTrees);
+        let ported = match spec.workload {
+            Workload::GcBench | Workload::BinaryTrees => true,
+            Workload::Splay | Workload::LruCache | Workload::Phases => self.base.starts_with("go"),
+            _ => false,
+        };
         match self.kind {
             Kind::External if !ported => Some("not ported"),
             Kind::External if mutators != 1 => Some("one mutator only"),

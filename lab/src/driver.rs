@@ -62,7 +62,8 @@ pub fn iterate<H: Heap>(heap: &H, request: &Request, iter: usize) -> (Record, Ve
     let cpu_ns = cpu::process_ns() - cpu_ns;
     let usage = Usage::now().since(usage);
     let rss_bytes = process::peak_resident_bytes();
-    let GcStats { pauses, gcs, gc_cpu_ns, peak_reserved_bytes } = heap.take_stats();
+    let GcStats { pauses, gcs, gc_cpu_ns, peak_reserved_bytes, mut peak_to_goal } = heap.take_stats();
+    peak_to_goal.sort_by(f64::total_cmp);
 
     let ms = |ns: u64| ns as f64 / 1e6;
     let mut lengths: Vec<f64> = pauses.iter().map(|pause| ms(pause.length_ns)).collect();
@@ -90,6 +91,8 @@ pub fn iterate<H: Heap>(heap: &H, request: &Request, iter: usize) -> (Record, Ve
         pause_p99_ms: percentile(&lengths, 0.99),
         pause_max_ms: percentile(&lengths, 1.0),
         peak_reserved_bytes: Some(peak_reserved_bytes),
+        goal_p50: peak_to_goal.get(peak_to_goal.len() / 2).copied().map(round),
+        goal_max: peak_to_goal.last().copied().map(round),
         rss_bytes,
         minflt: usage.minflt,
         nvcsw: usage.nvcsw,

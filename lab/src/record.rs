@@ -45,6 +45,12 @@ pub struct Record {
     pub pause_max_ms: f64,
     /// Most bytes held against the limit.
     pub peak_reserved_bytes: Option<u64>,
+    /// Peak of a cycle as a part of its goal, median.
+    #[serde(default)]
+    pub goal_p50: Option<f64>,
+    /// The same, of the cycle that exceeded its goal the most.
+    #[serde(default)]
+    pub goal_max: Option<f64>,
     /// Peak resident size of the process during the iteration.
     pub rss_bytes: u64,
     /// Page faults without I/O.

@@ -128,6 +128,7 @@ fn sizes_to_collect(plan: &str) -> Sizes {
         Workload::Large => (4, 10),
         Workload::List | Workload::ListShuffled | Workload::Wide => (1500, 1),
         Workload::Mutation => (150, 20_000),
+        Workload::Phases => (150, 12),
     };
     // Each object costs the system tens of microseconds.
     let page_protect = |workload| match workload {
@@ -139,6 +140,7 @@ fn sizes_to_collect(plan: &str) -> Sizes {
         Workload::Large => (4, 10),
         Workload::List | Workload::ListShuffled | Workload::Wide => (1500, 1),
         Workload::Mutation => (60, 4000),
+        Workload::Phases => (30, 6),
     };
     if plan == "PageProtect" { page_protect } else { dense }
 }
@@ -153,6 +155,7 @@ fn sizes_that_fill(plan: &str) -> Sizes {
         Workload::Large => (4, 10),
         Workload::List | Workload::ListShuffled | Workload::Wide => (30_000, 1),
         Workload::Mutation => (8000, 30_000),
+        Workload::Phases => (12_000, 2),
     };
     // Four threads' shares are no more objects than may share memory. Those beyond have a page each, and then what four threads need
     // together is not what each needs alone.
@@ -164,6 +167,7 @@ fn sizes_that_fill(plan: &str) -> Sizes {
         Workload::Large => (4, 10),
         Workload::List | Workload::ListShuffled | Workload::Wide => (1500, 1),
         Workload::Mutation => (2000, 5000),
+        Workload::Phases => (700, 2),
     };
     if plan == "PageProtect" { page_protect } else { dense }
 }

@@ -100,6 +100,8 @@ mod tests {
             pause_p99_ms: 0.5,
             pause_max_ms: 0.75,
             peak_reserved_bytes: Some(100 << 20),
+            goal_p50: None,
+            goal_max: None,
             rss_bytes: 90 << 20,
             minflt: 1,
             nvcsw: 2,

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mmtk_core::events::{ChromeTrace, Event};
+use mmtk_core::events::{ChromeTrace, Event, Paced};
 use reference::{Class, ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
 
 use crate::driver::drive;
@@ -35,9 +35,29 @@ pub struct OurHeap {
     heap: ReferenceHeap,
     seen: Mutex<Seen>,
     pauses: Arc<Mutex<Vec<Pause>>>,
+    goals: Arc<Mutex<Goals>>,
     page: Option<Page>,
     created: Instant,
     writes_trace: bool,
+}
+
+/// What became of the goals that the pacer set.
+#[derive(Default)]
+struct Goals {
+    /// That of the cycle that is running.
+    goal: Option<f64>,
+    /// Peaks as a part of their goals, since the last `take_stats`.
+    peaks: Vec<f64>,
+}
+
+impl Goals {
+    fn paced(&mut self, paced: &Paced) {
+        // A cycle that ended early was not the pacer's.
+        if let Some(goal) = self.goal.filter(|_| !paced.sample.forced) {
+            self.peaks.push(paced.sample.peak / goal);
+        }
+        self.goal = Some(paced.decision.goal);
+    }
 }
 
 /// Totals at the last `take_stats`.
@@ -76,13 +96,17 @@ impl OurHeap {
         };
         let pauses = Arc::new(Mutex::new(Vec::new()));
         let log = pauses.clone();
-        heap.listen(Box::new(move |event: &Event| {
-            if let Event::Pause(report) = event {
+        let goals = Arc::new(Mutex::new(Goals::default()));
+        let set = goals.clone();
+        heap.listen(Box::new(move |event: &Event| match event {
+            Event::Pause(report) => {
                 let start = created + Duration::from_nanos(report.start_ns);
                 lock(&log).push(Pause { start, length_ns: report.duration_ns });
             }
+            Event::Paced(paced) => lock(&set).paced(paced),
+            _ => (),
         }));
-        Ok(Self { heap, seen: Mutex::default(), pauses, page, created, writes_trace: request.trace.is_some() })
+        Ok(Self { heap, seen: Mutex::default(), pauses, goals, page, created, writes_trace: request.trace.is_some() })
     }
 }
 
@@ -118,6 +142,7 @@ impl Heap for OurHeap {
             gcs: now.collections - seen.collections,
             gc_cpu_ns: now.gc_cpu_ns - seen.gc_cpu_ns,
             peak_reserved_bytes: self.heap.take_peak_reserved() as u64,
+            peak_to_goal: std::mem::take(&mut lock(&self.goals).peaks),
         };
         *seen = Seen { collections: now.collections, gc_cpu_ns: now.gc_cpu_ns };
         stats

@@ -299,6 +299,7 @@ impl<const INLINE: bool> Heap for BdwHeap<INLINE> {
             gcs: gcs - log.gcs,
             gc_cpu_ns: std::mem::take(&mut log.collecting_cpu_ns) + markers - log.marker_cpu_ns,
             peak_reserved_bytes: heap_bytes,
+            ..GcStats::default()
         };
         log.pauses.clear();
         log.gcs = gcs;

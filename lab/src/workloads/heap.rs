@@ -98,6 +98,9 @@ pub struct GcStats {
     pub gc_cpu_ns: u64,
     /// Largest number of bytes held against the heap limit, metadata and copy reserve included where the collector counts them.
     pub peak_reserved_bytes: u64,
+    /// Of collectors that set themselves goals: the most bytes in a cycle, as a part of its goal, in order. Without cycles that ended for another
+    /// reason.
+    pub peak_to_goal: Vec<f64>,
 }
 
 /// A heap with its collector.

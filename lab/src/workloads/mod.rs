@@ -18,6 +18,7 @@ mod large;
 mod list;
 mod lru_cache;
 mod mutation;
+mod phases;
 mod splay;
 mod wide;
 
@@ -54,6 +55,8 @@ pub enum Workload {
     Wide,
     /// See [`SPECS`].
     Mutation,
+    /// See [`SPECS`].
+    Phases,
 }
 
 /// A workload with its names and default sizes.
@@ -176,6 +179,15 @@ pub const SPECS: &[Spec] = &[
         what: "size = old objects; ops = stores",
         stresses: "write barriers, old-to-young references",
     },
+    Spec {
+        workload: Workload::Phases,
+        name: "phases",
+        alias: Some("phased"),
+        size: 200_000,
+        ops: 12,
+        what: "size = records of a table; ops = phases",
+        stresses: "live bytes and allocation rate that change",
+    },
 ];
 
 /// The workload of this name or alias.
@@ -248,6 +260,7 @@ impl Spec {
             Workload::ListShuffled => list::list(m, &params.with_share_of_size_and_ops(), Order::Shuffled).into(),
             Workload::Wide => wide::wide(m, &params.with_share_of_size_and_ops()).into(),
             Workload::Mutation => mutation::mutation(m, &params.with_share_of_size_and_ops()).into(),
+            Workload::Phases => phases::phases(m, &params.with_share_of_size()).into(),
         };
         assert_eq!(m.push(Ref::NULL), base + 1, "unbalanced shadow stack");
         m.pop(2);
@@ -307,6 +320,7 @@ mod tests {
             Workload::Large => (4, 10),
             Workload::List | Workload::ListShuffled | Workload::Wide => (1000, 1),
             Workload::Mutation => (100, 5000),
+            Workload::Phases => (100, 7),
         }
     }
 

@@ -205,6 +205,7 @@ impl<const A: u8, const B: u8> Heap for UpstreamHeap<A, B> {
             pauses,
             gc_cpu_ns: world::take_worker_cpu_ns(),
             peak_reserved_bytes: world::take_peak_reserved_bytes(),
+            ..GcStats::default()
         }
     }
 }
