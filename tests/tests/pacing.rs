@@ -118,6 +118,21 @@ fn a_minor_collection_that_leaves_no_room_below_the_goal_is_followed_by_a_full_o
 }
 
 #[test]
+fn a_request_beyond_the_goal_collects_once_and_not_at_all_if_nothing_could_be_freed() {
+    let _watchdog = Watchdog::new();
+    for plan in dense_plans() {
+        let settings = [("heap.mode", "proportional"), ("gc.workers", "1"), ("heap.min", "1M")];
+        let (heap, _) = heap(plan, 64 * MIB, &settings);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        for before in 0..3 {
+            m.alloc(0, 4 * MIB);
+            assert_eq!(heap.statistics().full_collections, before, "{plan}");
+        }
+    }
+}
+
+#[test]
 fn decisions_on_real_heaps_replay_to_the_same_bits() {
     let _watchdog = Watchdog::new();
     for &name in PolicyName::ALL {

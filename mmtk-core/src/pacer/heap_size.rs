@@ -11,8 +11,9 @@
 //!
 //! `g^` is the allocation rate of mutators, `s^` how fast the collector marks, both in processor time. Each follows its measurement by half of the
 //! difference when that is large and by a quarter when it is small: a plant with unit gain and a cycle of delay, for which any gain below 1
-//! is monotone. L, the live bytes, is known exactly, so a step of it is answered at once. The trim learns what part of the room is
-//! really allocated before the cycle ends.
+//! is monotone. What was measured over a longer time counts for more: the first cycles of a program are short and say little. L, the live bytes, is
+//! known exactly, so a step of it is answered at once. The trim learns what part of the room is really allocated before the cycle ends. No room is more
+//! than 4.5 times (e^1.5) the one before, or what is live.
 //!
 //! Sources: proportional: Go's GOGC. MemBalancer: Kirisame, Shenoy and Panchekha, "Optimal Heap Limits for Reducing Browser Memory Use", OOPSLA 2022.
 //! CPU-controlled heap: Tavakolisomeh, Shimchenko, Osterlund, Bruno, Ferreira and Wrigstad, "Heap Size Adjustment with CPU Control", MPLR 2023.
@@ -153,10 +154,35 @@ impl HeapSize {
 /// A heap whose collections take a given share of the processor time.
 #[derive(Copy, Clone, Debug, Default, PartialEq)]
 struct CpuTarget {
-    /// Logarithms of bytes per ns: allocated by mutators, marked by the collector.
-    rates: Option<(f64, f64)>,
+    /// Of bytes allocated by mutators, and marked by the collector.
+    rates: Option<(Rate, Rate)>,
     /// Logarithm of the room to what is allocated in it.
     trim: f64,
+    /// The most room there may be.
+    most: f64,
+}
+
+/// A rate, smoothed.
+#[derive(Copy, Clone, Debug, PartialEq)]
+struct Rate {
+    /// Logarithm of bytes per ns.
+    log: f64,
+    /// How long it was measured, in a cycle.
+    ns: f64,
+}
+
+impl Rate {
+    fn new(bytes: f64, ns: f64) -> Rate {
+        Rate { log: libm::log(rate(bytes / ns)), ns }
+    }
+
+    /// By a quarter or a half of the difference, and by more towards what took longer to measure.
+    fn followed_by(self, newest: Rate) -> Rate {
+        let weight = newest.ns / (newest.ns + 3.0 * self.ns);
+        let (stepped, weighed) = (step(newest.log - self.log), weight * (newest.log - self.log));
+        let change = if weighed.abs() > stepped.abs() { weighed } else { stepped };
+        Rate { log: self.log + change, ns: self.ns + weight.max(0.25) * (newest.ns - self.ns) }
+    }
 }
 
 impl CpuTarget {
@@ -164,12 +190,13 @@ impl CpuTarget {
         if cycle.allocated < 1.0 || cycle.mutator_cpu_ns < 1.0 || cycle.gc_cpu_ns < 1.0 || cycle.traced < 1.0 {
             return;
         }
-        let allocation = libm::log(rate(cycle.allocated / cycle.mutator_cpu_ns));
-        let marking = libm::log(rate(cycle.traced / (cycle.gc_cpu_ns - FIXED_NS).max(0.1 * cycle.gc_cpu_ns)));
+        let allocation = Rate::new(cycle.allocated, cycle.mutator_cpu_ns);
+        let marking = Rate::new(cycle.traced, (cycle.gc_cpu_ns - FIXED_NS).max(0.1 * cycle.gc_cpu_ns));
         self.rates = Some(match self.rates {
             None => (allocation, marking),
-            Some((a, s)) => (a + step(allocation - a), s + step(marking - s)),
+            Some((a, s)) => (a.followed_by(allocation), s.followed_by(marking)),
         });
+        self.most = libm::exp(LEAP) * room.max(cycle.traced);
         if !cycle.forced && room < MOST_BYTES / 2.0 {
             self.trim = (self.trim + step(libm::log(room / cycle.allocated) - self.trim)).clamp(-LEAP, LEAP);
         }
@@ -178,8 +205,8 @@ impl CpuTarget {
     fn room(&self, config: &PacerConfig, traced: f64) -> f64 {
         let Some((allocation, marking)) = self.rates else { return config.headroom * traced };
         let f = config.gc_cpu_target;
-        let cost_ns = FIXED_NS + traced / libm::exp(marking);
-        ((1.0 - f) / f * cost_ns * libm::exp(allocation + self.trim)).min(MOST_BYTES)
+        let cost_ns = FIXED_NS + traced / libm::exp(marking.log);
+        ((1.0 - f) / f * cost_ns * libm::exp(allocation.log + self.trim)).min(self.most).min(MOST_BYTES)
     }
 }
 
