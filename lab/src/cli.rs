@@ -134,6 +134,15 @@ pub enum PacerCommand {
     /// Simulates a heap that is marked beside its mutators, with a policy in control.
     #[command(after_long_help = scenarios_help())]
     Simulate(Simulation),
+    /// Runs scenarios on a heap of ours: threads that allocate at their rates. Sizes and times are a tenth of the simulator's.
+    #[command(after_long_help = scenarios_help())]
+    Drive {
+        /// Scenarios, see below.
+        scenarios: Vec<String>,
+        /// Measures the heap by the table of what it must do.
+        #[arg(long)]
+        all: bool,
+    },
     /// Makes the decisions of a log (`run --pacer-log`) once more, by the policy that made them or by another.
     Replay {
         /// The log.

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`workloads`] (what runs, and the traits it runs over), [`heaps`] and [`peers`] (what it runs on),
 //! [`collector`] and [`request`] (how a run is asked for), [`driver`] and [`record`] (how it is measured), then [`compare`]
-//! and [`minimum`], which do all their work in child processes, [`simulate`] (the pacer without a heap), [`report`], and [`commands`].
+//! and [`minimum`], which do all their work in child processes, [`simulate`] (the pacer without a heap), [`drive`] (the same programs on one), [`report`], and [`commands`].
 //!
 //! Absent on purpose: any knowledge of a plan. Those come by name from `policies`, and the peers by name from [`collector`].
 
@@ -26,6 +26,7 @@ pub mod minimum;
 
 pub mod limits;
 
+pub mod drive;
 pub mod report;
 pub mod simulate;
 

@@ -8,11 +8,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::{PacerCommand, RunOptions, Simulation};
+use crate::drive::{self, Drive};
 use crate::failure::Failure;
 use crate::progress;
 use crate::simulate::{
-    Metrics, Outcome, Plant, Quantum, Run, SCENARIOS, Scenario, acceptance, headroom_for_equal_memory, plot, read_log,
-    replay, run, same, scenario,
+    Metrics, Outcome, Plant, Quantum, Row, Run, SCENARIOS, Scenario, acceptance, headroom_for_equal_memory, plot,
+    read_log, replay, run, same, scenario,
 };
 use crate::suggest;
 use crate::table::{Table, number};
@@ -20,6 +21,7 @@ use crate::table::{Table, number};
 pub(super) fn pacer(options: &RunOptions, command: &PacerCommand) -> Result<(), Failure> {
     match command {
         PacerCommand::Simulate(how) => simulate(options, how),
+        PacerCommand::Drive { scenarios, all } => drive(options, scenarios, *all),
         PacerCommand::Replay { file, policy } => replay_log(options, file, policy.as_ref()),
     }
 }
@@ -68,12 +70,16 @@ fn simulate(options: &RunOptions, how: &Simulation) -> Result<(), Failure> {
         }
     }
     bar.finish_and_clear();
-    if options.json {
+    print_lines(&lines, options.json);
+    Ok(())
+}
+
+fn print_lines(lines: &[Line], as_json: bool) {
+    if as_json {
         println!("{}", json!(lines));
     } else {
-        print!("{}", markdown(&lines));
+        print!("{}", markdown(lines));
     }
-    Ok(())
 }
 
 fn outcome(run: &Run) -> &'static str {
@@ -113,9 +119,13 @@ fn scenarios(how: &Simulation) -> Result<Vec<&'static Scenario>, Failure> {
     if how.plot.is_some() && how.scenarios.len() > 1 {
         return Err(Failure::Usage("--plot: takes one scenario".to_owned()));
     }
+    find_scenarios(&how.scenarios)
+}
+
+fn find_scenarios(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
     let known = SCENARIOS.iter().map(|scenario| scenario.name);
     let find = |name: &String| scenario(name).ok_or_else(|| suggest::unknown("scenario", name, known.clone()));
-    how.scenarios.iter().map(find).collect()
+    names.iter().map(find).collect()
 }
 
 /// The scenarios, a line each.
@@ -165,17 +175,67 @@ fn markdown(lines: &[Line]) -> String {
     table.markdown()
 }
 
+/// Runs scenarios on real threads.
+fn drive(options: &RunOptions, names: &[String], all: bool) -> Result<(), Failure> {
+    let settings = drive_settings(options)?;
+    if all {
+        let bar = progress::spinner();
+        let mut rows = Vec::new();
+        drive::acceptance(&settings, options.mutators, |row| {
+            bar.set_message(row.name.clone());
+            rows.push(row);
+        })?;
+        bar.finish_and_clear();
+        return print_rows(&rows, options.json);
+    }
+    if names.is_empty() {
+        return Err(Failure::Usage(format!("name a scenario, or --all. There are:\n{}", describe())));
+    }
+    let mut lines = Vec::new();
+    let bar = progress::spinner();
+    for scenario in find_scenarios(names)? {
+        bar.set_message(scenario.name);
+        let drive = Drive { scenario, options: settings.clone(), mutators: options.mutators, time: drive::SCALE };
+        let run = drive.run()?;
+        let (metrics, outcome) = (Metrics::of(&run), outcome(&run));
+        let headroom = f64::from(settings.heap_headroom_percent) / 100.0;
+        lines.push(Line { scenario: scenario.name, policy: settings.pacer_policy.name(), headroom, outcome, metrics });
+    }
+    bar.finish_and_clear();
+    print_lines(&lines, options.json);
+    Ok(())
+}
+
+/// Unless told otherwise the heap follows what is live, and a limit is no matter.
+fn drive_settings(options: &RunOptions) -> Result<Options, Failure> {
+    let defaults =
+        Options { heap_mode: HeapMode::Proportional, heap_limit: 2 << 30, heap_min: 1 << 20, ..Options::default() };
+    let mut settings = options.settings_over(defaults)?;
+    match &options.plan[..] {
+        [] => (),
+        [plan] => settings.plan.clone_from(plan),
+        _ => return Err(Failure::Usage("--plan: takes one plan".to_owned())),
+    }
+    if options.mutators == 0 {
+        return Err(Failure::Usage("--mutators: must be 1 or more".to_owned()));
+    }
+    Ok(settings)
+}
+
 /// The acceptance table.
 fn table(as_json: bool) -> Result<(), Failure> {
-    let rows = acceptance();
+    print_rows(&acceptance(), as_json)
+}
+
+fn print_rows(rows: &[Row], as_json: bool) -> Result<(), Failure> {
     let failed = rows.iter().filter(|row| !row.passes()).count();
     if as_json {
         let check = |check: &crate::simulate::Check| json!({"what": check.what, "found": check.found, "must_be": check.bound(), "passes": check.passes()});
-        let row = |row: &crate::simulate::Row| json!({"scenario": row.name, "checks": row.checks.iter().map(check).collect::<Vec<_>>()});
+        let row = |row: &Row| json!({"scenario": row.name, "checks": row.checks.iter().map(check).collect::<Vec<_>>()});
         println!("{}", json!(rows.iter().map(row).collect::<Vec<_>>()));
     } else {
         let mut table = Table::new(["scenario", "what", "found", "must be", ""]);
-        for row in &rows {
+        for row in rows {
             for check in &row.checks {
                 let verdict = if check.passes() { "ok" } else { "FAILS" };
                 let found = format!("{:.4}", check.found);

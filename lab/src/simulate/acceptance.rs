@@ -20,11 +20,13 @@ pub struct Check {
 }
 
 impl Check {
-    fn at_most(what: &'static str, found: f64, most: f64) -> Check {
+    /// Whatever is not more.
+    pub fn at_most(what: &'static str, found: f64, most: f64) -> Check {
         Check { what, found, bounds: (f64::NEG_INFINITY, most) }
     }
 
-    fn within(what: &'static str, found: f64, least: f64, most: f64) -> Check {
+    /// Whatever lies between.
+    pub fn within(what: &'static str, found: f64, least: f64, most: f64) -> Check {
         Check { what, found, bounds: (least, most) }
     }
 
