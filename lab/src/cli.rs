@@ -66,7 +66,7 @@ pub struct RunOptions {
     /// Prints JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// Writes the pacer's decisions and what they were made from, a line of JSON each (`run` on our plans only)
+    /// Writes the pacer's decisions and what they were made from, a line of JSON each (`run` on our plans, `pacer drive`)
     #[arg(long, global = true, value_name = "FILE.jsonl")]
     pub pacer_log: Option<PathBuf>,
     /// Writes a page about the heap over time (`run` on our plans only)
@@ -365,7 +365,7 @@ impl RunOptions {
             None => Ok(()),
             Some((flag, path)) => {
                 let path = path.display();
-                Err(Failure::Usage(format!("--{flag} {path}: only `mmtk run` writes it")))
+                Err(Failure::Usage(format!("--{flag} {path}: `mmtk run` writes it, not this command")))
             }
         }
     }

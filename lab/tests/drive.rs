@@ -22,11 +22,14 @@ fn heaps_that_are_driven_at_their_limit_do_not_exceed_it() {
         for name in ["bursts", "live-step", "live-shrink"] {
             let scenario = scenario(name).unwrap();
             let limited = Scenario { limit: Some(1.3 * scenario.live.at(0.0)), ..*scenario };
-            let run = Drive { scenario: &limited, options: options(plan), mutators: 2, time: MOMENT }.run().unwrap();
+            let run =
+                Drive { scenario: &limited, options: options(plan), mutators: 2, time: MOMENT }.run(None).unwrap();
             assert_eq!(run.violations, 0, "{plan}: {name}");
             let fits = name != "live-step";
             assert_eq!(run.outcome == Outcome::OutOfMemory, !fits, "{plan}: {name} {:?}", run.outcome);
-            assert!(!run.cycles.is_empty() || !fits, "{plan}: {name} was not collected");
+            // A generational plan may do with minor collections.
+            let full = !plan.starts_with("Sticky");
+            assert!(!run.cycles.is_empty() || !fits || !full, "{plan}: {name} was not collected");
         }
     }
 }
@@ -34,7 +37,7 @@ fn heaps_that_are_driven_at_their_limit_do_not_exceed_it() {
 #[test]
 fn without_a_limit_goals_are_kept() {
     let scenario = scenario("allocation-x10").unwrap();
-    let run = Drive { scenario, options: options("Immix"), mutators: 1, time: MOMENT }.run().unwrap();
+    let run = Drive { scenario, options: options("Immix"), mutators: 1, time: MOMENT }.run(None).unwrap();
     assert_eq!(run.outcome, Outcome::Completed);
     assert!(run.cycles.iter().all(|cycle| cycle.ratio() < 1.02), "{:?}", run.cycles);
 }

@@ -12,17 +12,19 @@ use crate::drive::{self, Drive};
 use crate::failure::Failure;
 use crate::progress;
 use crate::simulate::{
-    Metrics, Outcome, Plant, Quantum, Row, Run, SCENARIOS, Scenario, acceptance, headroom_for_equal_memory, plot,
-    read_log, replay, run, same, scenario,
+    Kept, Metrics, Outcome, Plant, Quantum, Row, Run, SCENARIOS, Scenario, acceptance, headroom_for_equal_memory, kept,
+    plot, read_log, replay, run, same, scenario,
 };
 use crate::suggest;
 use crate::table::{Table, number};
 
 pub(super) fn pacer(options: &RunOptions, command: &PacerCommand) -> Result<(), Failure> {
     match command {
-        PacerCommand::Simulate(how) => simulate(options, how),
+        PacerCommand::Simulate(how) => options.refuse_files().and_then(|()| simulate(options, how)),
         PacerCommand::Drive { scenarios, all } => drive(options, scenarios, *all),
-        PacerCommand::Replay { file, policy } => replay_log(options, file, policy.as_ref()),
+        PacerCommand::Replay { file, policy } => {
+            options.refuse_files().and_then(|()| replay_log(options, file, policy.as_ref()))
+        }
     }
 }
 
@@ -178,6 +180,10 @@ fn markdown(lines: &[Line]) -> String {
 /// Runs scenarios on real threads.
 fn drive(options: &RunOptions, names: &[String], all: bool) -> Result<(), Failure> {
     let settings = drive_settings(options)?;
+    RunOptions { pacer_log: None, ..options.clone() }.refuse_files()?;
+    if options.pacer_log.is_some() && (all || names.len() > 1) {
+        return Err(Failure::Usage("--pacer-log: takes one scenario".to_owned()));
+    }
     if all {
         let bar = progress::spinner();
         let mut rows = Vec::new();
@@ -196,7 +202,7 @@ fn drive(options: &RunOptions, names: &[String], all: bool) -> Result<(), Failur
     for scenario in find_scenarios(names)? {
         bar.set_message(scenario.name);
         let drive = Drive { scenario, options: settings.clone(), mutators: options.mutators, time: drive::SCALE };
-        let run = drive.run()?;
+        let run = drive.run(options.pacer_log.as_deref())?;
         let (metrics, outcome) = (Metrics::of(&run), outcome(&run));
         let headroom = f64::from(settings.heap_headroom_percent) / 100.0;
         lines.push(Line { scenario: scenario.name, policy: settings.pacer_policy.name(), headroom, outcome, metrics });
@@ -286,6 +292,12 @@ fn replay_log(options: &RunOptions, file: &Path, policy: Option<&String>) -> Res
             ]);
         }
         print!("{}", table.markdown());
+        if let Some(Kept { collections, share, peak_to_goal }) = kept(&log) {
+            println!(
+                "\nIn the {collections} collections that came when they were due, after the first eight, the collector had {share:.3} of the \
+                 processor time; the greatest peak was {peak_to_goal:.3} of its goal."
+            );
+        }
         println!("\n{} decisions, {differ} differ from the log.", decisions.len());
     }
     if by_itself && differ > 0 {

@@ -28,7 +28,7 @@ const LEARNED: usize = 5;
 pub fn acceptance(options: &Options, mutators: usize, mut row: impl FnMut(Row)) -> Result<(), Failure> {
     let proportional = Options { heap_mode: HeapMode::Proportional, ..options.clone() };
     let drive = |scenario: &Scenario, options: &Options| {
-        Drive { scenario, options: options.clone(), mutators, time: SCALE }.run()
+        Drive { scenario, options: options.clone(), mutators, time: SCALE }.run(None)
     };
     for scenario in SCENARIOS {
         let asked = bounds(scenario.name);

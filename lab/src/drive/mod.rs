@@ -6,6 +6,7 @@
 mod acceptance;
 mod program;
 
+use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 
@@ -14,7 +15,7 @@ use mmtk_core::{Heap, Options};
 use reference::{ReferenceVM, Thread};
 
 use crate::failure::Failure;
-use crate::simulate::{Cycle, Outcome, Run, Scenario};
+use crate::simulate::{self, Cycle, Outcome, Run, Scenario};
 use program::{Clock, Program};
 
 pub use acceptance::acceptance;
@@ -36,11 +37,11 @@ pub struct Drive<'a> {
 }
 
 impl Drive<'_> {
-    /// Runs it. Times of the result are the scenario's, sizes are the heap's.
+    /// Runs it, and writes the pacer's decisions to `pacer_log`. Times of the result are the scenario's, sizes are the heap's.
     ///
     /// # Errors
-    /// What is wrong with the options.
-    pub fn run(&self) -> Result<Run, Failure> {
+    /// What is wrong with the options, or that the log cannot be written.
+    pub fn run(&self, pacer_log: Option<&Path>) -> Result<Run, Failure> {
         let scenario = self.scenario;
         let mut options = self.options.clone();
         if let Some(limit) = scenario.limit {
@@ -48,6 +49,9 @@ impl Drive<'_> {
         }
         let heap =
             policies::new_heap(ReferenceVM::default(), options).map_err(|error| Failure::Usage(error.to_string()))?;
+        if let Some(path) = pacer_log {
+            heap.listen(simulate::pacer_log(path)?);
+        }
         let clock = Arc::new(Clock::default());
         let log = Arc::new(Mutex::new(Log::default()));
         let (heard, time) = (log.clone(), clock.clone());

@@ -18,5 +18,5 @@ pub use noise::Noise;
 pub use plant::{Bias, Cycle, Outcome, Plant, Quantum, Run, run};
 
 pub use plot::plot;
-pub use replay::{pacer_log, read_log, replay, same};
+pub use replay::{Kept, kept, pacer_log, read_log, replay, same};
 pub use scenario::{SCENARIOS, STEP_AT, Scenario, Shape, scenario};

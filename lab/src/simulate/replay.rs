@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mmtk_core::events::{Event, JsonLines, Listener, Paced};
-use mmtk_core::pacer::{Decision, PacerPolicy, Policy, PolicyName};
+use mmtk_core::pacer::{CycleSample, Decision, PacerPolicy, Policy, PolicyName};
 
 use crate::failure::Failure;
 
@@ -72,6 +72,30 @@ pub fn replay(log: &[Paced], by: Option<PolicyName>) -> Result<Vec<Decision>, Fa
         last = Some(&paced.sample);
     }
     Ok(decisions)
+}
+
+/// What became of the goals in a log.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// Collections that came when they were due, but the first eight: the pacer learns.
+    pub collections: usize,
+    /// The collector's part of the processor time in them.
+    pub share: f64,
+    /// The greatest peak as a part of its goal.
+    pub peak_to_goal: f64,
+}
+
+/// Cycles that a policy is given to learn.
+const TO_LEARN: usize = 8;
+
+/// What became of the goals in a log; none if it is too short.
+pub fn kept(log: &[Paced]) -> Option<Kept> {
+    let pairs = log.windows(2).filter(|pair| !pair[1].sample.forced);
+    let due: Vec<_> = pairs.map(|pair| (pair[0].decision.goal, pair[1].sample)).skip(TO_LEARN - 1).collect();
+    let sum = |of: fn(&CycleSample) -> f64| due.iter().map(|(_, sample)| of(sample)).sum::<f64>();
+    let (gc, mutators) = (sum(|sample| sample.gc_cpu_ns), sum(|sample| sample.mutator_cpu_ns));
+    let peak_to_goal = due.iter().map(|(goal, sample)| sample.peak / goal).reduce(f64::max)?;
+    Some(Kept { collections: due.len(), share: gc / (gc + mutators).max(1.0), peak_to_goal })
 }
 
 /// Whether two decisions are the same to the last bit.
