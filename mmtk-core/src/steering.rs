@@ -235,6 +235,8 @@ fn config(options: &Options, limit: usize, machine: Grants) -> PacerConfig {
         soft_limit: if options.heap_soft_limit > 0 { config.soft_limit } else { SOFT_PART * machine.memory },
         ..config
     }
+    // As the policy keeps them, so that a change is told from none.
+    .sane()
 }
 
 #[cfg(test)]
