@@ -48,7 +48,7 @@ impl Iterations {
     }
 }
 
-/// A bar for `total` child processes.
+/// A bar for `total` child processes, or other things to do.
 pub fn children(total: usize) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr())
         .with_style(style("{bar:24} {pos}/{len} [{elapsed_precise}, {eta} left] {msg}"));

@@ -185,10 +185,10 @@ fn drive(options: &RunOptions, names: &[String], all: bool) -> Result<(), Failur
         return Err(Failure::Usage("--pacer-log: takes one scenario".to_owned()));
     }
     if all {
-        let bar = progress::spinner();
+        let bar = progress::children(drive::rows());
         let mut rows = Vec::new();
         drive::acceptance(&settings, options.mutators, |row| {
-            bar.set_message(row.name.clone());
+            bar.inc(1);
             rows.push(row);
         })?;
         bar.finish_and_clear();

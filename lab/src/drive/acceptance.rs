@@ -13,7 +13,8 @@ use crate::simulate::{
 
 /// As a multiple of what is live at the beginning.
 const LIMITS: [f64; 3] = [1.6, 1.3, 1.15];
-/// Of the heap-size loop.
+/// Of the heap-size loop: its programs and its target.
+const LOOP: usize = 4;
 const TARGET: f64 = 0.1;
 /// Cycles in which the share has to come to its target, and those over which its mean is taken then.
 const TO_SETTLE: usize = 8;
@@ -21,7 +22,13 @@ const MEAN_OF: usize = 12;
 /// Nothing is asked of a heap that has not had so many cycles: the first goals are guesses.
 const LEARNED: usize = 5;
 
-/// Runs the whole table, and tells each row as it is known.
+/// How many rows the table has.
+pub fn rows() -> usize {
+    let asked = SCENARIOS.iter().filter(|scenario| !bounds(scenario.name).is_empty()).count();
+    asked * (1 + LIMITS.len()) + LOOP
+}
+
+/// Runs the whole table, and tells each row as it is known: some minutes.
 ///
 /// # Errors
 /// What is wrong with the options.
@@ -139,7 +146,7 @@ fn at_the_limit(scenario: &Scenario, part: f64, run: &Run) -> Row {
     }
 }
 
-fn loop_scenarios(steady: &Scenario) -> [(&'static str, Scenario); 4] {
+fn loop_scenarios(steady: &Scenario) -> [(&'static str, Scenario); LOOP] {
     let live = steady.live.at(0.0);
     // Cycles are longer here than at twice what is live.
     let long = Scenario { length: 2.0 * steady.length, ..*steady };

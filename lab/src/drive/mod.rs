@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::simulate::{self, Cycle, Outcome, Run, Scenario};
 use program::{Clock, Program};
 
-pub use acceptance::acceptance;
+pub use acceptance::{acceptance, rows};
 
 /// What sizes and times of a scenario are multiplied by.
 pub const SCALE: f64 = 0.1;
