@@ -140,7 +140,7 @@ fn sizes_to_collect(plan: &str) -> Sizes {
         Workload::Large => (4, 10),
         Workload::List | Workload::ListShuffled | Workload::Wide => (1500, 1),
         Workload::Mutation => (60, 4000),
-        Workload::Phases => (30, 6),
+        Workload::Phases => (60, 8),
     };
     if plan == "PageProtect" { page_protect } else { dense }
 }
