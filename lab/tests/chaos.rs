@@ -57,6 +57,7 @@ fn run(name: PolicyName, mode: HeapMode, cycles: usize, seed: u32) {
             black,
             mutator_cpu_ns: (start - reserved) / allocation,
             allocated: heap - reserved,
+            recycled: 0.0,
             handshake_ns: 0.0,
             final_pause_ns: 0.0,
             forced: cycle % 7 == 0,

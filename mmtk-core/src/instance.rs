@@ -422,9 +422,8 @@ impl<VM: VMBinding> HeapInner<VM> {
         if self.allocated.since_pause.load(Relaxed) >= self.nursery_bytes.load(Relaxed) {
             return Some(Cause::Nursery);
         }
-        // Right after a full collection another frees nothing, however much is asked for.
-        let due = self.steering.reached(self.memory.budget().reserved(), bytes) && self.allocated.since_full() > 0;
-        due.then_some(Cause::Growth)
+        let reserved = self.memory.budget().reserved();
+        self.steering.reached(reserved, self.allocated.since_full(), bytes).then_some(Cause::Growth)
     }
 
     fn minor_collections_pay(&self) -> bool {

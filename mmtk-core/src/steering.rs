@@ -5,17 +5,17 @@
 //! Callers: leaders of pauses; the timer (`idle`); `reached` and `external` any thread.
 
 use crate::events::{Cause, Paced};
+use crate::heap::BLOCK_BYTES;
 use crate::idle::Delays;
 use crate::machine::{Grants, Machine};
 use crate::options::{OptionError, Options, When};
-use crate::pacer::{CycleSample, GiveUp, PacerConfig, PacerPolicy, Policy};
+use crate::pacer::{CycleSample, Decision, GiveUp, PacerConfig, PacerPolicy, Policy};
 use crate::sync::Mutex;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-/// After a collection a heap may grow by so much at least before the next, whatever the goal: otherwise memory that no collection frees would
-/// make it collect all the time.
+/// What a heap may grow by before the next collection where what it retains is above its goal, in bytes.
 const LEAST_ROOM: usize = 64 << 10;
 
 /// Unless told otherwise, a heap has so much of the memory that machine and cgroup grant: the rest is for the VM's own.
@@ -26,8 +26,9 @@ struct Control {
     policy: Policy,
     give_up: GiveUp,
     last: Option<CycleSample>,
-    /// When the last full collection ended, in ns since heap creation.
+    /// When the last full collection ended, in ns since heap creation, and bytes reserved then.
     end_ns: u64,
+    reserved: usize,
     /// The options in force.
     options: Options,
 }
@@ -39,6 +40,8 @@ pub(crate) struct Steering {
     machine: Machine,
     /// Bytes reserved, external ones included, at which a collection is due; written in pauses.
     trigger: AtomicUsize,
+    /// Bytes allocated since the last full collection at which one is due too; as `trigger`.
+    allocation: AtomicUsize,
     /// Bytes of the VM's that its objects keep outside the heap.
     external: AtomicUsize,
     /// Since the last full collection: processor time of minor ones, and of mutators that have detached.
@@ -71,29 +74,39 @@ impl Steering {
 
     fn on(machine: Machine, options: &Options, limit: usize) -> Steering {
         let mut policy = Policy::new(options.pacer_policy, config(options, limit, machine.now()), 0.0);
-        let trigger = policy.decide().trigger;
+        let decision = policy.decide();
         Steering {
             control: Mutex::new(Control {
                 policy,
                 give_up: GiveUp::default(),
                 last: None,
                 end_ns: 0,
+                reserved: 0,
                 options: options.clone(),
             }),
             limit,
             machine,
-            trigger: AtomicUsize::new(trigger as usize),
+            trigger: AtomicUsize::new(decision.trigger as usize),
+            allocation: AtomicUsize::new(decision.allocation as usize),
             external: AtomicUsize::new(0),
             gc_cpu_ns: AtomicU64::new(0),
             mutator_cpu_ns: AtomicU64::new(0),
         }
     }
 
-    /// Whether a collection is due, with so many bytes reserved, before `request` more are. A heap whose goal is its limit is full when the budget
-    /// says so.
-    pub fn reached(&self, reserved: usize, request: usize) -> bool {
+    /// Whether a collection is due, with so many bytes reserved and `allocated` since the last full one, before `request` more are. A heap whose goal is its limit is full when the budget
+    /// says so. What may fit between live objects is tried there first: it is not known yet to take more.
+    pub fn reached(&self, reserved: usize, allocated: usize, request: usize) -> bool {
+        // Right after a full collection another frees nothing, however much is asked for.
+        if allocated == 0 {
+            return false;
+        }
+        if allocated >= self.allocation.load(Relaxed) {
+            return true;
+        }
         let trigger = self.trigger.load(Relaxed);
         let reserved = reserved.saturating_add(self.external.load(Relaxed));
+        let request = if request > BLOCK_BYTES { request } else { 0 };
         reserved > trigger || trigger < self.limit && reserved.saturating_add(request) > trigger
     }
 
@@ -119,32 +132,39 @@ impl Steering {
 
     pub fn minor_ended(&self, cpu_ns: u64) {
         self.gc_cpu_ns.fetch_add(cpu_ns, Relaxed);
+        // What it freed is allocated once more, and says nothing about what is used again between live objects.
+        self.allocation.store(usize::MAX, Relaxed);
     }
 
     /// Returns what was decided.
     pub fn full_ended(&self, full: &FullCollection) -> Paced {
         let external = self.external();
+        let minor_cpu_ns = self.gc_cpu_ns.swap(0, Relaxed);
+        let mut control = self.control.lock();
+        let control = &mut *control;
+        let grown = full.reserved_before_bytes.saturating_sub(control.reserved);
+        control.reserved = full.reserved_after_bytes;
         let sample = CycleSample {
             traced: (full.live_bytes + external) as f64,
             retained: (full.reserved_after_bytes + external) as f64,
             peak: (full.reserved_before_bytes + external) as f64,
             marking_ns: full.pause_ns as f64,
-            gc_cpu_ns: (self.gc_cpu_ns.swap(0, Relaxed) + full.cpu_ns) as f64,
+            gc_cpu_ns: (minor_cpu_ns + full.cpu_ns) as f64,
             assist_cpu_ns: 0.0,
             black: 0.0,
             mutator_cpu_ns: (self.mutator_cpu_ns.swap(0, Relaxed) + full.mutator_cpu_ns) as f64,
             allocated: full.allocated_bytes as f64,
+            // What minor collections freed was used again too, and nothing tells the one from the other.
+            recycled: if minor_cpu_ns > 0 { 0.0 } else { full.allocated_bytes.saturating_sub(grown) as f64 },
             handshake_ns: full.time_to_safepoint_ns as f64,
             final_pause_ns: full.pause_ns as f64,
             forced: !matches!(full.cause, Cause::HeapFull | Cause::Growth),
         };
-        let mut control = self.control.lock();
-        let control = &mut *control;
         self.heed(control);
         control.policy.cycle_ended(&sample);
         control.last = Some(sample);
         let decision = control.policy.decide();
-        self.set_trigger(decision.trigger, sample.retained);
+        self.keep(&decision, sample.retained);
         let elapsed = full.end_ns.saturating_sub(control.end_ns) as f64;
         control.end_ns = full.end_ns;
         let config = *control.policy.config();
@@ -182,12 +202,15 @@ impl Steering {
 
     fn follow(&self, control: &mut Control) {
         let decision = control.policy.decide();
-        let retained = control.last.map_or(0.0, |sample| sample.retained);
-        self.set_trigger(decision.trigger, retained);
+        self.keep(&decision, control.last.map_or(0.0, |sample| sample.retained));
     }
 
-    fn set_trigger(&self, decided: f64, retained: f64) {
-        self.trigger.store((decided as usize).max(retained as usize + LEAST_ROOM), Relaxed);
+    fn keep(&self, decision: &Decision, retained: f64) {
+        // Memory of the VM's may be above any limit of ours: no collection frees it, and the heap is not to be collected all the time.
+        let beyond = retained > decision.trigger;
+        let trigger = if beyond { retained as usize + LEAST_ROOM } else { decision.trigger as usize };
+        self.trigger.store(trigger, Relaxed);
+        self.allocation.store(decision.allocation as usize, Relaxed);
     }
 
     /// Changes options of the pacer; the goal follows at once.

@@ -68,6 +68,39 @@ fn every_mode_keeps_its_goal_on_every_plan() {
 }
 
 #[test]
+fn a_heap_whose_objects_die_here_and_there_is_not_larger_after_each_collection() {
+    let _watchdog = Watchdog::new();
+    for plan in ["MarkSweep", "Immix"] {
+        // Nothing is evacuated while there is memory.
+        let settings = [("heap.mode", "proportional"), ("gc.workers", "1"), ("heap.headroom_percent", "50")];
+        let (heap, log) = heap(plan, 256 * MIB, &settings);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let records = 60_000;
+        let table = m.alloc(records, 0);
+        let table = m.push(table);
+        let mut seed = 1usize;
+        for _ in 0..40 * records {
+            let record = m.alloc(1, 48);
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            m.write_ref(m.get(table), (seed >> 33) % records, record);
+        }
+        let log = log.lock().unwrap();
+        assert!(log.len() > 30, "{plan}: collected {} times", log.len());
+        let settled = &log[log.len() / 2..];
+        for paced in settled {
+            let sample = &paced.sample;
+            let asked = 0.5 * sample.traced;
+            assert!(sample.peak < 2.0 * sample.traced, "{plan}: {sample:?}");
+            assert!(
+                (0.5..1.5).contains(&(sample.allocated / asked)),
+                "{plan}: {asked} bytes were asked for, {sample:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_large_object_does_not_carry_the_heap_past_its_goal() {
     let _watchdog = Watchdog::new();
     for plan in dense_plans() {

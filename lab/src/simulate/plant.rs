@@ -347,6 +347,7 @@ impl State<'_> {
             black,
             mutator_cpu_ns: mutated + length * cores - gc_cpu,
             allocated: (peak - before).max(0.0),
+            recycled: 0.0,
             handshake_ns: scenario.handshake,
             final_pause_ns: 0.0,
             forced: false,

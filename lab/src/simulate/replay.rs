@@ -100,6 +100,6 @@ pub fn kept(log: &[Paced]) -> Option<Kept> {
 
 /// Whether two decisions are the same to the last bit.
 pub fn same(one: &Decision, other: &Decision) -> bool {
-    let bits = |d: &Decision| [d.goal, d.trigger, d.share, d.trim].map(f64::to_bits);
+    let bits = |d: &Decision| [d.goal, d.trigger, d.allocation, d.share, d.trim].map(f64::to_bits);
     bits(one) == bits(other) && one.cause == other.cause
 }

@@ -213,6 +213,7 @@ pub(super) mod samples {
             black: 0.0,
             mutator_cpu_ns: 8e6,
             allocated: 40.0 * 1048576.0,
+            recycled: 4.0 * 1048576.0,
             handshake_ns: 1e5,
             final_pause_ns: 2e6,
             forced: false,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::pacer::{Cause, CycleSample, Decision, HeapMode, PacerConfig};
+use crate::pacer::{Cause, CycleSample, Decision, HeapMode, MOST_BYTES, PacerConfig};
 
 /// A decision of the pacer, at the end of a full collection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ struct SampleFields {
     black: f64,
     mutator_cpu_ns: f64,
     allocated: f64,
+    /// Logs of heaps that did not tell it yet have none.
+    #[serde(default)]
+    recycled: f64,
     handshake_ns: f64,
     final_pause_ns: f64,
     forced: bool,
@@ -50,10 +53,17 @@ struct SampleFields {
 struct DecisionFields {
     goal: f64,
     trigger: f64,
+    /// Logs of pacers that knew no such bound have none.
+    #[serde(default = "no_bound")]
+    allocation: f64,
     share: f64,
     trim: f64,
     #[serde(with = "CauseName")]
     cause: Cause,
+}
+
+fn no_bound() -> f64 {
+    MOST_BYTES
 }
 
 #[derive(Serialize, Deserialize)]

@@ -13,7 +13,7 @@
 //! I1. The trigger never rises when the allocation rate or the work is estimated higher.
 //! I2. `m <= T <= G`.
 
-use super::config::PacerConfig;
+use super::config::{MOST_BYTES, PacerConfig};
 use super::effort::{Marking, Share};
 use super::estimate::{AllocationRate, TracedBytes, follow};
 use super::heap_size::Law;
@@ -150,7 +150,7 @@ impl PacerPolicy for Adaptive {
             _ => Cause::Estimate,
         };
         let trigger = wanted.clamp(earliest, latest).min(goal.bytes.max(retained));
-        Decision { goal: goal.bytes, trigger, share, trim: self.trim, cause }
+        Decision { goal: goal.bytes, trigger, allocation: MOST_BYTES, share, trim: self.trim, cause }
     }
 
     fn marking_begins(&mut self, reserved: f64) {

@@ -100,7 +100,7 @@ impl PacerPolicy for Go {
     fn decide_concurrent(&mut self) -> Decision {
         let (goal, limited) = self.goal();
         let cause = if limited { Cause::Limit } else { Cause::Estimate };
-        Decision { goal, trigger: self.trigger_for(goal), share: BACKGROUND, trim: 0.0, cause }
+        Decision { goal, trigger: self.trigger_for(goal), allocation: MOST_BYTES, share: BACKGROUND, trim: 0.0, cause }
     }
 
     fn marking_begins(&mut self, reserved: f64) {

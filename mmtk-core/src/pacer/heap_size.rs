@@ -1,7 +1,7 @@
 //! L3: how large the heap may be, decided once a cycle.
 //!
-//! The goal is what is reserved for live objects, bytes lost between them included, and a room E over it. Black allocation is not live: a
-//! goal in proportion to it feeds on itself.
+//! The goal is what is reserved for live objects, bytes lost between them included, and so much over it that E bytes can be allocated: E less what
+//! new objects take of those bytes between (`reuse`). Black allocation is not live: a goal in proportion to it feeds on itself.
 //!
 //! The law for a CPU target, in logarithms, where processor time is inverse to the room:
 //!
@@ -19,6 +19,7 @@
 //! CPU-controlled heap: Tavakolisomeh, Shimchenko, Osterlund, Bruno, Ferreira and Wrigstad, "Heap Size Adjustment with CPU Control", MPLR 2023.
 
 use super::config::{HeapMode, MIB, MOST_BYTES, PacerConfig};
+use super::reuse::Reuse;
 use super::sample::{Cause, CycleSample, rate};
 
 /// Goal and why it is not what the law says, if so.
@@ -41,8 +42,11 @@ pub enum Law {
     CpuControlled,
 }
 
-/// A heap has at least this room, in bytes and as a part of what is live.
+/// No law asks for less room.
 const LEAST_ROOM: f64 = MIB;
+/// So much at least can be allocated before the next collection, whatever the limits are, in bytes and as a part of what is live: otherwise memory
+/// that no collection frees would make the heap collect all the time.
+const LEAST_BYTES: f64 = 65536.0;
 const LEAST_PART: f64 = 0.02;
 /// What full pressure takes of the room.
 const PRESSED: f64 = 0.75;
@@ -59,8 +63,7 @@ pub struct HeapSize {
     traced: f64,
     base: f64,
     retained: f64,
-    /// The room that the law last decided.
-    room: f64,
+    reuse: Reuse,
     target: CpuTarget,
     balance: Balance,
     controlled: CpuControlled,
@@ -74,7 +77,7 @@ impl HeapSize {
             traced: live,
             base: live,
             retained: live,
-            room: 0.0,
+            reuse: Reuse::default(),
             target: CpuTarget::default(),
             balance: Balance::default(),
             controlled: CpuControlled::default(),
@@ -102,37 +105,64 @@ impl HeapSize {
         self.traced = cycle.traced;
         self.base = (cycle.retained - cycle.black).max(0.0);
         self.retained = cycle.retained;
+        self.reuse.cycle_ended(cycle);
         self.target.cycle_ended(cycle, room);
         self.balance.cycle_ended(cycle);
         self.controlled.cycle_ended(config, cycle, self.base);
-        self.room = self.law_room(config);
     }
 
+    /// Bytes that should be allocated before the next cycle.
     fn room_of(&self, config: &PacerConfig) -> f64 {
-        (self.goal(config).bytes - self.base).max(1.0)
+        (self.goal(config).bytes - self.base + self.reuse.bytes()).min(self.allocation(config)).max(1.0)
+    }
+
+    /// By how much the heap may grow for so much room. Not at all, where what lies between live objects is enough: what a heap of which no block
+    /// comes free grew by is there to stay, and a little in each cycle is much in the end.
+    fn growth(&self, room: f64) -> f64 {
+        match self.law {
+            // This one sets the size itself, not a room.
+            Law::CpuControlled => room,
+            _ => (room - self.reuse.bytes()).max(0.0),
+        }
     }
 
     fn law_room(&self, config: &PacerConfig) -> f64 {
-        let room = match (self.law, config.mode) {
+        match (self.law, config.mode) {
             (Law::MemBalancer, _) | (Law::Configured, HeapMode::MemBalancer) => self.balance.room(config, self.traced),
             (Law::CpuControlled, _) => self.controlled.heap - self.base,
             (Law::Configured, HeapMode::Proportional) => config.headroom * self.traced,
             (Law::Configured, HeapMode::CpuTarget) => self.target.room(config, self.traced),
             (Law::Configured, HeapMode::Fixed | HeapMode::Delegated) => MOST_BYTES,
-        };
-        room.max(LEAST_ROOM)
+        }
+    }
+
+    /// The same, where estimates may be far off not too little.
+    fn wanted_room(&self, config: &PacerConfig) -> f64 {
+        let proportional = matches!((self.law, config.mode), (Law::Configured, HeapMode::Proportional));
+        let room = self.law_room(config);
+        if proportional { room } else { room.max(LEAST_ROOM) }
+    }
+
+    /// Bytes after whose allocation the next cycle begins, however little the heap has grown. There is such a bound where the holes that are there
+    /// already are more than the room that the law asks for.
+    pub fn allocation(&self, config: &PacerConfig) -> f64 {
+        let room = self.wanted_room(config).max(self.least_room());
+        let holes_suffice = self.growth(room) == 0.0 && self.goal(config).bytes <= self.retained;
+        if holes_suffice { room } else { MOST_BYTES }
+    }
+
+    fn least_room(&self) -> f64 {
+        LEAST_BYTES.max(LEAST_PART * self.traced)
     }
 
     /// The goal. With limits it stays below them by the margin: what is charged between two looks at it has a place. What is live
     /// may be above the soft limit; then a little room is left over it, up to the hard limit.
     pub fn goal(&self, config: &PacerConfig) -> Goal {
-        let proportional = matches!((self.law, config.mode), (Law::Configured, HeapMode::Proportional));
-        let room = if proportional { config.headroom * self.traced } else { self.law_room(config) };
-        let wanted = (self.base + room).max(config.min_bytes);
+        let wanted = (self.base + self.growth(self.wanted_room(config))).max(config.min_bytes);
         // Where mutators stop at the goal there is nothing to overshoot.
         let margin = if config.concurrent { config.margin } else { 0.0 };
         let ceiling = (config.hard_limit * (1.0 - margin)).min(config.soft_limit);
-        let least = self.retained + LEAST_PART * self.traced;
+        let least = self.retained + self.growth(self.least_room());
         // Who fixed the size has said what memory there is.
         let fixed = self.law == Law::Configured && matches!(config.mode, HeapMode::Fixed | HeapMode::Delegated);
         let pressed = if fixed { 0.0 } else { PRESSED * config.pressure };

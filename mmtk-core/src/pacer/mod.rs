@@ -26,6 +26,8 @@ mod sample;
 
 mod estimate;
 
+mod reuse;
+
 mod heap_size;
 
 mod effort;
@@ -40,7 +42,7 @@ mod zgc_director;
 mod policy;
 
 pub use adaptive::Adaptive;
-pub use config::{HeapMode, PacerConfig};
+pub use config::{HeapMode, MOST_BYTES, PacerConfig};
 pub use effort::Crew;
 pub use give_up::GiveUp;
 pub use heap_size::HeapSize;
@@ -134,7 +136,8 @@ impl Common {
     /// For a cycle that stops the mutators: it begins at the goal.
     fn decide_stopped(&self) -> Decision {
         let goal = self.size.goal(&self.config).bytes;
-        Decision { goal, trigger: goal, share: 1.0, trim: 0.0, cause: self.size.cause(&self.config) }
+        let (allocation, cause) = (self.size.allocation(&self.config), self.size.cause(&self.config));
+        Decision { goal, trigger: goal, allocation, share: 1.0, trim: 0.0, cause }
     }
 }
 

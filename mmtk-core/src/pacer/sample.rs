@@ -45,6 +45,8 @@ pub struct CycleSample {
     pub mutator_cpu_ns: f64,
     /// Bytes allocated since the cycle before ended.
     pub allocated: f64,
+    /// Of them, those that lie where memory was reserved already: between objects that the cycle before left in place.
+    pub recycled: f64,
     /// From the request until all mutators had answered, the 99th centile.
     pub handshake_ns: f64,
     /// The pause that ends marking.
@@ -59,6 +61,7 @@ impl CycleSample {
         let traced = amount(self.traced);
         let retained = amount(self.retained);
         let gc_cpu_ns = amount(self.gc_cpu_ns);
+        let allocated = amount(self.allocated);
         CycleSample {
             traced,
             retained,
@@ -68,7 +71,8 @@ impl CycleSample {
             assist_cpu_ns: amount(self.assist_cpu_ns).min(gc_cpu_ns),
             black: amount(self.black).min(retained),
             mutator_cpu_ns: amount(self.mutator_cpu_ns),
-            allocated: amount(self.allocated),
+            allocated,
+            recycled: amount(self.recycled).min(allocated),
             handshake_ns: amount(self.handshake_ns),
             final_pause_ns: amount(self.final_pause_ns),
             forced: self.forced,
@@ -108,6 +112,8 @@ pub struct Decision {
     pub goal: f64,
     /// Bytes reserved at which it begins (T).
     pub trigger: f64,
+    /// Bytes allocated since the last cycle at which it begins too, however little the heap has grown; [`MOST_BYTES`] for no such bound.
+    pub allocation: f64,
     /// Planned share of the machine while marking (u*); 1 stops the mutators.
     pub share: f64,
     /// What the trigger was corrected by: the logarithm of a factor (I).

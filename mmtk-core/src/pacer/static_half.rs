@@ -1,6 +1,6 @@
 //! A cycle begins when half of the room is used, whatever the program does. Mutators that use up the other half wait.
 
-use super::config::PacerConfig;
+use super::config::{MOST_BYTES, PacerConfig};
 use super::heap_size::Law;
 use super::sample::{Cause, CycleSample, Decision, Effort, Tick};
 use super::{Common, PacerPolicy};
@@ -40,7 +40,7 @@ impl PacerPolicy for StaticHalf {
         let goal = self.size().goal(self.config());
         let trigger = self.size().retained() + PART * (goal.bytes - self.size().retained()).max(0.0);
         let cause = if goal.limited { Cause::Limit } else { Cause::Estimate };
-        Decision { goal: goal.bytes, trigger, share: self.config().gc_share, trim: 0.0, cause }
+        Decision { goal: goal.bytes, trigger, allocation: MOST_BYTES, share: self.config().gc_share, trim: 0.0, cause }
     }
 
     fn marking_begins(&mut self, _: f64) {}

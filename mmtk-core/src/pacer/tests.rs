@@ -24,7 +24,7 @@ enum Step {
 }
 
 fn any_cycle() -> impl Strategy<Value = CycleSample> {
-    (proptest::array::uniform11(any_number()), any::<bool>()).prop_map(|(n, forced)| CycleSample {
+    (proptest::array::uniform12(any_number()), any::<bool>()).prop_map(|(n, forced)| CycleSample {
         traced: n[0],
         retained: n[1],
         peak: n[2],
@@ -36,6 +36,7 @@ fn any_cycle() -> impl Strategy<Value = CycleSample> {
         allocated: n[8],
         handshake_ns: n[9],
         final_pause_ns: n[10],
+        recycled: n[11],
         forced,
     })
 }
@@ -159,8 +160,8 @@ proptest! {
             take(&mut other, step);
             let (a, b) = (one.decide(), other.decide());
             prop_assert_eq!(
-                [a.goal, a.trigger, a.share, a.trim].map(f64::to_bits),
-                [b.goal, b.trigger, b.share, b.trim].map(f64::to_bits)
+                [a.goal, a.trigger, a.allocation, a.share, a.trim].map(f64::to_bits),
+                [b.goal, b.trigger, b.allocation, b.share, b.trim].map(f64::to_bits)
             );
         }
     }
@@ -219,6 +220,7 @@ fn cycle_of(live: f64, rate: f64) -> CycleSample {
         black,
         mutator_cpu_ns: live / rate,
         allocated: live,
+        recycled: 0.0,
         handshake_ns: 0.0,
         final_pause_ns: 0.0,
         forced: false,

@@ -5,7 +5,7 @@
 //!
 //! Source: zDirector.cpp of the JDK, the rules on the allocation rate and on high usage.
 
-use super::config::PacerConfig;
+use super::config::{MOST_BYTES, PacerConfig};
 use super::estimate::AllocationRate;
 use super::heap_size::Law;
 use super::sample::{Cause, CycleSample, Decision, Effort, Tick, amount, rate};
@@ -77,7 +77,7 @@ impl PacerPolicy for ZgcDirector {
             _ => (goal * WARM_UP[self.cycles.min(WARM_UP.len() - 1)], Cause::FirstCycle),
         };
         let trigger = trigger.clamp(retained, latest);
-        Decision { goal, trigger, share: self.config().gc_share, trim: 0.0, cause }
+        Decision { goal, trigger, allocation: MOST_BYTES, share: self.config().gc_share, trim: 0.0, cause }
     }
 
     fn marking_begins(&mut self, _: f64) {}
