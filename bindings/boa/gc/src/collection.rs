@@ -49,7 +49,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 /// Objects between a prefetch and the use.
-const AHEAD: usize = 8;
+pub(crate) const AHEAD: usize = 8;
 /// Old objects that a minor collection looks at for each new one that there was, and at least.
 const SEARCHED_FOR_EACH_NEW: usize = 8;
 const SEARCHED_AT_LEAST: usize = 1000;
@@ -105,13 +105,21 @@ unsafe impl VMBinding for Boa {
 
     fn scan_vm(&self, visitor: &mut impl SlotVisitor<Handle>) {
         let Lists { new, old, .. } = self.lists();
-        for object in old.iter() {
+        for object in old.iter().flatten() {
             // SAFETY: a listed object; also below.
             unsafe { object.header() }.begin_count();
         }
-        count_handles(old);
+        Tracer::with(true, count, |tracer| {
+            for (place, slot) in old.iter().enumerate() {
+                prefetch_place(old, place + AHEAD);
+                if let Some(object) = slot {
+                    trace(*object, tracer);
+                }
+            }
+        });
         count_handles(new);
-        for (place, object) in old.iter().enumerate() {
+        for (place, slot) in old.iter().enumerate() {
+            let Some(object) = slot else { continue };
             visit_root(*object, visitor);
             // SAFETY: as above.
             unsafe { object.header() }.set_place(place);
@@ -196,6 +204,14 @@ fn visit_new_roots(new: &[Object], visitor: &mut impl SlotVisitor<Handle>) {
     }
 }
 
+/// Brings the header of the old object at this place near, if there is one.
+#[inline(always)]
+pub(crate) fn prefetch_place(old: &[Option<Object>], place: usize) {
+    if let Some(Some(object)) = old.get(place) {
+        object.address().prefetch();
+    }
+}
+
 fn for_each_prefetched(objects: &[Object], mut f: impl FnMut(Object)) {
     for (n, object) in objects.iter().enumerate() {
         if let Some(next) = objects.get(n + AHEAD) {
@@ -226,23 +242,12 @@ impl Boa {
     fn bury_unreferenced_old(&self) {
         let thread = self.thread();
         let lists = self.lists();
-        let all = thread.searches_all.get();
-        let part = SEARCHED_AT_LEAST.max(SEARCHED_FOR_EACH_NEW * lists.new.len());
-        let to = if all { lists.old.len() } else { lists.searched_to.min(lists.old.len()) };
-        let from = if all { 0 } else { to.saturating_sub(part) };
-        let mut dead = 0;
-        for place in (from..to).rev() {
-            if let Some(next) = place.checked_sub(AHEAD) {
-                lists.old[next].address().prefetch();
-            }
-            // The last of the list comes to the place of one that is taken off; it was looked at, or will be in the next round.
-            let object = lists.old[place];
-            // SAFETY: a listed object.
-            if unsafe { object.header() }.is_unreferenced() {
-                dead += lists.dies(object);
-            }
-        }
-        lists.searched_to = if from == 0 { usize::MAX } else { from };
+        let mut dead = if thread.searches_all.get() {
+            let round_so_far = lists.kept;
+            lists.search(usize::MAX) + lists.search(round_so_far)
+        } else {
+            lists.search(SEARCHED_AT_LEAST.max(SEARCHED_FOR_EACH_NEW * lists.new.len()))
+        };
 
         let mut budget = BURIED_AT_LEAST.max(BURIED_FOR_EACH_NEW * lists.new.len());
         let mut edges = std::mem::take(&mut lists.edges);
@@ -311,7 +316,9 @@ impl Boa {
             live
         };
         if !minor {
-            old.retain(&mut is_alive);
+            for slot in old.iter_mut() {
+                *slot = slot.filter(&mut is_alive);
+            }
         }
         new.retain(&mut is_alive);
 
@@ -345,11 +352,10 @@ impl Boa {
 
         thread.freed(self.drop_values(&dead));
         dead.clear();
-        let settled = if minor { old.len() } else { 0 };
-        old.append(new);
-        for (place, object) in old.iter().enumerate().skip(settled) {
+        for object in new.drain(..) {
             // SAFETY: a listed object.
-            unsafe { object.header() }.set_place(place);
+            unsafe { object.header() }.set_place(old.len());
+            old.push(Some(object));
         }
         if minor {
             if thread.searches_all.get() {
@@ -357,9 +363,6 @@ impl Boa {
             }
         } else {
             thread.collected(before);
-            if old.len() < old.capacity() / 4 {
-                old.shrink_to(old.len() * 2);
-            }
             dead.shrink_to(new.capacity());
         }
         lists.dead = dead;

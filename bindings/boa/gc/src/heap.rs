@@ -11,7 +11,7 @@
 //!     for its burial. One whose value was dropped is on none of them.
 
 use crate::Trace;
-use crate::collection::Boa;
+use crate::collection::{AHEAD, Boa, prefetch_place};
 use crate::ephemeron::AnyEphemeron;
 use crate::gc_box::{GcBox, HasVTable, Object};
 use crate::weak_map::AnyWeakMap;
@@ -68,8 +68,8 @@ pub(crate) struct ThreadHeap {
 pub(crate) struct Lists {
     /// Made since the last collection.
     pub new: Vec<Object>,
-    /// All others. The header of each tells its place.
-    pub old: Vec<Object>,
+    /// All others, in the order in which they were made, with gaps where some died. The header of each tells its place.
+    pub old: Vec<Option<Object>>,
     /// Ephemerons with a key, made or given their key since the last collection.
     pub new_ephemerons: Vec<NonNull<GcBox<dyn AnyEphemeron>>>,
     /// The others with a key.
@@ -85,8 +85,10 @@ pub(crate) struct Lists {
     pub edges: Vec<Object>,
     /// As `edges`.
     pub dead: Vec<Object>,
-    /// Where in `old` the search for objects without handles stands: those before it come next.
-    pub searched_to: usize,
+    /// Where in `old` the search for objects without handles stands.
+    pub searched: usize,
+    /// How many places below that it has filled in this round: from there to `searched` are gaps.
+    pub kept: usize,
 }
 
 impl Lists {
@@ -94,16 +96,47 @@ impl Lists {
     pub fn dies(&mut self, object: Object) -> usize {
         // SAFETY: listed objects have headers.
         let place = unsafe { object.header() }.place().expect("old objects are in their places");
-        self.old.swap_remove(place);
-        if let Some(moved) = self.old.get(place) {
-            // SAFETY: as above.
-            unsafe { moved.header() }.set_place(place);
-        }
+        debug_assert!(self.old[place] == Some(object), "an old object is not in its place");
+        self.old[place] = None;
         // SAFETY: as above.
         let header = unsafe { object.header() };
         header.set_gone();
         self.dying.push(object);
         header.vtable().bytes
+    }
+
+    /// Looks for objects without handles at so many places of `old`, from where the last search ended to the end of the list at most;
+    /// the bytes of those that are taken off. The others move down into the gaps and stay in their order, which is about that of
+    /// addresses: so what dies is dropped in that order, and the memory of vectors and tables, which comes from glibc's lists in the order
+    /// in which it was freed, lies in order too.
+    pub fn search(&mut self, places: usize) -> usize {
+        let to = self.old.len().min(self.searched.saturating_add(places));
+        let mut dead = 0;
+        for place in self.searched..to {
+            prefetch_place(&self.old, place + AHEAD);
+            let Some(object) = self.old[place] else { continue };
+            // SAFETY: listed objects have headers.
+            let header = unsafe { object.header() };
+            if header.is_unreferenced() {
+                dead += self.dies(object);
+                continue;
+            }
+            if self.kept < place {
+                self.old[place] = None;
+                self.old[self.kept] = Some(object);
+                header.set_place(self.kept);
+            }
+            self.kept += 1;
+        }
+        self.searched = to;
+        if to == self.old.len() {
+            self.old.truncate(self.kept);
+            (self.searched, self.kept) = (0, 0);
+            if self.old.len() < self.old.capacity() / 4 {
+                self.old.shrink_to(self.old.len() * 2);
+            }
+        }
+        dead
     }
 }
 
@@ -366,7 +399,7 @@ impl ThreadHeap {
         let mut thread = unsafe { Box::from_raw(this.cast_mut()) };
         thread.collecting.set(true);
         let lists = thread.lists.get_mut();
-        let mut objects = std::mem::take(&mut lists.old);
+        let mut objects: Vec<Object> = std::mem::take(&mut lists.old).into_iter().flatten().collect();
         objects.append(&mut lists.new);
         objects.append(&mut lists.dying);
         let dropping = DropPhase::begin();
