@@ -44,6 +44,7 @@ use crate::{Tracer, gc_box};
 use mmtk_core::ObjectReference;
 use mmtk_core::binding::{OutOfMemory, Slot, SlotVisitor, StateLocation, VMBinding};
 use mmtk_core::weak::WeakProcessor;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
@@ -105,24 +106,38 @@ unsafe impl VMBinding for Boa {
 
     fn scan_vm(&self, visitor: &mut impl SlotVisitor<Handle>) {
         let Lists { new, old, .. } = self.lists();
-        for object in old.iter().flatten() {
-            // SAFETY: a listed object; also below.
-            unsafe { object.header() }.begin_count();
-        }
+        // For each old object, by its place: the handles that it has, without those that are found. It is written when the object is walked,
+        // so no header is looked at before that or after.
+        let mut outside = vec![0_u32; old.len()];
+        let outside = Cell::from_mut(&mut outside[..]).as_slice_of_cells();
+        let count = |found: &[Object]| {
+            for object in found {
+                // SAFETY: handles lead to objects that were not swept.
+                let header = unsafe { object.header() };
+                match header.place() {
+                    Some(place) => outside[place].update(|handles| handles.wrapping_sub(1)),
+                    None => header.count(),
+                }
+            }
+        };
         Tracer::with(true, count, |tracer| {
             for (place, slot) in old.iter().enumerate() {
                 prefetch_place(old, place + AHEAD);
                 if let Some(object) = slot {
+                    // SAFETY: a listed object.
+                    let all = unsafe { object.header() }.handles();
+                    outside[place].update(|handles| handles.wrapping_add(all));
                     trace(*object, tracer);
                 }
             }
+            for_each_prefetched(new, |object| trace(object, tracer));
         });
-        count_handles(new);
-        for (place, slot) in old.iter().enumerate() {
-            let Some(object) = slot else { continue };
-            visit_root(*object, visitor);
-            // SAFETY: as above.
-            unsafe { object.header() }.set_place(place);
+        for (slot, handles) in old.iter().zip(outside) {
+            if let Some(object) = slot
+                && handles.get() != 0
+            {
+                visitor.visit(Handle(object.reference()));
+            }
         }
         visit_new_roots(new, visitor);
     }

@@ -7,8 +7,8 @@
 //! I1. The value begins at byte 16 for every type aligned to at most 16: the engine casts handles between such types.
 //! I2. `handles` is the number of `Gc`s and `Ephemeron`s of this object, wherever they are: in other objects, dead ones
 //!     included, on the stack, in the Rust heap.
-//! I3. `number` of an old object is its place in the list of old objects. That of a new one, and of any object while a collection
-//!     counts it (`COUNTS`), is how many handles were found inside objects; 0 between collections.
+//! I3. `number` of an old object is its place in the list of old objects. That of a new one, and of a dead one while the collector looks
+//!     whether a finalizer stored it (`COUNTS`), is how many handles were found inside objects; 0 between collections.
 //! I4. Handles belong to one thread, so the counts are plain cells; the collector runs on that thread too.
 //! I5. An object without handles is dead, unless it is `KEPT`: an ephemeron or the collector has its address without a handle, so only
 //!     marking finds out. Nobody is told when the last handle goes: minor collections look for such objects. (To tell made the drop of a
