@@ -57,6 +57,8 @@ const SEARCHED_AT_LEAST: usize = 1000;
 /// Old objects that it buries for each new one, and at least: more would make its pause long.
 const BURIED_FOR_EACH_NEW: usize = 2;
 const BURIED_AT_LEAST: usize = 1000;
+/// Old objects that go through the steps of a burial together, so that a step waits for the memory of several at once.
+const BURIED_TOGETHER: usize = 32;
 
 /// Boa, as the toolkit sees it.
 #[derive(Default)]
@@ -266,14 +268,21 @@ impl Boa {
 
         let mut budget = BURIED_AT_LEAST.max(BURIED_FOR_EACH_NEW * lists.new.len());
         let mut edges = std::mem::take(&mut lists.edges);
-        while budget > 0
-            && let Some(object) = lists.dying.pop()
-        {
-            budget -= 1;
-            self.finalize(&[object]);
-            Tracer::with(true, |found| edges.extend_from_slice(found), |tracer| trace(object, tracer));
-            self.drop_values(&[object]);
-            lists.released.push(object);
+        while budget > 0 && !lists.dying.is_empty() {
+            let from = lists.dying.len() - lists.dying.len().min(budget).min(BURIED_TOGETHER);
+            let batch = &lists.dying[from..];
+            budget -= batch.len();
+            for object in batch {
+                // Most are of two cache lines.
+                object.address().prefetch();
+                object.address().plus(64).prefetch();
+            }
+            self.finalize(batch);
+            let keep = |found: &[Object]| edges.extend_from_slice(found);
+            Tracer::with(true, keep, |tracer| batch.iter().for_each(|object| trace(*object, tracer)));
+            self.drop_values(batch);
+            lists.released.extend_from_slice(batch);
+            lists.dying.truncate(from);
             for target in edges.drain(..) {
                 // SAFETY: the handle kept it until now.
                 let header = unsafe { target.header() };
