@@ -6,7 +6,7 @@
 //! 1. the timer that looks after idle heaps ends, while the forking thread is in a native region: the timer may be waiting for it;
 //! 2. all mutators stop, as for a collection: they hold none of the heap's locks; and the helpers end;
 //! 3. the locks that others may take at any time, in native regions or without being mutators, are held by the forking thread: those of the
-//!    safepoint and of the listeners.
+//!    timer, of the listeners and of the safepoint.
 //!
 //! Helpers and timer are started again when they are next needed, in each process.
 //!
@@ -65,7 +65,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         let unfinished = Unfinished(&self.safepoint);
         self.gang.end_helpers();
         self.solo.end_helpers();
-        let (result, gone) = self.listeners.fork(|| self.safepoint.fork(me.thread(), fork));
+        let (result, gone) = self.idle.fork(|| self.listeners.fork(|| self.safepoint.fork(me.thread(), fork)));
         if result == 0 {
             me.meter().begin();
         }

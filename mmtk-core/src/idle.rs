@@ -18,6 +18,7 @@ use crate::heap::Memory;
 use crate::sync::{Condvar, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Less than this is not worth a look, in bytes.
@@ -161,8 +162,12 @@ struct State {
     delays: Delays,
     /// How long the timer waits until its next look.
     look: Duration,
+    /// From the start of the timer until it holds this lock for the last time.
     running: bool,
+    /// The timer is to end, and no other to begin.
     shutdown: bool,
+    /// The timer that was started last, until somebody waited for its end.
+    timer: Option<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -186,14 +191,13 @@ pub(crate) struct Ended {
 /// The timer of one heap.
 pub(crate) struct Idle {
     shared: Arc<Shared>,
-    timer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 impl Idle {
     pub fn new(heap: Weak<dyn Quiet>, memory: Arc<Memory>, allocated: Arc<Allocated>) -> Idle {
         let (created, changed) = (Instant::now(), Condvar::new());
         let shared = Shared { heap, memory, allocated, created, state: Mutex::default(), changed };
-        Idle { shared: Arc::new(shared), timer: Mutex::new(None) }
+        Idle { shared: Arc::new(shared) }
     }
 
     /// A full collection has ended. With a delay of 0 what is above the goal goes at once.
@@ -227,19 +231,17 @@ impl Idle {
             }
             return;
         }
-        state.running = true;
-        drop(state);
-        let mut timer = self.timer.lock();
-        if let Some(ended) = timer.take() {
+        if state.shutdown {
+            return;
+        }
+        if let Some(ended) = state.timer.take() {
+            // It does not take the lock again.
             let _ = ended.join();
         }
         let shared = self.shared.clone();
         match std::thread::Builder::new().name("gc-idle".to_owned()).spawn(move || run(&shared)) {
-            Ok(thread) => *timer = Some(thread),
-            Err(error) => {
-                log::warn!("cannot start the thread that returns memory and collects idle heaps: {error}");
-                self.shared.state.lock().running = false;
-            }
+            Ok(thread) => (state.timer, state.running) = (Some(thread), true),
+            Err(error) => log::warn!("cannot start the thread that returns memory and collects idle heaps: {error}"),
         }
     }
 
@@ -250,17 +252,28 @@ impl Idle {
 
     /// Ends the timer, and waits for it; it is started anew when it is next needed. Not in a pause: the timer may wait for its end.
     pub fn end(&self) {
-        let mut timer = self.timer.lock();
-        self.shared.state.lock().shutdown = true;
+        let mut state = self.shared.state.lock();
+        let Some(timer) = state.timer.take() else { return };
+        state.shutdown = true;
         self.shared.changed.notify_all();
-        let Some(thread) = timer.take() else { return self.shared.state.lock().shutdown = false };
-        if thread.thread().id() == std::thread::current().id() {
+        drop(state);
+        if timer.thread().id() == std::thread::current().id() {
             // The timer held the last handle of the heap: it ends by itself.
             return;
         }
-        let _ = thread.join();
+        let _ = timer.join();
+        self.shared.state.lock().shutdown = false;
+    }
+
+    /// Calls `f`, which forks the process and returns 0 first in the child, while nobody else holds the lock. There is no timer.
+    pub fn fork<R>(&self, f: impl FnOnce() -> (i32, R)) -> (i32, R) {
         let mut state = self.shared.state.lock();
-        (state.shutdown, state.running) = (false, false);
+        let result = f();
+        if result.0 == 0 {
+            // Who was about to end the timer, in a native region, is not in this process.
+            state.shutdown = false;
+        }
+        result
     }
 }
 
@@ -413,6 +426,45 @@ mod tests {
         assert!(!activity.looks_idle(at(9), 10 * SECOND, Some(at(8)), MIB, 0));
         assert!(!activity.looks_idle(at(18), 10 * SECOND, Some(at(8)), MIB, 0));
         assert!(activity.looks_idle(at(19), 10 * SECOND, Some(at(8)), MIB, 0));
+    }
+
+    struct NoHeap;
+
+    impl Quiet for NoHeap {
+        fn collect_while_idle(self: Arc<Self>) {}
+        fn look_around(&self) {}
+    }
+
+    #[test]
+    fn a_timer_that_is_ended_while_it_is_started_is_not_lost() {
+        let memory = Memory::new(&crate::Options { heap_limit: MIB, ..Default::default() }).unwrap();
+        let idle = Idle::new(Weak::<NoHeap>::new(), memory, Arc::default());
+        let (done, finished) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            // One ends it as before a fork, the other starts it as after each full collection.
+            let ended = std::sync::atomic::AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !ended.load(Relaxed) {
+                        idle.attend(Delays { uncommit: None, idle: Some(SECOND) });
+                        std::thread::yield_now();
+                    }
+                });
+                for _ in 0..1000 {
+                    while !idle.is_attended() {
+                        std::thread::yield_now();
+                    }
+                    idle.end();
+                }
+                ended.store(true, Relaxed);
+            });
+            idle.end();
+            assert!(!idle.is_attended());
+            done.send(Arc::strong_count(&idle.shared)).unwrap();
+        });
+        // Whoever waits for a timer that nobody ends waits for ever.
+        let handles = finished.recv_timeout(60 * SECOND).expect("it neither hangs nor panics");
+        assert_eq!(handles, 1, "a timer that nobody can end is running");
     }
 
     #[test]
