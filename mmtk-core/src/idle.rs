@@ -250,7 +250,8 @@ impl Idle {
         self.shared.state.lock().running
     }
 
-    /// Ends the timer, and waits for it; it is started anew when it is next needed. Not in a pause: the timer may wait for its end.
+    /// Ends the timer, and waits for it; it is started anew when it is next needed. Not in a pause: the timer may wait for its end. If
+    /// another thread is ending it, that one is not waited for.
     pub fn end(&self) {
         let mut state = self.shared.state.lock();
         let Some(timer) = state.timer.take() else { return };

@@ -26,8 +26,9 @@ struct Control {
     policy: Policy,
     give_up: GiveUp,
     last: Option<CycleSample>,
-    /// When the last full collection ended, in ns since heap creation, and bytes reserved then.
+    /// When the last full collection ended, in ns since heap creation.
     end_ns: u64,
+    /// Bytes reserved then.
     reserved: usize,
     /// The options in force.
     options: Options,
@@ -94,8 +95,8 @@ impl Steering {
         }
     }
 
-    /// Whether a collection is due, with so many bytes reserved and `allocated` since the last full one, before `request` more are. A heap whose goal is its limit is full when the budget
-    /// says so. What may fit between live objects is tried there first: it is not known yet to take more.
+    /// Whether a collection is due, with so many bytes reserved and `allocated` since the last full one, before `request` more are. A heap
+    /// whose goal is its limit is full when the budget says so. What may fit between live objects is tried there first: it is not known yet to take more.
     pub fn reached(&self, reserved: usize, allocated: usize, request: usize) -> bool {
         // Right after a full collection another frees nothing, however much is asked for.
         if allocated == 0 {
@@ -210,7 +211,9 @@ impl Steering {
         let beyond = retained > decision.trigger;
         let trigger = if beyond { retained as usize + LEAST_ROOM } else { decision.trigger as usize };
         self.trigger.store(trigger, Relaxed);
-        self.allocation.store(decision.allocation as usize, Relaxed);
+        // As in `minor_ended`: settings may change after a minor collection.
+        let minors = self.gc_cpu_ns.load(Relaxed) > 0;
+        self.allocation.store(if minors { usize::MAX } else { decision.allocation as usize }, Relaxed);
     }
 
     /// Changes options of the pacer; the goal follows at once.
@@ -268,6 +271,36 @@ mod tests {
     use crate::machine::root::Root;
 
     const MB: usize = 1_000_000;
+
+    #[test]
+    fn what_was_allocated_is_no_reason_to_collect_once_a_minor_collection_freed_of_it() {
+        let root = Root::new("allocation", &[]);
+        let options = Options { heap_headroom_percent: 50, heap_limit: 900 * MB, ..Options::default() };
+        let options = Options { heap_mode: crate::pacer::HeapMode::Proportional, ..options };
+        let steering = Steering::on(Machine::new(root.path()), &options, 900 * MB);
+        // Half of what is reserved lies between live objects, and new ones take it.
+        for sequence in 0..4 {
+            steering.full_ended(&FullCollection {
+                sequence,
+                end_ns: (sequence + 1) * 1_000_000_000,
+                cause: Cause::Growth,
+                live_bytes: 100 * MB,
+                allocated_bytes: 100 * MB,
+                reserved_before_bytes: 200 * MB + 1,
+                reserved_after_bytes: 200 * MB,
+                cpu_ns: 1_000_000,
+                pause_ns: 1_000_000,
+                time_to_safepoint_ns: 1000,
+                mutator_cpu_ns: 10_000_000,
+            });
+        }
+        let reached = |allocated| steering.reached(200 * MB, allocated, 0);
+        assert!(!reached(49 * MB) && reached(50 * MB));
+        steering.minor_ended(1000);
+        assert!(!reached(500 * MB));
+        steering.retune(|options| options.set("heap.headroom_percent", "40")).unwrap();
+        assert!(!reached(500 * MB));
+    }
 
     #[test]
     fn the_goal_follows_what_the_cgroup_grants_and_what_tasks_wait_for() {

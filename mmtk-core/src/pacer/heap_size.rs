@@ -136,7 +136,7 @@ impl HeapSize {
         }
     }
 
-    /// The same, where estimates may be far off not too little.
+    /// That, but not too little where it comes from estimates, which may be far off.
     fn wanted_room(&self, config: &PacerConfig) -> f64 {
         let proportional = matches!((self.law, config.mode), (Law::Configured, HeapMode::Proportional));
         let room = self.law_room(config);

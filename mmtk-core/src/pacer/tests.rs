@@ -91,9 +91,11 @@ fn any_policy() -> impl Strategy<Value = PolicyName> {
 /// I1 to I3.
 fn check(policy: &mut Policy) {
     let decision = policy.decide();
-    let Decision { goal, trigger, share, trim, .. } = decision;
-    let numbers = [goal, trigger, share, trim];
+    let Decision { goal, trigger, allocation, share, trim, .. } = decision;
+    let numbers = [goal, trigger, allocation, share, trim];
     assert!(numbers.iter().all(|number| number.is_finite()), "{decision:?}");
+    // A bound of nothing would collect all the time.
+    assert!(allocation >= 65536.0, "{decision:?}");
     let retained = policy.size().retained();
     let config = *policy.config();
     assert!(
