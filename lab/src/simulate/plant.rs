@@ -86,9 +86,10 @@ impl Cycle {
         self.peak / self.goal
     }
 
-    /// By which part of the room the goal was exceeded; negative if it was not.
+    /// By which part of the room the goal was exceeded; negative if it was not. A heap whose holes suffice has no room to grow: then of the
+    /// least that one has without holes, a fiftieth of what is live.
     pub fn overshoot(&self) -> f64 {
-        (self.peak - self.goal) / (self.goal - self.retained).max(1.0)
+        (self.peak - self.goal) / (self.goal - self.retained).max(0.02 * self.traced).max(1.0)
     }
 }
 
