@@ -1,5 +1,5 @@
 //! What a heap does while its program does little: memory that it no longer needs goes back to the system, and garbage that no collection
-//! would come for is collected.
+//! would come for is collected. And what it does beside its program: small pages are joined to huge ones (`heap/joining.rs`).
 //!
 //! What does a heap need? Until the next full collection is due it will use what there is up to the goal: that much is kept while the program
 //! allocates as fast as in the cycle before. A program that has slowed down to a quarter of it needs what is live, and what it allocated since.
@@ -11,11 +11,13 @@
 //! 1. Attaching, and each full collection, start the timer, a thread, if there will be something for it to do.
 //! 2. It looks eight times in each delay: it returns what is above the need then, or leads a collection, or waits on.
 //!
-//! The thread ends when there is nothing to return, and nothing that idle collections wait for.
+//! 3. Each collection has it join pages, if the program has earned that, one region after the other.
+//!
+//! The thread ends when there is nothing to return or to join, and nothing that idle collections wait for.
 //! Callers: attaching threads; leaders; the timer.
 
 use crate::heap::Memory;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -164,6 +166,10 @@ struct State {
     look: Duration,
     /// From the start of the timer until it holds this lock for the last time.
     running: bool,
+    /// It is to look at once: it would wait too long.
+    look_now: bool,
+    /// It is to join pages.
+    join_pages: bool,
     /// The timer is to end, and no other to begin.
     shutdown: bool,
     /// The timer that was started last, until somebody waited for its end.
@@ -227,10 +233,30 @@ impl Idle {
         let Some(look) = (Delays { uncommit, ..delays }).look() else { return };
         if state.running {
             if look < state.look {
+                state.look_now = true;
                 self.shared.changed.notify_all();
             }
             return;
         }
+        self.start(state);
+    }
+
+    /// Has the timer join pages to huge ones soon, if the program has earned it.
+    pub fn join_pages(&self) {
+        if !self.shared.memory.may_join_pages() {
+            return;
+        }
+        let mut state = self.shared.state.lock();
+        state.join_pages = true;
+        if state.running {
+            self.shared.changed.notify_all();
+            return;
+        }
+        self.start(state);
+    }
+
+    /// Starts the timer, if it may begin.
+    fn start(&self, mut state: MutexGuard<'_, State>) {
         if state.shutdown {
             return;
         }
@@ -299,6 +325,7 @@ fn run(shared: &Shared) {
     let mut activity = Activity::new(Instant::now(), None);
     let mut state = shared.state.lock();
     while !state.shutdown {
+        state.look_now = false;
         let now = Instant::now();
         let allocated = shared.allocated.since_full();
         let (cycle, delays) = (state.cycle, state.delays);
@@ -334,10 +361,26 @@ fn run(shared: &Shared) {
             state = shared.state.lock();
         }
         let uncommit = delays.uncommit.filter(|_| returns);
-        let Some(look) = (Delays { uncommit, ..delays }).look() else { break };
-        if !state.shutdown {
-            state.look = look;
-            shared.changed.wait_for(&mut state, look);
+        let look = (Delays { uncommit, ..delays }).look();
+        let next = look.map(|look| Instant::now() + look);
+        state.look = look.unwrap_or(Duration::MAX);
+        while !state.shutdown && !state.look_now {
+            let left = next.map(|next| next.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                break;
+            }
+            if std::mem::take(&mut state.join_pages) {
+                drop(state);
+                let joined = shared.memory.join_pages();
+                state = shared.state.lock();
+                state.join_pages |= joined && shared.memory.may_join_pages();
+                continue;
+            }
+            let Some(left) = left else { break };
+            shared.changed.wait_for(&mut state, left);
+        }
+        if next.is_none() && !state.look_now {
+            break;
         }
     }
     state.running = false;

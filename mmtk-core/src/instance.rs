@@ -103,6 +103,8 @@ pub struct HeapStatistics {
     pub peak_reserved_bytes: usize,
     /// Bytes of memory that were touched and not given back.
     pub resident_bytes: usize,
+    /// Bytes of them that were touched as small pages and now lie in huge ones.
+    pub joined_bytes: usize,
     /// Bytes of live objects at the last collection.
     pub live_bytes: usize,
     /// Bytes outside the heap that the VM has reported.
@@ -277,6 +279,7 @@ impl<VM: VMBinding> Heap<VM> {
             reserved_bytes: budget.reserved(),
             peak_reserved_bytes: budget.peak_reserved(),
             resident_bytes: budget.resident(),
+            joined_bytes: self.0.memory.joined_bytes(),
             live_bytes: self.0.live_bytes.load(Relaxed),
             external_bytes: self.0.steering.external(),
             goal_bytes: self.0.steering.goal(),
@@ -700,6 +703,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             let (live, goal) = (self.live_bytes.load(Relaxed), self.steering.goal());
             self.idle.collected(&Ended { live, goal, allocated }, delays);
         }
+        self.idle.join_pages();
     }
 
     /// Sees to it that somebody looks after the heap while its program is quiet, if there is something to be done then.

@@ -5,6 +5,7 @@
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::Semantics;
 use mmtk_core::events::{Event, Listener};
+use mmtk_core::heap::os::{HUGE_PAGE_BYTES, Mapping, huge_pages_allowed, zero};
 use plan_tests::matrix::{EVERY_BYTES, run};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options};
 use policies::{PLANS, new_heap};
@@ -285,6 +286,37 @@ fn a_heap_full_of_immortal_objects_takes_no_more_memory_than_its_limit() {
         assert!(objects * (8 << 10) > LIMIT / 4 * 3, "only {objects} objects on {plan}");
         let taken = resident_bytes() - resident;
         assert!(taken < LIMIT + (1 << 20), "{plan}: {taken} bytes are resident, {LIMIT} is the limit");
+        assert_within_limit(&heap);
+    }
+}
+
+/// Whether the system joins small pages to huge ones when it is asked to.
+fn joins_pages() -> bool {
+    let mapping = Mapping::reserve(HUGE_PAGE_BYTES, HUGE_PAGE_BYTES).unwrap();
+    mapping.commit(mapping.start(), HUGE_PAGE_BYTES, None).unwrap();
+    // SAFETY: committed above, and nobody else has it.
+    unsafe { zero(mapping.start(), HUGE_PAGE_BYTES) };
+    huge_pages_allowed() && mapping.join_pages(mapping.start()).is_ok()
+}
+
+#[test]
+fn a_program_that_has_run_for_a_while_has_its_pages_joined_to_huge_ones() {
+    let (_alone, _watchdog) = (alone(), Watchdog::new());
+    for (pages, idle, joins) in
+        [("auto", "120", true), ("auto", "0", true), ("never", "120", false), ("always", "120", false)]
+    {
+        let settings = [("os.huge_pages", pages), ("heap.idle_gc_s", idle)];
+        let heap = heap("Immix", 32 << 20, &settings);
+        for _ in 0..if joins { usize::MAX } else { 4 } {
+            use_up(&heap);
+            heap.collect();
+            if !joins_pages() || heap.statistics().joined_bytes > 0 {
+                break;
+            }
+        }
+        let now = heap.statistics();
+        assert_eq!(now.joined_bytes > 0, joins && joins_pages(), "{pages}");
+        assert!(now.joined_bytes <= now.resident_bytes);
         assert_within_limit(&heap);
     }
 }

@@ -5,7 +5,8 @@
 
 use super::budget::{Budget, Charge};
 use super::extent::{CHUNK_BYTES, Extent, LOG_BLOCK_BYTES};
-use super::os::{Mapping, PAGE_BYTES};
+use super::joining::Joining;
+use super::os::{self, Mapping, PAGE_BYTES};
 use crate::address::Address;
 use crate::metadata::{SideBytes, SideWords};
 use crate::options::{Options, When};
@@ -14,9 +15,9 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
-/// With `os.huge_pages=auto` a space gets huge pages from this offset on. Below it they gain little (measured: nothing on
+/// With `os.huge_pages=auto` a space gets huge pages from this offset on. Below it they gain little at first (measured: nothing on
 /// gcbench in 256 MiB), make a small heap resident by 2 MiB at a time, and can cost far more at first touch (several milliseconds
-/// each in a virtual machine whose host takes free memory back).
+/// each in a virtual machine whose host takes free memory back); there small pages are joined to huge ones with time (`joining`).
 const HUGE_FROM: usize = 256 << 20;
 
 /// How many spaces a plan can have.
@@ -37,6 +38,7 @@ pub struct Memory {
     tables: Mutex<Vec<Mapping>>,
     caches: Mutex<Vec<Weak<dyn Cache>>>,
     huge_pages: When,
+    joining: Joining,
     poison: bool,
     /// Test support: how many more commitments the "system" grants.
     commits_left: AtomicUsize,
@@ -57,6 +59,7 @@ impl Memory {
             tables: Mutex::default(),
             caches: Mutex::default(),
             huge_pages: options.huge_pages,
+            joining: Joining::new(options.huge_pages == When::Auto),
             poison: options.poison,
             commits_left: AtomicUsize::new(usize::MAX),
         }))
@@ -177,7 +180,27 @@ impl Memory {
             When::Never => Some(false),
             When::Auto => (offset >= HUGE_FROM).then_some(true),
         };
-        self.reservation.commit(at, bytes, huge)
+        self.reservation.commit(at, bytes, huge)?;
+        if huge.is_none() {
+            self.joining.committed(at, bytes);
+        }
+        Ok(())
+    }
+
+    /// Whether small pages may now be joined to huge ones ([`join_pages`](Memory::join_pages)). Cheap.
+    pub fn may_join_pages(&self) -> bool {
+        self.joining.has_small() && self.joining.affordable(os::process_cpu_ns())
+    }
+
+    /// Joins small pages to a huge one, if the program has earned it by running so long (`joining`); whether it did. Takes milliseconds, in which
+    /// other threads may use the heap. Only one thread at a time.
+    pub fn join_pages(&self) -> bool {
+        self.joining.join_one(&self.reservation, os::process_cpu_ns())
+    }
+
+    /// Bytes of memory that were joined to huge pages.
+    pub fn joined_bytes(&self) -> usize {
+        self.joining.joined_bytes()
     }
 
     /// Gives the memory of whole pages back to the system and counts it as not resident.
@@ -186,7 +209,7 @@ impl Memory {
     /// Nobody uses what the range holds, now or later.
     pub unsafe fn decommit(&self, at: Address, bytes: usize) {
         // SAFETY: the caller's promise.
-        unsafe { self.reservation.give_back(at, bytes) };
+        self.joining.giving_back(at, bytes, || unsafe { self.reservation.give_back(at, bytes) });
         self.budget.not_resident(bytes);
     }
 

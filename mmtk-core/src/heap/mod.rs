@@ -18,6 +18,8 @@ mod free_runs;
 #[cfg(not(loom))]
 mod frontier;
 #[cfg(not(loom))]
+mod joining;
+#[cfg(not(loom))]
 mod memory;
 #[cfg(not(loom))]
 pub mod os;

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
 /// The size of a page, in bytes. Linux on x86-64 and the usual aarch64 configuration.
 pub const PAGE_BYTES: usize = 4096;
+/// The size of a huge page, in bytes.
+pub const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// A range of reserved address space, released when dropped.
 #[derive(Debug)]
@@ -93,6 +95,27 @@ impl Mapping {
         Ok(())
     }
 
+    /// Whether the whole of the huge page's worth of memory at `at` is resident.
+    pub fn is_resident(&self, at: Address) -> io::Result<bool> {
+        self.assert_inside(at, HUGE_PAGE_BYTES);
+        let mut pages = [0; HUGE_PAGE_BYTES / PAGE_BYTES];
+        // SAFETY: the call writes a byte for each page of the range, and so many has `pages`.
+        match unsafe { libc::mincore(at.as_mut_ptr(), HUGE_PAGE_BYTES, pages.as_mut_ptr()) } {
+            0 => Ok(pages.iter().all(|page| page & 1 != 0)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Moves what lies in the huge page's worth of memory at `at` into one huge page, now. Threads may use it meanwhile; they may have to wait.
+    pub fn join_pages(&self, at: Address) -> io::Result<()> {
+        self.assert_inside(at, HUGE_PAGE_BYTES);
+        // SAFETY: the range is ours (asserted), and holds afterwards what it held before.
+        match unsafe { libc::madvise(at.as_mut_ptr(), HUGE_PAGE_BYTES, libc::MADV_COLLAPSE) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// Gives the memory behind whole pages back to the system; they read as zero afterwards.
     ///
     /// # Safety
@@ -163,6 +186,16 @@ pub const POISON: u8 = 0xdb;
 /// Processor time of the calling thread, in nanoseconds.
 pub fn thread_cpu_ns() -> u64 {
     clock_ns(libc::CLOCK_THREAD_CPUTIME_ID).expect("each thread has a clock")
+}
+
+/// Processor time of all threads of the process, in nanoseconds.
+pub fn process_cpu_ns() -> u64 {
+    clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID).unwrap_or(0)
+}
+
+/// Whether whoever runs the machine lets programs have huge pages.
+pub fn huge_pages_allowed() -> bool {
+    std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").is_ok_and(|modes| !modes.contains("[never]"))
 }
 
 /// What a thread uses of the processor, for others to read while it lives.
