@@ -3,7 +3,7 @@
 //! The child gets the forking thread alone, but all memory as it was: locks that other threads held stay held, helpers that should be woken are not there,
 //! and the registry lists threads that will never stop. So the heap comes to rest first:
 //!
-//! 1. the timer that looks after idle heaps ends, while the forking thread is in a native region: the timer may be waiting for it;
+//! 1. the timer that looks after idle heaps ends, and no other begins, while the forking thread is in a native region: the timer may be waiting for it;
 //! 2. all mutators stop, as for a collection: they hold none of the heap's locks; and the helpers end;
 //! 3. the locks that others may take at any time, in native regions or without being mutators, are held by the forking thread: those of the
 //!    timer, of the listeners and of the safepoint.
@@ -51,17 +51,11 @@ impl<VM: VMBinding> Mutator<VM> {
 
 impl<VM: VMBinding> HeapInner<VM> {
     fn fork(&self, me: &MutatorState<VM>, fork: impl FnOnce() -> i32) -> i32 {
-        loop {
-            self.safepoint.enter_native(me.thread());
-            self.idle.end();
-            self.safepoint.leave_native(me.thread());
-            match self.safepoint.stop_all(Some(me.thread())) {
-                Stop::Leader if !self.idle.is_attended() => break,
-                // Somebody attached, or led a pause, and started the timer again.
-                Stop::Leader => self.safepoint.resume_all(),
-                Stop::Followed => (),
-            }
-        }
+        self.safepoint.enter_native(me.thread());
+        self.idle.hold();
+        self.safepoint.leave_native(me.thread());
+        // Whoever takes part in the pause of another thread tries again.
+        while self.safepoint.stop_all(Some(me.thread())) == Stop::Followed {}
         let unfinished = Unfinished(&self.safepoint);
         self.gang.end_helpers();
         self.solo.end_helpers();
@@ -79,6 +73,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         }
         std::mem::forget(unfinished);
         self.safepoint.resume_all();
+        self.idle.release();
         self.attend_when_idle();
         result
     }

@@ -170,8 +170,8 @@ struct State {
     look_now: bool,
     /// It is to join pages.
     join_pages: bool,
-    /// The timer is to end, and no other to begin.
-    shutdown: bool,
+    /// How many want no timer to run: it ends, and no other begins.
+    holds: usize,
     /// The timer that was started last, until somebody waited for its end.
     timer: Option<JoinHandle<()>>,
 }
@@ -257,7 +257,7 @@ impl Idle {
 
     /// Starts the timer, if it may begin.
     fn start(&self, mut state: MutexGuard<'_, State>) {
-        if state.shutdown {
+        if state.holds > 0 {
             return;
         }
         if let Some(ended) = state.timer.take() {
@@ -271,34 +271,38 @@ impl Idle {
         }
     }
 
-    /// Whether there is a timer.
-    pub fn is_attended(&self) -> bool {
-        self.shared.state.lock().running
-    }
-
-    /// Ends the timer, and waits for it; it is started anew when it is next needed. Not in a pause: the timer may wait for its end. If
-    /// another thread is ending it, that one is not waited for.
-    pub fn end(&self) {
+    /// Ends the timer, and waits for it; no other begins before [`Idle::release`]. Not in a pause: the timer may wait for its end.
+    pub fn hold(&self) {
         let mut state = self.shared.state.lock();
-        let Some(timer) = state.timer.take() else { return };
-        state.shutdown = true;
+        state.holds += 1;
+        let timer = state.timer.take();
         self.shared.changed.notify_all();
-        drop(state);
-        if timer.thread().id() == std::thread::current().id() {
+        if timer.as_ref().is_some_and(|timer| timer.thread().id() == std::thread::current().id()) {
             // The timer held the last handle of the heap: it ends by itself.
             return;
         }
-        let _ = timer.join();
-        self.shared.state.lock().shutdown = false;
+        // If another thread waits for its end too, that one has the handle.
+        while state.running {
+            self.shared.changed.wait(&mut state);
+        }
+        drop(state);
+        if let Some(timer) = timer {
+            let _ = timer.join();
+        }
     }
 
-    /// Calls `f`, which forks the process and returns 0 first in the child, while nobody else holds the lock. There is no timer.
+    /// Ends one [`Idle::hold`]. Who ends the last sees to it that the timer is started again ([`Idle::attend`]).
+    pub fn release(&self) {
+        self.shared.state.lock().holds -= 1;
+    }
+
+    /// Calls `f`, which forks the process and returns 0 first in the child, while nobody else has the lock. The caller holds the timer.
     pub fn fork<R>(&self, f: impl FnOnce() -> (i32, R)) -> (i32, R) {
         let mut state = self.shared.state.lock();
         let result = f();
         if result.0 == 0 {
-            // Who was about to end the timer, in a native region, is not in this process.
-            state.shutdown = false;
+            // The others who held it, in native regions, are not in this process.
+            state.holds = 1;
         }
         result
     }
@@ -306,7 +310,7 @@ impl Idle {
 
 impl Drop for Idle {
     fn drop(&mut self) {
-        self.end();
+        self.hold();
     }
 }
 
@@ -324,7 +328,7 @@ fn run(shared: &Shared) {
     let mut returning = Returning { needed: 0, since: Instant::now() };
     let mut activity = Activity::new(Instant::now(), None);
     let mut state = shared.state.lock();
-    while !state.shutdown {
+    while state.holds == 0 {
         state.look_now = false;
         let now = Instant::now();
         let allocated = shared.allocated.since_full();
@@ -364,7 +368,7 @@ fn run(shared: &Shared) {
         let look = (Delays { uncommit, ..delays }).look();
         let next = look.map(|look| Instant::now() + look);
         state.look = look.unwrap_or(Duration::MAX);
-        while !state.shutdown && !state.look_now {
+        while state.holds == 0 && !state.look_now {
             let left = next.map(|next| next.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
                 break;
@@ -384,6 +388,7 @@ fn run(shared: &Shared) {
         }
     }
     state.running = false;
+    shared.changed.notify_all();
 }
 
 #[cfg(test)]
@@ -479,31 +484,40 @@ mod tests {
         fn look_around(&self) {}
     }
 
+    fn is_running(idle: &Idle) -> bool {
+        idle.shared.state.lock().running
+    }
+
     #[test]
     fn a_timer_that_is_ended_while_it_is_started_is_not_lost() {
         let memory = Memory::new(&crate::Options { heap_limit: MIB, ..Default::default() }).unwrap();
         let idle = Idle::new(Weak::<NoHeap>::new(), memory, Arc::default());
         let (done, finished) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            // One ends it as before a fork, the other starts it as after each full collection.
-            let ended = std::sync::atomic::AtomicBool::new(false);
+            // Two end it as before a fork, one starts it as after each full collection.
+            let ended = std::sync::atomic::AtomicUsize::new(0);
             std::thread::scope(|scope| {
                 scope.spawn(|| {
-                    while !ended.load(Relaxed) {
+                    while ended.load(Relaxed) < 2 {
                         idle.attend(Delays { uncommit: None, idle: Some(SECOND) });
                         std::thread::yield_now();
                     }
                 });
-                for _ in 0..1000 {
-                    while !idle.is_attended() {
-                        std::thread::yield_now();
-                    }
-                    idle.end();
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        for _ in 0..500 {
+                            while !is_running(&idle) && ended.load(Relaxed) == 0 {
+                                std::thread::yield_now();
+                            }
+                            idle.hold();
+                            assert!(!is_running(&idle), "held, it is not there");
+                            idle.release();
+                        }
+                        ended.fetch_add(1, Relaxed);
+                    });
                 }
-                ended.store(true, Relaxed);
             });
-            idle.end();
-            assert!(!idle.is_attended());
+            idle.hold();
             done.send(Arc::strong_count(&idle.shared)).unwrap();
         });
         // Whoever waits for a timer that nobody ends waits for ever.
