@@ -30,6 +30,8 @@ pub(super) struct Joining {
     /// Spent so far, and what the next region will cost, in ns.
     spent_ns: AtomicU64,
     cost_ns: AtomicU64,
+    /// The program time before which nobody looks: the look before found nothing.
+    not_before_ns: AtomicU64,
     regions: Mutex<Regions>,
     giving_back: Mutex<()>,
 }
@@ -72,6 +74,7 @@ impl Joining {
             enabled: AtomicBool::new(enabled && os::huge_pages_allowed()),
             spent_ns: AtomicU64::new(0),
             cost_ns: AtomicU64::new(FIRST_COST_NS),
+            not_before_ns: AtomicU64::new(0),
             regions: Mutex::default(),
             giving_back: Mutex::default(),
         }
@@ -119,13 +122,20 @@ impl Joining {
 
     /// Whether a program that has used so much processor time has earned the next region.
     pub fn affordable(&self, program_ns: u64) -> bool {
-        self.spent_ns.load(Relaxed) + self.cost_ns.load(Relaxed) <= (SHARE * program_ns as f64) as u64
+        let needed_ns = self.spent_ns.load(Relaxed) + self.cost_ns.load(Relaxed);
+        program_ns >= self.not_before_ns.load(Relaxed) && needed_ns <= (SHARE * program_ns as f64) as u64
+    }
+
+    /// There was nothing to be had: not again before the next would have been earned.
+    fn wait(&self, program_ns: u64) {
+        let wait_ns = (self.cost_ns.load(Relaxed) as f64 / SHARE) as u64;
+        self.not_before_ns.store(program_ns + wait_ns, Relaxed);
     }
 
     /// Joins the next region that is resident as a whole, if a program that has used so much processor time has earned it; whether it did.
     /// Only one thread at a time.
     pub fn join_one(&self, reservation: &Mapping, program_ns: u64) -> bool {
-        let looks = self.regions.lock().small;
+        let looks = if self.enabled.load(Relaxed) { self.regions.lock().small } else { 0 };
         for _ in 0..looks {
             if !self.affordable(program_ns) {
                 return false;
@@ -154,13 +164,11 @@ impl Joining {
                     self.enabled.store(false, Relaxed);
                     return false;
                 }
-                // There is no huge page to be had: not again before as much is earned as for one.
-                Err(_) => {
-                    self.spent_ns.fetch_add(self.cost_ns.load(Relaxed), Relaxed);
-                    return false;
-                }
+                // The system has no huge page left, or something holds the small ones just now.
+                Err(_) => break,
             }
         }
+        self.wait(program_ns);
         false
     }
 }
@@ -197,8 +205,8 @@ mod tests {
 
     /// Joins all it can, with all the time it may want: the system may refuse now and then.
     fn join_all(joining: &Joining, mapping: &Mapping) {
-        for _ in 0..100 {
-            joining.join_one(mapping, HOUR_NS);
+        for hour in 1..100 {
+            joining.join_one(mapping, joining.not_before_ns.load(Relaxed) + hour * HOUR_NS);
         }
     }
 
@@ -228,11 +236,25 @@ mod tests {
         }
         // What was spent has to be earned before the next is joined, and what that will cost.
         joining.regions.lock().set(mapping.start(), false);
+        joining.not_before_ns.store(0, Relaxed);
         joining.spent_ns.store(100 * FIRST_COST_NS, Relaxed);
         joining.cost_ns.store(FIRST_COST_NS, Relaxed);
         assert!(!joining.join_one(&mapping, 100 * enough));
         assert!((101..200).any(|n| joining.join_one(&mapping, n * enough)));
         assert!(joining.spent_ns.load(Relaxed) > 100 * FIRST_COST_NS);
+    }
+
+    #[test]
+    fn who_found_nothing_to_join_does_not_look_again_soon() {
+        let (mapping, joining) = regions();
+        join_all(&joining, &mapping);
+        if !can_join(&joining) {
+            return;
+        }
+        let now = joining.not_before_ns.load(Relaxed);
+        assert!(now > HOUR_NS && joining.affordable(now) && !joining.affordable(now - 1));
+        assert!(!joining.join_one(&mapping, now));
+        assert!(!joining.affordable(now + 1000));
     }
 
     #[test]
