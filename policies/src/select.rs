@@ -142,16 +142,20 @@ pub fn new_heap<VM: VMBinding>(vm: VM, options: Options) -> Result<Heap<VM>, Hea
 }
 
 fn build<VM: VMBinding>(name: &str, context: &PlanContext<'_, VM>) -> Result<Box<dyn Plan<VM>>, HeapError> {
+    // What `new_heap` refuses this binding is not compiled for it.
+    let (moves, barrier) = const { (VM::CAN_MOVE, VM::WRITE_BARRIER) };
+    let ambiguous = const { VM::CONSERVATIVE_HEAP };
+    let pins = const { VM::PINS_ROOTS || VM::CONSERVATIVE_STACKS };
     Ok(match name {
-        "Immix" => Box::new(Immix::new(context)?),
-        "StickyImmix" => Box::new(stickyimmix::new(context)?),
-        "GenImmix" => Box::new(genimmix::new(context)?),
-        "GenCopy" => Box::new(gencopy::new(context)?),
-        "SemiSpace" => Box::new(SemiSpace::new(context)?),
-        "MarkCompact" => Box::new(MarkCompact::new(context)?),
-        "StickyMarkSweep" => Box::new(stickymarksweep::new(context)?),
+        "Immix" if !ambiguous => Box::new(Immix::new(context)?),
+        "StickyImmix" if barrier && !ambiguous => Box::new(stickyimmix::new(context)?),
+        "GenImmix" if moves && barrier && !ambiguous => Box::new(genimmix::new(context)?),
+        "GenCopy" if moves && barrier && !ambiguous => Box::new(gencopy::new(context)?),
+        "SemiSpace" if moves && !ambiguous => Box::new(SemiSpace::new(context)?),
+        "MarkCompact" if moves && !pins && !ambiguous => Box::new(MarkCompact::new(context)?),
+        "StickyMarkSweep" if barrier => Box::new(stickymarksweep::new(context)?),
         "MarkSweep" => Box::new(MarkSweep::new(context)?),
-        "PageProtect" => Box::new(PageProtect::new(context)?),
+        "PageProtect" if !ambiguous => Box::new(PageProtect::new(context)?),
         "NoGC" => Box::new(NoGC::new(context)?),
         _ => unreachable!("{name} is in PLANS but has no constructor"),
     })
