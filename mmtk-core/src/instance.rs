@@ -647,7 +647,8 @@ impl<VM: VMBinding> HeapInner<VM> {
                 cpu_ns,
                 pause_ns: requested.elapsed().as_nanos() as u64,
                 goal: self.steering.goal(),
-                fresh: self.steering.goal().saturating_sub(budget.resident()),
+                fresh_ns: self.memory.touch_ns_per_byte()
+                    * self.steering.goal().saturating_sub(budget.resident()) as f64,
                 was_full: matches!(cause, Cause::HeapFull | Cause::Growth),
             };
             match kind {

@@ -9,7 +9,11 @@
 //! a full one costs `C` ns and leaves `R` bytes of room. Full collections alone cost `C / R` a byte. With minor ones a byte costs
 //! `c`, and the room lasts for `R / s` bytes: `c + s C / R`. So they pay while `c < (1 - s) C / R`. The last collections tell all four. When they
 //! do not pay, there are none until the next full collection; then they are tried again, but ever more rarely while that stays in vain.
-//! To let the room fill up has a price of its own where its memory was never touched: `C` includes a fixed sum a byte for that.
+//!
+//! To let the room fill up has a price of its own where its memory was never touched, once. So, as one who does not know how often he will go skiing rents
+//! skis until the rent would have bought them, the heap lives with minor collections in the memory it has until they have cost so much more than full
+//! ones would have, and then fills the room (Karlin, Manasse, Rudolph and Sleator, "Competitive Snoopy Caching", Algorithmica 1988).
+//!
 //! With a goal for pauses that full collections do not meet, there are always minor ones.
 //!
 //! Callers: the leader of a pause.
@@ -21,8 +25,6 @@ const MIN_BYTES: usize = 256 << 10;
 const LEAST_PART: usize = 16;
 /// Before the first full collection nothing is known about its cost: then minor ones pay if no more than this survives.
 const UNTRIED_SURVIVAL: f64 = 0.5;
-/// What it costs to touch memory for the first time, a byte: a page fault that zeroes 4 KiB takes 0.7 us or more.
-const FRESH_NS: f64 = 0.2;
 /// Weight of the newest minor collection in the averages.
 const NEWEST: f64 = 0.5;
 /// Full collections before the second trial; each that is in vain makes the wait longer by a factor, up to a bound.
@@ -58,8 +60,8 @@ pub struct Collected {
     pub pause_ns: u64,
     /// Bytes reserved at which the heap is full.
     pub goal: usize,
-    /// Bytes of those that were never touched, or were given back.
-    pub fresh: usize,
+    /// What it would cost to touch those of them for the first time that were never touched, or were given back, in ns.
+    pub fresh_ns: f64,
     /// Whether it was: then what was allocated is what there was room for.
     pub was_full: bool,
 }
@@ -67,7 +69,7 @@ pub struct Collected {
 /// The last full collection.
 #[derive(Copy, Clone, Debug)]
 struct Full {
-    /// What another one would cost, with all the room filled.
+    /// What another one would cost.
     cost_ns: f64,
     pause_ns: u64,
     /// Bytes that could be allocated after it.
@@ -75,8 +77,9 @@ struct Full {
 }
 
 impl Full {
-    fn cost_per_byte(self) -> f64 {
-        self.cost_ns / self.room as f64
+    /// Where filling the room costs so much besides.
+    fn cost_per_byte(self, price_ns: f64) -> f64 {
+        (self.cost_ns + price_ns) / self.room as f64
     }
 
     /// Whether minor collections are wanted for their pauses, whatever they cost.
@@ -103,6 +106,9 @@ pub struct Nursery {
     within_goal: f64,
     /// Since the last full collection: ns spent in minor ones, bytes allocated.
     spent: (f64, usize),
+    /// What it would cost to touch the rest of the memory, and what minor collections have cost more than full ones since any of it was touched, in ns.
+    fresh_ns: f64,
+    rent_ns: f64,
     /// Full collections until the next trial, and how many that will be if it is in vain.
     wait: u32,
     next_wait: u32,
@@ -120,6 +126,8 @@ impl Nursery {
             minor: None,
             within_goal: f64::INFINITY,
             spent: (0.0, 0),
+            fresh_ns: 0.0,
+            rent_ns: 0.0,
             wait: 0,
             next_wait: FIRST_WAIT,
         };
@@ -150,6 +158,18 @@ impl Nursery {
         }
     }
 
+    /// What filling the room costs besides the collection: what its memory costs, less what was paid for not touching it.
+    fn price_ns(&self) -> f64 {
+        (self.fresh_ns - self.rent_ns).max(0.0)
+    }
+
+    /// So much is left to touch. What was touched is paid.
+    fn see_fresh(&mut self, fresh_ns: f64) {
+        let touched_ns = (self.fresh_ns - fresh_ns).max(0.0);
+        self.rent_ns = (self.rent_ns - touched_ns).max(0.0);
+        self.fresh_ns = fresh_ns;
+    }
+
     /// A minor collection ended.
     pub fn after_minor(&mut self, minor: Collected) {
         self.live += minor.traced;
@@ -164,10 +184,13 @@ impl Nursery {
         // Proportional in the logarithm, with gain 1/2: a single long pause does not throw it off.
         let ratio = self.config.pause_goal_ns as f64 / minor.pause_ns.max(1) as f64;
         self.within_goal = (allocated * ratio.clamp(0.25, 4.0).sqrt()).max(MIN_BYTES as f64);
+        self.see_fresh(minor.fresh_ns);
         let pays = match self.full {
             None => survival <= UNTRIED_SURVIVAL,
             Some(full) => {
-                let cheaper = cost < (1.0 - survival) * full.cost_per_byte();
+                let excess = now.0 - (1.0 - now.1) * full.cost_per_byte(0.0);
+                self.rent_ns = (self.rent_ns + allocated * excess.max(0.0)).min(self.fresh_ns);
+                let cheaper = cost < (1.0 - survival) * full.cost_per_byte(self.price_ns());
                 (cheaper || full.is_too_long_for(&self.config)) && self.room(minor.goal) >= full.room / LEAST_PART
             }
         };
@@ -182,7 +205,11 @@ impl Nursery {
         let paid = match self.full {
             // Asked for before the room was used: that says nothing.
             Some(last) if allocated < last.room / 2 => return self.keep(full),
-            Some(last) => (before > 0).then(|| (spent_ns + last.cost_ns) / (allocated as f64) < last.cost_per_byte()),
+            Some(last) => {
+                let price_ns = self.price_ns();
+                let spent_ns = spent_ns + last.cost_ns + price_ns;
+                (before > 0).then(|| spent_ns / (allocated as f64) < last.cost_per_byte(price_ns))
+            }
             None => self.minor.map(|_| self.trigger.is_some()),
         };
         match paid {
@@ -201,8 +228,8 @@ impl Nursery {
         }
         self.live = full.traced;
         let room = self.room(full.goal).max(1);
-        let cost_ns = full.cpu_ns as f64 + FRESH_NS * full.fresh as f64;
-        let last = Full { cost_ns, pause_ns: full.pause_ns, room };
+        self.see_fresh(full.fresh_ns);
+        let last = Full { cost_ns: full.cpu_ns as f64, pause_ns: full.pause_ns, room };
         self.full = Some(last);
         (self.minor, self.spent) = (None, (0.0, 0));
         let wanted = self.always() || last.is_too_long_for(&self.config) || self.wait == 0;
@@ -268,7 +295,7 @@ mod tests {
                     cpu_ns: ns as u64,
                     pause_ns: ns as u64,
                     goal: LIMIT,
-                    fresh: 0,
+                    fresh_ns: 0.0,
                     was_full: !minor || step < trigger,
                 };
                 let Some(nursery) = &mut nursery else { continue };
@@ -323,7 +350,7 @@ mod tests {
             cpu_ns: traced as u64,
             pause_ns: traced as u64,
             goal: LIMIT,
-            fresh: 0,
+            fresh_ns: 0.0,
             was_full: false,
         };
         let full = Collected { was_full: true, ..ended(60 << 20, 40 << 20) };
@@ -366,7 +393,7 @@ mod tests {
             cpu_ns: u64::MAX,
             pause_ns: u64::MAX,
             goal: LIMIT,
-            fresh: 0,
+            fresh_ns: 0.0,
             was_full: true,
         };
         for n in 0..20 {
@@ -377,7 +404,7 @@ mod tests {
 
     #[test]
     fn memory_that_was_never_touched_is_left_alone_while_minor_collections_cost_little() {
-        let goes_on = |fresh| {
+        let goes_on = |fresh_ns| {
             let mut nursery = Nursery::new(ADAPTIVE, LIMIT);
             let ended = |allocated, traced: usize| Collected {
                 allocated,
@@ -385,15 +412,53 @@ mod tests {
                 cpu_ns: traced as u64,
                 pause_ns: traced as u64,
                 goal: LIMIT,
-                fresh,
+                fresh_ns,
                 was_full: false,
             };
             nursery.after_full(ended(LIMIT / 2, 1 << 20));
             nursery.after_minor(ended(nursery.trigger_bytes(), nursery.trigger_bytes() / 10));
             nursery.trigger_bytes() != usize::MAX
         };
-        assert!(!goes_on(0), "a full collection costs next to nothing here");
-        assert!(goes_on(LIMIT), "but to fill the heap would");
+        assert!(!goes_on(0.0), "a full collection costs next to nothing here");
+        assert!(goes_on(0.2 * LIMIT as f64), "but to fill the heap would");
+    }
+
+    /// Minor collections of which each costs 1 ms more than its part of a full one, until there are none, when touching the rest costs so much.
+    fn rented(nursery: &mut Nursery, fresh_ns: f64) -> usize {
+        let ended = |cpu_ns: u64, fresh_ns| Collected {
+            allocated: 1 << 20,
+            traced: 0,
+            cpu_ns,
+            pause_ns: cpu_ns,
+            goal: LIMIT,
+            fresh_ns,
+            was_full: false,
+        };
+        nursery.after_full(Collected { allocated: LIMIT, was_full: true, ..ended(1, fresh_ns) });
+        let minor = |nursery: &mut Nursery| {
+            nursery.after_minor(ended(1_000_000, fresh_ns));
+            nursery.trigger_bytes() != usize::MAX
+        };
+        (0..1_000_000).take_while(|_| minor(nursery)).count()
+    }
+
+    #[test]
+    fn memory_is_touched_once_as_much_was_paid_for_leaving_it_alone() {
+        // In the end each minor collection has cost 1 ms for 1 MiB, which filling 100 MiB would cost too, were it 100 ms.
+        let minors = rented(&mut Nursery::new(ADAPTIVE, LIMIT), 300e6);
+        assert!((150..=300).contains(&minors), "{minors}");
+        assert_eq!(rented(&mut Nursery::new(ADAPTIVE, LIMIT), 50e6), 0, "cheaper at once");
+    }
+
+    #[test]
+    fn what_was_touched_is_paid_and_what_goes_back_has_to_be_paid_anew() {
+        let mut nursery = Nursery::new(ADAPTIVE, LIMIT);
+        let first = rented(&mut nursery, 300e6);
+        nursery.see_fresh(0.0);
+        assert_eq!(nursery.rent_ns, 0.0);
+        // The next trial comes with the next full collections.
+        let again = (0..=MAX_WAIT).map(|_| rented(&mut nursery, 300e6)).find(|&minors| minors > 0);
+        assert_eq!(again, Some(first));
     }
 
     #[test]

@@ -104,8 +104,11 @@ impl BlockPool {
             None => self.fresh(payment),
         };
         match (taken, payment) {
-            (Some(_), _) => {
+            (Some(Acquired { block, zeroed }), _) => {
                 self.owned.fetch_add(1, Relaxed);
+                if zeroed {
+                    self.memory().touch(self.extent().block_start(block), BLOCK_BYTES);
+                }
             }
             (None, Payment::Bytes(bytes, _)) => self.memory().budget().unreserve(bytes),
             (None, Payment::Prepaid) => (),

@@ -63,8 +63,12 @@ impl Frontier {
             return None;
         }
         let taken = self.take_dirty().or_else(|| self.take_fresh(by));
-        if taken.is_none() {
-            budget.unreserve(BLOCK_BYTES);
+        match taken {
+            Some(Acquired { block, zeroed: true }) => {
+                self.chunks.memory().touch(self.extent().block_start(block), BLOCK_BYTES);
+            }
+            Some(_) => (),
+            None => budget.unreserve(BLOCK_BYTES),
         }
         taken
     }

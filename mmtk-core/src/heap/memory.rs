@@ -5,6 +5,7 @@
 
 use super::budget::{Budget, Charge};
 use super::extent::{CHUNK_BYTES, Extent, LOG_BLOCK_BYTES};
+use super::first_touch::FirstTouch;
 use super::joining::Joining;
 use super::os::{self, Mapping, PAGE_BYTES};
 use crate::address::Address;
@@ -38,6 +39,7 @@ pub struct Memory {
     tables: Mutex<Vec<Mapping>>,
     caches: Mutex<Vec<Weak<dyn Cache>>>,
     huge_pages: When,
+    first_touch: FirstTouch,
     joining: Joining,
     poison: bool,
     /// Test support: how many more commitments the "system" grants.
@@ -59,6 +61,7 @@ impl Memory {
             tables: Mutex::default(),
             caches: Mutex::default(),
             huge_pages: options.huge_pages,
+            first_touch: FirstTouch::new(),
             joining: Joining::new(options.huge_pages == When::Auto),
             poison: options.poison,
             commits_left: AtomicUsize::new(usize::MAX),
@@ -185,6 +188,16 @@ impl Memory {
             self.joining.committed(at, bytes);
         }
         Ok(())
+    }
+
+    /// Puts memory behind a fresh block, which will be used at once.
+    pub(super) fn touch(&self, at: Address, bytes: usize) {
+        self.first_touch.touch(&self.reservation, at, bytes);
+    }
+
+    /// What it costs to use memory for the first time, in ns of processor time a byte, by what it did lately.
+    pub fn touch_ns_per_byte(&self) -> f64 {
+        self.first_touch.ns_per_byte()
     }
 
     /// Whether small pages may now be joined to huge ones ([`join_pages`](Memory::join_pages)). Cheap.

@@ -14,6 +14,8 @@ mod extent;
 #[cfg(not(loom))]
 pub mod fault;
 #[cfg(not(loom))]
+mod first_touch;
+#[cfg(not(loom))]
 mod free_runs;
 #[cfg(not(loom))]
 mod frontier;

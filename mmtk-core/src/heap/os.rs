@@ -116,6 +116,16 @@ impl Mapping {
         }
     }
 
+    /// Puts memory behind whole pages that have none, now instead of when they are used.
+    pub fn populate(&self, at: Address, bytes: usize) -> io::Result<()> {
+        self.assert_inside(at, bytes);
+        // SAFETY: the range is ours (asserted), and reads afterwards as before.
+        match unsafe { libc::madvise(at.as_mut_ptr(), bytes, libc::MADV_POPULATE_WRITE) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// Gives the memory behind whole pages back to the system; they read as zero afterwards.
     ///
     /// # Safety
