@@ -16,12 +16,15 @@ use crate::address::Address;
 use crate::sync::Mutex;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// The part of the program's processor time that may be spent: a program that gains nothing loses no more.
 const SHARE: f64 = 1.0 / 32.0;
 /// What joining a region is taken to cost before one was, in ns.
 const FIRST_COST_NS: u64 = 1_000_000;
+
+/// Looks in vain make the wait until the next longer by this power of two at most.
+const MOST_DOUBLINGS: u32 = 6;
 
 /// The memory of one heap as regions of a huge page each.
 pub(super) struct Joining {
@@ -30,8 +33,9 @@ pub(super) struct Joining {
     /// Spent so far, and what the next region will cost, in ns.
     spent_ns: AtomicU64,
     cost_ns: AtomicU64,
-    /// The program time before which nobody looks: the look before found nothing.
+    /// The program time before which nobody looks, and how many looks in a row have found nothing.
     not_before_ns: AtomicU64,
+    in_vain: AtomicU32,
     regions: Mutex<Regions>,
     giving_back: Mutex<()>,
 }
@@ -75,6 +79,7 @@ impl Joining {
             spent_ns: AtomicU64::new(0),
             cost_ns: AtomicU64::new(FIRST_COST_NS),
             not_before_ns: AtomicU64::new(0),
+            in_vain: AtomicU32::new(0),
             regions: Mutex::default(),
             giving_back: Mutex::default(),
         }
@@ -126,10 +131,12 @@ impl Joining {
         program_ns >= self.not_before_ns.load(Relaxed) && needed_ns <= (SHARE * program_ns as f64) as u64
     }
 
-    /// There was nothing to be had: not again before the next would have been earned.
+    /// There was nothing to be had: not again before the next would have been earned, and each time that is in vain, twice as late.
     fn wait(&self, program_ns: u64) {
+        let in_vain = self.in_vain.load(Relaxed);
         let wait_ns = (self.cost_ns.load(Relaxed) as f64 / SHARE) as u64;
-        self.not_before_ns.store(program_ns + wait_ns, Relaxed);
+        self.not_before_ns.store(program_ns + (wait_ns << in_vain), Relaxed);
+        self.in_vain.store((in_vain + 1).min(MOST_DOUBLINGS), Relaxed);
     }
 
     /// Joins the next region that is resident as a whole, if a program that has used so much processor time has earned it; whether it did.
@@ -156,6 +163,7 @@ impl Joining {
             match result {
                 Ok(false) => (),
                 Ok(true) => {
+                    self.in_vain.store(0, Relaxed);
                     self.cost_ns.store(self.cost_ns.load(Relaxed).midpoint(cost), Relaxed);
                     return true;
                 }
@@ -254,7 +262,15 @@ mod tests {
         let now = joining.not_before_ns.load(Relaxed);
         assert!(now > HOUR_NS && joining.affordable(now) && !joining.affordable(now - 1));
         assert!(!joining.join_one(&mapping, now));
-        assert!(!joining.affordable(now + 1000));
+        let cost = (joining.cost_ns.load(Relaxed) as f64 / SHARE) as u64;
+        assert_eq!(joining.not_before_ns.load(Relaxed), now + (cost << MOST_DOUBLINGS), "after many looks in vain");
+        // One that is joined makes it short again.
+        joining.regions.lock().set(mapping.start(), false);
+        assert!((0..100).any(|_| joining.join_one(&mapping, joining.not_before_ns.load(Relaxed) + HOUR_NS)));
+        let now = joining.not_before_ns.load(Relaxed) + HOUR_NS;
+        assert!(!joining.join_one(&mapping, now));
+        let cost = (joining.cost_ns.load(Relaxed) as f64 / SHARE) as u64;
+        assert_eq!(joining.not_before_ns.load(Relaxed), now + cost);
     }
 
     #[test]

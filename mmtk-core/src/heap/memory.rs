@@ -21,6 +21,9 @@ use std::sync::{Arc, Weak};
 /// each in a virtual machine whose host takes free memory back); there small pages are joined to huge ones with time (`joining`).
 const HUGE_FROM: usize = 256 << 20;
 
+/// A heap in which less is resident gets its memory page by page.
+const TOUCH_FROM: usize = 16 << 20;
+
 /// How many spaces a plan can have.
 pub const EXTENTS: usize = 8;
 
@@ -190,9 +193,11 @@ impl Memory {
         Ok(())
     }
 
-    /// Puts memory behind a fresh block, which will be used at once.
+    /// Puts memory behind a fresh block, which will be used at once. Not in a small heap, where much of a block may stay unused.
     pub(super) fn touch(&self, at: Address, bytes: usize) {
-        self.first_touch.touch(&self.reservation, at, bytes);
+        if self.budget.resident() >= TOUCH_FROM {
+            self.first_touch.touch(&self.reservation, at, bytes);
+        }
     }
 
     /// What it costs to use memory for the first time, in ns of processor time a byte, by what it did lately.
