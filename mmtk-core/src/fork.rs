@@ -8,7 +8,8 @@
 //! 3. the locks that others may take at any time, in native regions or without being mutators, are held by the forking thread: those of the
 //!    timer, of the listeners and of the safepoint.
 //!
-//! Helpers and timer are started again when they are next needed, in each process.
+//! Helpers and timer are started again when they are next needed, in each process. Neither joins small pages to huge ones any more: that would
+//! double what they share.
 //!
 //! In the child the other mutators are then detached. What they kept for the VM ([`VMBinding::Local`]) is neither dropped nor scanned any more: objects
 //! that they alone referred to are garbage. Each keeps the heap's memory in place, so that goes with the process.
@@ -60,6 +61,9 @@ impl<VM: VMBinding> HeapInner<VM> {
         self.gang.end_helpers();
         self.solo.end_helpers();
         let (result, gone) = self.idle.fork(|| self.listeners.fork(|| self.safepoint.fork(me.thread(), fork)));
+        if result >= 0 {
+            self.memory.end_joining();
+        }
         if result == 0 {
             me.meter().begin();
         }

@@ -9,7 +9,7 @@
 //! I1. A region is joined only while all its pages are resident: the heap does not grow by it. `giving_back` is held for it,
 //!     and whoever gives memory back holds it too.
 //! I2. `giving_back` is taken before `regions`; nothing else is taken with either.
-//! Callers: whoever commits or gives back memory; the timer (`idle`) joins.
+//! Callers: whoever commits or gives back memory; the timer (`idle`) joins; who forks ends it, since what both processes share would be doubled.
 
 use super::os::{self, HUGE_PAGE_BYTES, Mapping};
 use crate::address::Address;
@@ -22,7 +22,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 const SHARE: f64 = 1.0 / 32.0;
 /// What joining a region is taken to cost before one was, in ns.
 const FIRST_COST_NS: u64 = 1_000_000;
-
 /// Looks in vain make the wait until the next longer by this power of two at most.
 const MOST_DOUBLINGS: u32 = 6;
 
@@ -113,6 +112,11 @@ impl Joining {
             regions.set(region, false);
             region = region.plus(HUGE_PAGE_BYTES);
         }
+    }
+
+    /// Joins nothing any more.
+    pub fn end(&self) {
+        self.enabled.store(false, Relaxed);
     }
 
     /// Whether there are small pages to join.
@@ -297,6 +301,9 @@ mod tests {
         let (mapping, _) = regions();
         let joining = Joining::new(false);
         joining.committed(mapping.start(), mapping.bytes());
+        assert!(!joining.has_small() && !joining.join_one(&mapping, HOUR_NS));
+        let (mapping, joining) = regions();
+        joining.end();
         assert!(!joining.has_small() && !joining.join_one(&mapping, HOUR_NS));
     }
 }

@@ -216,6 +216,11 @@ impl Memory {
         self.joining.join_one(&self.reservation, os::process_cpu_ns())
     }
 
+    /// Joins no pages any more: two processes share them.
+    pub(crate) fn end_joining(&self) {
+        self.joining.end();
+    }
+
     /// Bytes of memory that were joined to huge pages.
     pub fn joined_bytes(&self) -> usize {
         self.joining.joined_bytes()
