@@ -10,11 +10,10 @@
 //!
 //! 1. Attaching, and each full collection, start the timer, a thread, if there will be something for it to do.
 //! 2. It looks eight times in each delay: it returns what is above the need then, or leads a collection, or waits on.
-//!
 //! 3. Each collection has it join pages, if the program has earned that, one region after the other.
 //!
 //! The thread ends when there is nothing to return or to join, and nothing that idle collections wait for.
-//! Callers: attaching threads; leaders; the timer.
+//! Callers: attaching threads; leaders; who forks, or drops the heap; the timer.
 
 use crate::heap::Memory;
 use crate::sync::{Condvar, Mutex, MutexGuard};

@@ -157,7 +157,7 @@ fn build<VM: VMBinding>(name: &str, context: &PlanContext<'_, VM>) -> Result<Box
         "MarkSweep" => Box::new(MarkSweep::new(context)?),
         "PageProtect" if !ambiguous => Box::new(PageProtect::new(context)?),
         "NoGC" => Box::new(NoGC::new(context)?),
-        _ => unreachable!("{name} is in PLANS but has no constructor"),
+        _ => unreachable!("{name} is in PLANS, and suits this binding, but has no constructor"),
     })
 }
 

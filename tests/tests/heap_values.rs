@@ -302,6 +302,8 @@ fn joins_pages() -> bool {
 #[test]
 fn a_program_that_has_run_for_a_while_has_its_pages_joined_to_huge_ones() {
     let (_alone, _watchdog) = (alone(), Watchdog::new());
+    // It may refuse now and then.
+    let possible = (0..10).any(|_| joins_pages());
     for (pages, idle, joins) in
         [("auto", "120", true), ("auto", "0", true), ("never", "120", false), ("always", "120", false)]
     {
@@ -310,12 +312,12 @@ fn a_program_that_has_run_for_a_while_has_its_pages_joined_to_huge_ones() {
         for _ in 0..if joins { usize::MAX } else { 4 } {
             use_up(&heap);
             heap.collect();
-            if !joins_pages() || heap.statistics().joined_bytes > 0 {
+            if !possible || heap.statistics().joined_bytes > 0 {
                 break;
             }
         }
         let now = heap.statistics();
-        assert_eq!(now.joined_bytes > 0, joins && joins_pages(), "{pages}");
+        assert_eq!(now.joined_bytes > 0, joins && possible, "{pages}");
         assert!(now.joined_bytes <= now.resident_bytes);
         assert_within_limit(&heap);
     }

@@ -1,7 +1,7 @@
 //! Memory that is used for the first time, or again after it went back to the system: the system has to find pages for it and zero them.
 //!
-//! One call for a block is a fifth cheaper than a fault for each page, and shows what it costs: 0.2 ns a byte where memory is at hand, ten times that in a
-//! virtual machine whose host took free memory back. Nurseries are chosen by it.
+//! One call for a block is a fifth cheaper than a fault for each page, and shows what it costs: here 0.5 ns a byte where memory is at hand, ten times that
+//! where the host of a virtual machine took free memory back. Nurseries are chosen by it.
 //!
 //! Callers: whoever takes a fresh block; the leader of a pause asks.
 

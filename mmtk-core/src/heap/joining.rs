@@ -101,9 +101,6 @@ impl Joining {
 
     /// Gives memory back by `give`: nothing is joined meanwhile, and what huge pages the range touches are small again.
     pub fn giving_back(&self, at: Address, bytes: usize, give: impl FnOnce()) {
-        if !self.enabled.load(Relaxed) {
-            return give();
-        }
         let _held = self.giving_back.lock();
         give();
         let mut regions = self.regions.lock();
@@ -294,6 +291,37 @@ mod tests {
         unsafe { page.store(1usize) };
         join_all(&joining, &mapping);
         assert_eq!(joined(&joining, &mapping), [0, 1]);
+        // After a fork, say, it is counted still.
+        joining.end();
+        // SAFETY: used by this test alone.
+        joining.giving_back(page, os::PAGE_BYTES, || unsafe { mapping.give_back(page, os::PAGE_BYTES) });
+        assert_eq!(joining.joined_bytes(), HUGE_PAGE_BYTES);
+    }
+
+    #[test]
+    fn what_was_given_back_is_not_made_resident_by_who_joins_meanwhile() {
+        let (mapping, joining) = regions();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Relaxed) {
+                    joining.join_one(&mapping, joining.not_before_ns.load(Relaxed) + HOUR_NS);
+                    std::thread::yield_now();
+                }
+            });
+            let page = mapping.start().plus(os::PAGE_BYTES);
+            let resident_again = (0..100).any(|_| {
+                // SAFETY: this thread alone uses the page.
+                joining.giving_back(page, os::PAGE_BYTES, || unsafe { mapping.give_back(page, os::PAGE_BYTES) });
+                let resident = (0..10).any(|_| mapping.is_resident(mapping.start()).unwrap());
+                // SAFETY: committed, and this thread alone uses the page.
+                unsafe { page.store(1usize) };
+                std::thread::yield_now();
+                resident
+            });
+            done.store(true, Relaxed);
+            assert!(!resident_again, "a page that was given back came back unused");
+        });
     }
 
     #[test]
