@@ -18,6 +18,7 @@ struct Slots<M: Mutator> {
 
 impl<M: Mutator> Slots<M> {
     /// Puts a new object of `lo..hi` bytes, log-uniform, into slot `s`. Its first and last word hold its number.
+    #[inline(always)]
     fn fill(&mut self, s: usize, lo: usize, hi: usize) {
         let bytes = (self.rng.log_uniform(lo, hi) + 7) & !7;
         let object = self.m.alloc(0, bytes);

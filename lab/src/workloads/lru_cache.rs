@@ -16,6 +16,7 @@ fn hash(key: u64, mask: usize) -> usize {
 }
 
 /// A value of 64 to 511 bytes, filled from its key.
+#[inline(always)]
 fn new_value<M: Mutator>(m: M, rng: &mut Rng, key: u64) -> Ref {
     let bytes = 64 + rng.below(448);
     let value = m.alloc(0, bytes);
@@ -37,6 +38,7 @@ struct Cache<M: Mutator> {
 
 impl<M: Mutator> Cache<M> {
     /// Puts an entry for `key` into slot `s`, which is empty.
+    #[inline(always)]
     fn put(self, rng: &mut Rng, s: usize, key: u64) {
         let m = self.m;
         let value = new_value(m, rng, key);
