@@ -20,6 +20,11 @@ use crate::metadata::{ObjectStates, SIZE_CLASSES};
 /// How far ahead of the cursor memory is zeroed: a few cache lines would call the slow path too often, a whole block
 /// would push the mutator's data out of the first-level cache. A page: a power of two.
 pub const ZERO_STEP: usize = 4 << 10;
+/// The same for objects of more than `LONG_STEP_FROM` bytes. A mutator that waits for memory runs ahead as far as the processor looks, into its next
+/// cache misses; zeroing fills that view. So it must not come with every second object.
+const LONG_STEP: usize = 16 << 10;
+/// See `LONG_STEP`.
+const LONG_STEP_FROM: usize = ZERO_STEP / 16;
 
 /// How far ahead of the cursor the slow path prepares memory.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -73,7 +78,7 @@ impl BumpRange {
         let ahead = match pace.clip {
             true => self.cursor.plus(bytes.max(pace.step)),
             // To a page boundary, wherever the range begins: measured better than a page from wherever the cursor is.
-            false => self.cursor.plus(bytes).align_up(ZERO_STEP),
+            false => self.cursor.plus(bytes).align_up(if bytes > LONG_STEP_FROM { LONG_STEP } else { ZERO_STEP }),
         };
         let limit = ahead.min(self.end).max(self.limit);
         // Added before it is subtracted: what was counted may have left `allocated` for the heap's statistics since.

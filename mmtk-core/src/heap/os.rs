@@ -151,9 +151,47 @@ impl Drop for Mapping {
 /// The range is committed and nobody else accesses it.
 #[inline]
 pub unsafe fn zero(at: Address, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if ZERO_BY_STORES.contains(&bytes) {
+        // SAFETY: the caller's promise.
+        return unsafe { zero_by_stores(at, at.plus(bytes)) };
+    }
     // SAFETY: the caller's promise.
     unsafe { at.as_mut_ptr::<u8>().write_bytes(0, bytes) };
 }
+
+/// For so many bytes the C library has the processor's string instruction, which runs alone: what comes behind it waits, cache misses too. Of
+/// more bytes it is the fastest, of fewer the library does not use it. Measured on binary-trees: a tenth of mutators' time.
+#[cfg(target_arch = "x86_64")]
+const ZERO_BY_STORES: std::ops::RangeInclusive<usize> = 1 << 10..=32 << 10;
+
+/// # Safety
+/// As for [`zero`]; the range is longer than two cache lines.
+#[cfg(target_arch = "x86_64")]
+unsafe fn zero_by_stores(start: Address, end: Address) {
+    use std::arch::x86_64::{__m128i, _mm_setzero_si128};
+    let (first, last) = (start.align_up(LINE_BYTES), end.align_down(LINE_BYTES));
+    // SAFETY: all in the range, the caller's promise; lines are aligned to all that is stored. Volatile: the compiler would put the library's call in
+    // place of the loop.
+    unsafe {
+        start.as_mut_ptr::<u8>().write_bytes(0, first.bytes_from(start));
+        let zero = _mm_setzero_si128();
+        let mut line = first;
+        while line < last {
+            let words = line.as_mut_ptr::<__m128i>();
+            words.write_volatile(zero);
+            words.add(1).write_volatile(zero);
+            words.add(2).write_volatile(zero);
+            words.add(3).write_volatile(zero);
+            line = line.plus(LINE_BYTES);
+        }
+        last.as_mut_ptr::<u8>().write_bytes(0, end.bytes_from(last));
+    }
+}
+
+/// Bytes of a cache line.
+#[cfg(target_arch = "x86_64")]
+const LINE_BYTES: usize = 64;
 
 /// Copies whole words upwards: a target that overlaps the source lies below it. For objects, most of which are small.
 ///
@@ -266,6 +304,19 @@ mod tests {
             mapping.start().store(7u64);
             mapping.give_back(mapping.start(), PAGE_BYTES);
             assert_eq!(mapping.start().load::<u64>(), 0);
+        }
+    }
+
+    #[test]
+    fn zeroes_are_written_to_all_of_a_range_and_to_nothing_else() {
+        let mut memory = vec![0u8; 48 << 10];
+        for (start, bytes) in [(0, 0), (3, 5), (1, 1023), (0, 1024), (63, 1025), (65, 4000), (7, 32 << 10), (9, 40_000)]
+        {
+            memory.fill(1);
+            // SAFETY: the range lies in the vector, which is this test's alone.
+            unsafe { zero(Address::from_ptr(memory.as_mut_ptr()).plus(start), bytes) };
+            let zeroes = memory.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| at);
+            assert!(zeroes.eq(start..start + bytes), "{bytes} from {start}");
         }
     }
 
