@@ -3,9 +3,12 @@
 //! One call for a block is a fifth cheaper than a fault for each page, and shows what it costs: here 0.5 ns a byte where memory is at hand, ten times that
 //! where the host of a virtual machine took free memory back. Nurseries are chosen by it.
 //!
-//! Callers: whoever takes a fresh block; the leader of a pause asks.
+//! A huge page should cost less than the small ones in its place, and costs many times as much on such a host, which takes free memory back by the huge
+//! page. So who asks for huge pages at first touch goes by what they cost.
+//!
+//! Callers: whoever takes a fresh block; whoever commits memory and the leader of a pause ask.
 
-use super::os::{self, Mapping};
+use super::os::{self, HUGE_PAGE_BYTES, Mapping};
 use crate::address::Address;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -15,34 +18,27 @@ const UNKNOWN_NS: f64 = 0.2;
 const HALF_LIFE: u64 = 32 << 20;
 /// Bytes that tell something: with huge pages one block in 64 pays for all.
 const ENOUGH: u64 = 2 << 20;
+/// The same of huge pages alone.
+const ENOUGH_HUGE: u64 = 4 * HUGE_PAGE_BYTES as u64;
+/// Huge pages may cost so many times as much as small ones: they save translations later.
+const MAX_RATIO: f64 = 2.0;
 
 /// What first touches cost lately.
 pub(super) struct FirstTouch {
     /// False where the system has no such call.
     possible: AtomicBool,
+    small: Cost,
+    huge: Cost,
+}
+
+#[derive(Default)]
+struct Cost {
     ns: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl FirstTouch {
-    pub fn new() -> FirstTouch {
-        FirstTouch { possible: AtomicBool::new(true), ns: AtomicU64::new(0), bytes: AtomicU64::new(0) }
-    }
-
-    /// Puts memory behind whole pages that have none. If the system refuses, it does so when they are used.
-    pub fn touch(&self, reservation: &Mapping, at: Address, bytes: usize) {
-        if !self.possible.load(Relaxed) {
-            return;
-        }
-        let began = os::thread_cpu_ns();
-        match reservation.populate(at, bytes) {
-            Ok(()) => self.cost(os::thread_cpu_ns() - began, bytes as u64),
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => self.possible.store(false, Relaxed),
-            Err(_) => (),
-        }
-    }
-
-    fn cost(&self, ns: u64, bytes: u64) {
+impl Cost {
+    fn add(&self, ns: u64, bytes: u64) {
         self.ns.fetch_add(ns, Relaxed);
         let before = self.bytes.fetch_add(bytes, Relaxed);
         if before < 2 * HALF_LIFE && before + bytes >= 2 * HALF_LIFE {
@@ -52,12 +48,45 @@ impl FirstTouch {
         }
     }
 
+    fn ns_and_bytes(&self) -> (u64, u64) {
+        (self.ns.load(Relaxed), self.bytes.load(Relaxed))
+    }
+
+    fn ns_per_byte((ns, bytes): (u64, u64), enough: u64) -> Option<f64> {
+        (bytes >= enough).then(|| ns as f64 / bytes as f64)
+    }
+}
+
+impl FirstTouch {
+    pub fn new() -> FirstTouch {
+        FirstTouch { possible: AtomicBool::new(true), small: Cost::default(), huge: Cost::default() }
+    }
+
+    /// Puts memory behind whole pages that have none, for which huge pages were asked or not. If the system refuses, it does so when they
+    /// are used.
+    pub fn touch(&self, reservation: &Mapping, at: Address, bytes: usize, huge: bool) {
+        if !self.possible.load(Relaxed) {
+            return;
+        }
+        let began = os::thread_cpu_ns();
+        let cost = if huge { &self.huge } else { &self.small };
+        match reservation.populate(at, bytes) {
+            Ok(()) => cost.add(os::thread_cpu_ns() - began, bytes as u64),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => self.possible.store(false, Relaxed),
+            Err(_) => (),
+        }
+    }
+
     /// What a byte costs, in ns of processor time.
     pub fn ns_per_byte(&self) -> f64 {
-        match self.bytes.load(Relaxed) {
-            few if few < ENOUGH => UNKNOWN_NS,
-            bytes => self.ns.load(Relaxed) as f64 / bytes as f64,
-        }
+        let (small, huge) = (self.small.ns_and_bytes(), self.huge.ns_and_bytes());
+        Cost::ns_per_byte((small.0 + huge.0, small.1 + huge.1), ENOUGH).unwrap_or(UNKNOWN_NS)
+    }
+
+    /// Whether huge pages may be asked for: they are not much dearer than small ones, or nobody knows.
+    pub fn huge_pages_pay(&self) -> bool {
+        let small = Cost::ns_per_byte(self.small.ns_and_bytes(), ENOUGH).unwrap_or(UNKNOWN_NS);
+        Cost::ns_per_byte(self.huge.ns_and_bytes(), ENOUGH_HUGE).is_none_or(|huge| huge <= MAX_RATIO * small)
     }
 }
 
@@ -70,7 +99,7 @@ mod tests {
         let mapping = Mapping::reserve(os::HUGE_PAGE_BYTES, os::HUGE_PAGE_BYTES).unwrap();
         mapping.commit(mapping.start(), mapping.bytes(), Some(false)).unwrap();
         let first = FirstTouch::new();
-        first.touch(&mapping, mapping.start(), mapping.bytes());
+        first.touch(&mapping, mapping.start(), mapping.bytes(), false);
         assert_eq!(mapping.is_resident(mapping.start()).unwrap(), first.possible.load(Relaxed));
         // SAFETY: committed above, used by this test alone.
         assert_eq!(unsafe { mapping.start().load::<u64>() }, 0);
@@ -80,7 +109,7 @@ mod tests {
     #[test]
     fn what_it_costs_follows_what_was_measured() {
         let first = FirstTouch::new();
-        let touch = |mib, ns_per_byte: u64| (0..mib * 32).for_each(|_| first.cost(ns_per_byte << 15, 1 << 15));
+        let touch = |mib, ns_per_byte: u64| (0..mib * 32).for_each(|_| first.small.add(ns_per_byte << 15, 1 << 15));
         touch(1, 5);
         assert_eq!(first.ns_per_byte(), UNKNOWN_NS, "too little to tell");
         touch(1, 5);
@@ -89,5 +118,21 @@ mod tests {
         assert_eq!(first.ns_per_byte(), 5.0);
         touch(200, 1);
         assert!((1.0..1.1).contains(&first.ns_per_byte()), "{}", first.ns_per_byte());
+    }
+
+    #[test]
+    fn huge_pages_are_asked_for_until_they_turn_out_to_be_much_dearer() {
+        let first = FirstTouch::new();
+        let touch = |cost: &Cost, ns| cost.add(ns, HUGE_PAGE_BYTES as u64);
+        touch(&first.small, 1_000_000);
+        (0..3).for_each(|_| touch(&first.huge, 9_000_000));
+        assert!(first.huge_pages_pay(), "too few to tell");
+        touch(&first.huge, 9_000_000);
+        assert!(!first.huge_pages_pay());
+        assert!((3.0..4.0).contains(&first.ns_per_byte()), "both count: {}", first.ns_per_byte());
+        let first = FirstTouch::new();
+        touch(&first.small, 1_000_000);
+        (0..100).for_each(|_| touch(&first.huge, 1_500_000));
+        assert!(first.huge_pages_pay());
     }
 }

@@ -16,9 +16,9 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
-/// With `os.huge_pages=auto` a space gets huge pages from this offset on. Below it they gain little at first (measured: nothing on
-/// gcbench in 256 MiB), make a small heap resident by 2 MiB at a time, and can cost far more at first touch (several milliseconds
-/// each in a virtual machine whose host takes free memory back); there small pages are joined to huge ones with time (`joining`).
+/// With `os.huge_pages=auto` a space gets huge pages from this offset on, if they do not turn out to be much dearer at first touch than
+/// small ones (`first_touch`). Below it they gain little at first (measured: nothing on gcbench in 256 MiB), and make a small heap resident by
+/// 2 MiB at a time; there, and where they are dear, small pages are joined to huge ones with time (`joining`).
 const HUGE_FROM: usize = 256 << 20;
 
 /// A heap in which less is resident gets its memory page by page.
@@ -180,11 +180,9 @@ impl Memory {
     /// Makes `[at, at + bytes)` usable.
     pub fn commit(&self, at: Address, bytes: usize) -> io::Result<()> {
         self.ask_for_commit()?;
-        let offset = at.bytes_from(self.reservation.start()) & ((1 << self.log_extent) - 1);
         let huge = match self.huge_pages {
-            When::Always => Some(true),
             When::Never => Some(false),
-            When::Auto => (offset >= HUGE_FROM).then_some(true),
+            _ => self.wants_huge_pages(at).then_some(true),
         };
         self.reservation.commit(at, bytes, huge)?;
         if huge.is_none() {
@@ -193,10 +191,20 @@ impl Memory {
         Ok(())
     }
 
+    /// Whether memory at `at` is to have huge pages from its first touch on.
+    fn wants_huge_pages(&self, at: Address) -> bool {
+        let offset = at.bytes_from(self.reservation.start()) & ((1 << self.log_extent) - 1);
+        match self.huge_pages {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => offset >= HUGE_FROM && self.first_touch.huge_pages_pay(),
+        }
+    }
+
     /// Puts memory behind a fresh block, which will be used at once. Not in a small heap, where much of a block may stay unused.
     pub(super) fn touch(&self, at: Address, bytes: usize) {
         if self.budget.resident() >= TOUCH_FROM {
-            self.first_touch.touch(&self.reservation, at, bytes);
+            self.first_touch.touch(&self.reservation, at, bytes, self.wants_huge_pages(at));
         }
     }
 

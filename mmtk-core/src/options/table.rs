@@ -207,8 +207,8 @@ options! {
     /// PageProtect: addresses for objects, a page or more each; when they are used up, those of the longest dead come again.
     page_protect_addresses: usize { key: "page_protect.addresses", default: TIB, allowed: Bytes(64 * MIB..=TIB) }
 
-    /// Huge pages for the heap: auto for large heaps, and for others once the program has run long enough; always everywhere; never not even if
-    /// the system would by itself.
+    /// Huge pages for the heap: auto for large heaps, if they are not much dearer at first touch than small ones, and for others once the program
+    /// has run long enough; always everywhere; never not even if the system would by itself.
     huge_pages: When { key: "os.huge_pages", default: When::Auto, allowed: OneOf }
 
     /// Collect each time so many bytes were allocated, to find missing roots and barriers early; 0 is off.
