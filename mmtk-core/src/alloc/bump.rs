@@ -186,8 +186,10 @@ pub struct Allocators {
     pub bump: BumpRange,
     /// Size classes of plans that allocate cells: empty otherwise, so that one test serves both.
     pub cells: [CellRange; SIZE_CLASSES],
-    /// Objects that do not fit the hole at hand.
+    /// Objects that do not fit the hole at hand, if they are of `overflow_from` bytes at least.
     pub overflow: BumpRange,
+    /// Smaller objects look for another hole.
+    pub overflow_from: usize,
     /// Where holes are looked for.
     pub hole: HoleCursor,
     /// Where holes are looked for that fit what `overflow` could not.
@@ -208,6 +210,7 @@ impl Default for Allocators {
             bump: BumpRange::default(),
             cells: std::array::from_fn(|_| CellRange::default()),
             overflow: BumpRange::default(),
+            overflow_from: usize::MAX,
             hole: HoleCursor::default(),
             overflow_hole: HoleCursor::default(),
             nonmoving: None,
@@ -257,8 +260,16 @@ impl Allocators {
         self.bump_or_zero(bytes)
     }
 
-    /// As [`Allocators::refill_bump`], for the overflow range.
-    pub fn refill_overflow(&mut self, start: Address, end: Address, zeroed: bool, bytes: usize) -> Option<Address> {
+    /// As [`Allocators::refill_bump`], for the overflow range; `from` bytes are the least that are to be taken from it.
+    pub fn refill_overflow(
+        &mut self,
+        start: Address,
+        end: Address,
+        zeroed: bool,
+        bytes: usize,
+        from: usize,
+    ) -> Option<Address> {
+        self.overflow_from = from;
         self.overflow.install(start, end, zeroed, &mut self.allocated);
         self.overflow_or_zero(bytes)
     }

@@ -49,6 +49,9 @@ pub use tracer::{ImmixEvacuator, ImmixMarker};
 /// Objects larger than this are large objects.
 pub const IMMIX_MAX_BYTES: usize = BLOCK_BYTES / 4;
 
+/// Objects of so many bytes leave a hole that they do not fit to smaller ones.
+const MEDIUM_BYTES: usize = LINE_BYTES + 1;
+
 const FREE: u8 = 0;
 const USED: u8 = 1;
 const SOURCE: u8 = 2;
@@ -122,7 +125,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         if let Some(address) = allocators.bump_or_zero(bytes) {
             return Some(address);
         }
-        if bytes > LINE_BYTES {
+        if bytes >= MEDIUM_BYTES {
             self.allocate_medium(allocators, bytes)
         } else {
             self.allocate_small(allocators, bytes)
@@ -154,12 +157,12 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             return Some(address);
         }
         if let Some((start, zeroed)) = self.take_block(Charge::Mutator) {
-            return allocators.refill_overflow(start, start.plus(BLOCK_BYTES), zeroed, bytes);
+            return allocators.refill_overflow(start, start.plus(BLOCK_BYTES), zeroed, bytes, MEDIUM_BYTES);
         }
         let lines = bytes.div_ceil(LINE_BYTES) as u32;
         loop {
             if let Some(hole) = self.next_hole(&mut allocators.overflow_hole, lines) {
-                return allocators.refill_overflow(hole.start, hole.end, false, bytes);
+                return allocators.refill_overflow(hole.start, hole.end, false, bytes, MEDIUM_BYTES);
             }
             if let Some(block) = allocators.overflow_hole.block.take() {
                 self.leftover.push(self.pool.links(), block.0);

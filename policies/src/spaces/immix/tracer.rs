@@ -2,7 +2,7 @@
 
 use super::defrag::Defrag;
 use super::lines::Lines;
-use super::{Epoch, ImmixSpace, LINE_BYTES, SOURCE};
+use super::{Epoch, ImmixSpace, LINE_BYTES, MEDIUM_BYTES, SOURCE};
 use crate::spaces::copy::moved_to;
 use mmtk_core::alloc::CopyTarget;
 use mmtk_core::events::CollectionKind;
@@ -146,7 +146,7 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
             return Some(target);
         }
         // As for new objects: what is larger than a line must not waste the rest of the block.
-        let medium = bytes > LINE_BYTES;
+        let medium = bytes >= MEDIUM_BYTES;
         let (range, cursor) = if medium {
             (&mut allocators.overflow, &mut allocators.overflow_hole)
         } else {
