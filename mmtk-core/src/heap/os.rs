@@ -160,8 +160,8 @@ pub unsafe fn zero(at: Address, bytes: usize) {
     unsafe { at.as_mut_ptr::<u8>().write_bytes(0, bytes) };
 }
 
-/// For so many bytes the C library has the processor's string instruction, which runs alone: what comes behind it waits, cache misses too. Of
-/// more bytes it is the fastest, of fewer the library does not use it. Measured on binary-trees: a tenth of mutators' time.
+/// From 2 KiB on the C library has the processor's string instruction, which runs alone: what comes behind it waits, cache misses too. For more
+/// than this it is the fastest; for 1 KiB the loop is as good as the library. Measured on binary-trees: a tenth of mutators' time.
 #[cfg(target_arch = "x86_64")]
 const ZERO_BY_STORES: std::ops::RangeInclusive<usize> = 1 << 10..=32 << 10;
 
