@@ -15,7 +15,7 @@
 use crate::address::{Address, ObjectReference};
 use crate::binding::{StateLocation, VMBinding};
 use crate::heap::{Block, os};
-use crate::metadata::{ObjectStates, SIZE_CLASSES};
+use crate::metadata::{MAX_CELL_BYTES, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
 
 /// How far ahead of the cursor memory is zeroed: a few cache lines would call the slow path too often, a whole block
 /// would push the mutator's data out of the first-level cache. A page: a power of two.
@@ -274,6 +274,18 @@ impl Allocators {
         self.overflow_or_zero(bytes)
     }
 
+    /// Allocates from a range at hand that reaches further than it is zeroed.
+    pub(crate) fn extend(&mut self, bytes: usize) -> Option<Address> {
+        if let Some(address) = self.bump_or_zero(bytes) {
+            return Some(address);
+        }
+        if bytes >= self.overflow_from {
+            return self.overflow_or_zero(bytes);
+        }
+        let class = (bytes <= MAX_CELL_BYTES).then(|| class_of(bytes))?;
+        self.cells[class].range.alloc_zeroing(class_bytes(class), self.pace, &mut self.allocated)
+    }
+
     /// Allocates from the overflow range, zeroing ahead.
     pub fn overflow_or_zero(&mut self, bytes: usize) -> Option<Address> {
         self.overflow.alloc_zeroing(bytes, self.pace, &mut self.allocated)
@@ -297,5 +309,20 @@ mod tests {
         assert_eq!(range.alloc(usize::MAX & !7), None);
         assert_eq!(range.alloc(0x1000), Some(start));
         assert_eq!(range.alloc(8), None);
+    }
+
+    #[test]
+    fn what_fits_no_hole_goes_on_in_the_overflow_range_and_small_objects_do_not() {
+        let mut memory = vec![1u64; 4096];
+        let start = Address::from_ptr(memory.as_mut_ptr()).align_up(ZERO_STEP);
+        let end = start.plus(2 * ZERO_STEP);
+        let mut allocators = Allocators::default();
+        assert_eq!(allocators.refill_overflow(start, end, false, 512, 257), Some(start));
+        assert_eq!(allocators.extend(256), None, "it is to look for another hole");
+        let next = allocators.extend(264);
+        assert_eq!(next, Some(start.plus(512)));
+        // SAFETY: inside the vector, which is this test's alone.
+        assert_eq!(unsafe { start.plus(512).load::<u64>() }, 0);
+        assert_eq!(allocators.extend(2 * ZERO_STEP), None, "there is not so much left");
     }
 }

@@ -298,24 +298,16 @@ impl<VM: VMBinding> Mutator<VM> {
         Ok(address)
     }
 
-    /// A range at hand reaches further than it is zeroed: goes on in it, without asking the plan.
+    /// Goes on in a range at hand, without asking the plan.
     fn extend(&self, bytes: usize) -> Option<Address> {
         let state = self.shared();
         // SAFETY: this thread owns the allocators while it runs (I2); the borrow ends with this function.
-        let Allocators { bump, overflow, overflow_from, cells, pace, allocated, .. } =
-            unsafe { &mut *state.allocators.get() };
+        let allocators = unsafe { &mut *state.allocators.get() };
         // Stress options count every step; and a long range must not put off a pause.
-        if pace.clip || state.thread.should_stop() {
+        if allocators.pace.clip || state.thread.should_stop() {
             return None;
         }
-        if let Some(address) = bump.alloc_zeroing(bytes, *pace, allocated) {
-            return Some(address);
-        }
-        if bytes >= *overflow_from {
-            return overflow.alloc_zeroing(bytes, *pace, allocated);
-        }
-        let class = (bytes <= MAX_CELL_BYTES).then(|| class_of(bytes))?;
-        cells[class].range.alloc_zeroing(crate::metadata::class_bytes(class), *pace, allocated)
+        allocators.extend(bytes)
     }
 
     /// The write barrier: a reference was stored into `object`, an object of this heap, or is about to be. No safepoint may lie between

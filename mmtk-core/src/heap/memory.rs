@@ -191,7 +191,8 @@ impl Memory {
         Ok(())
     }
 
-    /// Whether memory at `at` is to have huge pages from its first touch on.
+    /// Whether memory at `at` is to have huge pages from its first touch on. Once they turned out to be dear, what was asked for and is not yet
+    /// touched, less than a chunk a space, counts with the small ones.
     fn wants_huge_pages(&self, at: Address) -> bool {
         let offset = at.bytes_from(self.reservation.start()) & ((1 << self.log_extent) - 1);
         match self.huge_pages {

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 pub const PAGE_BYTES: usize = 4096;
 /// The size of a huge page, in bytes.
 pub const HUGE_PAGE_BYTES: usize = 2 << 20;
+/// The size of a cache line, in bytes.
+pub const CACHE_LINE_BYTES: usize = 64;
 
 /// A range of reserved address space, released when dropped.
 #[derive(Debug)]
@@ -170,7 +172,7 @@ const ZERO_BY_STORES: std::ops::RangeInclusive<usize> = 1 << 10..=32 << 10;
 #[cfg(target_arch = "x86_64")]
 unsafe fn zero_by_stores(start: Address, end: Address) {
     use std::arch::x86_64::{__m128i, _mm_setzero_si128};
-    let (first, last) = (start.align_up(LINE_BYTES), end.align_down(LINE_BYTES));
+    let (first, last) = (start.align_up(CACHE_LINE_BYTES), end.align_down(CACHE_LINE_BYTES));
     // SAFETY: all in the range, the caller's promise; lines are aligned to all that is stored. Volatile: the compiler would put the library's call in
     // place of the loop.
     unsafe {
@@ -183,15 +185,11 @@ unsafe fn zero_by_stores(start: Address, end: Address) {
             words.add(1).write_volatile(zero);
             words.add(2).write_volatile(zero);
             words.add(3).write_volatile(zero);
-            line = line.plus(LINE_BYTES);
+            line = line.plus(CACHE_LINE_BYTES);
         }
         last.as_mut_ptr::<u8>().write_bytes(0, end.bytes_from(last));
     }
 }
-
-/// Bytes of a cache line.
-#[cfg(target_arch = "x86_64")]
-const LINE_BYTES: usize = 64;
 
 /// Copies whole words upwards: a target that overlaps the source lies below it. For objects, most of which are small.
 ///

@@ -21,6 +21,7 @@ use super::mark_bits;
 use super::side_table::SideWords;
 use crate::address::{Address, ObjectReference};
 use crate::binding::VMBinding;
+use crate::heap::os::CACHE_LINE_BYTES;
 use crate::heap::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent, Memory};
 use std::io;
 use std::marker::PhantomData;
@@ -32,8 +33,6 @@ const LOG_REGION_GRANULES: u32 = 6;
 /// Bytes of a region's entry.
 const LOG_ENTRY_BYTES: u32 = 4;
 
-/// What a prefetch brings.
-const CACHE_LINE_BYTES: usize = 64;
 /// How far ahead of the object that is visited live memory is fetched.
 const FETCH_AHEAD_BYTES: usize = 2 << 10;
 
