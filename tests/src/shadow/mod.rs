@@ -557,3 +557,37 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
 fn pattern(id: u64, word: usize) -> u64 {
     if word == 0 { id } else { (id ^ (word as u64) << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mmtk_core::weak::ReferenceKind;
+
+    /// While one thread waits for its turn the other collects so often that a soft reference, which was not used for so long, is cleared;
+    /// its target was the owner of another reference.
+    #[test]
+    fn what_a_cleared_soft_reference_held_owns_nothing_any_more() {
+        let new = Op::New { root: 0, refs: 1, words: 1, semantics: Semantics::Default };
+        let create = |kind, root, owner| Op::Native(NativeOp::Create { kind, root, owner: Some(owner), notify: false });
+        let (owner, target) = (0, 1);
+        let waits = vec![
+            new.clone(),
+            new,
+            create(ReferenceKind::Soft, target, owner),
+            create(ReferenceKind::Weak, owner, target),
+            Op::Pop { count: 1 },
+            Op::Poll,
+        ];
+        let collects = (0..waits.len()).map(|_| Op::Garbage { count: 30, words: 300 }).collect();
+        let program = Program {
+            threads: vec![waits, collects],
+            in_turns: true,
+            workers: 1,
+            every_bytes: 2 << 10,
+            flags: [false; 4],
+        };
+        for plan in policies::PLANS {
+            run::<reference::ReferenceVM>(policies::new_heap, plan.name, &program);
+        }
+    }
+}

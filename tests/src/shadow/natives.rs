@@ -162,7 +162,7 @@ impl<VM: TestVM> Actor<'_, VM> {
         }
     }
 
-    /// Which nodes the model reaches from these, by references and ephemerons.
+    /// Which nodes the model reaches from these, by references, ephemerons, and soft references that the collector did not clear.
     fn model_reaches(&self, mut from: Vec<usize>) -> HashSet<usize> {
         let mut reached = HashSet::new();
         while let Some(node) = from.pop() {
@@ -172,7 +172,10 @@ impl<VM: TestVM> Actor<'_, VM> {
             if from.is_empty() {
                 let is_in = |node: usize| reached.contains(&node);
                 let held = self.natives.references.iter().filter_map(|native| match native.reference.kind() {
-                    ReferenceKind::Soft => native.owner.is_some_and(is_in).then_some(native.target?),
+                    ReferenceKind::Soft => {
+                        let target = native.target.filter(|_| native.owner.is_some_and(is_in))?;
+                        self.with_references(|references| (!references.is_cleared(native.reference)).then_some(target))
+                    }
                     ReferenceKind::Ephemeron => {
                         (is_in(native.target?) && native.owner.is_none_or(is_in)).then_some(native.value?)
                     }
