@@ -24,88 +24,136 @@ pub struct PlanInfo {
     pub conservative: bool,
 }
 
+impl PlanInfo {
+    /// Why it cannot serve this binding, if it cannot.
+    const fn refusal<VM: VMBinding>(&self) -> Option<&'static str> {
+        if self.moves && !VM::CAN_MOVE {
+            return Some("moves objects; this binding's slots cannot be updated");
+        }
+        if self.barrier && !VM::WRITE_BARRIER {
+            return Some("needs to know which objects are written to; this binding has no write barrier");
+        }
+        if !self.pins && VM::PINS_ROOTS {
+            return Some("moves every object; this binding has roots whose targets must stay");
+        }
+        if !self.pins && VM::CONSERVATIVE_STACKS {
+            return Some("moves every object; this binding scans stacks conservatively (CONSERVATIVE_STACKS)");
+        }
+        if !self.conservative && VM::CONSERVATIVE_HEAP {
+            return Some(
+                "has no objects with ambiguous words; this binding scans its heap conservatively (CONSERVATIVE_HEAP)",
+            );
+        }
+        None
+    }
+
+    const fn suits<VM: VMBinding>(&self) -> bool {
+        self.refusal::<VM>().is_none()
+    }
+}
+
+const IMMIX: PlanInfo = PlanInfo {
+    name: "Immix",
+    what: "mark-region: marks in place, allocates in holes, evacuates sparse blocks when memory is short",
+    moves: false,
+    barrier: false,
+    pins: true,
+    conservative: false,
+};
+
+const STICKY_IMMIX: PlanInfo = PlanInfo {
+    name: "StickyImmix",
+    what: "Immix with minor collections: what survived one is old, and is traced only in full collections",
+    moves: false,
+    barrier: true,
+    pins: true,
+    conservative: false,
+};
+
+const GEN_IMMIX: PlanInfo = PlanInfo {
+    name: "GenImmix",
+    what: "Immix with minor collections that evacuate what is new: it is packed once and then stays, mostly",
+    moves: true,
+    barrier: true,
+    pins: true,
+    conservative: false,
+};
+
+const SEMI_SPACE: PlanInfo = PlanInfo {
+    name: "SemiSpace",
+    what: "copies what is live; needs twice the room, leaves no holes",
+    moves: true,
+    barrier: false,
+    pins: true,
+    conservative: false,
+};
+
+const GEN_COPY: PlanInfo = PlanInfo {
+    name: "GenCopy",
+    what: "SemiSpace with minor collections: what survived one is old, and is copied again only in full collections",
+    moves: true,
+    barrier: true,
+    pins: true,
+    conservative: false,
+};
+
+const MARK_COMPACT: PlanInfo = PlanInfo {
+    name: "MarkCompact",
+    what: "slides what is live to the bottom, in the order of allocation; needs no reserve, leaves no holes",
+    moves: true,
+    barrier: false,
+    pins: false,
+    conservative: false,
+};
+
+const MARK_SWEEP: PlanInfo = PlanInfo {
+    name: "MarkSweep",
+    what: "size classes, marked in place, swept lazily; nothing moves",
+    moves: false,
+    barrier: false,
+    pins: true,
+    conservative: true,
+};
+
+const STICKY_MARK_SWEEP: PlanInfo = PlanInfo {
+    name: "StickyMarkSweep",
+    what: "MarkSweep with minor collections: what survived one is old; nothing moves",
+    moves: false,
+    barrier: true,
+    pins: true,
+    conservative: true,
+};
+
+const PAGE_PROTECT: PlanInfo = PlanInfo {
+    name: "PageProtect",
+    what: "for debugging: each object has pages of its own, which fault once it is dead, and the report says what it was",
+    moves: false,
+    barrier: false,
+    pins: true,
+    conservative: false,
+};
+
+const NO_GC: PlanInfo = PlanInfo {
+    name: "NoGC",
+    what: "never collects: out of memory at the limit",
+    moves: false,
+    barrier: false,
+    pins: true,
+    conservative: true,
+};
+
 /// Every plan of this crate.
 pub const PLANS: &[PlanInfo] = &[
-    PlanInfo {
-        name: "Immix",
-        what: "mark-region: marks in place, allocates in holes, evacuates sparse blocks when memory is short",
-        moves: false,
-        barrier: false,
-        pins: true,
-        conservative: false,
-    },
-    PlanInfo {
-        name: "StickyImmix",
-        what: "Immix with minor collections: what survived one is old, and is traced only in full collections",
-        moves: false,
-        barrier: true,
-        pins: true,
-        conservative: false,
-    },
-    PlanInfo {
-        name: "GenImmix",
-        what: "Immix with minor collections that evacuate what is new: it is packed once and then stays, mostly",
-        moves: true,
-        barrier: true,
-        pins: true,
-        conservative: false,
-    },
-    PlanInfo {
-        name: "SemiSpace",
-        what: "copies what is live; needs twice the room, leaves no holes",
-        moves: true,
-        barrier: false,
-        pins: true,
-        conservative: false,
-    },
-    PlanInfo {
-        name: "GenCopy",
-        what: "SemiSpace with minor collections: what survived one is old, and is copied again only in full collections",
-        moves: true,
-        barrier: true,
-        pins: true,
-        conservative: false,
-    },
-    PlanInfo {
-        name: "MarkCompact",
-        what: "slides what is live to the bottom, in the order of allocation; needs no reserve, leaves no holes",
-        moves: true,
-        barrier: false,
-        pins: false,
-        conservative: false,
-    },
-    PlanInfo {
-        name: "MarkSweep",
-        what: "size classes, marked in place, swept lazily; nothing moves",
-        moves: false,
-        barrier: false,
-        pins: true,
-        conservative: true,
-    },
-    PlanInfo {
-        name: "StickyMarkSweep",
-        what: "MarkSweep with minor collections: what survived one is old; nothing moves",
-        moves: false,
-        barrier: true,
-        pins: true,
-        conservative: true,
-    },
-    PlanInfo {
-        name: "PageProtect",
-        what: "for debugging: each object has pages of its own, which fault once it is dead, and the report says what it was",
-        moves: false,
-        barrier: false,
-        pins: true,
-        conservative: false,
-    },
-    PlanInfo {
-        name: "NoGC",
-        what: "never collects: out of memory at the limit",
-        moves: false,
-        barrier: false,
-        pins: true,
-        conservative: true,
-    },
+    IMMIX,
+    STICKY_IMMIX,
+    GEN_IMMIX,
+    SEMI_SPACE,
+    GEN_COPY,
+    MARK_COMPACT,
+    MARK_SWEEP,
+    STICKY_MARK_SWEEP,
+    PAGE_PROTECT,
+    NO_GC,
 ];
 
 /// A heap with the plan that `options.plan` names.
@@ -114,49 +162,26 @@ pub const PLANS: &[PlanInfo] = &[
 /// An unknown name, a plan that the binding cannot serve, options out of range, no address space.
 pub fn new_heap<VM: VMBinding>(vm: VM, options: Options) -> Result<Heap<VM>, HeapError> {
     let info = find(&options.plan)?;
-    let suits = |p: &PlanInfo| {
-        (VM::CAN_MOVE || !p.moves)
-            && (VM::WRITE_BARRIER || !p.barrier)
-            && (p.pins || !VM::PINS_ROOTS && !VM::CONSERVATIVE_STACKS)
-            && (p.conservative || !VM::CONSERVATIVE_HEAP)
-    };
-    let refuse = |why| HeapError::Plan(format!("{} {why}: choose one of {}", info.name, names(suits)));
-    if info.moves && !VM::CAN_MOVE {
-        return Err(refuse("moves objects; this binding's slots cannot be updated"));
-    }
-    if info.barrier && !VM::WRITE_BARRIER {
-        return Err(refuse("needs to know which objects are written to; this binding has no write barrier"));
-    }
-    if !info.pins && VM::PINS_ROOTS {
-        return Err(refuse("moves every object; this binding has roots whose targets must stay"));
-    }
-    if !info.pins && VM::CONSERVATIVE_STACKS {
-        return Err(refuse("moves every object; this binding scans stacks conservatively (CONSERVATIVE_STACKS)"));
-    }
-    if !info.conservative && VM::CONSERVATIVE_HEAP {
-        return Err(refuse(
-            "has no objects with ambiguous words; this binding scans its heap conservatively (CONSERVATIVE_HEAP)",
-        ));
+    if let Some(why) = info.refusal::<VM>() {
+        let others = names(PlanInfo::suits::<VM>);
+        return Err(HeapError::Plan(format!("{} {why}: choose one of {others}", info.name)));
     }
     Heap::new(vm, options, |context| build(info.name, context))
 }
 
 fn build<VM: VMBinding>(name: &str, context: &PlanContext<'_, VM>) -> Result<Box<dyn Plan<VM>>, HeapError> {
     // What `new_heap` refuses this binding is not compiled for it.
-    let (moves, barrier) = const { (VM::CAN_MOVE, VM::WRITE_BARRIER) };
-    let ambiguous = const { VM::CONSERVATIVE_HEAP };
-    let pins = const { VM::PINS_ROOTS || VM::CONSERVATIVE_STACKS };
     Ok(match name {
-        "Immix" if !ambiguous => Box::new(Immix::new(context)?),
-        "StickyImmix" if barrier && !ambiguous => Box::new(stickyimmix::new(context)?),
-        "GenImmix" if moves && barrier && !ambiguous => Box::new(genimmix::new(context)?),
-        "GenCopy" if moves && barrier && !ambiguous => Box::new(gencopy::new(context)?),
-        "SemiSpace" if moves && !ambiguous => Box::new(SemiSpace::new(context)?),
-        "MarkCompact" if moves && !pins && !ambiguous => Box::new(MarkCompact::new(context)?),
-        "StickyMarkSweep" if barrier => Box::new(stickymarksweep::new(context)?),
-        "MarkSweep" => Box::new(MarkSweep::new(context)?),
-        "PageProtect" if !ambiguous => Box::new(PageProtect::new(context)?),
-        "NoGC" => Box::new(NoGC::new(context)?),
+        "Immix" if const { IMMIX.suits::<VM>() } => Box::new(Immix::new(context)?),
+        "StickyImmix" if const { STICKY_IMMIX.suits::<VM>() } => Box::new(stickyimmix::new(context)?),
+        "GenImmix" if const { GEN_IMMIX.suits::<VM>() } => Box::new(genimmix::new(context)?),
+        "SemiSpace" if const { SEMI_SPACE.suits::<VM>() } => Box::new(SemiSpace::new(context)?),
+        "GenCopy" if const { GEN_COPY.suits::<VM>() } => Box::new(gencopy::new(context)?),
+        "MarkCompact" if const { MARK_COMPACT.suits::<VM>() } => Box::new(MarkCompact::new(context)?),
+        "MarkSweep" if const { MARK_SWEEP.suits::<VM>() } => Box::new(MarkSweep::new(context)?),
+        "StickyMarkSweep" if const { STICKY_MARK_SWEEP.suits::<VM>() } => Box::new(stickymarksweep::new(context)?),
+        "PageProtect" if const { PAGE_PROTECT.suits::<VM>() } => Box::new(PageProtect::new(context)?),
+        "NoGC" if const { NO_GC.suits::<VM>() } => Box::new(NoGC::new(context)?),
         _ => unreachable!("{name} is in PLANS, and suits this binding, but has no constructor"),
     })
 }
