@@ -1,0 +1,112 @@
+//! The slow path of allocation: the collections that it takes until there is room.
+
+use super::HeapInner;
+use crate::address::Address;
+use crate::alloc::{Allocators, MutatorState};
+use crate::binding::{OutOfMemory, VMBinding};
+use crate::events::{Cause, CollectionKind, Event};
+use crate::heap::{BLOCK_BYTES, Budget};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Collections that one allocation may cause before it is refused: emergency collections compact step by step.
+const MAX_ATTEMPTS: usize = 20;
+
+impl<VM: VMBinding> HeapInner<VM> {
+    /// The slow path of allocation: `attempt`, and the collections it takes. The attempt may be made in a pause that this thread leads.
+    pub(crate) fn allocate(
+        self: &Arc<Self>,
+        me: &MutatorState<VM>,
+        bytes: usize,
+        mut attempt: impl FnMut(&mut Allocators) -> Option<Address>,
+    ) -> Result<Address, OutOfMemory> {
+        // SAFETY: the caller is the owner of the mutator and runs; the borrow is not used across a pause.
+        let allocators = || unsafe { MutatorState::allocators_of_stopped(me) };
+        if self.options.stress_yield {
+            self.yield_at_random();
+        }
+        if me.thread().should_stop() {
+            me.where_it_may_stop(|| self.safepoint.park(me.thread()));
+        }
+        self.flush_allocated(allocators());
+        // A minor collection may leave so much that a full one is due after all.
+        for _ in 0..2 {
+            // Threads that cross the goal together want one collection, not one each.
+            let seen = self.pauses.load(Relaxed);
+            let Some(cause) = self.wants_collection(bytes) else { break };
+            me.where_it_may_stop(|| self.collect_unless_done(Some(me), cause, Some(seen), |_| ()));
+        }
+        let limit = self.memory.budget().limit();
+        // What can never fit is refused before anything is collected for it.
+        let mut attempts = if bytes <= limit { 0 } else { MAX_ATTEMPTS };
+        while attempts < MAX_ATTEMPTS {
+            if let Some(address) = attempt(allocators()) {
+                return Ok(address);
+            }
+            if !self.plan.can_collect() {
+                break;
+            }
+            // One ordinary collection, then ever harder ones as long as they free anything. The leader allocates before the
+            // others resume: else they could take all that was freed, and it would report a full heap that is not. Who only
+            // took part in a pause knows nothing about the room it left, and tries again.
+            let seen = self.pauses.load(Relaxed);
+            let cause = if attempts == 0 { Cause::HeapFull } else { Cause::Emergency };
+            let led = me.where_it_may_stop(|| {
+                self.collect_unless_done(Some(me), cause, Some(seen), |report| {
+                    let freed = report.reserved_before_bytes.saturating_sub(report.reserved_after_bytes);
+                    attempt(allocators()).ok_or((report.kind, freed))
+                })
+            });
+            match led {
+                Some(Ok(address)) => return Ok(address),
+                // Nothing was allocated since, so the next is a full one.
+                Some(Err((CollectionKind::Minor, _))) => (),
+                Some(Err((_, freed))) if attempts >= 2 && freed < BLOCK_BYTES => attempts = MAX_ATTEMPTS,
+                Some(Err(_)) => attempts += 1,
+                None => (),
+            }
+        }
+        Err(self.out_of_memory(bytes))
+    }
+
+    /// Why to collect before so many bytes are allocated.
+    fn wants_collection(&self, bytes: usize) -> Option<Cause> {
+        let stress = self.options.stress_bytes;
+        if !self.plan.can_collect() {
+            return None;
+        }
+        if stress != 0 && self.allocated.since_pause.load(Relaxed) >= stress {
+            return Some(Cause::Stress);
+        }
+        if self.allocated.since_pause.load(Relaxed) >= self.nursery_bytes.load(Relaxed) {
+            return Some(Cause::Nursery);
+        }
+        let reserved = self.memory.budget().reserved();
+        self.steering.reached(reserved, self.allocated.since_full(), bytes).then_some(Cause::Growth)
+    }
+
+    /// There is no room for so many bytes: tells the listeners.
+    pub(crate) fn out_of_memory(&self, requested: usize) -> OutOfMemory {
+        let budget: &Budget = self.memory.budget();
+        let (reserved, limit) = (budget.reserved(), budget.limit());
+        self.listeners.emit(&Event::OutOfMemory {
+            requested_bytes: requested,
+            reserved_bytes: reserved,
+            limit_bytes: limit,
+        });
+        OutOfMemory { requested, reserved, limit, report: self.report() }
+    }
+
+    /// Lets other threads in between, about every fourth time (a stress option). The sequence depends on the seed alone; which
+    /// thread draws which number is up to the system.
+    #[cold]
+    fn yield_at_random(&self) {
+        // SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): any thread can draw the next number with one addition.
+        let mut bits = self.yield_seed.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed);
+        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        if (bits ^ bits >> 31).is_multiple_of(4) {
+            std::thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! A collection from the side of the thread that asks for it: it stops the others, leads the pause, and tells pacer, nursery and listeners what came of it.
+
+use super::HeapInner;
+use crate::address::ObjectReference;
+use crate::alloc::MutatorState;
+use crate::binding::VMBinding;
+use crate::cycle::CyclePhase;
+use crate::events::{Cause, CollectionKind, Event, Paced, PauseReport, SpaceReport};
+use crate::heap::os::thread_cpu_ns;
+use crate::idle::Ended;
+use crate::introspect::ambiguous_roots;
+use crate::nursery::Collected;
+use crate::options::When;
+use crate::pause::{MutatorRef, Pause};
+use crate::pin::PinnedForPause;
+use crate::plan::Plan;
+use crate::safepoint::{Safepoint, Stop};
+use crate::space::Space;
+use crate::steering::FullCollection;
+use crate::verify;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+/// Of the collections that `stress.every_bytes` asks for, every so manieth is a full one, unless `stress.full_every` says otherwise.
+const STRESS_FULL_EVERY: u64 = 4;
+
+impl<VM: VMBinding> HeapInner<VM> {
+    /// Collects; the caller leads, or takes part in the pause that another thread leads.
+    pub(crate) fn collect(self: &Arc<Self>, me: Option<&MutatorState<VM>>, cause: Cause) {
+        self.collect_unless_done(me, cause, None, |_| ());
+    }
+
+    /// Collects, unless another thread did since `seen` pauses: then none. Runs `last` before the mutators resume.
+    pub(super) fn collect_unless_done<R>(
+        self: &Arc<Self>,
+        me: Option<&MutatorState<VM>>,
+        cause: Cause,
+        seen: Option<u64>,
+        last: impl FnOnce(&PauseReport) -> R,
+    ) -> Option<R> {
+        if !self.plan.can_collect() {
+            return None;
+        }
+        let requested = Instant::now();
+        if self.safepoint.stop_all(me.map(MutatorState::thread)) == Stop::Followed {
+            return None;
+        }
+        if seen.is_some_and(|seen| seen != self.pauses.load(Relaxed)) {
+            self.safepoint.resume_all();
+            return None;
+        }
+        let unfinished = Unfinished(&self.safepoint);
+        let (report, paced) = self.lead(me, cause, requested);
+        let result = last(&report);
+        std::mem::forget(unfinished);
+        if self.listeners.is_empty() {
+            self.safepoint.resume_all();
+        } else {
+            self.listeners.emit_in_order(|| {
+                self.safepoint.resume_all();
+                let duration_ns = requested.elapsed().as_nanos() as u64;
+                let pause = Event::Pause(Box::new(PauseReport { duration_ns, ..report }));
+                [pause].into_iter().chain(paced.map(|paced| Event::Paced(Box::new(paced))))
+            });
+        }
+        Some(result)
+    }
+
+    /// Runs `f` with all mutators stopped but the caller.
+    pub(crate) fn while_stopped<R>(&self, me: Option<&MutatorState<VM>>, f: impl FnOnce(&dyn Plan<VM>) -> R) -> R {
+        // Whoever takes part in the pause of another thread tries again.
+        while self.safepoint.stop_all(me.map(MutatorState::thread)) == Stop::Followed {}
+        let unfinished = Unfinished(&self.safepoint);
+        let result = f(&*self.plan);
+        std::mem::forget(unfinished);
+        self.safepoint.resume_all();
+        result
+    }
+
+    /// The pause, from stopped mutators to just before they resume.
+    fn lead(
+        self: &Arc<Self>,
+        me: Option<&MutatorState<VM>>,
+        cause: Cause,
+        requested: Instant,
+    ) -> (PauseReport, Option<Paced>) {
+        self.cycle.enter(CyclePhase::Stopping);
+        let time_to_safepoint_ns = requested.elapsed().as_nanos() as u64;
+        let cpu_before = thread_cpu_ns();
+        let reserved_before_bytes = self.memory.budget().reserved();
+        let mutators = self.retire_stopped();
+        let kind = self.kind_for(cause);
+        let mutator_cpu_ns = match kind {
+            CollectionKind::Full => mutators.iter().map(|mutator| mutator.meter().take()).sum(),
+            CollectionKind::Minor => 0,
+        };
+        let allocated = self.take_allocated(kind);
+        let vm_objects = self.vm_space.objects();
+        let mut pause = Pause {
+            vm: &self.vm,
+            vm_objects: &vm_objects,
+            gang: &self.gang,
+            solo: &self.solo,
+            cycle: &self.cycle,
+            options: &self.options,
+            mutators: &mutators,
+            created: self.created,
+            phases: Vec::with_capacity(8),
+            emergency: cause == Cause::Emergency,
+            kind,
+            minor_collections_pay: self.minor_collections_pay(),
+            states: self.states,
+            weak: &self.weak,
+            ambiguous: ambiguous_roots(&self.vm, &*self.plan, &mutators),
+            remembered: self.take_remembered(&mutators, kind),
+            released: Vec::new(),
+            allocated_bytes: allocated.since_no_less(kind),
+            defragmented: false,
+            round: 0,
+            live_bytes: 0,
+            live_objects: 0,
+            copied_bytes: 0,
+        };
+        self.run_plan(&mut pause);
+        let live_bytes = self.keep_live_bytes(kind, pause.live_bytes);
+        self.cycle.enter(CyclePhase::Idle);
+        let sequence = self.pauses.fetch_add(1, Relaxed);
+        let worker_cpu_ns = self.keep_cpu_time(me, thread_cpu_ns() - cpu_before);
+        // Its length, the goal and what is resident are known at the end.
+        let mut report = PauseReport {
+            sequence,
+            cause,
+            kind,
+            start_ns: (requested - self.created).as_nanos() as u64,
+            time_to_safepoint_ns,
+            duration_ns: 0,
+            cpu_ns: worker_cpu_ns.iter().sum(),
+            worker_cpu_ns,
+            phases: std::mem::take(&mut pause.phases),
+            reserved_before_bytes,
+            reserved_after_bytes: self.memory.budget().reserved(),
+            live_bytes,
+            goal_bytes: 0,
+            resident_bytes: 0,
+            limit_bytes: self.memory.budget().limit(),
+            allocated_bytes: allocated.since_pause,
+            spaces: self.report_spaces(),
+            defrag: pause.defragmented,
+            emergency: pause.emergency,
+        };
+        let paced = self.steer(&report, requested, pause.allocated_bytes, mutator_cpu_ns);
+        self.return_memory(kind, allocated.since_full);
+        self.size_nursery(&report, requested, pause.live_bytes, &mutators);
+        report.goal_bytes = self.steering.goal();
+        report.resident_bytes = self.memory.budget().resident();
+        (report, paced)
+    }
+
+    /// Takes the ranges of stopped mutators from them. Only the leader, as all that follows.
+    fn retire_stopped(&self) -> Vec<MutatorRef<VM>> {
+        let mutators: Vec<MutatorRef<VM>> = self.safepoint.with_stopped(<[_]>::to_vec);
+        for mutator in &mutators {
+            // SAFETY: the mutator is stopped, and only the leader runs.
+            let allocators = unsafe { MutatorState::allocators_of_stopped(mutator.0) };
+            MutatorState::<VM>::check_cursor(allocators);
+            self.retire(allocators);
+        }
+        mutators
+    }
+
+    /// What was allocated until now; a collection begins, and with a full one a cycle.
+    fn take_allocated(&self, kind: CollectionKind) -> AllocatedBytes {
+        let since_full = self.allocated.since_full();
+        let since_pause = self.allocated.since_pause.swap(0, Relaxed);
+        self.allocated.before.store(if kind == CollectionKind::Full { 0 } else { since_full }, Relaxed);
+        AllocatedBytes { since_full, since_pause }
+    }
+
+    /// The collection itself, and the verifier's word on it.
+    fn run_plan(&self, pause: &mut Pause<'_, VM>) {
+        if pause.kind == CollectionKind::Full {
+            self.weak.begin_full();
+        }
+        if self.options.verify {
+            verify::before_collection(pause, &*self.plan, &mut self.history.lock());
+        }
+        let pinned = PinnedForPause::begin(&self.vm, self.states, &self.moving, &pause.ambiguous);
+        self.plan.collect(pause);
+        pinned.end();
+        if self.options.verify {
+            verify::after_collection(pause, &*self.plan, &mut self.history.lock());
+        }
+        self.vm.pause_ends();
+        let budget = self.memory.budget();
+        assert!(budget.reserved() <= budget.limit(), "the hard limit was exceeded");
+    }
+
+    /// Live bytes now, of which the collection found so many. A minor one found only what was promoted; what was live before is taken for live
+    /// still.
+    fn keep_live_bytes(&self, kind: CollectionKind, found: usize) -> usize {
+        let live_bytes = match kind {
+            CollectionKind::Full => {
+                self.fulls.fetch_add(1, Relaxed);
+                found
+            }
+            CollectionKind::Minor => self.live_bytes.load(Relaxed) + found,
+        };
+        self.live_bytes.store(live_bytes, Relaxed);
+        live_bytes
+    }
+
+    /// The processor time of each worker, the first of which is the leader. A mutator that led is not charged for it.
+    fn keep_cpu_time(&self, me: Option<&MutatorState<VM>>, leader_ns: u64) -> Vec<u64> {
+        let mut worker_cpu_ns = self.gang.take_cpu_ns();
+        worker_cpu_ns[0] = leader_ns;
+        self.gc_cpu_ns.fetch_add(worker_cpu_ns.iter().sum(), Relaxed);
+        if let Some(me) = me {
+            me.meter().skip(leader_ns);
+        }
+        worker_cpu_ns
+    }
+
+    /// Tells the pacer. Returns what it decided, after a full collection.
+    fn steer(
+        &self,
+        report: &PauseReport,
+        requested: Instant,
+        allocated_bytes: usize,
+        mutator_cpu_ns: u64,
+    ) -> Option<Paced> {
+        if report.kind == CollectionKind::Minor {
+            self.steering.minor_ended(report.cpu_ns);
+            return None;
+        }
+        let paced = self.steering.full_ended(&FullCollection {
+            sequence: report.sequence,
+            end_ns: self.created.elapsed().as_nanos() as u64,
+            cause: report.cause,
+            live_bytes: report.live_bytes,
+            allocated_bytes,
+            reserved_before_bytes: report.reserved_before_bytes,
+            reserved_after_bytes: report.reserved_after_bytes,
+            cpu_ns: report.cpu_ns,
+            pause_ns: requested.elapsed().as_nanos() as u64,
+            time_to_safepoint_ns: report.time_to_safepoint_ns,
+            mutator_cpu_ns,
+        });
+        if paced.gave_up {
+            self.vm.limit_exceeded(&self.report());
+        }
+        Some(paced)
+    }
+
+    /// In a generational plan: when the next minor collection is due, after one that traced so much. Barriers are armed if there will be one.
+    fn size_nursery(&self, report: &PauseReport, requested: Instant, traced: usize, mutators: &[MutatorRef<VM>]) {
+        let Some(nursery) = &self.nursery else { return };
+        let mut nursery = nursery.lock();
+        let goal = self.steering.goal();
+        let fresh_bytes = goal.saturating_sub(self.memory.budget().resident());
+        let ended = Collected {
+            allocated: report.allocated_bytes,
+            traced,
+            cpu_ns: report.cpu_ns,
+            pause_ns: requested.elapsed().as_nanos() as u64,
+            goal,
+            fresh_ns: self.memory.touch_ns_per_byte() * fresh_bytes as f64,
+            was_full: matches!(report.cause, Cause::HeapFull | Cause::Growth),
+        };
+        match report.kind {
+            CollectionKind::Minor => nursery.after_minor(ended),
+            CollectionKind::Full => nursery.after_full(ended),
+        }
+        self.nursery_bytes.store(nursery.trigger_bytes(), Relaxed);
+        let armed = self.minor_collections_pay();
+        mutators.iter().for_each(|mutator| mutator.arm_barrier(armed));
+    }
+
+    /// What lies in each space, if anybody listens.
+    fn report_spaces(&self) -> Vec<SpaceReport> {
+        if self.listeners.is_empty() {
+            return Vec::new();
+        }
+        let report = |s: &dyn Space| SpaceReport {
+            name: s.name(),
+            reserved_bytes: s.reserved_bytes(),
+            live_bytes: s.live_bytes(),
+        };
+        self.plan.spaces().into_iter().map(report).collect()
+    }
+
+    /// What a collection for this cause may free. A heap that is full calls for a full collection if little was allocated: what was
+    /// promoted has then left so little room that minor ones no longer pay.
+    fn kind_for(&self, cause: Cause) -> CollectionKind {
+        let full_is_due = |every| {
+            let every = if self.options.stress_full_every > 0 { self.options.stress_full_every } else { every };
+            every > 0 && (self.pauses.load(Relaxed) + 1).is_multiple_of(every)
+        };
+        let minor = self.minor_collections_pay()
+            && match cause {
+                Cause::Nursery => !full_is_due(0),
+                Cause::HeapFull => self.allocated.since_pause.load(Relaxed) > self.nursery_bytes.load(Relaxed) / 2,
+                Cause::Stress => !full_is_due(STRESS_FULL_EVERY),
+                Cause::Requested | Cause::Emergency | Cause::Growth | Cause::Idle => false,
+            };
+        if minor { CollectionKind::Minor } else { CollectionKind::Full }
+    }
+
+    /// A thread that detaches leaves what its barrier noted.
+    pub(crate) fn keep_remembered(&self, noted: Vec<ObjectReference>) {
+        if !noted.is_empty() {
+            self.remembered.lock().extend(noted);
+        }
+    }
+
+    /// What the barriers noted since the last pause, as far as this collection needs it. Only the leader.
+    fn take_remembered(&self, mutators: &[MutatorRef<VM>], kind: CollectionKind) -> Vec<Vec<ObjectReference>> {
+        let detached = std::mem::take(&mut *self.remembered.lock());
+        // SAFETY: the mutators are stopped, and only the leader runs.
+        let attached = mutators.iter().map(|mutator| unsafe { MutatorState::remembered_of_stopped(mutator.0) });
+        let noted = attached.chain([detached]).collect();
+        match kind {
+            CollectionKind::Minor => noted,
+            CollectionKind::Full => Vec::new(),
+        }
+    }
+
+    /// Gives freed memory back to the system: all of it, what was not needed for a while, or nothing. `allocated`: since the last full
+    /// collection.
+    fn return_memory(&self, kind: CollectionKind, allocated: usize) {
+        let (when, delays) = self.steering.idling();
+        if when == When::Always {
+            self.memory.give_back(usize::MAX);
+        }
+        if kind == CollectionKind::Full {
+            let (live, goal) = (self.live_bytes.load(Relaxed), self.steering.goal());
+            self.idle.collected(&Ended { live, goal, allocated }, delays);
+        }
+        self.idle.join_pages();
+    }
+}
+
+/// Bytes that mutators allocated since the last full collection, and since the last pause.
+struct AllocatedBytes {
+    since_full: usize,
+    since_pause: usize,
+}
+
+impl AllocatedBytes {
+    /// Since the last collection that could free as much as one of this kind.
+    fn since_no_less(&self, kind: CollectionKind) -> usize {
+        match kind {
+            CollectionKind::Full => self.since_full,
+            CollectionKind::Minor => self.since_pause,
+        }
+    }
+}
+
+/// Lives while a pause is led; dropped only if the leader unwinds, which leaves the heap in doubt.
+pub(crate) struct Unfinished<'a, VM: VMBinding>(pub(crate) &'a Safepoint<MutatorRef<VM>>);
+
+impl<VM: VMBinding> Drop for Unfinished<'_, VM> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
