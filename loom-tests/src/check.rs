@@ -46,15 +46,23 @@ pub fn fails_without(
     preemptions: Option<usize>,
     model: impl Fn() + Send + Sync + 'static,
 ) {
-    let outcome =
-        quietly(|| mutation::with(name, || panic::catch_unwind(AssertUnwindSafe(|| holds(preemptions, model)))));
-    let Err(panic) = outcome else { panic!("the model holds without {name}") };
+    mutation::with(name, || fails_as(&format!("without {name}"), failure, preemptions, model));
+}
+
+/// Explores a model that does a step wrong, and wants it to fail so.
+pub fn fails(failure: Failure, preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+    fails_as("with a step done wrong", failure, preemptions, model);
+}
+
+fn fails_as(how: &str, failure: Failure, preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+    let outcome = quietly(|| panic::catch_unwind(AssertUnwindSafe(|| holds(preemptions, model))));
+    let Err(panic) = outcome else { panic!("the model holds {how}") };
     let message = match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
         (Some(message), _) => message,
         (None, Some(message)) => *message,
         (None, None) => "",
     };
-    assert_eq!(Failure::of(message), failure, "without {name}: {message}");
+    assert_eq!(Failure::of(message), failure, "{how}: {message}");
 }
 
 std::thread_local! { static QUIET: Cell<bool> = const { Cell::new(false) }; }

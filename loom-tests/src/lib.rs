@@ -21,7 +21,9 @@ mod evacuation;
 mod forwarding;
 mod mark_bits;
 mod mark_byte;
+mod pin_count;
 mod safepoint;
+mod weak_clearing;
 mod work_stealing;
 
 /// The names in `order!(Acquire, "name")` and `dropped!("name")`.
@@ -55,6 +57,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("mark_bits.rs"),
         include_str!("mark_byte.rs"),
         include_str!("safepoint.rs"),
+        include_str!("weak_clearing.rs"),
         include_str!("work_stealing.rs"),
     ];
     let names: Vec<&str> = protocols.iter().flat_map(|source| named_in(source)).collect();

@@ -11,7 +11,7 @@
 //! if the bit is set; its block is kept, the others in it move. Counts are in a table keyed by objects. What is reached from transitively pinned
 //! roots is traced first, in place; then it is marked, and the trace that moves objects passes it over.
 //!
-//! I1. The bit of an object is set while its count is not zero: both change under the lock of the table.
+//! I1. The bit of an object is set while its count is not zero: both change under the lock of the table (`metadata/pin_count.rs`).
 //! I2. The barrier's bit is in the same byte, so either is changed by an exchange.
 //! I3. Bits that a pause sets for its pinned roots are cleared at its end.
 //! Callers: mutators; the leader of a pause.
@@ -20,7 +20,7 @@ use crate::address::ObjectReference;
 use crate::alloc::Mutator;
 use crate::binding::{OutOfMemory, Slot, SlotVisitor, VMBinding};
 use crate::heap::Extent;
-use crate::metadata::ObjectStates;
+use crate::metadata::{ObjectStates, pin_count};
 use std::fmt;
 
 /// A space whose objects may move.
@@ -72,13 +72,8 @@ impl<VM: VMBinding> Mutator<VM> {
             )));
         }
         let states = self.states();
-        let add = |count: Option<u64>| {
-            if count.is_none() {
-                states.set_pinned(object, true);
-            }
-            count.unwrap_or(0) + 1
-        };
-        let added = self.weak_tables().pins().update(object, add);
+        let set = |pinned| states.set_pinned(object, pinned);
+        let added = self.weak_tables().pins().update(object, |count| pin_count::one_more(count, set));
         added.map(|_| ()).map_err(|bytes| PinError::OutOfMemory(self.no_memory_for_tables(bytes)))
     }
 
@@ -92,12 +87,8 @@ impl<VM: VMBinding> Mutator<VM> {
             return;
         }
         let states = self.states();
-        let known = self.weak_tables().pins().alter(object, |count| {
-            if count == 1 {
-                states.set_pinned(object, false);
-            }
-            (count > 1).then(|| count - 1)
-        });
+        let set = |pinned| states.set_pinned(object, pinned);
+        let known = self.weak_tables().pins().alter(object, |count| pin_count::one_less(count, set));
         assert!(known, "{object} is unpinned more often than it was pinned");
     }
 

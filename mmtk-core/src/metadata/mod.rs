@@ -15,6 +15,7 @@ pub mod mark_bits;
 mod object_starts;
 #[cfg(not(loom))]
 mod object_state;
+pub mod pin_count;
 #[cfg(not(loom))]
 mod side_table;
 

@@ -1,0 +1,21 @@
+//! How often an object is pinned, and the bit that says whether it is.
+//!
+//! I1. Count and bit change together, under the lock of the table that has the count: between the two another thread could take the last pin back,
+//!     and clear the bit of an object that is pinned anew.
+//! Callers: mutators (`pin`), who hold that lock.
+
+/// The count after one more pin, with what becomes of the bit.
+pub fn one_more(count: Option<u64>, set_bit: impl FnOnce(bool)) -> u64 {
+    if count.is_none() {
+        set_bit(true);
+    }
+    count.unwrap_or(0) + 1
+}
+
+/// The count after one pin less, none if that was the last, with what becomes of the bit.
+pub fn one_less(count: u64, set_bit: impl FnOnce(bool)) -> Option<u64> {
+    if count == 1 {
+        set_bit(false);
+    }
+    (count > 1).then(|| count - 1)
+}
