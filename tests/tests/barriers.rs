@@ -2,13 +2,13 @@
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::events::{CollectionKind, Event};
-use mmtk_core::{Heap, HeapStatistics, Semantics};
+use mmtk_core::{Heap, HeapStatistics, Mutator, ObjectReference, Semantics};
 use plan_tests::matrix::{self, all_workloads};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, options, panic_of};
 use policies::{PLANS, new_heap};
 use reference::{Class, ReferenceVM};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 
 const LIMIT: usize = 16 << 20;
 const NURSERY: usize = 64 << 10;
@@ -58,9 +58,24 @@ fn old_objects<VM: TestVM>(m: Handle<VM>) -> usize {
     kinds.len()
 }
 
+/// What a mutator does after a store into an object.
+type Barrier<VM> = fn(&Mutator<VM>, ObjectReference);
+
+/// The barrier as compiled code has it.
+fn compiled<VM: TestVM>(mutator: &Mutator<VM>, object: ObjectReference) {
+    let test = mutator.barrier_test().expect("the plan is generational");
+    let at = test.base.wrapping_add(object.address().as_usize() >> test.shift);
+    // SAFETY: where the test says, for a live object of the heap; others access it atomically.
+    let state = unsafe { &*(at as *const AtomicU8) }.load(Relaxed);
+    if state & test.bit != 0 {
+        mutator.remember(object);
+    }
+}
+
 fn keeps_what_only_old_objects_refer_to<VM: TestVM>() {
     let _watchdog = Watchdog::new();
-    for plan in generational() {
+    let barriers: [Barrier<VM>; 3] = [Mutator::write_barrier, Mutator::array_copy_barrier, compiled];
+    for (plan, barrier) in generational().flat_map(|plan| barriers.map(|barrier| (plan, barrier))) {
         let heap = heap::<VM>(plan, &[("verify.poison", "true")]);
         let counts = count(&heap);
         let thread = Attached::new(&heap);
@@ -70,7 +85,8 @@ fn keeps_what_only_old_objects_refer_to<VM: TestVM>() {
             for root in 0..old {
                 let young = m.alloc(0, 16);
                 m.write_word(young, 0, (round * old + root) as u64);
-                m.write_ref(m.get(root), 0, young);
+                m.write_word(m.get(root), 0, young.0 as u64);
+                barrier(&m.mutator(), reference::Ref(m.get(root).0).object().unwrap());
             }
             churn(m, 2);
             if round == 3 {
@@ -97,12 +113,11 @@ fn what_only_old_objects_refer_to_lives_with_side_tables() {
     keeps_what_only_old_objects_refer_to::<SideVM<4>>();
 }
 
-#[test]
-fn a_store_without_its_barrier_is_found_by_the_verifier() {
+fn a_store_without_its_barrier_is_found<VM: TestVM>() {
     let _watchdog = Watchdog::new();
     for plan in generational() {
         for root in 0..4 {
-            let heap = heap::<ReferenceVM>(plan, &[]);
+            let heap = heap::<VM>(plan, &[]);
             let thread = Attached::new(&heap);
             let m = thread.handle();
             assert_eq!(old_objects(m), 4);
@@ -113,6 +128,12 @@ fn a_store_without_its_barrier_is_found_by_the_verifier() {
             assert!(text.contains("after the collection") && text.contains(&young), "{plan}, object {root}: {text}");
         }
     }
+}
+
+#[test]
+fn a_store_without_its_barrier_is_found_by_the_verifier() {
+    a_store_without_its_barrier_is_found::<ReferenceVM>();
+    a_store_without_its_barrier_is_found::<SideVM<4>>();
 }
 
 #[test]

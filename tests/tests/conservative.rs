@@ -9,6 +9,7 @@ use plan_tests::{
 use policies::{PLANS, new_heap};
 use proptest::prelude::*;
 use reference::{Class, Ref, ReferenceVM, ShadowStack, object};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -23,6 +24,9 @@ unsafe impl VMBinding for FindingVM {
 
     fn object_size(object: ObjectReference) -> usize {
         ReferenceVM::object_size(object)
+    }
+    fn type_name(object: ObjectReference) -> Cow<'static, str> {
+        ReferenceVM::type_name(object)
     }
 }
 
@@ -182,6 +186,13 @@ fn objects_that_survive_grow_old() {
         let young = describe();
         assert!(!young.is_old, "{plan}: {young:?}");
         assert_eq!(young.bytes, 32, "{plan}: {young:?}");
+        assert_eq!(young.type_name, "object with 1 references and 4 words in all", "{plan}");
+        let immortal = m.try_alloc(Class { refs: 0, bytes: 16 }, Semantics::Immortal).unwrap();
+        assert_eq!(m.mutator().describe(Address::from_usize(immortal.0)).unwrap().space, "immortal", "{plan}");
+        assert_ne!(young.space, "immortal", "{plan}");
+        let inside = Address::from_usize(m.get(slot).0 + 16);
+        let found = std::thread::scope(|scope| scope.spawn(|| heap.find_object(inside)).join()).unwrap();
+        assert_eq!(found, Some(young.object), "{plan}: for a thread that is no mutator");
         m.mutator().collect();
         let old = describe();
         assert!(old.is_old, "{plan}: {old:?}");

@@ -13,7 +13,7 @@ use crate::bindings::GLOBALS;
 use crate::{Attached, Handle, MakeHeap, TestVM, Watchdog, assert_within_limit, options};
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::pin::PinError;
-use mmtk_core::{Heap, Semantics};
+use mmtk_core::{Heap, HeapStatistics, Semantics};
 use natives::{NativeOp, Natives, native_op};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestError, TestRunner};
@@ -71,6 +71,8 @@ struct Program {
     in_turns: bool,
     workers: usize,
     every_bytes: usize,
+    /// Of a generational plan; 0 leaves it to the heap.
+    nursery_bytes: usize,
     flags: [bool; 4],
 }
 
@@ -112,8 +114,17 @@ fn op() -> impl Strategy<Value = Op> {
 fn program() -> impl Strategy<Value = Program> {
     let threads = proptest::collection::vec(proptest::collection::vec(op(), 1..80), 1..=MAX_THREADS);
     let every_bytes = prop_oneof![Just(0), Just(2 << 10), Just(16 << 10), Just(100 << 10)];
-    (threads, any::<bool>(), 1..4usize, every_bytes, any::<[bool; 4]>()).prop_map(
-        |(threads, in_turns, workers, every_bytes, flags)| Program { threads, in_turns, workers, every_bytes, flags },
+    // Minor collections must not depend on what the heap measures: a program that fails is to fail again.
+    let nursery_bytes = prop_oneof![1 => Just(0), 2 => Just(4 << 10), 1 => Just(64 << 10)];
+    (threads, any::<bool>(), 1..4usize, every_bytes, nursery_bytes, any::<[bool; 4]>()).prop_map(
+        |(threads, in_turns, workers, every_bytes, nursery_bytes, flags)| Program {
+            threads,
+            in_turns,
+            workers,
+            every_bytes,
+            nursery_bytes,
+            flags,
+        },
     )
 }
 
@@ -143,11 +154,13 @@ pub fn random_programs_match_a_plain_model<VM: TestVM>(make: MakeHeap<VM>, plan:
     }
 }
 
-fn run<VM: TestVM>(make: MakeHeap<VM>, plan: &str, program: &Program) {
+/// Returns what the heap did.
+fn run<VM: TestVM>(make: MakeHeap<VM>, plan: &str, program: &Program) -> HeapStatistics {
     let _watchdog = Watchdog::new();
     let [defrag, helpers, poison, proportional] = program.flags;
     let limit = if plan == "NoGC" { 256 << 20 } else { 24 << 20 };
     let (workers, every_bytes) = (program.workers.to_string(), program.every_bytes.to_string());
+    let nursery_bytes = program.nursery_bytes.to_string();
     let options = options(
         plan,
         limit,
@@ -155,6 +168,7 @@ fn run<VM: TestVM>(make: MakeHeap<VM>, plan: &str, program: &Program) {
             ("verify.trace", "true"),
             ("gc.workers", &workers),
             ("stress.every_bytes", &every_bytes),
+            ("nursery.bytes", &nursery_bytes),
             ("stress.always_defrag", if defrag { "true" } else { "false" }),
             ("gc.wake_helpers", if helpers { "always" } else { "auto" }),
             ("verify.poison", if poison { "true" } else { "false" }),
@@ -179,6 +193,7 @@ fn run<VM: TestVM>(make: MakeHeap<VM>, plan: &str, program: &Program) {
     });
     heap.collect();
     assert_within_limit(&heap);
+    heap.statistics()
 }
 
 /// Whose turn it is.
@@ -584,10 +599,28 @@ mod tests {
             in_turns: true,
             workers: 1,
             every_bytes: 2 << 10,
+            nursery_bytes: 0,
             flags: [false; 4],
         };
         for plan in policies::PLANS {
             run::<reference::ReferenceVM>(policies::new_heap, plan.name, &program);
+        }
+    }
+
+    #[test]
+    fn programs_with_a_nursery_have_minor_collections_on_every_generational_plan() {
+        let program = Program {
+            threads: vec![vec![Op::Garbage { count: 60, words: 300 }; 4]],
+            in_turns: false,
+            workers: 1,
+            every_bytes: 0,
+            nursery_bytes: 4 << 10,
+            flags: [false; 4],
+        };
+        for plan in policies::PLANS {
+            let done = run::<reference::ReferenceVM>(policies::new_heap, plan.name, &program);
+            let minors = done.collections - done.full_collections;
+            assert_eq!(minors > 3, plan.barrier, "{}: {minors} minor collections", plan.name);
         }
     }
 }
