@@ -12,6 +12,7 @@ use reference::{Class, Ref, ReferenceVM, ShadowStack, object};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The reference VM, which can be asked what lies where.
@@ -40,17 +41,18 @@ impl TestVM for FindingVM {
 }
 
 /// The reference VM, whose objects may have references among their data: an object with `refs` slots has ambiguous words behind them, but one
-/// without any has none (as one allocates strings and numbers in such a heap).
-struct OpaqueVM(ReferenceVM);
+/// without any has none (as one allocates strings and numbers in such a heap). With `STACKS`, nobody knows the roots either, as in a program in C.
+struct OpaqueVM<const STACKS: bool>(ReferenceVM);
 
-// SAFETY: as for the reference binding; the ambiguous words lie inside the object.
-unsafe impl VMBinding for OpaqueVM {
+// SAFETY: as for the reference binding; the ambiguous words lie inside the object, or are those of a shadow stack.
+unsafe impl<const STACKS: bool> VMBinding for OpaqueVM<STACKS> {
     type Slot = WordSlot;
     type Local = ShadowStack;
     const STATE: StateLocation = ReferenceVM::STATE;
     const WRITE_BARRIER: bool = true;
     const OBJECT_STARTS: bool = true;
     const CONSERVATIVE_HEAP: bool = true;
+    const CONSERVATIVE_STACKS: bool = STACKS;
 
     fn object_size(object: ObjectReference) -> usize {
         ReferenceVM::object_size(object)
@@ -63,11 +65,19 @@ unsafe impl VMBinding for OpaqueVM {
         }
     }
     fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.0.scan_thread(stack, visitor);
+        if !STACKS {
+            self.0.scan_thread(stack, visitor);
+        }
+    }
+    fn scan_ambiguous(&self, stack: &mut ShadowStack, look: &mut dyn FnMut(Range<Address>)) {
+        look(stack.range());
+    }
+    fn scan_vm(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.0.scan_vm(visitor);
     }
 }
 
-impl TestVM for OpaqueVM {
+impl<const STACKS: bool> TestVM for OpaqueVM<STACKS> {
     fn new() -> Self {
         OpaqueVM(ReferenceVM::new())
     }
@@ -341,7 +351,7 @@ fn an_ambiguous_word_of_an_object_keeps_what_it_is_the_address_of_or_inside() {
     let _watchdog = Watchdog::new();
     for plan in conservative_plans() {
         for bytes in [16, 64, 40_000] {
-            let heap = heap::<OpaqueVM>(plan);
+            let heap = heap::<OpaqueVM<false>>(plan);
             let thread = Attached::new(&heap);
             let m = thread.handle();
             // Each in a data word of the one before it, disguised as the address of its last word.
@@ -378,7 +388,7 @@ fn numbers() -> impl Iterator<Item = u64> {
 fn data_full_of_integers_keep_nothing_that_is_dead() {
     let _watchdog = Watchdog::new();
     for plan in conservative_plans() {
-        let heap = heap::<OpaqueVM>(plan);
+        let heap = heap::<OpaqueVM<false>>(plan);
         let thread = Attached::new(&heap);
         let m = thread.handle();
         let (mut numbers, root) = (numbers(), m.push(LabRef::NULL));
@@ -396,19 +406,132 @@ fn data_full_of_integers_keep_nothing_that_is_dead() {
     }
 }
 
+/// The reference VM, whose objects have no slots in front; the first word says of what kind each is. The words that count follow the
+/// second.
+struct KindsVM(ReferenceVM);
+
+#[derive(Clone, Copy)]
+enum Kind {
+    /// No references.
+    Data,
+    /// Any word may be one.
+    Ambiguous,
+    /// The second word has a bit for each that is one.
+    Bitmap,
+    /// Those with even numbers are.
+    Procedure,
+}
+
+impl Kind {
+    const ALL: [Kind; 4] = [Kind::Data, Kind::Ambiguous, Kind::Bitmap, Kind::Procedure];
+    const WORDS: usize = 6;
+    const BITMAP: u64 = 0b10_1001;
+
+    /// Which of the words are references.
+    fn has(self, word: usize) -> bool {
+        match self {
+            Kind::Data => false,
+            Kind::Ambiguous => true,
+            Kind::Bitmap => Kind::BITMAP >> word & 1 == 1,
+            Kind::Procedure => word.is_multiple_of(2),
+        }
+    }
+}
+
+// SAFETY: as for the reference binding; slots and ambiguous words lie inside the object.
+unsafe impl VMBinding for KindsVM {
+    type Slot = WordSlot;
+    type Local = ShadowStack;
+    const STATE: StateLocation = ReferenceVM::STATE;
+    const WRITE_BARRIER: bool = true;
+    const OBJECT_STARTS: bool = true;
+    const CONSERVATIVE_HEAP: bool = true;
+
+    fn object_size(object: ObjectReference) -> usize {
+        ReferenceVM::object_size(object)
+    }
+    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        // SAFETY: objects have at least two words behind the header.
+        let word = |word| unsafe { object::slot(object, word).load::<u64>() };
+        let slot = |word| object::slot(object, 2 + word);
+        let kind = Kind::ALL[word(0) as usize];
+        match kind {
+            Kind::Data => (),
+            Kind::Ambiguous => visitor.visit_ambiguous(slot(0)..slot(Kind::WORDS)),
+            Kind::Bitmap | Kind::Procedure => {
+                let bits = word(1);
+                let is_reference = |word: &usize| match kind {
+                    Kind::Bitmap => bits >> word & 1 == 1,
+                    _ => kind.has(*word),
+                };
+                // SAFETY: inside the object.
+                (0..Kind::WORDS)
+                    .filter(is_reference)
+                    .for_each(|word| visitor.visit(unsafe { WordSlot::at(slot(word)) }));
+            }
+        }
+    }
+    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.0.scan_thread(stack, visitor);
+    }
+}
+
+impl TestVM for KindsVM {
+    fn new() -> Self {
+        KindsVM(ReferenceVM::new())
+    }
+    fn reference(&self) -> &ReferenceVM {
+        &self.0
+    }
+}
+
+#[test]
+fn an_object_keeps_what_its_kind_says_by_a_bitmap_a_procedure_or_any_word() {
+    let _watchdog = Watchdog::new();
+    for plan in conservative_plans() {
+        for kind in Kind::ALL {
+            let heap = heap::<KindsVM>(plan);
+            let thread = Attached::new(&heap);
+            let m = thread.handle();
+            let parent = m.push(m.alloc(0, (2 + Kind::WORDS) * 8));
+            m.write_word(m.get(parent), 0, kind as u64);
+            m.write_word(m.get(parent), 1, Kind::BITMAP);
+            let children: Vec<LabRef> = (0..Kind::WORDS)
+                .map(|word| {
+                    let child = m.alloc(0, 32);
+                    m.write_word(child, 2, 100 + word as u64);
+                    m.write_word(m.get(parent), 2 + word, child.0 as u64);
+                    m.mutator().write_barrier(Ref(m.get(parent).0).object().unwrap());
+                    child
+                })
+                .collect();
+            // Once as it was, once when all that lives is old.
+            for _ in 0..2 {
+                m.mutator().collect();
+                for (word, child) in children.iter().enumerate() {
+                    let lives = m.mutator().is_object(Address::from_usize(child.0));
+                    assert_eq!(lives, kind.has(word), "{plan}: word {word} of kind {}", kind as u8);
+                    assert!(!lives || m.read_word(*child, 2) == 100 + word as u64, "{plan}");
+                }
+            }
+            m.pop(1);
+        }
+    }
+}
+
 #[test]
 fn workloads_compute_the_same_with_ambiguous_words_in_objects() {
     for plan in conservative_plans() {
         let _watchdog = Watchdog::new();
-        all_workloads::<OpaqueVM>(new_heap, plan, matrix::EVERY_BYTES);
-        all_workloads::<OpaqueVM>(new_heap, plan, matrix::POISON);
+        all_workloads::<OpaqueVM<false>>(new_heap, plan, matrix::EVERY_BYTES);
+        all_workloads::<OpaqueVM<true>>(new_heap, plan, matrix::POISON);
     }
 }
 
 #[test]
 fn a_plan_that_cannot_find_objects_while_it_traces_refuses_ambiguous_words() {
     for plan in PLANS.iter().filter(|plan| !plan.conservative) {
-        let Err(error) = new_heap(OpaqueVM::new(), options(plan.name, 1 << 20, &[])) else {
+        let Err(error) = new_heap(OpaqueVM::<false>::new(), options(plan.name, 1 << 20, &[])) else {
             panic!("{} would not find them", plan.name)
         };
         let text = error.to_string();
