@@ -395,6 +395,73 @@ fn a_chain_of_a_million_ephemerons_takes_no_more_than_a_trace() {
     chain("Immix", 1_000_000, true);
 }
 
+const MILLION: usize = 1_000_000;
+
+/// A heap for a million objects, all in an array at the first root, each of which `f` is told when it is made; then every second is unlinked, and
+/// what is left is collected.
+fn every_second_of_a_million_dies(mut f: impl FnMut(&Thread, usize, Ref)) -> (ReferenceHeap, Thread) {
+    let heap = new_heap(ReferenceVM::default(), options("Immix", 512 << 20, &[("gc.workers", "2")])).unwrap();
+    let thread = Thread::attach(&heap);
+    let keys = thread.push(thread.alloc(Class { refs: MILLION, bytes: 0 }));
+    for n in 0..MILLION {
+        let key = thread.alloc(NODE);
+        thread.write_word(key, 2, n as u64);
+        thread.write_ref(thread.get(keys), n, key);
+        f(&thread, n, key);
+    }
+    (0..MILLION).step_by(2).for_each(|n| thread.write_ref(thread.get(keys), n, Ref::NULL));
+    thread.collect();
+    (heap, thread)
+}
+
+#[test]
+fn a_million_references_of_each_kind_go_with_their_targets() {
+    let _watchdog = Watchdog::new();
+    for kind in [ReferenceKind::Soft, ReferenceKind::Weak, ReferenceKind::Phantom, ReferenceKind::Ephemeron] {
+        let mut made = Vec::with_capacity(MILLION);
+        let (_heap, thread) =
+            every_second_of_a_million_dies(|thread, _, key| made.push(create(thread, kind, key, Terms::default())));
+        with(&thread, |references| {
+            for (n, reference) in made.iter().enumerate() {
+                let dies = n.is_multiple_of(2) && kind != ReferenceKind::Soft;
+                assert_eq!(references.is_cleared(*reference), dies, "{kind:?} {n}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_million_finalizers_come_once_each_for_what_died() {
+    let _watchdog = Watchdog::new();
+    let (_heap, thread) = every_second_of_a_million_dies(|thread, _, key| {
+        with(thread, |references| references.add_finalizer(object(key), FinalizerOrder::Any).unwrap());
+    });
+    let mut seen = vec![false; MILLION];
+    while let Some(dead) = with(&thread, |references| references.next_finalizable()) {
+        let n = number(&thread, dead) as usize;
+        assert!(n.is_multiple_of(2) && !std::mem::replace(&mut seen[n], true), "{n}");
+    }
+    assert_eq!(seen.iter().filter(|seen| **seen).count(), MILLION / 2);
+}
+
+#[test]
+fn a_table_of_a_million_objects_forgets_those_that_died() {
+    let _watchdog = Watchdog::new();
+    let mut table = None;
+    let (_heap, thread) = every_second_of_a_million_dies(|thread, n, key| {
+        thread.with_mutator(|mutator| {
+            let table = table.get_or_insert_with(|| AddressTable::new(mutator));
+            table.insert(mutator, object(key), n as u64).unwrap();
+        });
+    });
+    let table = table.unwrap();
+    assert_eq!(table.len(), MILLION / 2);
+    for n in (1..MILLION).step_by(2) {
+        let key = object(thread.read_ref(thread.get(0), n));
+        assert_eq!(thread.with_mutator(|mutator| table.get(mutator, key)), Some(n as u64));
+    }
+}
+
 #[test]
 fn a_finalizer_brings_back_what_died_with_all_it_refers_to() {
     on_every_plan(|plan, thread| {
