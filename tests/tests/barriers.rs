@@ -7,8 +7,8 @@ use plan_tests::matrix::{self, all_workloads};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, options, panic_of};
 use policies::{PLANS, new_heap};
 use reference::{Class, ReferenceVM};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 const LIMIT: usize = 16 << 20;
 const NURSERY: usize = 64 << 10;
@@ -222,6 +222,42 @@ fn a_full_heap_with_a_nursery_of_a_byte_is_out_of_memory_and_not_for_ever_collec
         }
         assert!((2..=5).contains(&kept), "{plan}: {kept} objects of 3M in a heap of 16M");
         m.pop(kept);
+    }
+}
+
+/// What was allocated before each of the minor collections of a program whose objects die at once, with nurseries of the heap's choice.
+fn nurseries(plan: &str, settings: &[(&str, &str)]) -> Vec<usize> {
+    let settings: Vec<_> = [("nursery.bytes", "0")].iter().chain(settings).copied().collect();
+    let heap = heap::<ReferenceVM>(plan, &settings);
+    let seen: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let seen_by_listener = seen.clone();
+    heap.listen(Box::new(move |event: &Event| {
+        if let Event::Pause(report) = event
+            && report.kind == CollectionKind::Minor
+        {
+            seen_by_listener.lock().unwrap().push(report.allocated_bytes);
+        }
+    }));
+    churn(Attached::new(&heap).handle(), 512);
+    let seen = seen.lock().unwrap();
+    seen.clone()
+}
+
+#[test]
+fn nurseries_keep_to_their_bound_and_shrink_while_pauses_miss_their_goal() {
+    let _watchdog = Watchdog::new();
+    // Fast paths are handed a block at a time.
+    const BLOCK: usize = 32 << 10;
+    for plan in generational() {
+        let free = nurseries(plan, &[]);
+        assert!(free.iter().all(|bytes| *bytes > 1 << 20), "{plan}: {free:?}");
+        let bounded = nurseries(plan, &[("nursery.max_bytes", "1M")]);
+        assert!(bounded.len() > 16 && bounded.iter().all(|bytes| *bytes <= (1 << 20) + BLOCK), "{plan}: {bounded:?}");
+        // No pause is so short.
+        let goal = nurseries(plan, &[("nursery.pause_goal_us", "1")]);
+        let smallest = 256 << 10;
+        assert!(goal.len() > 2 * free.len() && goal[0] > 1 << 20, "{plan}: {goal:?}");
+        assert!(goal.last().is_some_and(|bytes| *bytes <= smallest + BLOCK), "{plan}: {goal:?}");
     }
 }
 
