@@ -252,6 +252,40 @@ fn an_address_in_a_local_keeps_its_object_alive_and_in_place() {
     }
 }
 
+/// An array of objects that no word of a stack refers to, at a new root; and their addresses, so that none looks like one.
+#[inline(never)]
+fn hidden<VM: TestVM>(m: Handle<VM>, objects: usize) -> (usize, Vec<usize>) {
+    let array = m.push(m.alloc(objects, 0));
+    let hide = |n| {
+        let object = m.alloc(0, 8);
+        m.write_ref(m.get(array), n, object);
+        !object.0
+    };
+    (array, (0..objects).map(hide).collect())
+}
+
+#[test]
+fn plans_that_move_objects_move_those_that_no_word_refers_to_around_the_others() {
+    let _watchdog = Watchdog::new();
+    const OBJECTS: usize = 500;
+    for plan in ["Immix", "StickyImmix", "GenImmix", "SemiSpace", "GenCopy"] {
+        let settings: Vec<_> = SETTINGS.into_iter().chain([("stress.always_defrag", "true")]).collect();
+        let heap = new_heap(AmbiguousVM::<false>::new(), options(plan, 32 << 20, &settings)).unwrap();
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let stays = secret(m, 7);
+        let (array, hidden) = hidden(m, OBJECTS);
+        churn(m, 4000);
+        m.mutator().collect();
+        let has_moved = |(n, hidden): &(usize, &usize)| m.read_ref(m.get(array), *n).0 != !**hidden;
+        let moved = hidden.iter().enumerate().filter(has_moved).count();
+        // A word of a frame that is gone may still refer to a few.
+        assert!(moved > OBJECTS * 9 / 10, "{plan}: {moved} of {OBJECTS} moved");
+        assert_eq!(m.read_word(stays, 1), !7, "{plan}");
+        m.pop(1);
+    }
+}
+
 #[test]
 fn stopped_threads_keep_what_their_stacks_refer_to_wherever_they_stopped() {
     let _watchdog = Watchdog::new();
