@@ -123,6 +123,35 @@ fn minor_collections_clear_references_to_young_objects_that_died() {
 }
 
 #[test]
+fn minor_collections_do_for_young_objects_what_full_ones_do_for_all() {
+    const KINDS: [ReferenceKind; 3] = [ReferenceKind::Weak, ReferenceKind::Phantom, ReferenceKind::Ephemeron];
+    let _watchdog = Watchdog::new();
+    for plan in policies::PLANS.iter().filter(|plan| plan.barrier) {
+        let (plan, heap) = (plan.name, heap(plan.name));
+        let thread = Thread::attach(&heap);
+        let (lives, dies, softly, finalized) = (node(&thread, 1), node(&thread, 2), node(&thread, 3), node(&thread, 4));
+        let make = |kind, root| create(&thread, kind, thread.get(root), Terms::default());
+        let to_live = KINDS.map(|kind| make(kind, lives));
+        let to_die = KINDS.map(|kind| make(kind, dies));
+        let soft = make(ReferenceKind::Soft, softly);
+        let finalizer =
+            |root| with(&thread, |r| r.add_finalizer(object(thread.get(root)), FinalizerOrder::Any).unwrap());
+        let _finalizers = [lives, finalized].map(finalizer);
+        thread.pop(3);
+        while heap.statistics().collections < 2 {
+            thread.alloc(NODE);
+        }
+        assert_eq!(heap.statistics().full_collections, 0, "{plan}");
+        let cleared = |reference: Reference| with(&thread, |references| references.is_cleared(reference));
+        assert_eq!(to_live.map(cleared), [false; 3], "{plan}");
+        assert_eq!(to_die.map(cleared), [true; 3], "{plan}");
+        assert_eq!(get(&thread, soft), Some(3), "{plan}");
+        let next = || with(&thread, |references| references.next_finalizable()).map(|object| number(&thread, object));
+        assert_eq!([next(), next()], [Some(4), None], "{plan}");
+    }
+}
+
+#[test]
 fn an_old_ephemeron_keeps_the_young_value_that_it_was_given() {
     on_every_plan(|plan, thread| {
         let key = node(thread, 1);
