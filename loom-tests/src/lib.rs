@@ -23,6 +23,7 @@ mod mark_bits;
 mod mark_byte;
 mod pin_count;
 mod safepoint;
+mod slot_word;
 mod weak_clearing;
 mod work_stealing;
 
@@ -41,6 +42,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("../../mmtk-core/src/metadata/evacuation.rs"),
         include_str!("../../mmtk-core/src/metadata/forwarding.rs"),
         include_str!("../../mmtk-core/src/metadata/mark_bits.rs"),
+        include_str!("../../mmtk-core/src/metadata/slot_word.rs"),
         include_str!("../../mmtk-core/src/safepoint.rs"),
         include_str!("../../mmtk-core/src/trace/termination.rs"),
         include_str!("../../mmtk-core/src/weak/conditions.rs"),
@@ -57,6 +59,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("mark_bits.rs"),
         include_str!("mark_byte.rs"),
         include_str!("safepoint.rs"),
+        include_str!("slot_word.rs"),
         include_str!("weak_clearing.rs"),
         include_str!("work_stealing.rs"),
     ];

@@ -5,7 +5,7 @@
 //! out of memory reports and aborts.
 
 use crate::address::{Address, ObjectReference};
-use crate::metadata::StateCell;
+use crate::metadata::{SlotWord, StateCell};
 use crate::weak::WeakProcessor;
 use std::borrow::Cow;
 use std::fmt;
@@ -15,6 +15,10 @@ use std::ops::Range;
 ///
 /// A VM whose slots have no stable address can let the slot be the reference itself, and set
 /// [`VMBinding::CAN_MOVE`] to false.
+///
+/// Where objects may move, `load` and `store` are atomic, `load` acquires and `store` releases: two workers may scan the
+/// same object, and the second may read in the slot what the first has stored there. It then reads the moved object
+/// with nothing but the slot between them ([`SlotWord`]). [`WordSlot`] does so.
 pub trait Slot: Copy + Send + fmt::Debug + 'static {
     /// The object it refers to, if any. References out of the heap are allowed; the collector ignores them.
     fn load(self) -> Option<ObjectReference>;
@@ -48,15 +52,15 @@ impl WordSlot {
 impl Slot for WordSlot {
     #[inline(always)]
     fn load(self) -> Option<ObjectReference> {
-        // SAFETY: `at`'s contract. Two workers may update a slot of an object they both scan, hence a relaxed atomic.
-        let raw = unsafe { self.0.as_atomic_u64() }.load(std::sync::atomic::Ordering::Relaxed);
-        ObjectReference::from_address(Address::from_usize(raw as usize))
+        // SAFETY: `at`'s contract. Two workers may update a slot of an object they both scan, hence an atomic.
+        let word = unsafe { self.0.as_atomic_u64() };
+        ObjectReference::from_address(Address::from_usize(SlotWord(word).load() as usize))
     }
     #[inline(always)]
     fn store(self, object: ObjectReference) {
         // SAFETY: as for `load`.
-        unsafe { self.0.as_atomic_u64() }
-            .store(object.address().as_usize() as u64, std::sync::atomic::Ordering::Relaxed);
+        let word = unsafe { self.0.as_atomic_u64() };
+        SlotWord(word).store(object.address().as_usize() as u64);
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! Unsafe code lives in `address`, `heap`, `metadata`, `alloc`, `stack`, `introspect`, `workers`, `fork` and `pause`; the other modules forbid it.
 //! Under `--cfg loom` only the protocol files are compiled: `sync`, `heap::block_list`, `heap::budget`, `heap::credit`,
-//! `metadata::evacuation`, `metadata::forwarding`, `metadata::mark_bits`, `safepoint`, `trace::termination`, `weak::conditions`,
+//! `metadata::evacuation`, `metadata::forwarding`, `metadata::mark_bits`, `metadata::slot_word`, `safepoint`, `trace::termination`, `weak::conditions`,
 //! `weak::index`.
 
 pub mod sync;

@@ -18,6 +18,7 @@ mod object_state;
 pub mod pin_count;
 #[cfg(not(loom))]
 mod side_table;
+pub mod slot_word;
 
 #[cfg(not(loom))]
 pub use cells::{
@@ -34,3 +35,4 @@ pub use object_starts::ObjectStarts;
 pub use object_state::ObjectStates;
 #[cfg(not(loom))]
 pub use side_table::{SideBytes, SideWords};
+pub use slot_word::SlotWord;
