@@ -210,11 +210,12 @@ impl<VM: VMBinding> Heap<VM> {
     /// holds up the others, and two threads that do so crosswise would wait for ever. Work in one heap inside the
     /// [`Mutator::native`] regions of the others.
     pub fn attach(&self, local: VM::Local) -> Mutator<VM> {
-        let state = MutatorState::new(self.0.clone(), local);
-        let arm = || state.arm_barrier(self.0.nursery_bytes.load(Relaxed) != usize::MAX);
-        self.0.safepoint.attach(MutatorRef(&*state), arm);
+        // The state has its place for good before the registry learns of it: what moves a box may take it for its own alone.
+        let mutator = Mutator::from_state(MutatorState::new(self.0.clone(), local));
+        let arm = || mutator.shared().arm_barrier(self.0.nursery_bytes.load(Relaxed) != usize::MAX);
+        self.0.safepoint.attach(MutatorRef(mutator.state()), arm);
         self.0.attend_when_idle();
-        Mutator::from_state(state)
+        mutator
     }
 
     /// Collects now, from a thread that is not a mutator of this heap (a mutator calls [`Mutator::collect`]).
