@@ -6,6 +6,7 @@
 
 use crate::address::{Address, ObjectReference};
 use crate::metadata::{SlotWord, StateCell};
+use crate::warnings;
 use crate::weak::WeakProcessor;
 use std::borrow::Cow;
 use std::fmt;
@@ -224,7 +225,7 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// crawls. A VM may raise an error, drop caches, or tell its user. Called at the end of a pause, before mutators resume: it must
     /// not allocate or unwind; it may note what is to be done at the next safepoint. Called again when that lasts for two seconds more.
     fn limit_exceeded(&self, report: &str) {
-        log::warn!("the heap is all but full, and collections take most of the time\n{report}");
+        warnings::warn(format_args!("the heap is all but full, and collections take most of the time\n{report}"));
     }
 
     /// No memory, even after the last emergency collection. May unwind, exit, or free something; if it returns, the process

@@ -266,7 +266,9 @@ impl Idle {
         let shared = self.shared.clone();
         match std::thread::Builder::new().name("gc-idle".to_owned()).spawn(move || run(&shared)) {
             Ok(thread) => (state.timer, state.running) = (Some(thread), true),
-            Err(error) => log::warn!("cannot start the thread that returns memory and collects idle heaps: {error}"),
+            Err(error) => {
+                crate::warn_once!("cannot start the thread that returns memory and collects idle heaps: {error}")
+            }
         }
     }
 

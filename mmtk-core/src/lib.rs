@@ -72,6 +72,8 @@ mod steering;
 mod verify;
 #[cfg(not(loom))]
 mod vm_space;
+#[cfg(not(loom))]
+pub mod warnings;
 pub mod weak;
 
 #[cfg(not(loom))]

@@ -172,7 +172,7 @@ impl Gang {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
                     // The leader can do all the work itself.
-                    log::warn!("cannot start GC worker {index}: {error}");
+                    crate::warn_once!("cannot start GC worker {index}: {error}");
                     break;
                 }
             }

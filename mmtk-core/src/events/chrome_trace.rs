@@ -24,7 +24,7 @@ const PAUSES_TID: u32 = 1;
 
 /// Writes a Chrome trace-event file.
 ///
-/// Each event is flushed. After an I/O error, which is logged once, it is silent.
+/// Each event is flushed. After an I/O error, of which it warns once, it is silent.
 pub struct ChromeTrace<W: Write + Send> {
     sink: Sink<W>,
     process: u32,
@@ -38,7 +38,7 @@ impl ChromeTrace<File> {
     /// Writes to a new file.
     ///
     /// # Errors
-    /// When the file cannot be created. Later errors go to the log.
+    /// When the file cannot be created. Of later errors it warns.
     pub fn create(path: impl AsRef<Path>) -> io::Result<Self> {
         Ok(Self::new(File::create(path)?))
     }

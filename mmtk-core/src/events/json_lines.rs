@@ -10,7 +10,7 @@ use super::sink::Sink;
 
 /// Writes each event as a line of JSON.
 ///
-/// Each line is flushed, so a process that dies leaves whole lines. After an I/O error, which is logged once, it is silent.
+/// Each line is flushed, so a process that dies leaves whole lines. After an I/O error, of which it warns once, it is silent.
 pub struct JsonLines<W: Write + Send> {
     sink: Sink<W>,
 }
@@ -19,7 +19,7 @@ impl JsonLines<File> {
     /// Writes to a new file.
     ///
     /// # Errors
-    /// When the file cannot be created. Later errors go to the log.
+    /// When the file cannot be created. Of later errors it warns.
     pub fn create(path: impl AsRef<Path>) -> io::Result<Self> {
         Ok(Self::new(File::create(path)?))
     }

@@ -6,7 +6,7 @@
 //!
 //! I1. All times are nanoseconds since the heap was created, on one monotonic clock; all sizes are bytes.
 //! I2. Listeners see the events of one heap one at a time, in order: `HeapCreated` first, `HeapDropped` last.
-//! I3. A listener that cannot write says so once in the log and then keeps quiet. Reports never stop a program.
+//! I3. A listener that cannot write gives one warning and then keeps quiet. Reports never stop a program.
 //!
 //! Callers: whichever thread ran the pause (a GC worker or a mutator) emits.
 #![deny(unsafe_code)]

@@ -5,12 +5,12 @@
 
 use std::io::{BufWriter, Write};
 
-use log::error;
+use crate::warnings;
 
 pub(super) struct Sink<W: Write> {
     /// `None` once a write failed or the sink was closed.
     out: Option<BufWriter<W>>,
-    /// What the log calls it.
+    /// What the warning calls it.
     name: &'static str,
 }
 
@@ -22,7 +22,7 @@ impl<W: Write> Sink<W> {
     pub fn write(&mut self, piece: &str) {
         let Some(out) = &mut self.out else { return };
         if let Err(reason) = out.write_all(piece.as_bytes()).and_then(|()| out.flush()) {
-            error!("{}: {reason}; nothing more is written", self.name);
+            warnings::warn(format_args!("{}: {reason}; nothing more is written", self.name));
             self.shut();
         }
     }

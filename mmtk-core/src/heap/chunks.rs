@@ -63,7 +63,7 @@ impl Chunks {
             return false;
         }
         if let Err(error) = self.memory.commit(self.extent.block_start(Block(committed)), CHUNK_BYTES) {
-            log::warn!("the system refuses memory for the heap: {error}");
+            crate::warn_once!("the system refuses memory for the heap: {error}");
             self.memory.uncharge_tables(tables);
             return false;
         }

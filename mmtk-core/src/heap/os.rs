@@ -239,6 +239,19 @@ pub fn process_cpu_ns() -> u64 {
     clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID).unwrap_or(0)
 }
 
+/// Writes to standard error without a lock, and without a word if that fails.
+pub fn write_to_standard_error(mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        // SAFETY: reads no more than the slice has.
+        let written = unsafe { libc::write(libc::STDERR_FILENO, bytes.as_ptr().cast(), bytes.len()) };
+        match usize::try_from(written) {
+            Ok(written) if written > 0 => bytes = &bytes[written..],
+            _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => (),
+            _ => return,
+        }
+    }
+}
+
 /// Whether whoever runs the machine lets programs have huge pages.
 pub fn huge_pages_allowed() -> bool {
     std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").is_ok_and(|modes| !modes.contains("[never]"))

@@ -143,7 +143,7 @@ impl PageRuns {
             let upto = end.next_multiple_of(CHUNK_BYTES).min(self.extent.bytes());
             let at = self.extent.start().plus(state.committed);
             if let Err(error) = self.memory.commit(at, upto - state.committed) {
-                log::warn!("the system refuses memory for a large object: {error}");
+                crate::warn_once!("the system refuses memory for a large object: {error}");
                 return None;
             }
             state.committed = upto;

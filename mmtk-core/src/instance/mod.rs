@@ -18,7 +18,7 @@ use crate::heap::{Extent, Memory};
 use crate::idle::{Allocated, Idle, Quiet};
 use crate::metadata::ObjectStates;
 use crate::nursery::{Nursery, NurseryConfig};
-use crate::options::{OptionError, Options};
+use crate::options::{OptionError, Options, Warnings};
 use crate::pause::MutatorRef;
 use crate::pin::Moving;
 use crate::plan::{HeapError, Plan, PlanContext};
@@ -28,6 +28,7 @@ use crate::steering::Steering;
 use crate::sync::Mutex;
 use crate::verify;
 use crate::vm_space::VmSpace;
+use crate::warnings;
 use crate::weak::WeakTables;
 use crate::workers::Gang;
 use std::fmt::Write;
@@ -131,6 +132,9 @@ impl<VM: VMBinding> Heap<VM> {
         plan: impl FnOnce(&PlanContext<'_, VM>) -> Result<Box<dyn Plan<VM>>, HeapError>,
     ) -> Result<Heap<VM>, HeapError> {
         options.validate()?;
+        if options.warnings == Warnings::Never {
+            warnings::silence();
+        }
         let memory = Memory::new(&options)?;
         let states = ObjectStates::new(&memory)?;
         let plan = plan(&PlanContext { memory: &memory, options: &options, states })?;

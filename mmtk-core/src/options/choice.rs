@@ -60,6 +60,16 @@ choice! {
     }
 }
 
+choice! {
+    /// What happens to warnings in a process that has no logger.
+    Warnings {
+        /// They go to standard error.
+        Stderr = "stderr",
+        /// Nobody hears them.
+        Never = "never",
+    }
+}
+
 /// Any variant of a choice.
 pub(super) struct OneOf;
 

@@ -26,7 +26,7 @@ mod sources;
 
 pub use crate::pacer::{HeapMode, PolicyName};
 pub use bytes::{format_bytes, parse_bytes};
-pub use choice::{WakeHelpers, When};
+pub use choice::{WakeHelpers, Warnings, When};
 pub use domain::Finite;
 pub use error::{OptionError, near_miss};
 pub use table::{OptionInfo, Options};

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use super::bytes::{Bytes, MIB, TIB};
-use super::choice::{OneOf, WakeHelpers, When};
+use super::choice::{OneOf, WakeHelpers, Warnings, When};
 use super::domain::{Auto, Decimal, Domain, Finite, Flag, Name, Number, check, read};
 use super::error::OptionError;
 use super::machine;
@@ -210,6 +210,10 @@ options! {
     /// Huge pages for the heap: auto for large heaps, if they are not much dearer at first touch than small ones, and for others once the program
     /// has run long enough; always everywhere; never not even if the system would by itself.
     huge_pages: When { key: "os.huge_pages", default: When::Auto, allowed: OneOf }
+
+    /// Where warnings go in a process that has installed no logger (crate log): to standard error, or nowhere. One heap that says never
+    /// silences the process.
+    warnings: Warnings { key: "warnings", default: Warnings::Stderr, allowed: OneOf }
 
     /// Collect each time so many bytes were allocated, to find missing roots and barriers early; 0 is off.
     stress_bytes: usize { key: "stress.every_bytes", default: 0, allowed: Bytes(0..=TIB) }

@@ -341,7 +341,7 @@ impl Shared {
             let (first, end) = (run[0], end_of(run[run.len() - 1]));
             if self.pages.protect(first, end - first).is_err() {
                 // They stay as they would in any other space: accessible, and without an owner.
-                log::warn!("too many mappings: dead objects stay accessible (vm.max_map_count)");
+                mmtk_core::warn_once!("too many mappings: dead objects stay accessible (vm.max_map_count)");
             }
         }
     }

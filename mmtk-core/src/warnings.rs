@@ -1,0 +1,73 @@
+//! Warnings: what a user has to hear although the heap goes on.
+//!
+//! 1. A logger of the crate `log`, if the program has installed one, gets each warning.
+//! 2. Without one the warning goes to standard error, in one write and without a lock: a thread that is inside a lock of standard error
+//!    when the process forks never leaves it in the child.
+//! 3. `warnings=never`, or MMTK_WARNINGS=never for a VM that reads no environment, keeps standard error clean.
+//!
+//! Standard error belongs to the process, so the switch does too, and what `warn_once!` remembers. A warning that each heap
+//! gives once is an [`Once`] in a field of its own.
+//!
+//! Callers: any thread, at any time, also with locks of the heap held. So a logger must not use the heap.
+
+use crate::heap::os;
+use log::LevelFilter;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// The variable that silences warnings also where nobody reads options from the environment.
+const VARIABLE: &str = "MMTK_WARNINGS";
+
+/// Whether a heap of this process was made with `warnings=never`.
+static SILENCED: AtomicBool = AtomicBool::new(false);
+
+/// Keeps warnings off standard error from now on.
+pub(crate) fn silence() {
+    SILENCED.store(true, Relaxed);
+}
+
+/// Gives a warning, each time it is called.
+#[cold]
+pub fn warn(message: fmt::Arguments<'_>) {
+    // The filter is above `Off` once a logger is installed; the logger decides the rest.
+    if log::max_level() > LevelFilter::Off {
+        log::warn!(target: "mmtk", "{message}");
+    } else if !is_silenced() {
+        let line =
+            format!("mmtk: warning: {message}\n      (to silence warnings: {VARIABLE}=never, or a logger for `log`)\n");
+        os::write_to_standard_error(line.as_bytes());
+    }
+}
+
+fn is_silenced() -> bool {
+    SILENCED.load(Relaxed) || std::env::var(VARIABLE).is_ok_and(|value| value.eq_ignore_ascii_case("never"))
+}
+
+/// A warning that is given once, however often its reason comes up.
+#[derive(Debug, Default)]
+pub struct Once(AtomicBool);
+
+impl Once {
+    /// Not given yet.
+    pub const fn new() -> Once {
+        Once(AtomicBool::new(false))
+    }
+
+    /// Gives the warning, unless it was given before.
+    #[cold]
+    pub fn warn(&self, message: fmt::Arguments<'_>) {
+        // Relaxed: the flag publishes nothing.
+        if !self.0.swap(true, Relaxed) {
+            warn(message);
+        }
+    }
+}
+
+/// Gives a warning the first time that this place of the program comes to it; takes what `format!` takes.
+#[macro_export]
+macro_rules! warn_once {
+    ($($message:tt)+) => {{
+        static GIVEN: $crate::warnings::Once = $crate::warnings::Once::new();
+        GIVEN.warn(format_args!($($message)+));
+    }};
+}
