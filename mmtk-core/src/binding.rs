@@ -244,17 +244,43 @@ pub struct OutOfMemory {
     pub reserved: usize,
     /// The hard limit in bytes.
     pub limit: usize,
+    /// What was tried before the request was refused.
+    pub tried: Tried,
     /// The state of the heap, space by space.
     pub report: String,
 }
 
+/// What a heap tried before it refused a request.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Tried {
+    /// Every collection there is, up to an emergency collection.
+    Collections,
+    /// Nothing: the request is larger than the limit.
+    TooLarge,
+    /// Nothing: the plan never collects.
+    PlanNeverCollects,
+    /// Nothing: the caller holds references that a collection would make stale. It can collect, and ask again.
+    MayNotCollect,
+}
+
 impl fmt::Display for OutOfMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "out of memory: {} bytes requested, {} of {} bytes reserved after an emergency collection\n{}",
-            self.requested, self.reserved, self.limit, self.report
-        )
+        let (requested, limit) = (self.requested, self.limit);
+        write!(f, "out of memory: {requested} bytes requested, {} of {limit} bytes reserved", self.reserved)?;
+        match self.tried {
+            Tried::Collections => write!(f, " after an emergency collection; the program needs a larger heap.limit")?,
+            Tried::TooLarge => write!(f, "; the request is more than the limit: it needs a larger heap.limit")?,
+            Tried::PlanNeverCollects => {
+                write!(f, "; this plan never collects: choose another one, or a larger heap.limit")?;
+            }
+            Tried::MayNotCollect => {
+                write!(
+                    f,
+                    "; nothing was collected, since the caller may hold references: collect and try again, or choose a larger heap.limit"
+                )?;
+            }
+        }
+        write!(f, "\n{}", self.report)
     }
 }
 

@@ -80,7 +80,7 @@ pub mod weak;
 pub use {
     address::{Address, ObjectReference},
     alloc::{Mutator, MutatorState, Semantics},
-    binding::{OutOfMemory, Slot, SlotVisitor, StateLocation, VMBinding, WordSlot},
+    binding::{OutOfMemory, Slot, SlotVisitor, StateLocation, Tried, VMBinding, WordSlot},
     instance::{Heap, HeapStatistics},
     options::Options,
     plan::{HeapError, Plan, PlanContext},

@@ -138,11 +138,13 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     pub(crate) fn timed<R>(&mut self, name: &'static str, f: impl FnOnce(&mut Self) -> R) -> R {
         let start = Instant::now();
         let result = f(self);
-        self.phases.push(Phase {
-            name,
-            start_ns: (start - self.created).as_nanos() as u64,
-            duration_ns: start.elapsed().as_nanos() as u64,
-        });
+        let start_ns = (start - self.created).as_nanos() as u64;
+        let duration_ns = start.elapsed().as_nanos() as u64;
+        match self.phases.last_mut().filter(|last| last.name == name) {
+            // Several sections of one step, a table each say, are one phase.
+            Some(last) => last.duration_ns = start_ns + duration_ns - last.start_ns,
+            None => self.phases.push(Phase { name, start_ns, duration_ns }),
+        }
         result
     }
 

@@ -99,7 +99,7 @@ impl<VM: VMBinding> Heap<VM> {
         assert!(!inner.holds(object), "{object} lies in the heap: it is no object of the VM space");
         match inner.vm_space.add(object, &inner.memory) {
             true => Ok(()),
-            false => Err(inner.out_of_memory(CHARGED_AT_ONCE * ENTRY_BYTES)),
+            false => Err(inner.no_memory_for_tables(CHARGED_AT_ONCE * ENTRY_BYTES)),
         }
     }
 

@@ -451,7 +451,7 @@ impl<VM: VMBinding> Mutator<VM> {
 
     /// The error of a table that cannot grow by so many bytes.
     pub(crate) fn no_memory_for_tables(&self, bytes: usize) -> OutOfMemory {
-        self.shared().heap.out_of_memory(bytes)
+        self.shared().heap.no_memory_for_tables(bytes)
     }
 
     /// The space of an object that may move.

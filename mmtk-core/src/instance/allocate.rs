@@ -3,7 +3,7 @@
 use super::HeapInner;
 use crate::address::Address;
 use crate::alloc::{Allocators, MutatorState};
-use crate::binding::{OutOfMemory, VMBinding};
+use crate::binding::{OutOfMemory, Tried, VMBinding};
 use crate::events::{Cause, CollectionKind, Event};
 use crate::heap::{BLOCK_BYTES, Budget};
 use std::sync::Arc;
@@ -66,7 +66,12 @@ impl<VM: VMBinding> HeapInner<VM> {
                 None => (),
             }
         }
-        Err(self.out_of_memory(bytes))
+        let tried = match (bytes <= limit, self.plan.can_collect()) {
+            (false, _) => Tried::TooLarge,
+            (true, false) => Tried::PlanNeverCollects,
+            (true, true) => Tried::Collections,
+        };
+        Err(self.out_of_memory(bytes, tried))
     }
 
     /// Why to collect before so many bytes are allocated.
@@ -85,8 +90,14 @@ impl<VM: VMBinding> HeapInner<VM> {
         self.steering.reached(reserved, self.allocated.since_full(), bytes).then_some(Cause::Growth)
     }
 
+    /// A table cannot grow by so many bytes, and its caller cannot stop for a collection.
+    pub(crate) fn no_memory_for_tables(&self, bytes: usize) -> OutOfMemory {
+        let tried = if self.plan.can_collect() { Tried::MayNotCollect } else { Tried::PlanNeverCollects };
+        self.out_of_memory(bytes, tried)
+    }
+
     /// There is no room for so many bytes: tells the listeners.
-    pub(crate) fn out_of_memory(&self, requested: usize) -> OutOfMemory {
+    fn out_of_memory(&self, requested: usize, tried: Tried) -> OutOfMemory {
         let budget: &Budget = self.memory.budget();
         let (reserved, limit) = (budget.reserved(), budget.limit());
         self.listeners.emit(&Event::OutOfMemory {
@@ -94,7 +105,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             reserved_bytes: reserved,
             limit_bytes: limit,
         });
-        OutOfMemory { requested, reserved, limit, report: self.report() }
+        OutOfMemory { requested, reserved, limit, tried, report: self.report() }
     }
 
     /// Lets other threads in between, about every fourth time (a stress option). The sequence depends on the seed alone; which

@@ -365,14 +365,16 @@ impl<VM: VMBinding> HeapInner<VM> {
 
     fn report(&self) -> String {
         let budget = self.memory.budget();
+        let live = match self.pauses.load(Relaxed) {
+            0 => "never collected".to_string(),
+            collections => format!("{} live at the last of {collections} collections", self.live_bytes.load(Relaxed)),
+        };
         let mut text = format!(
-            "plan {}: {} of {} bytes reserved, {} resident, {} live at the last of {} collections\n",
+            "plan {}: {} of {} bytes reserved, {} resident, {live}\n",
             self.plan.name(),
             budget.reserved(),
             budget.limit(),
             budget.resident(),
-            self.live_bytes.load(Relaxed),
-            self.pauses.load(Relaxed),
         );
         for space in self.plan.spaces() {
             let _ = writeln!(text, "  {:<12} {:>14} bytes reserved", space.name(), space.reserved_bytes());

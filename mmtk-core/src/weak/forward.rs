@@ -15,22 +15,26 @@ impl<VM: VMBinding> Pause<'_, VM> {
     pub fn forward_weak(&mut self, forward: impl Fn(ObjectReference) -> ObjectReference + Sync) {
         let tables = self.weak;
         for table in tables.all_tables() {
-            self.parallel("weak", table.len(), |_, range| range.for_each(|number| table.any(number).forward(&forward)));
+            self.parallel("weak: forward", table.len(), |_, range| {
+                range.for_each(|number| table.any(number).forward(&forward))
+            });
         }
         let ephemerons = tables.of(ReferenceKind::Ephemeron);
-        self.parallel("weak", ephemerons.len(), |_, range| {
+        self.parallel("weak: forward", ephemerons.len(), |_, range| {
             for entry in range.map(|number| ephemerons.any(number)).filter(|entry| entry.target().is_some()) {
                 entry.set_value(entry.value().map(&forward));
             }
         });
         for entries in tables.addresses.in_use() {
             let table = &entries.table;
-            self.parallel("weak", table.len(), |_, range| range.for_each(|number| table.any(number).forward(&forward)));
+            self.parallel("weak: forward", table.len(), |_, range| {
+                range.for_each(|number| table.any(number).forward(&forward))
+            });
             entries.index.write().clear();
             let index = entries.index.read();
-            self.parallel("weak", table.len(), |_, range| index_again(table, &index, range));
+            self.parallel("weak: forward", table.len(), |_, range| index_again(table, &index, range));
         }
-        self.timed("weak", |pause| pause.vm.process_weak(&mut Moved(&forward)));
+        self.timed("weak: binding forwards", |pause| pause.vm.process_weak(&mut Moved(&forward)));
     }
 }
 

@@ -70,21 +70,31 @@ impl<VM: VMBinding> Pause<'_, VM> {
         self.cycle.enter(CyclePhase::Weak);
         let tables = self.weak;
         let mut process = Process::new(self, tracer, tables);
+        process.phase = "weak: find ephemerons";
         process.find_ephemerons();
+        process.phase = "weak: keep values";
         process.keep_soft_and_values();
+        process.phase = "weak: binding keeps";
         process.binding(VM::trace_weak);
+        process.phase = "weak: clear";
         process.clear(ReferenceKind::Soft);
         process.clear(ReferenceKind::Weak);
+        process.phase = "weak: binding clears";
         process.binding(|vm, weak| {
             vm.process_weak(weak);
             false
         });
+        process.phase = "weak: finalizers";
         if process.finalize() {
+            process.phase = "weak: binding keeps more";
             process.binding(VM::trace_weak);
         }
+        process.phase = "weak: settle ephemerons";
         process.settle_ephemerons();
+        process.phase = "weak: clear phantoms";
         process.clear(ReferenceKind::Phantom);
         process.free_orphans_and_notify();
+        process.phase = "weak: tables by object";
         process.address_tables();
         let released = process.released.into_inner();
         if self.kind == CollectionKind::Minor {
@@ -190,6 +200,8 @@ impl<VM: VMBinding, T: Tracer<VM>> Tracer<VM> for Watching<'_, T> {
 struct Process<'p, 'a, VM: VMBinding, T> {
     pause: &'p mut Pause<'a, VM>,
     tracer: T,
+    /// What the step in progress is called in the report of the pause.
+    phase: &'static str,
     tables: &'a WeakTables,
     pending: PendingKeys,
     /// One a worker.
@@ -202,7 +214,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
     fn new<'p>(pause: &'p mut Pause<'a, VM>, tracer: T, tables: &'a WeakTables) -> Process<'p, 'a, VM, T> {
         let found = (0..pause.gang.size()).map(|_| Mutex::default()).collect();
         let pending = PendingKeys { held: Vec::new(), index: Index::new(0) };
-        Process { pause, tracer, tables, pending, found, released: Mutex::default() }
+        Process { pause, tracer, phase: "weak", tables, pending, found, released: Mutex::default() }
     }
 
     /// Workers share the entries of a table that this collection looks at. The objects that they refer to are brought near ahead,
@@ -212,7 +224,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
         if scan.entries == 0 {
             return;
         }
-        self.pause.parallel("weak", scan.entries, |worker, range: Range<usize>| {
+        self.pause.parallel(self.phase, scan.entries, |worker, range: Range<usize>| {
             let mut found = found[worker.index].lock();
             let prefetch = |position: usize| {
                 if position < range.end
@@ -254,7 +266,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
             return;
         }
         let tracer = Watching { plan: self.tracer, pending: &self.pending };
-        self.pause.trace_from("weak", tracer, count, |tracing, range, worker| {
+        self.pause.trace_from(self.phase, tracer, count, |tracing, range, worker| {
             let prefetch = |n: usize| {
                 if n < range.end {
                     near(n).into_iter().for_each(|object| tracer.plan.prefetch(object));
@@ -272,7 +284,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
     fn binding(&mut self, f: impl Fn(&VM, &mut dyn WeakProcessor) -> bool + Sync) {
         let tracer = Watching { plan: self.tracer, pending: &self.pending };
         let released = &self.released;
-        self.pause.trace_alone("weak", tracer, |vm, tracing, worker| {
+        self.pause.trace_alone(self.phase, tracer, |vm, tracing, worker| {
             let mut weak = Weak { tracer, tracing, worker, released };
             while f(vm, &mut weak) {}
         });
@@ -337,7 +349,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
         self.pending.held = self.take(|found| &mut found.held);
         self.pending.index = Index::new(2 * self.pending.held.len());
         let pending = &self.pending;
-        self.pause.parallel("weak", pending.held.len(), |_, range| range.for_each(|n| pending.insert(n)));
+        self.pause.parallel(self.phase, pending.held.len(), |_, range| range.for_each(|n| pending.insert(n)));
     }
 
     fn keep_soft_and_values(&mut self) {
@@ -438,7 +450,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
     /// Step 5: what waited for a key has it now, or never will.
     fn settle_ephemerons(&mut self) {
         let (tracer, pending, tables, found) = (self.tracer, &self.pending, self.tables, &self.found);
-        self.pause.parallel("weak", pending.held.len(), |worker, range| {
+        self.pause.parallel(self.phase, pending.held.len(), |worker, range| {
             let mut found = found[worker.index].lock();
             for held in &pending.held[range] {
                 let entry = tables.of(held.numbered.0).any(held.numbered.1 as usize);
@@ -515,7 +527,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
         }
         entries.index.write().clear();
         let index = entries.index.read();
-        self.pause.parallel("weak", table.len(), |_, range| index_again(table, &index, range));
+        self.pause.parallel(self.phase, table.len(), |_, range| index_again(table, &index, range));
     }
 }
 

@@ -9,6 +9,11 @@ impl fmt::Display for SummarySnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = if self.plan.is_empty() { "unknown plan" } else { self.plan };
         writeln!(f, "GC summary: {plan}, {} workers, limit {}", self.workers, bytes(self.limit_bytes))?;
+        if self.gcs == 0 {
+            // The sizes of the heap are taken when it is collected: without a collection they are not known, not 0.
+            writeln!(f, "{:<18} none so far: nothing was measured", "collections")?;
+            return self.out_of_memory(f);
+        }
         row(f, "collections", &[("total", self.gcs.to_string())])?;
         let by_cause = Cause::ALL.into_iter().zip(self.gcs_by_cause).filter(|(_, count)| *count > 0);
         row(f, "  by cause", &by_cause.map(|(cause, count)| (cause.name(), count.to_string())).collect::<Vec<_>>())?;
@@ -59,10 +64,17 @@ impl fmt::Display for SummarySnapshot {
                 ("allocated", bytes(self.allocated_bytes_total as usize)),
             ],
         )?;
-        if self.out_of_memory > 0 {
-            row(f, "out of memory", &[("times", self.out_of_memory.to_string())])?;
+        self.out_of_memory(f)
+    }
+}
+
+impl SummarySnapshot {
+    fn out_of_memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.out_of_memory == 0 {
+            return Ok(());
         }
-        Ok(())
+        let cells = [("times", self.out_of_memory.to_string()), ("reserved", bytes(self.reserved_bytes_peak))];
+        row(f, "out of memory", &cells)
     }
 }
 
@@ -120,6 +132,15 @@ mod tests {
         }
         assert!(!text.contains("requested") && !text.contains("out of memory"), "{text}");
         assert!(!text.contains("minor"), "{text}");
+    }
+
+    #[test]
+    fn without_a_collection_no_size_is_said_to_be_zero() {
+        let heap = SummarySnapshot { plan: "NoGC", workers: 2, limit_bytes: 64 << 20, ..Default::default() };
+        let text = heap.to_string();
+        assert!(text.contains("none so far") && !text.contains(" 0 B") && !text.contains("peak"), "{text}");
+        let text = SummarySnapshot { out_of_memory: 1, reserved_bytes_peak: 64 << 20, ..heap }.to_string();
+        assert!(text.contains("out of memory") && text.contains("64.0 MiB") && !text.contains(" 0 B"), "{text}");
     }
 
     #[test]
