@@ -12,7 +12,9 @@
 
 use crate::heap::os;
 use log::LevelFilter;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The variable that silences warnings also where nobody reads options from the environment.
@@ -60,6 +62,17 @@ impl Once {
         if !self.0.swap(true, Relaxed) {
             warn(message);
         }
+    }
+}
+
+/// Gives a warning, unless this process has given one of the same words: for warnings that are about a setting, which each of its heaps has.
+#[cold]
+pub fn warn_of_text(text: String) {
+    static GIVEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    // A child inherits the lock as it was when the process forked. Better twice than to wait for a thread that is not there.
+    let new = GIVEN.try_lock().map_or(true, |mut given| given.insert(text.clone()));
+    if new {
+        warn(format_args!("{text}"));
     }
 }
 

@@ -62,6 +62,30 @@ fn warnings_can_be_silenced_by_an_option() {
 }
 
 #[test]
+fn options_and_variables_without_effect_are_reported_once_each() {
+    let _watchdog = Watchdog::new();
+    if is_child() {
+        let mut read = Options::from_env().unwrap();
+        read.apply_process_env().unwrap();
+        (0..2).for_each(|_| {
+            drop(heap(options("Immix", 64 << 20, &[("nursery.bytes", "4M"), ("immix.defrag", "false")])))
+        });
+        return drop(heap(options("NoGC", 64 << 20, &[("stress.every_bytes", "1M")])));
+    }
+    let test = "options_and_variables_without_effect_are_reported_once_each";
+    let error = stderr_of_child(test, &[("MMTK_THREADS", "4")]);
+    let said = [
+        "the variable MMTK_THREADS is no option of this toolkit: it has no effect",
+        "nursery.bytes=4M has no effect with plan Immix and heap.mode=fixed: it needs a generational plan",
+        "stress.every_bytes=1M has no effect with plan NoGC and heap.mode=fixed: it needs a plan that collects",
+    ];
+    for sentence in said {
+        assert_eq!(error.matches(sentence).count(), 1, "{sentence}: {error}");
+    }
+    assert_eq!(error.matches("mmtk: warning: ").count(), said.len(), "{error}");
+}
+
+#[test]
 fn the_variable_that_silences_warnings_is_an_option_too() {
     let mut options = Options::default();
     options.apply_env([("MMTK_WARNINGS".to_owned(), "never".to_owned())]).unwrap();

@@ -18,7 +18,7 @@ use crate::heap::{Extent, Memory};
 use crate::idle::{Allocated, Idle, Quiet};
 use crate::metadata::ObjectStates;
 use crate::nursery::{Nursery, NurseryConfig};
-use crate::options::{OptionError, Options, Warnings};
+use crate::options::{OptionError, Options, PlanFacts, Warnings};
 use crate::pause::MutatorRef;
 use crate::pin::Moving;
 use crate::plan::{HeapError, Plan, PlanContext};
@@ -173,6 +173,16 @@ impl<VM: VMBinding> Heap<VM> {
         }
         const { assert!(VM::OBJECT_STARTS || !VM::CONSERVATIVE_HEAP, "CONSERVATIVE_HEAP needs OBJECT_STARTS") };
         const { assert!(VM::OBJECT_STARTS || !VM::CONSERVATIVE_STACKS, "CONSERVATIVE_STACKS needs OBJECT_STARTS") };
+        let facts = PlanFacts {
+            name: plan.name(),
+            collects: plan.can_collect(),
+            generational: plan.is_generational(),
+            may_move: VM::CAN_MOVE,
+            spaces: plan.spaces().iter().map(|space| space.name()).collect(),
+        };
+        for sentence in options.without_effect(&facts) {
+            warnings::warn_of_text(sentence);
+        }
         let starts_in =
             plan.spaces().into_iter().filter(|space| space.keeps_starts()).map(|space| space.extent()).collect();
         let weak = WeakTables::new(plan.is_generational(), &memory);

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use super::table::{OptionInfo, Options};
+
 /// A wrong option. Its text is made for users: print it as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -62,6 +64,12 @@ impl OptionError {
     pub(super) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Self {
         let known: Vec<String> = known.map(str::to_owned).collect();
         Self::Unknown { name: name.to_owned(), suggestion: near_miss(name, &known), known }
+    }
+
+    /// A variable whose name is close to that of an option.
+    pub(super) fn near_miss_of_variable(name: &str, meant: &OptionInfo) -> Self {
+        let known = Options::table().iter().map(|row| row.env_name.clone()).collect();
+        Self::Unknown { name: name.to_owned(), suggestion: Some(meant.env_name.clone()), known }
     }
 
     /// The same error, with the place it came from.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::table::Options;
+use super::table::{OptionInfo, Options};
 
 impl Options {
     /// The table as Markdown, one row an option. The book includes it.
@@ -11,7 +11,7 @@ impl Options {
             String::from("| Option | Variable | Type | Default | Allowed | Why |\n|---|---|---|---|---|---|\n");
         for row in Self::table() {
             let (key, env, kind, default) = (row.key, &row.env_name, row.type_name, &row.default);
-            let (allowed, why) = (row.allowed.replace('|', "\\|"), row.why.replace('|', "\\|"));
+            let (allowed, why) = (row.allowed.replace('|', "\\|"), row.why_and_needs().replace('|', "\\|"));
             writeln!(text, "| `{key}` | `{env}` | {kind} | `{default}` | {allowed} | {why} |")
                 .expect("a String takes any text");
         }
@@ -26,11 +26,19 @@ impl Options {
         let mut text =
             String::from("Options: --set key=value, a TOML file, or MMTK_KEY (heap.limit: MMTK_HEAP_LIMIT)\n");
         for row in Self::table() {
-            let (key, default, allowed, why) = (row.key, &row.default, &row.allowed, row.why);
+            let (key, default, allowed, why) = (row.key, &row.default, &row.allowed, row.why_and_needs());
             writeln!(text, "  {key:key_width$}  {default:default_width$}  {allowed}\n      {why}")
                 .expect("a String takes any text");
         }
         text
+    }
+}
+
+impl OptionInfo {
+    /// What it is for, and what it needs to have an effect.
+    pub fn why_and_needs(&self) -> String {
+        let Self { why, needs, .. } = self;
+        if needs.is_empty() { (*why).to_owned() } else { format!("{why} Needs {needs}.") }
     }
 }
 

@@ -2,13 +2,16 @@
 //!
 //! Each source works on a copy and keeps it only when everything in it was right (I3 of the module).
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use toml::{Table, Value};
 
 use super::error::OptionError;
-use super::table::Options;
+use super::table::{OptionInfo, Options};
+use crate::warnings::warn_of_text;
 
 impl Options {
     /// The defaults, with the `MMTK_*` variables of this process written over them.
@@ -24,30 +27,37 @@ impl Options {
     /// Writes the `MMTK_*` variables of this process over these options, for instance after a TOML file.
     ///
     /// # Errors
-    /// As [`apply_env`](Options::apply_env); also when a value is not UTF-8.
+    /// As [`apply_env`](Options::apply_env); also when the value of an option is not UTF-8.
     pub fn apply_process_env(&mut self) -> Result<(), OptionError> {
-        let mut vars = Vec::new();
         // Not `std::env::vars`: it panics when any variable of the process, ours or not, is not UTF-8.
-        for (name, value) in std::env::vars_os() {
-            let name = name.to_string_lossy().into_owned();
-            if name.starts_with("MMTK_") {
-                vars.push((name.clone(), value.into_string().map_err(|value| not_utf8(name, &value))?));
-            }
-        }
-        self.apply_env(vars)
+        self.apply_os_env(std::env::vars_os())
     }
 
     /// Writes the `MMTK_*` variables among `vars` over these options: `MMTK_HEAP_LIMIT` sets `heap.limit`.
     ///
     /// # Errors
-    /// Names the variable. An `MMTK_` name that is no option is an error, since a typo would otherwise pass unseen.
+    /// Names the variable. A name that differs little from that of an option is an error, since a typo would otherwise pass unseen. Another
+    /// name is a warning: other programs use the prefix too.
     pub fn apply_env(&mut self, vars: impl IntoIterator<Item = (String, String)>) -> Result<(), OptionError> {
+        self.apply_os_env(vars.into_iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    fn apply_os_env(&mut self, vars: impl Iterator<Item = (OsString, OsString)>) -> Result<(), OptionError> {
         self.all_or_nothing(|copy| {
-            for (name, value) in vars.into_iter().filter(|(name, _)| name.starts_with("MMTK_")) {
-                let row = Self::table().iter().find(|row| row.env_name == name).ok_or_else(|| {
-                    OptionError::unknown(&name, Self::table().iter().map(|row| row.env_name.as_str()))
-                })?;
-                copy.set(row.key, &value).map_err(|error| error.within(name))?;
+            for (name, value) in vars {
+                // A name that is not UTF-8 is none of ours, but may be a near miss of one.
+                let name = name.to_string_lossy().into_owned();
+                let Some(variable) = Variable::of(&name) else { continue };
+                match variable {
+                    Variable::Of(row) => {
+                        let value = value.into_string().map_err(|value| not_utf8(name.clone(), &value))?;
+                        copy.set(row.key, &value).map_err(|error| error.within(name))?;
+                    }
+                    Variable::NearMiss(meant) => return Err(OptionError::near_miss_of_variable(&name, meant)),
+                    Variable::Foreign => {
+                        warn_of_text(format!("the variable {name} is no option of this toolkit: it has no effect"));
+                    }
+                }
             }
             Ok(())
         })
@@ -72,11 +82,11 @@ impl Options {
     /// Writes a TOML file over these options, as [`apply_toml_str`](Options::apply_toml_str) does.
     ///
     /// # Errors
-    /// Names the file; also when it cannot be read.
+    /// Names the file; also when it cannot be read, is not UTF-8, or is larger than any file of options.
     pub fn apply_toml_file(&mut self, path: impl AsRef<Path>) -> Result<(), OptionError> {
         let origin = path.as_ref().display().to_string();
-        let text = std::fs::read_to_string(path.as_ref())
-            .map_err(|error| OptionError::Unreadable { message: error.to_string() }.within(origin.as_str()))?;
+        let text = read_bounded(path.as_ref())
+            .map_err(|message| OptionError::Unreadable { message }.within(origin.as_str()))?;
         self.apply_toml_str(&text, &origin)
     }
 
@@ -112,6 +122,56 @@ impl Options {
         change(&mut copy)?;
         *self = copy;
         Ok(())
+    }
+}
+
+/// The most that a file of options may hold. The whole table with comments is a fiftieth of it.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The text of a file, which may be a pipe or a device without an end.
+fn read_bounded(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err("larger than 1 MiB: not a file of options".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|_| "not UTF-8: not a file of options".to_owned())
+}
+
+/// What a variable whose name begins with `MMTK_` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Variable {
+    /// It sets an option.
+    Of(&'static OptionInfo),
+    /// It was probably meant to set this option.
+    NearMiss(&'static OptionInfo),
+    /// It is somebody else's.
+    Foreign,
+}
+
+impl Variable {
+    const PREFIX: &str = "MMTK_";
+
+    /// `None` for a name without the prefix.
+    fn of(name: &str) -> Option<Variable> {
+        let rest = name.strip_prefix(Self::PREFIX)?;
+        let table = Options::table();
+        if let Some(row) = table.iter().find(|row| row.env_name == name) {
+            return Some(Variable::Of(row));
+        }
+        // The last word alone (`MMTK_WORKERS`) means the option that ends with it; otherwise a quarter of the letters behind the prefix
+        // may be wrong. A third, as elsewhere, would take in names of other programs.
+        let word = rest.to_lowercase();
+        let mut by_last_word = table.iter().filter(|row| row.key.rsplit('.').next() == Some(&word));
+        if let (Some(row), None) = (by_last_word.next(), by_last_word.next()) {
+            return Some(Variable::NearMiss(row));
+        }
+        let letters = |row: &OptionInfo| row.env_name.len() - Self::PREFIX.len();
+        let distance = |row: &OptionInfo| strsim::damerau_levenshtein(&name.to_uppercase(), &row.env_name);
+        let closest = table.iter().min_by_key(|row| distance(row))?;
+        let near = distance(closest) <= (letters(closest) / 4).max(1);
+        Some(if near { Variable::NearMiss(closest) } else { Variable::Foreign })
     }
 }
 
@@ -191,6 +251,78 @@ mod tests {
     fn a_missing_file_is_named() {
         let error = Options::default().apply_toml_file("/no/such.toml").unwrap_err().to_string();
         assert!(error.starts_with("/no/such.toml: "), "{error}");
+    }
+
+    #[test]
+    fn an_endless_file_is_refused_and_so_is_one_that_is_no_text() {
+        let error = |path| Options::default().apply_toml_file(path).unwrap_err().to_string();
+        assert_eq!(error("/dev/zero"), "/dev/zero: larger than 1 MiB: not a file of options");
+        assert!(error("/proc/self/exe").starts_with("/proc/self/exe: larger than 1 MiB"));
+        assert!(error("/").starts_with("/: Is a directory"));
+        Options::default().apply_toml_file("/dev/null").expect("an empty file sets nothing");
+        let path = std::env::temp_dir().join(format!("mmtk-{}-latin1.toml", std::process::id()));
+        std::fs::write(&path, b"plan = '\xe9'").unwrap();
+        let said = error(path.to_str().unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert!(said.ends_with(": not UTF-8: not a file of options"), "{said}");
+    }
+
+    #[test]
+    fn a_variable_of_another_program_is_no_error_and_a_near_miss_is() {
+        let mut options = Options::default();
+        let of_another_toolkit = [
+            "THREADS",
+            "NURSERY",
+            "STRESS_FACTOR",
+            "PRECISE_STRESS",
+            "NO_FINALIZER",
+            "NO_REFERENCE_TYPES",
+            "GC_TRIGGER",
+            "VM_SPACE_START",
+            "VM_SPACE_SIZE",
+            "FULL_HEAP_SYSTEM_GC",
+            "IGNORE_SYSTEM_GC",
+            "EAGER_COMPLETE_SWEEP",
+            "THREAD_AFFINITY",
+            "TRANSPARENT_HUGEPAGES",
+            "COUNT_LIVE_BYTES_IN_GC",
+            "IMMIX_ALWAYS_DEFRAG",
+            "IMMIX_DEFRAG_EVERY_BLOCK",
+            "IMMIX_DEFRAG_HEADROOM_PERCENT",
+            "USE_RETURN_BARRIER",
+            "PHASE_PERF_EVENTS",
+            "WORK_PERF_EVENTS",
+            "VERBOSE",
+            "",
+        ];
+        for name in of_another_toolkit {
+            let name = format!("MMTK_{name}");
+            assert_eq!(options.apply_env(vars(&[(&name, "\u{1}?")])), Ok(()), "{name}");
+        }
+        assert_eq!(options, Options::default());
+        for (name, meant) in [
+            ("MMTK_HEAP_LIMT", "MMTK_HEAP_LIMIT"),
+            ("MMTK_heap_limit", "MMTK_HEAP_LIMIT"),
+            ("MMTK_HEAPLIMIT", "MMTK_HEAP_LIMIT"),
+            ("MMTK_PLN", "MMTK_PLAN"),
+            ("MMTK_WORKERS", "MMTK_GC_WORKERS"),
+            ("MMTK_VERIFY_TRACES", "MMTK_VERIFY_TRACE"),
+        ] {
+            let error = options.apply_env(vars(&[(name, "1")])).unwrap_err().to_string();
+            assert_eq!(error, format!("{name}: unknown option; did you mean {meant}?"));
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_not_utf8_matters_only_if_it_is_an_option() {
+        use std::os::unix::ffi::OsStringExt;
+        let mut options = Options::default();
+        let mut apply = |name: &str| {
+            let value = super::OsString::from_vec(vec![0xff]);
+            options.apply_os_env(std::iter::once((name.into(), value)))
+        };
+        assert_eq!(apply("MMTK_ELSEWHERE"), Ok(()));
+        assert!(apply("MMTK_PLAN").unwrap_err().to_string().contains("is not UTF-8"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::choice::{OneOf, WakeHelpers, Warnings, When};
 use super::domain::{Auto, Decimal, Domain, Finite, Flag, Name, Number, check, read};
 use super::error::OptionError;
 use super::machine;
+use super::needs::Need;
 use crate::pacer::{HeapMode, PolicyName};
 
 /// One row of the table, as text: what `--help` and the book print.
@@ -26,12 +27,16 @@ pub struct OptionInfo {
     pub allowed: String,
     /// What it is for, in one line.
     pub why: &'static str,
+    /// What it needs to have an effect; completes the sentence "needs ...". Empty if it always has one.
+    pub needs: String,
 }
 
 macro_rules! options {
     ($(
         $(#[doc = $why:literal])+
-        $field:ident: $type:ty { key: $key:literal, default: $default:expr, allowed: $domain:expr $(,)? }
+        $field:ident: $type:ty {
+            key: $key:literal, default: $default:expr, allowed: $domain:expr $(, needs: [$($need:expr),*])? $(,)?
+        }
     )+) => {
         /// Every option, typed. Write fields, or text by [`set`](Options::set); then [`validate`](Options::validate).
         ///
@@ -85,9 +90,15 @@ macro_rules! options {
                         default: Domain::<$type>::default_text(&$domain, &$default),
                         allowed: Domain::<$type>::allowed(&$domain),
                         why: concat!($($why),+).trim(),
+                        needs: needs_text(&[$($($need),*)?]),
                     },
                 )+]);
                 &TABLE
+            }
+
+            /// What each row of the table needs, in the same order.
+            pub(super) fn needs() -> &'static [&'static [Need]] {
+                &[$(&[$($($need),*)?],)+]
             }
 
             fn check_each(&self) -> Result<(), OptionError> {
@@ -111,101 +122,171 @@ options! {
 
     /// When to collect: fixed at the limit; proportional once the heap outgrew what was live by the headroom; cpu-target so that collecting takes
     /// heap.gc_cpu_target of the processor time; membalancer by the square-root rule; delegated when the VM asks, or at the limit.
-    heap_mode: HeapMode { key: "heap.mode", default: HeapMode::Fixed, allowed: OneOf }
+    heap_mode: HeapMode { key: "heap.mode", default: HeapMode::Fixed, allowed: OneOf, needs: [Need::Collections] }
 
     /// Proportional mode: growth over the live bytes before the next collection. More trades memory for less GC work.
-    heap_headroom_percent: u32 { key: "heap.headroom_percent", default: 100, allowed: Number(1..=10_000) }
+    heap_headroom_percent: u32 {
+        key: "heap.headroom_percent", default: 100, allowed: Number(1..=10_000),
+        needs: [Need::Collections, Need::Sized],
+    }
 
     /// CPU-target mode: processor time of collections, as a part of that of collections and mutators together. Less takes more memory.
-    heap_gc_cpu_target: Finite { key: "heap.gc_cpu_target", default: Finite::new(0.08), allowed: Decimal(0.001..=0.9) }
+    heap_gc_cpu_target: Finite {
+        key: "heap.gc_cpu_target", default: Finite::new(0.08), allowed: Decimal(0.001..=0.9),
+        needs: [Need::Collections, Need::Mode(HeapMode::CpuTarget)],
+    }
 
     /// MemBalancer mode: the price of memory, per byte; four times the price is half the room. The default leaves as much room as is live where
     /// 100 MB are, 1 GB/s is allocated and 1 GB/s is marked.
-    heap_balance: Finite { key: "heap.balance", default: Finite::new(1e-8), allowed: Decimal(1e-15..=1.0) }
+    heap_balance: Finite {
+        key: "heap.balance", default: Finite::new(1e-8), allowed: Decimal(1e-15..=1.0),
+        needs: [Need::Collections, Need::Mode(HeapMode::MemBalancer)],
+    }
 
     /// No goal is above it while what is live fits below: the heap then collects more often instead of growing on. 0 is nine tenths of the memory
     /// that the machine or its cgroup grants, as that changes.
-    heap_soft_limit: usize { key: "heap.soft_limit", default: 0, allowed: Bytes(0..=TIB) }
+    heap_soft_limit: usize { key: "heap.soft_limit", default: 0, allowed: Bytes(0..=TIB), needs: [Need::Collections] }
 
     /// All modes but fixed and delegated: no collection below this size, so that a small heap does not collect all the time.
-    heap_min: usize { key: "heap.min", default: 4 * MIB, allowed: Bytes(0..=TIB) }
+    heap_min: usize {
+        key: "heap.min", default: 4 * MIB, allowed: Bytes(0..=TIB),
+        needs: [Need::Collections, Need::Sized],
+    }
 
     /// The controller that sets goals and triggers. adaptive is the toolkit's own; the others are there to be compared with.
-    pacer_policy: PolicyName { key: "pacer.policy", default: PolicyName::Adaptive, allowed: OneOf }
+    pacer_policy: PolicyName {
+        key: "pacer.policy", default: PolicyName::Adaptive, allowed: OneOf,
+        needs: [Need::Collections],
+    }
 
     /// Concurrent plans: share of the machine that marking takes when nothing is urgent.
-    pacer_gc_share: Finite { key: "pacer.gc_share", default: Finite::new(0.25), allowed: Decimal(0.01..=1.0) }
+    pacer_gc_share: Finite {
+        key: "pacer.gc_share", default: Finite::new(0.25), allowed: Decimal(0.01..=1.0),
+        needs: [Need::Concurrent],
+    }
 
     /// Concurrent plans: the most that marking takes before mutators have to help.
-    pacer_gc_share_max: Finite { key: "pacer.gc_share_max", default: Finite::new(0.5), allowed: Decimal(0.01..=1.0) }
+    pacer_gc_share_max: Finite {
+        key: "pacer.gc_share_max", default: Finite::new(0.5), allowed: Decimal(0.01..=1.0),
+        needs: [Need::Concurrent],
+    }
 
     /// Concurrent plans: the least that marking takes.
-    pacer_gc_share_min: Finite { key: "pacer.gc_share_min", default: Finite::new(0.1), allowed: Decimal(0.0..=1.0) }
+    pacer_gc_share_min: Finite {
+        key: "pacer.gc_share_min", default: Finite::new(0.1), allowed: Decimal(0.0..=1.0),
+        needs: [Need::Concurrent],
+    }
 
     /// Concurrent plans: the most that mutators give of the machine to help.
-    pacer_assist_cap: Finite { key: "pacer.assist_cap", default: Finite::new(0.25), allowed: Decimal(0.0..=1.0) }
+    pacer_assist_cap: Finite {
+        key: "pacer.assist_cap", default: Finite::new(0.25), allowed: Decimal(0.0..=1.0),
+        needs: [Need::Concurrent],
+    }
 
     /// Concurrent plans: allocation while marking runs, as a part of the room over what is live.
-    pacer_float_budget: Finite { key: "pacer.float_budget", default: Finite::new(0.25), allowed: Decimal(0.01..=1.0) }
+    pacer_float_budget: Finite {
+        key: "pacer.float_budget", default: Finite::new(0.25), allowed: Decimal(0.01..=1.0),
+        needs: [Need::Concurrent],
+    }
 
     /// Concurrent plans: distance kept from the goal, as a part of the room.
-    pacer_margin: Finite { key: "pacer.margin", default: Finite::new(0.02), allowed: Decimal(0.0..=0.5) }
+    pacer_margin: Finite {
+        key: "pacer.margin", default: Finite::new(0.02), allowed: Decimal(0.0..=0.5),
+        needs: [Need::Concurrent],
+    }
 
     /// Concurrent plans: standard deviations that estimates are on the safe side.
-    pacer_safety_sigma: Finite { key: "pacer.safety_sigma", default: Finite::new(1.0), allowed: Decimal(0.0..=10.0) }
+    pacer_safety_sigma: Finite {
+        key: "pacer.safety_sigma", default: Finite::new(1.0), allowed: Decimal(0.0..=10.0),
+        needs: [Need::Concurrent],
+    }
 
     /// Concurrent plans: gain of the correction that is learned from cycles that ended.
-    pacer_trim_gain: Finite { key: "pacer.trim_gain", default: Finite::new(0.3), allowed: Decimal(0.0..=1.0) }
+    pacer_trim_gain: Finite {
+        key: "pacer.trim_gain", default: Finite::new(0.3), allowed: Decimal(0.0..=1.0),
+        needs: [Need::Concurrent],
+    }
 
     /// When collecting took more than this part of the processor time for two seconds, and next to all of the heap is live, the VM is told.
-    pacer_gc_cpu_cap: Finite { key: "pacer.gc_cpu_cap", default: Finite::new(0.5), allowed: Decimal(0.01..=1.0) }
+    pacer_gc_cpu_cap: Finite {
+        key: "pacer.gc_cpu_cap", default: Finite::new(0.5), allowed: Decimal(0.01..=1.0),
+        needs: [Need::Collections],
+    }
 
     /// When free memory goes back to the system: auto when it was not needed for a while (heap.uncommit_delay_ms), always after each collection, never.
-    return_memory: When { key: "heap.return_memory", default: When::Auto, allowed: OneOf }
+    return_memory: When { key: "heap.return_memory", default: When::Auto, allowed: OneOf, needs: [Need::Collections] }
 
     /// All modes but fixed and delegated: leave less room, down to a quarter, while tasks of this cgroup or machine wait for memory (PSI).
-    heap_pressure: bool { key: "heap.pressure", default: true, allowed: Flag }
+    heap_pressure: bool { key: "heap.pressure", default: true, allowed: Flag, needs: [Need::Collections, Need::Sized] }
 
     /// How long memory must have been free before it goes back to the system, in ms, where heap.return_memory is auto.
-    uncommit_delay_ms: u64 { key: "heap.uncommit_delay_ms", default: 5000, allowed: Number(0..=86_400_000) }
+    uncommit_delay_ms: u64 {
+        key: "heap.uncommit_delay_ms", default: 5000, allowed: Number(0..=86_400_000),
+        needs: [Need::Collections, Need::DelayedReturn],
+    }
 
     /// A program that has allocated and then was quiet for so long, in s, is collected by a thread of the heap's, so that what died can go back to the
     /// system. 0 is never: then only mutators lead collections.
-    idle_gc_s: Finite { key: "heap.idle_gc_s", default: Finite::new(120.0), allowed: Decimal(0.0..=1e6) }
+    idle_gc_s: Finite {
+        key: "heap.idle_gc_s", default: Finite::new(120.0), allowed: Decimal(0.0..=1e6),
+        needs: [Need::Collections],
+    }
 
     /// Threads that work in a pause; auto is the processors that affinity and cgroup quota really grant.
     gc_workers: usize {
         key: "gc.workers",
         default: machine::default_workers(),
         allowed: Auto { of: Number(1..=machine::WORKERS_MAX), resolve: machine::default_workers },
+        needs: [Need::Collections],
     }
 
     /// auto wakes helpers when the work pays for the wake-up; always wakes them at once, to stress the protocols.
-    gc_helpers: WakeHelpers { key: "gc.wake_helpers", default: WakeHelpers::Auto, allowed: OneOf }
+    gc_helpers: WakeHelpers {
+        key: "gc.wake_helpers", default: WakeHelpers::Auto, allowed: OneOf,
+        needs: [Need::Collections, Need::Helpers],
+    }
 
     /// Generational plans: bytes that mutators allocate between two minor collections; 0 leaves it to the heap, which takes
     /// half of the room there is, and none where minor collections do not pay. More lets more objects die before they are looked at.
-    nursery_bytes: usize { key: "nursery.bytes", default: 0, allowed: Bytes(0..=TIB) }
+    nursery_bytes: usize { key: "nursery.bytes", default: 0, allowed: Bytes(0..=TIB), needs: [Need::Generational] }
 
     /// The largest nursery that the heap chooses by itself.
-    nursery_max_bytes: usize { key: "nursery.max_bytes", default: 128 * MIB, allowed: Bytes(MIB..=TIB) }
+    nursery_max_bytes: usize {
+        key: "nursery.max_bytes", default: 128 * MIB, allowed: Bytes(MIB..=TIB),
+        needs: [Need::Generational, Need::NurseryOfItsChoice],
+    }
 
     /// How long minor collections should take, in microseconds: the heap chooses the nursery so that about half take less. 0 is no
     /// matter: then the nursery is the one that costs the least.
-    nursery_pause_goal_us: u64 { key: "nursery.pause_goal_us", default: 0, allowed: Number(0..=10_000_000) }
+    nursery_pause_goal_us: u64 {
+        key: "nursery.pause_goal_us", default: 0, allowed: Number(0..=10_000_000),
+        needs: [Need::Generational, Need::NurseryOfItsChoice],
+    }
 
     /// Soft references that were not used during so many full collections are cleared by the next. An emergency collection clears
     /// all of them.
-    soft_collections: u32 { key: "references.soft_collections", default: 16, allowed: Number(0..=1_000_000) }
+    soft_collections: u32 {
+        key: "references.soft_collections", default: 16, allowed: Number(0..=1_000_000),
+        needs: [Need::Collections],
+    }
 
     /// Part of the heap kept free as a target for evacuation. 0 leaves defragmentation whatever happens to be free.
-    immix_headroom_percent: u32 { key: "immix.headroom_percent", default: 3, allowed: Number(0..=50) }
+    immix_headroom_percent: u32 {
+        key: "immix.headroom_percent", default: 3, allowed: Number(0..=50),
+        needs: [Need::Space("immix"), Need::Moving, Need::Defrag],
+    }
 
     /// Evacuate sparse blocks. Off, Immix never moves an object and fragmentation stays.
-    immix_defrag: bool { key: "immix.defrag", default: true, allowed: Flag }
+    immix_defrag: bool {
+        key: "immix.defrag", default: true, allowed: Flag,
+        needs: [Need::Space("immix"), Need::Moving],
+    }
 
     /// PageProtect: addresses for objects, a page or more each; when they are used up, those of the longest dead come again.
-    page_protect_addresses: usize { key: "page_protect.addresses", default: TIB, allowed: Bytes(64 * MIB..=TIB) }
+    page_protect_addresses: usize {
+        key: "page_protect.addresses", default: TIB, allowed: Bytes(64 * MIB..=TIB),
+        needs: [Need::Space("page-protect")],
+    }
 
     /// Huge pages for the heap: auto for large heaps, if they are not much dearer at first touch than small ones, and for others once the program
     /// has run long enough; always everywhere; never not even if the system would by itself.
@@ -216,23 +297,29 @@ options! {
     warnings: Warnings { key: "warnings", default: Warnings::Stderr, allowed: OneOf }
 
     /// Collect each time so many bytes were allocated, to find missing roots and barriers early; 0 is off.
-    stress_bytes: usize { key: "stress.every_bytes", default: 0, allowed: Bytes(0..=TIB) }
+    stress_bytes: usize { key: "stress.every_bytes", default: 0, allowed: Bytes(0..=TIB), needs: [Need::Collections] }
 
-    /// In a generational plan: of the collections that the nursery or stress.every_bytes ask for, each so manieth is a full one; with 2, a full
+    /// Generational plans: of the collections that the nursery or stress.every_bytes ask for, each so manieth is a full one; with 2, a full
     /// collection follows every minor one. 0 leaves it to the heap: none of the nursery's, one in four of the others.
-    stress_full_every: u64 { key: "stress.full_every", default: 0, allowed: Number(0..=1_000_000) }
+    stress_full_every: u64 {
+        key: "stress.full_every", default: 0, allowed: Number(0..=1_000_000),
+        needs: [Need::Generational],
+    }
 
     /// Defragment in every collection, so that whatever may move does move.
-    stress_defrag: bool { key: "stress.always_defrag", default: false, allowed: Flag }
+    stress_defrag: bool {
+        key: "stress.always_defrag", default: false, allowed: Flag,
+        needs: [Need::Space("immix"), Need::Moving],
+    }
 
     /// Yield at random points of the protocols, to visit rare interleavings.
     stress_yield: bool { key: "stress.random_yield", default: false, allowed: Flag }
 
     /// Seed of every random choice that a stress option makes; the same seed asks for the same choices.
-    stress_seed: u64 { key: "stress.seed", default: 1, allowed: Number(0..=u64::MAX) }
+    stress_seed: u64 { key: "stress.seed", default: 1, allowed: Number(0..=u64::MAX), needs: [Need::RandomYield] }
 
     /// After each collection trace again with the simplest code there is, and compare.
-    verify: bool { key: "verify.trace", default: false, allowed: Flag }
+    verify: bool { key: "verify.trace", default: false, allowed: Flag, needs: [Need::Collections] }
 
     /// Fill freed memory with a pattern, so that a stale reference fails fast and visibly.
     poison: bool { key: "verify.poison", default: false, allowed: Flag }
@@ -266,6 +353,11 @@ impl Options {
         let text = |key| self.get(key).expect("a cross-check names rows of the table");
         OptionError::Conflict { key, value: text(key), rule: format!("{relation} {other}={}{when}", text(other)) }
     }
+}
+
+fn needs_text(needs: &[Need]) -> String {
+    let texts: Vec<String> = needs.iter().map(|need| need.text()).collect();
+    texts.join(" and ")
 }
 
 /// `heap.limit` -> `MMTK_HEAP_LIMIT`.
@@ -329,6 +421,7 @@ mod tests {
             ("immix.defrag", "false"),
             ("page_protect.addresses", "1G"),
             ("os.huge_pages", "always"),
+            ("warnings", "never"),
             ("stress.every_bytes", "64K"),
             ("stress.full_every", "2"),
             ("stress.always_defrag", "true"),
