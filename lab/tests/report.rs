@@ -42,7 +42,13 @@ fn a_report_is_one_page_that_needs_nothing_else() {
     for chart in CHARTS {
         assert!(page.contains(&format!("<h2>{chart}</h2>")), "{chart}");
     }
-    assert_eq!(page.matches("<svg").count(), CHARTS.len());
+    // Each for a wide page and for a narrow one.
+    assert_eq!(page.matches("<svg").count(), 2 * CHARTS.len());
+    // What a legend says stands beside the picture, where it hides nothing.
+    for name in ["reserved", "live", "goal", "resident", "minor", "full", "immix"] {
+        assert!(page.contains(&format!("</i>{name}</li>")), "{name}");
+        assert!(!page.contains(&format!(">\n{name}\n</text>")), "{name}");
+    }
     for outside in ["src=", "href=", "@import", "url(", "<script", "<link"] {
         assert!(!page.contains(outside), "{outside}");
     }
@@ -68,7 +74,7 @@ fn opens_in_a_browser(path: &str) {
             .output()
             .unwrap();
         let dom = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(dom.matches("<svg").count(), CHARTS.len(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(dom.matches("<svg").count(), 2 * CHARTS.len(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 

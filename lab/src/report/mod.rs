@@ -10,6 +10,7 @@ use mmtk_core::events::{CollectionKind, Event, Listener, PauseReport};
 
 use crate::failure::Failure;
 use crate::table::number;
+use charts::Chart;
 
 pub use utilisation::minimum_utilisation;
 
@@ -19,9 +20,12 @@ pub struct History {
     /// Name of the plan, the limit in bytes, and the number of GC workers.
     heap: Option<(&'static str, usize, usize)>,
     pauses: Vec<PauseReport>,
+    /// Bytes requested and bytes reserved when memory ran out for the last time.
+    out_of_memory: Option<(usize, usize)>,
 }
 
 /// Collects what a page needs, and writes it at the end.
+#[derive(Clone)]
 pub struct Page {
     path: PathBuf,
     title: String,
@@ -48,6 +52,9 @@ impl Page {
                     history.heap = Some((plan, *limit_bytes, *workers));
                 }
                 Event::Pause(pause) => history.pauses.push((**pause).clone()),
+                Event::OutOfMemory { requested_bytes, reserved_bytes, .. } => {
+                    history.out_of_memory = Some((*requested_bytes, *reserved_bytes));
+                }
                 _ => {}
             }
         })
@@ -68,17 +75,26 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
     Failure::Failed(format!("{}: cannot write the report: {error}", path.display()))
 }
 
+/// Below this width of the page the narrow pictures are shown.
+const NARROW_PX: u32 = 640;
+
 const STYLE: &str = "
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; padding: 1rem; color: #222; background: #fff; }
+:root { color-scheme: light dark; --page: #fff; --ink: #222; --faint: #555; --box: #f3f4f6; }
+@media (prefers-color-scheme: dark) { :root { --page: #16181c; --ink: #e6e6e6; --faint: #a8adb5; --box: #24272d; } }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; padding: 1rem; color: var(--ink); background: var(--page); }
 h1 { font-size: 1.4rem; margin: .5rem 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.1rem; margin: 1.5rem 0 .25rem; }
-p { margin: .25rem 0; color: #555; }
-figure { margin: 0; overflow-x: auto; }
-svg { width: 100%; min-width: 36rem; height: auto; display: block; }
+p { margin: .25rem 0; color: var(--faint); }
+figure { margin: 0; }
+svg { width: 100%; height: auto; display: block; }
+svg text { fill: var(--ink); }
+svg [stroke=\"#000000\"] { stroke: var(--ink); }
+svg polyline[stroke=\"#E0483D\"] { stroke-dasharray: 6 4; }
+.legend { display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .9rem; list-style: none; margin: .25rem 0; padding: 0; }
+.legend i { border-radius: .2rem; display: inline-block; height: .5rem; margin-right: .4rem; width: 1rem; }
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .5rem; margin: 1rem 0; }
-dl div { background: #f3f4f6; border-radius: .4rem; padding: .4rem .6rem; }
-dt { font-size: .8rem; color: #555; } dd { margin: 0; font-weight: 600; }
+dl div { background: var(--box); border-radius: .4rem; padding: .4rem .6rem; }
+dt { font-size: .8rem; color: var(--faint); } dd { margin: 0; font-weight: 600; }
 ";
 
 /// The page.
@@ -89,17 +105,33 @@ pub fn html(title: &str, history: &History, end_ns: u64) -> String {
         body += &format!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(&value));
     }
     body += "</dl>\n";
+    if let Some((requested, reserved)) = history.out_of_memory {
+        body += &format!(
+            "<p><strong>Out of memory</strong>: {requested} bytes were requested when {reserved} were reserved.</p>\n"
+        );
+    }
     if history.pauses.is_empty() {
         body += "<p>There was no collection.</p>\n";
     } else {
-        for (name, about, picture) in charts::charts(history, end_ns) {
-            body += &format!("<h2>{name}</h2>\n<p>{about}</p>\n<figure>{picture}</figure>\n");
+        for Chart { title, about, legend, wide, narrow } in charts::charts(history, end_ns) {
+            body += &format!("<h2>{title}</h2>\n<p>{about}</p>\n<figure>\n");
+            if !legend.is_empty() {
+                let item = |(name, colour): &(&str, String)| {
+                    format!("<li><i style=\"background: {colour}\"></i>{}</li>", escape(name))
+                };
+                body += &format!("<ul class=\"legend\">{}</ul>\n", legend.iter().map(item).collect::<String>());
+            }
+            body += &format!("<div class=\"wide\">{wide}</div>\n<div class=\"narrow\">{narrow}</div>\n</figure>\n");
         }
     }
+    let fitting = format!(
+        "@media (min-width: {NARROW_PX}px) {{ .narrow {{ display: none; }} }}\n\
+         @media not all and (min-width: {NARROW_PX}px) {{ .wide {{ display: none; }} }}\n"
+    );
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+         <style>{STYLE}{fitting}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
     )
 }
 
