@@ -62,8 +62,8 @@ impl Run<'_> {
         add("mutators", options.mutators.to_string());
         add("size", options.size.to_string());
         add("ops", options.ops.to_string());
-        if let Some(threads) = options.gc_threads {
-            add("gc-threads", threads.to_string());
+        if let Some(threads) = &options.gc_threads {
+            add("gc-threads", threads.clone());
         }
         if let Some(path) = &options.config {
             add("config", path.display().to_string());
@@ -94,20 +94,24 @@ impl Run<'_> {
             .map_err(cannot)?;
         let group = child.id() as i32;
         interrupt::set_child(group);
-        let stdout = read_all(child.stdout.take());
-        let stderr = read_all(child.stderr.take());
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let readers = read_all(stdout).and_then(|stdout| Ok((stdout, read_all(stderr)?)));
+        if readers.is_err() {
+            interrupt::kill_group(group);
+        }
         let status = wait(&mut child, self.timeout);
         // The group is gone, or about to be: nothing may be sent to it later.
         interrupt::set_child(0);
         let status = status.map_err(cannot)?;
+        let (stdout, stderr) = readers.map_err(cannot)?;
         let text = |reader: JoinHandle<String>| reader.join().unwrap_or_default();
         Ok(classify(status, &text(stdout), &text(stderr)))
     }
 }
 
 /// Reads a pipe on a thread of its own, so that the child never waits for us.
-fn read_all(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
-    std::thread::spawn(move || {
+fn read_all(pipe: Option<impl Read + Send + 'static>) -> std::io::Result<JoinHandle<String>> {
+    std::thread::Builder::new().spawn(move || {
         let mut bytes = Vec::new();
         if let Some(mut pipe) = pipe {
             // What was read before an error is kept.

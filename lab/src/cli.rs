@@ -3,6 +3,8 @@
 //! The options of a run are global: every command that makes runs takes them, with the same meaning. Values of the toolkit's
 //! options come, each over the one before, from the lab's defaults, `--config`, `MMTK_*` variables, the flags, `--set`.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -12,7 +14,7 @@ use crate::collector::{Collector, Kind};
 use crate::failure::Failure;
 use crate::request::Request;
 use crate::suggest;
-use crate::workloads::{self, SPECS, Spec};
+use crate::workloads::{self, OPS_MAX, SPECS, Spec};
 
 /// Heap limit of a run when nobody sets one: enough for each workload on a collector that reuses memory well.
 const DEFAULT_HEAP_BYTES: usize = 256 << 20;
@@ -42,20 +44,20 @@ pub struct RunOptions {
     /// Heap limit, such as 128M or 1.5G [default: 256M]; `compare` takes several
     #[arg(long, short = 'H', global = true, visible_alias = "heaps", value_delimiter = ',', value_name = "SIZE")]
     pub heap: Vec<String>,
-    /// Mutator threads
-    #[arg(long, global = true, default_value_t = 1, value_name = "N")]
+    /// Mutator threads, at most 4096
+    #[arg(long, global = true, default_value_t = 1, value_name = "N", value_parser = mutators, allow_negative_numbers = true)]
     pub mutators: usize,
     /// Threads that work in a pause [default: the processors available]
-    #[arg(long, global = true, value_name = "N")]
-    pub gc_threads: Option<usize>,
+    #[arg(long, global = true, value_name = "N", allow_hyphen_values = true)]
+    pub gc_threads: Option<String>,
     /// Iterations in one process [default: 3, minheap: 1]
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = iterations, allow_negative_numbers = true)]
     pub iters: Option<usize>,
     /// Size of the workload; 0 is its default, see `mmtk list`
-    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    #[arg(long, global = true, default_value_t = 0, value_name = "N", value_parser = amount, allow_negative_numbers = true)]
     pub size: usize,
     /// Amount of work of the workload; 0 is its default
-    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    #[arg(long, global = true, default_value_t = 0, value_name = "N", value_parser = amount, allow_negative_numbers = true)]
     pub ops: usize,
     /// Sets an option of our plans, see `mmtk list`; in `run` and `minheap` also of a peer. Can be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE")]
@@ -99,7 +101,7 @@ pub enum Command {
         /// Workload, see `mmtk list`.
         workload: String,
         /// Seconds after which a run counts as not completing.
-        #[arg(long, default_value_t = 60)]
+        #[arg(long, default_value_t = 60, value_parser = seconds, allow_negative_numbers = true)]
         timeout_s: u64,
     },
     /// Counts what a workload allocates, reads and writes.
@@ -112,7 +114,7 @@ pub enum Command {
     /// Measures what native weak references and ephemerons add to a pause.
     References {
         /// Entries of each kind, one number a row.
-        #[arg(long, value_delimiter = ',', default_value = "1000000")]
+        #[arg(long, value_delimiter = ',', default_value = "1000000", value_parser = entries, allow_negative_numbers = true)]
         entries: Vec<usize>,
     },
     /// The pacer without a heap: simulates what it does to programs.
@@ -209,13 +211,13 @@ pub struct CompareOptions {
     #[arg(long, value_delimiter = ',', requires = "heap_x", value_name = "WORKLOAD=SIZE")]
     pub min: Vec<String>,
     /// Child processes per cell.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = processes, allow_negative_numbers = true)]
     pub reps: usize,
     /// Iterations per process that are not counted [default: 1, or 0 with --iters 1].
     #[arg(long, value_name = "N")]
     pub warmup: Option<usize>,
     /// Seconds after which a child process is given up.
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = 120, value_parser = seconds, allow_negative_numbers = true)]
     pub timeout_s: u64,
     /// Format of the report.
     #[arg(long, value_enum, default_value_t = Format::Markdown)]
@@ -242,7 +244,7 @@ pub enum Format {
 fn options_help() -> String {
     let mut text = String::from("Options for --set, --config and the environment:\n");
     for row in Options::table() {
-        text += &format!("  {} [{}] {}: {}\n", row.key, row.default, row.env_name, row.why);
+        text += &format!("  {} [{}] {}: {}\n", row.key, row.default, row.env_name, row.why_and_needs());
     }
     text
 }
@@ -264,18 +266,121 @@ fn one<'a>(what: &str, given: &'a [String]) -> Result<Option<&'a str>, Failure> 
     }
 }
 
-/// The `MMTK_*` variables of this process.
-fn variables() -> Result<Vec<(String, String)>, Failure> {
-    let ours = std::env::vars_os().filter_map(|(name, value)| {
-        let name = name.into_string().ok().filter(|name| name.starts_with("MMTK_"))?;
-        Some((name, value))
-    });
-    let text = |(name, value): (String, std::ffi::OsString)| match value.into_string() {
-        Ok(value) => Ok((name, value)),
-        Err(value) => Err(Failure::Usage(format!("{name}: {value:?} is not UTF-8"))),
-    };
-    ours.map(text).collect()
+/// A whole number in a range, as a flag's value.
+fn whole(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
+    let (least, most) = (range.start(), range.end());
+    let value = text.parse::<u64>().ok().filter(|value| range.contains(value));
+    value.ok_or_else(|| format!("must be {least}..={most}"))
 }
+
+/// As with more GC workers than that, nobody gains by more; and beyond some ten thousand the system has no mappings left for their stacks.
+fn mutators(text: &str) -> Result<usize, String> {
+    whole(text, 1..=4096).map(|n| n as usize)
+}
+
+fn iterations(text: &str) -> Result<usize, String> {
+    whole(text, 1..=1_000_000).map(|n| n as usize)
+}
+
+fn processes(text: &str) -> Result<usize, String> {
+    whole(text, 1..=10_000).map(|n| n as usize)
+}
+
+/// What a workload allows is checked when the workload is known.
+fn amount(text: &str) -> Result<usize, String> {
+    whole(text, 0..=OPS_MAX as u64).map(|n| n as usize)
+}
+
+/// A day at most.
+fn seconds(text: &str) -> Result<u64, String> {
+    whole(text, 1..=86_400)
+}
+
+/// The heap that they need is within the largest limit.
+fn entries(text: &str) -> Result<usize, String> {
+    whole(text, 1..=1_000_000_000).map(|n| n as usize)
+}
+
+/// An error with the flag that it came from in front.
+fn by<E: Display>(flag: &str) -> impl Fn(E) -> Failure {
+    move |error| Failure::Usage(format!("{flag}: {error}"))
+}
+
+impl Cli {
+    /// Refuses options of a run that the command does not read: a user would take them for obeyed.
+    ///
+    /// # Errors
+    /// Names the option.
+    pub fn check(&self) -> Result<(), Failure> {
+        let reads = self.command.reads();
+        match self.run.given().into_iter().find(|flag| !reads.contains(flag)) {
+            None => Ok(()),
+            Some(flag) => {
+                let reads = if reads.is_empty() {
+                    "no option of a run".to_owned()
+                } else {
+                    format!("--{}", reads.join(", --"))
+                };
+                Err(Failure::Usage(format!(
+                    "--{flag}: `mmtk {}` does not read it; it reads {reads}",
+                    self.command.name()
+                )))
+            }
+        }
+    }
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Run { .. } => "run",
+            Self::List { .. } => "list",
+            Self::Compare(_) => "compare",
+            Self::Minheap { .. } => "minheap",
+            Self::Count { .. } => "count",
+            Self::Rates => "rates",
+            Self::References { .. } => "references",
+            Self::Pacer { command: PacerCommand::Simulate(_) } => "pacer simulate",
+            Self::Pacer { command: PacerCommand::Drive { .. } } => "pacer drive",
+            Self::Pacer { command: PacerCommand::Replay { .. } } => "pacer replay",
+            Self::Limits { .. } => "limits",
+        }
+    }
+
+    /// The options of a run that it reads, by their flags.
+    fn reads(&self) -> &'static [&'static str] {
+        match self {
+            Self::Run { .. } => &FLAGS,
+            Self::Compare(_) | Self::Minheap { .. } => {
+                &["plan", "heap", "mutators", "gc-threads", "iters", "size", "ops", "set", "config", "json"]
+            }
+            Self::Count { .. } => &["mutators", "size", "ops", "json"],
+            Self::Rates | Self::References { .. } => &["plan", "json"],
+            Self::Pacer { command: PacerCommand::Simulate(_) } => &["set", "config", "json"],
+            Self::Pacer { command: PacerCommand::Drive { .. } } => {
+                &["plan", "heap", "mutators", "gc-threads", "set", "config", "json", "pacer-log"]
+            }
+            Self::List { .. } | Self::Limits { .. } | Self::Pacer { command: PacerCommand::Replay { .. } } => &["json"],
+        }
+    }
+}
+
+/// The flags of [`RunOptions`].
+const FLAGS: [&str; 13] = [
+    "plan",
+    "heap",
+    "mutators",
+    "gc-threads",
+    "iters",
+    "size",
+    "ops",
+    "set",
+    "config",
+    "json",
+    "pacer-log",
+    "report",
+    "trace",
+];
 
 impl RunOptions {
     /// Options of the toolkit from all sources but `--set`.
@@ -286,14 +391,14 @@ impl RunOptions {
     /// `options`, with all sources but `--set` written over them.
     fn options_over(&self, mut options: Options) -> Result<Options, Failure> {
         if let Some(path) = &self.config {
-            options.apply_toml_file(path)?;
+            options.apply_toml_file(path).map_err(by("--config"))?;
         }
-        options.apply_env(variables()?)?;
+        options.apply_process_env()?;
         if let Some(heap) = one("heap", &self.heap)? {
-            options.set("heap.limit", heap)?;
+            options.set("heap.limit", heap).map_err(by("--heap"))?;
         }
-        if let Some(threads) = self.gc_threads {
-            options.set("gc.workers", &threads.to_string())?;
+        if let Some(threads) = &self.gc_threads {
+            options.set("gc.workers", threads).map_err(by("--gc-threads"))?;
         }
         Ok(options)
     }
@@ -305,9 +410,7 @@ impl RunOptions {
     pub fn settings_over(&self, options: Options) -> Result<Options, Failure> {
         let mut options = self.options_over(options)?;
         for set in &self.set {
-            let (key, value) =
-                set.split_once('=').ok_or_else(|| Failure::Usage(format!("--set {set}: must be KEY=VALUE")))?;
-            options.set(key.trim(), value)?;
+            options.apply_assignment(set).map_err(by("--set"))?;
         }
         options.validate()?;
         Ok(options)
@@ -324,16 +427,15 @@ impl RunOptions {
         if collector.kind == Kind::Ours {
             options.plan = collector.base.clone();
         }
-        if self.mutators == 0 || self.iters() == 0 {
-            return Err(Failure::Usage("--mutators and --iters: must be 1 or more".to_owned()));
-        }
         let is_plan = |set: &&String| set.split('=').next().is_some_and(|key| key.trim() == "plan");
         if let Some(set) = self.set.iter().find(is_plan) {
             return Err(Failure::Usage(format!("--set {set}: choose the collector by --plan")));
         }
+        let spec = workload(workload_name)?;
+        self.check_amounts(spec)?;
         let mut request = Request {
             collector,
-            spec: workload(workload_name)?,
+            spec,
             options,
             peer_settings: Vec::new(),
             mutators: self.mutators,
@@ -355,19 +457,39 @@ impl RunOptions {
         self.iters.unwrap_or(DEFAULT_ITERS)
     }
 
-    /// Refuses files about one run where many are made.
+    /// Refuses a size for which the workload would not compute what it says.
     ///
     /// # Errors
-    /// When it is given.
-    pub fn refuse_files(&self) -> Result<(), Failure> {
-        let files = [("trace", &self.trace), ("pacer-log", &self.pacer_log), ("report", &self.report)];
-        match files.into_iter().find_map(|(flag, path)| Some((flag, path.as_ref()?))) {
-            None => Ok(()),
-            Some((flag, path)) => {
-                let path = path.display();
-                Err(Failure::Usage(format!("--{flag} {path}: `mmtk run` writes it, not this command")))
-            }
+    /// Names the workload, and what is allowed.
+    pub fn check_amounts(&self, spec: &Spec) -> Result<(), Failure> {
+        let (sizes, size) = (spec.sizes(), self.size);
+        if size == 0 || sizes.contains(&size) {
+            return Ok(());
         }
+        let (name, what) = (spec.name, spec.what);
+        Err(Failure::Usage(format!("--size {size}: {name} takes {}..={} ({what})", sizes.start(), sizes.end())))
+    }
+
+    /// The flags whose values are not the defaults.
+    fn given(&self) -> Vec<&'static str> {
+        let Self { plan, heap, mutators, gc_threads, iters, size, ops, set, config, json, pacer_log, report, trace } =
+            self;
+        let given = [
+            !plan.is_empty(),
+            !heap.is_empty(),
+            *mutators != 1,
+            gc_threads.is_some(),
+            iters.is_some(),
+            *size != 0,
+            *ops != 0,
+            !set.is_empty(),
+            config.is_some(),
+            *json,
+            pacer_log.is_some(),
+            report.is_some(),
+            trace.is_some(),
+        ];
+        FLAGS.into_iter().zip(given).filter_map(|(flag, given)| given.then_some(flag)).collect()
     }
 }
 
@@ -408,7 +530,7 @@ mod tests {
         assert_eq!(heap("64MiB").unwrap().heap_bytes(), 64 << 20);
         assert_eq!(heap("33554432").unwrap().heap_bytes(), 32 << 20);
         let error = heap("64").unwrap_err().to_string();
-        assert!(error.starts_with("heap.limit=64: must be 1M..=1T"), "{error}");
+        assert!(error.starts_with("--heap: heap.limit=64: must be 1M..=1T"), "{error}");
         assert!(heap("64MB").is_err());
         assert!(heap("64M,128M").unwrap_err().to_string().contains("must be one"));
     }
@@ -428,12 +550,64 @@ mod tests {
         let error = |line| request(line).unwrap_err().to_string();
         assert_eq!(error("mmtk run gcbnch"), "unknown workload gcbnch: did you mean gcbench?");
         assert_eq!(error("mmtk run list --plan Imix"), "unknown plan Imix: did you mean Immix?");
-        assert_eq!(error("mmtk run list --mutators 0"), "--mutators and --iters: must be 1 or more");
-        assert!(error("mmtk run list --gc-threads 0").starts_with("gc.workers=0: must be"));
+        assert!(error("mmtk run list --gc-threads 0").starts_with("--gc-threads: gc.workers=0: must be"));
+        assert!(error("mmtk run list --gc-threads -1").starts_with("--gc-threads: gc.workers=-1: negative; must be"));
         assert!(error("mmtk run list --set heap.limt=1G").contains("did you mean heap.limit?"));
         assert!(error("mmtk run list --set plan=NoGC").contains("by --plan"));
         assert!(parse("mmtk compare --heap 1M --heap-x 2").is_err());
         assert!(parse("mmtk compare --min list=1M").is_err());
+    }
+
+    #[test]
+    fn every_number_is_refused_out_of_its_range_with_the_range() {
+        let flags = [
+            ("run list --mutators", "1..=4096"),
+            ("run list --iters", "1..=1000000"),
+            ("minheap list --timeout-s", "1..=86400"),
+            ("compare list --timeout-s", "1..=86400"),
+            ("compare list --reps", "1..=10000"),
+            ("references --entries", "1..=1000000000"),
+        ];
+        for (flag, range) in flags {
+            for value in ["0", "-1", "18446744073709551615", "99999999999999999999", "1.5", "x"] {
+                let error = parse(&format!("mmtk {flag} {value}")).unwrap_err().to_string();
+                assert!(error.contains(&format!("must be {range}")), "{flag} {value}: {error}");
+            }
+            parse(&format!("mmtk {flag} 1")).unwrap();
+        }
+        for value in ["-1", "18446744073709551615", "x"] {
+            for flag in ["size", "ops"] {
+                let error = parse(&format!("mmtk run list --{flag} {value}")).unwrap_err().to_string();
+                assert!(error.contains("must be 0..=1000000000"), "{flag} {value}: {error}");
+            }
+        }
+        let error = |line| request(line).unwrap_err().to_string();
+        assert!(error("mmtk run gcbench --size 33").starts_with("--size 33: gcbench takes 1..=32 (size = depth"));
+        assert!(
+            error("mmtk run wide --size 100000001").starts_with("--size 100000001: wide takes 1..=100000000 (size =")
+        );
+    }
+
+    #[test]
+    fn an_option_that_a_command_does_not_read_is_refused() {
+        let check = |line| parse(line).unwrap().check();
+        let error = |line| check(line).unwrap_err().to_string();
+        assert_eq!(
+            error("mmtk limits --report page.html"),
+            "--report: `mmtk limits` does not read it; it reads --json"
+        );
+        assert!(error("mmtk list --heap 3M").starts_with("--heap: `mmtk list`"));
+        assert!(error("mmtk rates --heap 4M").contains("it reads --plan, --json"));
+        assert!(error("mmtk minheap list --trace x").starts_with("--trace: `mmtk minheap`"));
+        assert!(error("mmtk compare list --pacer-log x").starts_with("--pacer-log: `mmtk compare`"));
+        assert!(error("mmtk count list --report x").starts_with("--report: `mmtk count`"));
+        assert!(error("mmtk pacer simulate steady --plan NoGC").starts_with("--plan: `mmtk pacer simulate`"));
+        assert!(error("mmtk pacer drive steady --report x").starts_with("--report: `mmtk pacer drive`"));
+        assert!(error("mmtk pacer replay x --set a=b").starts_with("--set: `mmtk pacer replay`"));
+        assert_eq!(check("mmtk limits --json sync"), Ok(()));
+        let all = "mmtk run list --plan Immix --heap 1G --mutators 2 --gc-threads 2 --iters 2 --size 5 --ops 5 --set a=b --config c --json \
+                   --pacer-log d --report e --trace f";
+        assert_eq!(check(&all.split_whitespace().collect::<Vec<_>>().join(" ")), Ok(()));
     }
 
     #[test]

@@ -96,7 +96,15 @@ impl Collector {
         }
         let known = all();
         let Some((_, kind)) = known.iter().find(|(known, _)| known == base) else {
-            return Err(suggest::unknown("plan", base, known.iter().map(|(known, _)| known.as_str())));
+            let names = known.iter().map(|(known, _)| known.as_str());
+            if suggest::near_miss(base, names.clone()).is_none() {
+                let ours: Vec<&str> = policies::PLANS.iter().map(|plan| plan.name).collect();
+                let ours = ours.join(", ");
+                return Err(Failure::Usage(format!(
+                    "unknown plan {base}: must be one of {ours}, or a collector of others (`mmtk list plans` has them all)"
+                )));
+            }
+            return Err(suggest::unknown("plan", base, names));
         };
         Ok(Self { name: name.to_owned(), base: base.to_owned(), kind: *kind, settings })
     }

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use crate::cpu;
 use crate::failure::Failure;
+use crate::output;
 use crate::process::{self, Usage};
 use crate::progress;
 use crate::record::{Latency, Record, round};
 use crate::request::Request;
 use crate::stats::percentile;
 use crate::summary;
+use crate::threads;
 use crate::trace_file::TraceFile;
 use crate::workloads::heap::{GcStats, Heap, Mutator, Pause};
 use crate::workloads::ticks;
@@ -22,43 +24,45 @@ use crate::workloads::ticks;
 /// Runs all iterations; prints JSON lines, or progress and a summary.
 ///
 /// # Errors
-/// When the trace cannot be written, or two iterations compute different things.
+/// When the trace cannot be written, a thread cannot be started, or two iterations compute different things.
 pub fn drive<H: Heap>(heap: &H, request: &Request) -> Result<(), Failure> {
     crate::oom::expect_in(request);
     let process = format!("{} on {}", request.spec.name, request.collector.name);
     let mut trace = TraceFile::new(&process);
     let bar = progress::iterations(&process, request.iters, request.json);
-    let mut records = Vec::with_capacity(request.iters);
+    let mut records = Vec::new();
     for iter in 0..request.iters {
         bar.start(iter);
         let start = Instant::now();
-        let (record, pauses) = iterate(heap, request, iter);
+        let (record, pauses) = iterate(heap, request, iter)?;
         trace.iteration(iter, start, record.wall_ms, &pauses);
         if request.json {
-            println!("{}", serde_json::to_string(&record).expect("a record is plain data"));
+            output::line(serde_json::to_string(&record).expect("a record is plain data"))?;
         }
         bar.finish(iter, Duration::from_secs_f64(record.wall_ms / 1e3));
         records.push(record);
     }
     bar.clear();
-    if !request.json {
-        print!("{}", summary::of(request, &records));
-    }
+    // A reader that has left is no reason to leave files unwritten.
+    let printed = if request.json { Ok(()) } else { output::text(&summary::of(request, &records)) };
     if let Some(path) = request.trace.as_deref().filter(|_| !heap.writes_trace()) {
         trace.write(path)?;
     }
-    same_checksum(&records)
+    same_checksum(&records).and(printed)
 }
 
 /// Measures one iteration.
-pub fn iterate<H: Heap>(heap: &H, request: &Request, iter: usize) -> (Record, Vec<Pause>) {
+///
+/// # Errors
+/// A thread that cannot be started.
+pub fn iterate<H: Heap>(heap: &H, request: &Request, iter: usize) -> Result<(Record, Vec<Pause>), Failure> {
     if iter > 0 {
-        collect(heap);
+        collect(heap)?;
     }
     heap.take_stats();
     process::reset_peak_resident();
     let (usage, cpu_ns) = (Usage::now(), cpu::process_ns());
-    let (wall_ms, outcome) = request.spec.run_on_threads(heap, request.size, request.ops, request.mutators);
+    let (wall_ms, outcome) = request.spec.run_on_threads(heap, request.size, request.ops, request.mutators)?;
     let cpu_ns = cpu::process_ns() - cpu_ns;
     let usage = Usage::now().since(usage);
     let rss_bytes = process::peak_resident_bytes();
@@ -100,21 +104,20 @@ pub fn iterate<H: Heap>(heap: &H, request: &Request, iter: usize) -> (Record, Ve
         latency,
         checksum: format!("{:016x}", outcome.checksum),
     };
-    (record, pauses)
+    Ok((record, pauses))
 }
 
 /// A full collection on a thread of its own.
-fn collect<H: Heap>(heap: &H) {
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let m = heap.bind();
-            // One survivor: MarkCompact of mmtk 0.33 loses its space when a collection finds nothing alive.
-            m.push(m.alloc(1, 8));
-            heap.collect(m);
-            m.pop(1);
-            heap.unbind(m);
-        });
-    });
+fn collect<H: Heap>(heap: &H) -> Result<(), Failure> {
+    let collect = |_| {
+        let m = heap.bind();
+        // One survivor: MarkCompact of mmtk 0.33 loses its space when a collection finds nothing alive.
+        m.push(m.alloc(1, 8));
+        heap.collect(m);
+        m.pop(1);
+        heap.unbind(m);
+    };
+    threads::together(1, threads::SMALL_STACK_BYTES, collect).map(|_| ())
 }
 
 fn same_checksum(records: &[Record]) -> Result<(), Failure> {
@@ -140,7 +143,7 @@ mod tests {
         let line = ["mmtk", "--size", "6", "--heap", "1G", "--plan", plan, "list", "plans"];
         let request = Cli::parse_from(line).run.request("gcbench").unwrap();
         let heap = NeverFreeHeap::<false>::new(false, request.heap_bytes());
-        (0..iters).map(|iter| iterate(&heap, &request, iter).0).collect()
+        (0..iters).map(|iter| iterate(&heap, &request, iter).unwrap().0).collect()
     }
 
     #[test]

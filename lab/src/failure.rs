@@ -13,6 +13,8 @@ pub enum Failure {
     Mismatch(String),
     /// An external program is not installed. Exit status 127, as a shell uses.
     NotInstalled(String),
+    /// The reader of standard output has left, as `head` does once it has seen enough: nothing is wrong. Exit status 0, without a word.
+    NoReader,
 }
 
 /// Exit status of a run that ran out of memory; see [`crate::oom`].
@@ -25,6 +27,7 @@ impl Failure {
     /// The exit status of the process.
     pub fn status(&self) -> i32 {
         match self {
+            Self::NoReader => 0,
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::Mismatch(_) => 4,
@@ -39,6 +42,7 @@ impl fmt::Display for Failure {
             Self::Usage(text) | Self::Failed(text) | Self::Mismatch(text) | Self::NotInstalled(text) => {
                 f.write_str(text)
             }
+            Self::NoReader => f.write_str("the reader of standard output has left"),
         }
     }
 }

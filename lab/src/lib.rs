@@ -19,6 +19,7 @@ pub mod driver;
 pub mod process;
 pub mod record;
 pub mod trace_file;
+pub mod written;
 
 pub mod child;
 pub mod compare;
@@ -35,8 +36,10 @@ pub mod commands;
 pub mod failure;
 pub mod interrupt;
 pub mod oom;
+pub mod output;
 pub mod progress;
 pub mod stats;
 pub mod suggest;
 pub mod summary;
 pub mod table;
+pub mod threads;

@@ -9,7 +9,7 @@
 /// The smallest limit that the options take.
 const FLOOR_BYTES: u64 = 1 << 20;
 /// A workload that does not fit into this has no minimum worth knowing.
-const CEILING_BYTES: u64 = 16 << 30;
+pub const CEILING_BYTES: u64 = 16 << 30;
 /// Where the search begins when nothing is known.
 pub const GUESS_BYTES: u64 = 64 << 20;
 const PAGE_BYTES: u64 = 4096;

@@ -2,12 +2,13 @@
 //!
 //! Adapters call [`exit`] from wherever their collector reports exhaustion, even from deep inside a mutator's allocation.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use serde_json::json;
 
 use crate::failure::OUT_OF_MEMORY_STATUS;
+use crate::output;
 use crate::request::Request;
 
 /// What the report says about the run. A process makes one run.
@@ -18,6 +19,14 @@ struct Context {
     workload: &'static str,
     heap_bytes: usize,
     json: bool,
+}
+
+/// What a run still has to write when memory has run out.
+static LAST_WORDS: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+
+/// Calls `f` before the process ends for want of memory, on the thread that met it. Later calls change nothing.
+pub fn on_exit(f: impl Fn() + Send + Sync + 'static) {
+    LAST_WORDS.get_or_init(|| Box::new(f));
 }
 
 /// Says which run the process makes. Later calls change nothing.
@@ -35,9 +44,11 @@ pub fn exit(detail: &str) -> ! {
     if let Some(context) = CONTEXT.get() {
         report(context, detail);
     } else {
-        eprintln!("mmtk: out of memory: {detail}");
+        output::note(format!("mmtk: out of memory: {detail}"));
     }
-    let _ = std::io::stdout().flush();
+    if let Some(last_words) = LAST_WORDS.get() {
+        last_words();
+    }
     // SAFETY: ends the process at once. Handlers registered with `atexit` must not run beside stopped threads.
     unsafe { libc::_exit(OUT_OF_MEMORY_STATUS) }
 }
@@ -47,11 +58,14 @@ fn report(context: &Context, detail: &str) {
     let heap = mmtk_core::options::format_bytes(*heap_bytes);
     // A progress line may be on the terminal's last line.
     let clear = if std::io::stderr().is_terminal() { "\r\x1b[2K" } else { "" };
-    eprintln!("{clear}mmtk: out of memory: {workload} on {plan} with a heap of {heap}: {detail}");
+    // The detail begins by itself with what has happened.
+    let detail = detail.strip_prefix("out of memory: ").unwrap_or(detail);
+    output::note(format!("{clear}mmtk: out of memory: {workload} on {plan} with a heap of {heap}: {detail}"));
     if *json {
         let line = json!({
             "error": "oom", "plan": plan, "workload": workload, "heap_bytes": heap_bytes, "detail": detail,
         });
-        println!("{line}");
+        // Nobody reads it if this fails.
+        let _ = output::line(line);
     }
 }

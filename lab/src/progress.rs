@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::output;
+
 /// Progress of the iterations of one run.
 #[derive(Debug)]
 pub struct Iterations {
@@ -37,7 +39,7 @@ impl Iterations {
     pub fn finish(&self, iter: usize, wall: Duration) {
         if self.lines {
             let ms = wall.as_secs_f64() * 1e3;
-            eprintln!("{}: iteration {}/{}: {ms:.0} ms", self.bar.prefix(), iter + 1, self.total);
+            output::note(format!("{}: iteration {}/{}: {ms:.0} ms", self.bar.prefix(), iter + 1, self.total));
         }
         self.bar.inc(1);
     }

@@ -54,12 +54,16 @@ impl Request {
     /// Names the setting.
     pub fn apply_settings(&mut self, given: &[String]) -> Result<(), Failure> {
         let in_name = self.collector.settings.clone();
-        for setting in given.iter().chain(&in_name) {
+        let name = self.collector.name.clone();
+        let given = given.iter().map(|setting| ("--set", setting));
+        for (origin, setting) in given.chain(in_name.iter().map(|setting| (name.as_str(), setting))) {
             if self.collector.kind == Kind::Ours {
-                self.options.apply_assignment(setting)?;
+                let wrong = |error| Failure::Usage(format!("{origin}: {error}"));
+                self.options.apply_assignment(setting).map_err(wrong)?;
             } else {
-                let (key, value) =
-                    setting.split_once('=').ok_or_else(|| Failure::Usage(format!("{setting}: must be key=value")))?;
+                let (key, value) = setting
+                    .split_once('=')
+                    .ok_or_else(|| Failure::Usage(format!("{origin}: {setting}: must be key=value")))?;
                 self.peer_settings.push((key.to_owned(), value.to_owned()));
             }
         }

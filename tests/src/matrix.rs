@@ -204,7 +204,7 @@ fn expected(spec: &'static Spec, (size, ops): (usize, usize), mutators: usize) -
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     *known.get_or_insert_default().entry((spec.name, size, ops, mutators)).or_insert_with(|| {
         let heap = NeverFreeHeap::<true>::new(false, 16 << 30);
-        spec.run_on_threads(&heap, size, ops, mutators).1.checksum
+        spec.run_on_threads(&heap, size, ops, mutators).unwrap().1.checksum
     })
 }
 

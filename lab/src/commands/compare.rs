@@ -12,7 +12,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use mmtk_core::options::{format_bytes, parse_bytes};
+use mmtk_core::options::{Options, format_bytes};
 
 use crate::child::{Outcome, Run};
 use crate::cli::{self, CompareOptions, Format, RunOptions};
@@ -24,7 +24,7 @@ use crate::compare::{Comparison, Found, MinimumHeap, report};
 use crate::failure::Failure;
 use crate::record::Record;
 use crate::workloads::Spec;
-use crate::{interrupt, minimum, progress};
+use crate::{interrupt, minimum, output, progress};
 
 /// Compared when nobody says.
 const DEFAULT_PLANS: [&str; 2] = ["Immix", "SemiSpace"];
@@ -34,7 +34,6 @@ const DEFAULT_PLANS: [&str; 2] = ["Immix", "SemiSpace"];
 /// # Errors
 /// What is wrong with the options; checksums that differ; a report that cannot be written.
 pub(super) fn compare(options: &RunOptions, how: &CompareOptions) -> Result<(), Failure> {
-    options.refuse_files()?;
     let matrix = Matrix::read(options, how)?;
     interrupt::install();
     let mut bench = Bench::new(options, how)?;
@@ -51,8 +50,11 @@ pub(super) fn compare(options: &RunOptions, how: &CompareOptions) -> Result<(), 
     let format = if options.json { Format::Json } else { how.format };
     let text = report::render(&comparison, format);
     match &how.out {
-        None => print!("{text}"),
+        None => output::text(&text)?,
         Some(path) => std::fs::write(path, text).map_err(|error| cannot_write(path, &error))?,
+    }
+    if !comparison.cells.iter().any(|cell| matches!(cell.status, Status::Ran(_))) {
+        return Err(Failure::Failed("no run completed; the report says why".to_owned()));
     }
     match comparison.mismatches.as_slice() {
         [] => Ok(()),
@@ -165,8 +167,10 @@ impl Matrix {
 
 fn read_heaps(options: &RunOptions, how: &CompareOptions) -> Result<Heaps, Failure> {
     let size = |text: &str| {
-        let bytes = parse_bytes(text).map_err(|why| Failure::Usage(format!("{text}: {why}")))?;
-        Ok::<u64, Failure>(bytes as u64)
+        // The words and the bounds of the option that each child will be given.
+        let mut options = Options::default();
+        options.set("heap.limit", text)?;
+        Ok::<u64, Failure>(options.heap_limit as u64)
     };
     if how.heap_x.is_empty() {
         let default = ["256M".to_owned()];
@@ -177,8 +181,8 @@ fn read_heaps(options: &RunOptions, how: &CompareOptions) -> Result<Heaps, Failu
         };
         return Ok(Heaps::Sizes(given.iter().map(point).collect::<Result<_, Failure>>()?));
     }
-    if let Some(factor) = how.heap_x.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
-        return Err(Failure::Usage(format!("--heap-x {factor}: must be more than 0")));
+    if let Some(factor) = how.heap_x.iter().find(|factor| !(0.01..=1000.0).contains(*factor)) {
+        return Err(Failure::Usage(format!("--heap-x {factor}: must be 0.01..=1000, a multiple of the minimum heap")));
     }
     let known = how.min.iter().map(|text| {
         let Some((name, bytes)) = text.split_once('=') else {

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::cli::{self, RunOptions};
 use crate::failure::Failure;
 use crate::heaps::never_free::{Handle, NeverFreeHeap};
+use crate::output;
 use crate::table::Table;
 use crate::workloads::heap::{GcStats, Heap, Mutator, Ref};
 
@@ -23,11 +24,12 @@ static SLOTS_INITIALISED: AtomicU64 = AtomicU64::new(0);
 /// Runs one iteration and prints the counts.
 ///
 /// # Errors
-/// An unknown workload.
+/// An unknown workload, an amount out of range; a thread that cannot be started.
 pub(super) fn count(options: &RunOptions, workload: &str) -> Result<(), Failure> {
     let spec = cli::workload(workload)?;
+    options.check_amounts(spec)?;
     let heap = Counting(NeverFreeHeap::new(true, LIMIT_BYTES));
-    let (_, outcome) = spec.run_on_threads(&heap, options.size, options.ops, options.mutators.max(1));
+    let (_, outcome) = spec.run_on_threads(&heap, options.size, options.ops, options.mutators)?;
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let counts = [
         ("objects", of(&OBJECTS)),
@@ -42,14 +44,14 @@ pub(super) fn count(options: &RunOptions, workload: &str) -> Result<(), Failure>
         for (name, count) in counts {
             line[name] = count.into();
         }
-        println!("{line}");
+        output::line(line)?;
     } else {
         let mut table = Table::new([spec.name, "count"]);
         for (name, count) in counts {
             table.row([name.replace('_', " "), count.to_string()]);
         }
         table.row(["checksum".to_owned(), checksum]);
-        print!("{}", table.plain());
+        output::text(&table.plain())?;
     }
     Ok(())
 }

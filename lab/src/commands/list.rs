@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::cli::Part;
 use crate::collector::{self, Kind};
 use crate::failure::Failure;
+use crate::output;
 use crate::table::Table;
 use crate::workloads::SPECS;
 
@@ -23,10 +24,10 @@ pub(super) fn list(part: Option<Part>, as_json: bool) -> Result<(), Failure> {
     let parts = parts.into_iter().filter(|(part, ..)| wanted(*part));
     if as_json {
         let parts = parts.map(|(_, name, value, _)| (name.to_owned(), value()));
-        println!("{}", Value::Object(parts.collect()));
+        output::line(Value::Object(parts.collect()))?;
     } else {
         let texts: Vec<String> = parts.map(|(.., text)| text()).collect();
-        print!("{}", texts.join("\n"));
+        output::text(&texts.join("\n"))?;
     }
     Ok(())
 }
@@ -53,8 +54,9 @@ fn plans_json() -> Value {
 /// A line a plan of ours; of peers a line a kind, since their names are many and alike.
 fn plans_text() -> String {
     let mut text = String::from("Plans (--plan)\n");
+    let width = policies::PLANS.iter().map(|plan| plan.name.len()).max().unwrap_or(0);
     for plan in policies::PLANS {
-        text += &format!("  {:10} {}\n", plan.name, plan.what);
+        text += &format!("  {:width$} {}\n", plan.name, plan.what);
     }
     let mut all = collector::all();
     all.retain(|(_, kind)| *kind != Kind::Ours);
@@ -89,7 +91,7 @@ fn options_json() -> Value {
     let row = |row: &mmtk_core::options::OptionInfo| {
         json!({
             "key": row.key, "env": row.env_name, "type": row.type_name, "default": row.default,
-            "allowed": row.allowed, "why": row.why,
+            "allowed": row.allowed, "why": row.why, "needs": row.needs,
         })
     };
     Options::table().iter().map(row).collect()
@@ -103,7 +105,7 @@ fn options_text() -> String {
     let mut text = table.plain_left();
     text.push('\n');
     for row in Options::table() {
-        text += &format!("{}: {}\n", row.key, row.why);
+        text += &format!("{}: {}\n", row.key, row.why_and_needs());
     }
     text
 }

@@ -18,6 +18,7 @@ use crate::limits;
 /// # Errors
 /// What is wrong with the arguments, or went wrong.
 pub fn execute(cli: Cli) -> Result<(), Failure> {
+    cli.check()?;
     let Cli { run: options, command } = cli;
     match command {
         Command::Run { workload } => run::run(&options, &workload),
@@ -28,6 +29,14 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Rates => rates::rates(&options.plan, options.json),
         Command::References { entries } => references::references(&options.plan, &entries, options.json),
         Command::Pacer { command } => pacer::pacer(&options, &command),
-        Command::Limits { groups } => limits::run(&groups),
+        Command::Limits { groups } => limits::run(&groups, options.json),
+    }
+}
+
+/// Refuses a plan whose pauses cannot be measured, because it has none.
+fn refuse_plans_without_pauses(plans: &[String]) -> Result<(), Failure> {
+    match plans.iter().find(|plan| plan.eq_ignore_ascii_case("NoGC")) {
+        None => Ok(()),
+        Some(plan) => Err(Failure::Usage(format!("--plan {plan}: it never collects, so there is nothing to measure"))),
     }
 }

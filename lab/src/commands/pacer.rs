@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::cli::{PacerCommand, RunOptions, Simulation};
 use crate::drive::{self, Drive};
 use crate::failure::Failure;
+use crate::output;
 use crate::progress;
 use crate::simulate::{
     Kept, Metrics, Outcome, Plant, Quantum, Row, Run, SCENARIOS, Scenario, acceptance, headroom_for_equal_memory, kept,
@@ -20,11 +21,9 @@ use crate::table::{Table, number};
 
 pub(super) fn pacer(options: &RunOptions, command: &PacerCommand) -> Result<(), Failure> {
     match command {
-        PacerCommand::Simulate(how) => options.refuse_files().and_then(|()| simulate(options, how)),
+        PacerCommand::Simulate(how) => simulate(options, how),
         PacerCommand::Drive { scenarios, all } => drive(options, scenarios, *all),
-        PacerCommand::Replay { file, policy } => {
-            options.refuse_files().and_then(|()| replay_log(options, file, policy.as_ref()))
-        }
+        PacerCommand::Replay { file, policy } => replay_log(options, file, policy.as_ref()),
     }
 }
 
@@ -72,16 +71,11 @@ fn simulate(options: &RunOptions, how: &Simulation) -> Result<(), Failure> {
         }
     }
     bar.finish_and_clear();
-    print_lines(&lines, options.json);
-    Ok(())
+    print_lines(&lines, options.json)
 }
 
-fn print_lines(lines: &[Line], as_json: bool) {
-    if as_json {
-        println!("{}", json!(lines));
-    } else {
-        print!("{}", markdown(lines));
-    }
+fn print_lines(lines: &[Line], as_json: bool) -> Result<(), Failure> {
+    if as_json { output::line(json!(lines)) } else { output::text(&markdown(lines)) }
 }
 
 fn outcome(run: &Run) -> &'static str {
@@ -160,14 +154,14 @@ fn markdown(lines: &[Line]) -> String {
             line.scenario.to_owned(),
             line.policy.to_owned(),
             m.cycles.to_string(),
-            format!("{:.2}", m.peak_mean),
-            format!("{:.2}", m.peak_max),
-            format!("{:.1}", 100.0 * m.overshoot_max),
-            format!("{:.3}", m.share),
-            format!("{:.2}", 100.0 * m.assist_mean),
-            format!("{:.1}", 100.0 * m.assist_max),
-            format!("{:.2}", 100.0 * m.gc_share),
-            format!("{:.2}", m.utilisation),
+            decimals(m.peak_mean, 2),
+            decimals(m.peak_max, 2),
+            decimals(100.0 * m.overshoot_max, 1),
+            decimals(m.share, 3),
+            decimals(100.0 * m.assist_mean, 2),
+            decimals(100.0 * m.assist_max, 1),
+            decimals(100.0 * m.gc_share, 2),
+            decimals(m.utilisation, 2),
             number(m.stall_ns / 1e6),
             m.violations.to_string(),
             format!("{:.2}", line.headroom),
@@ -177,10 +171,14 @@ fn markdown(lines: &[Line]) -> String {
     table.markdown()
 }
 
+/// A figure; none where a run had no cycle to take it from.
+fn decimals(value: f64, places: usize) -> String {
+    if value.is_finite() { format!("{value:.places$}") } else { "-".to_owned() }
+}
+
 /// Runs scenarios on real threads.
 fn drive(options: &RunOptions, names: &[String], all: bool) -> Result<(), Failure> {
     let settings = drive_settings(options)?;
-    RunOptions { pacer_log: None, ..options.clone() }.refuse_files()?;
     if options.pacer_log.is_some() && (all || names.len() > 1) {
         return Err(Failure::Usage("--pacer-log: takes one scenario".to_owned()));
     }
@@ -208,8 +206,7 @@ fn drive(options: &RunOptions, names: &[String], all: bool) -> Result<(), Failur
         lines.push(Line { scenario: scenario.name, policy: settings.pacer_policy.name(), headroom, outcome, metrics });
     }
     bar.finish_and_clear();
-    print_lines(&lines, options.json);
-    Ok(())
+    print_lines(&lines, options.json)
 }
 
 /// Unless told otherwise the heap follows what is live, and a limit is no matter.
@@ -221,9 +218,6 @@ fn drive_settings(options: &RunOptions) -> Result<Options, Failure> {
         [] => (),
         [plan] => settings.plan.clone_from(plan),
         _ => return Err(Failure::Usage("--plan: takes one plan".to_owned())),
-    }
-    if options.mutators == 0 {
-        return Err(Failure::Usage("--mutators: must be 1 or more".to_owned()));
     }
     Ok(settings)
 }
@@ -238,7 +232,7 @@ fn print_rows(rows: &[Row], as_json: bool) -> Result<(), Failure> {
     if as_json {
         let check = |check: &crate::simulate::Check| json!({"what": check.what, "found": check.found, "must_be": check.bound(), "passes": check.passes()});
         let row = |row: &Row| json!({"scenario": row.name, "checks": row.checks.iter().map(check).collect::<Vec<_>>()});
-        println!("{}", json!(rows.iter().map(row).collect::<Vec<_>>()));
+        output::line(json!(rows.iter().map(row).collect::<Vec<_>>()))?;
     } else {
         let mut table = Table::new(["scenario", "what", "found", "must be", ""]);
         for row in rows {
@@ -248,8 +242,8 @@ fn print_rows(rows: &[Row], as_json: bool) -> Result<(), Failure> {
                 table.row([row.name.clone(), check.what.to_owned(), found, check.bound(), verdict.to_owned()]);
             }
         }
-        print!("{}", table.markdown());
-        println!("\n{} of {} scenarios do what they must.", rows.len() - failed, rows.len());
+        output::text(&table.markdown())?;
+        output::line(format!("\n{} of {} scenarios do what they must.", rows.len() - failed, rows.len()))?;
     }
     if failed > 0 {
         return Err(Failure::Failed(format!("{failed} scenarios do not do what they must")));
@@ -272,7 +266,7 @@ fn replay_log(options: &RunOptions, file: &Path, policy: Option<&String>) -> Res
             json!({"sequence": paced.sequence, "end_ns": paced.end_ns, "goal": d.goal, "trigger": d.trigger, "share": d.share,
                 "trim": d.trim, "cause": d.cause.name(), "same": same(&paced.decision, d)})
         };
-        println!("{}", json!(log.iter().zip(&decisions).map(line).collect::<Vec<_>>()));
+        output::line(json!(log.iter().zip(&decisions).map(line).collect::<Vec<_>>()))?;
     } else {
         let mib = |bytes: f64| format!("{:.1}", bytes / 1048576.0);
         let header =
@@ -291,14 +285,14 @@ fn replay_log(options: &RunOptions, file: &Path, policy: Option<&String>) -> Res
                 number(paced.sample.mutator_cpu_ns / 1e6),
             ]);
         }
-        print!("{}", table.markdown());
+        output::text(&table.markdown())?;
         if let Some(Kept { collections, share, peak_to_goal }) = kept(&log) {
-            println!(
+            output::line(format!(
                 "\nIn the {collections} collections that came when they were due, after the first eight, the collector had {share:.3} of the \
                  processor time; the greatest peak was {peak_to_goal:.3} of its goal."
-            );
+            ))?;
         }
-        println!("\n{} decisions, {differ} differ from the log.", decisions.len());
+        output::line(format!("\n{} decisions, {differ} differ from the log.", decisions.len()))?;
     }
     if by_itself && differ > 0 {
         return Err(Failure::Failed(format!("{differ} decisions differ, made by the same policy")));

@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::limits::{Bump, MarkedTree, Order, Pages};
 use crate::table::{Table, number};
 use crate::workloads::rng::Rng;
-use crate::{cpu, progress};
+use crate::{cpu, output, progress};
 
 const ROUNDS: usize = 7;
 /// Rows of one plan.
@@ -43,6 +43,7 @@ const FIBONACCI_DEPTH: u32 = 34;
 pub(super) fn rates(plans: &[String], as_json: bool) -> Result<(), Failure> {
     let all = ["Immix".to_owned(), "MarkSweep".to_owned(), "SemiSpace".to_owned()];
     let plans = if plans.is_empty() { &all[..] } else { plans };
+    super::refuse_plans_without_pauses(plans)?;
     for plan in plans {
         // A wrong name is better said now than after a minute.
         heap(plan, 1, 1 << 30)?;
@@ -61,9 +62,9 @@ pub(super) fn rates(plans: &[String], as_json: bool) -> Result<(), Failure> {
     }
     stages.bar.finish_and_clear();
     if as_json {
-        println!("{}", json!(rows));
+        output::line(json!(rows))?;
     } else {
-        print!("{}", rows.markdown());
+        output::text(&rows.markdown())?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::output;
 use crate::progress;
 use crate::table::{Table, number};
 use crate::workloads::rng::Rng;
@@ -71,6 +72,7 @@ struct Row {
 pub(super) fn references(plans: &[String], entries: &[usize], as_json: bool) -> Result<(), Failure> {
     let all = ["Immix".to_owned(), "MarkSweep".to_owned(), "SemiSpace".to_owned()];
     let plans = if plans.is_empty() { &all[..] } else { plans };
+    super::refuse_plans_without_pauses(plans)?;
     let bar = progress::spinner();
     let mut rows = Vec::new();
     for plan in plans {
@@ -83,9 +85,9 @@ pub(super) fn references(plans: &[String], entries: &[usize], as_json: bool) -> 
     }
     bar.finish_and_clear();
     if as_json {
-        println!("{}", json!(rows));
+        output::line(json!(rows))?;
     } else {
-        print!("{}", markdown(&rows));
+        output::text(&markdown(&rows))?;
     }
     Ok(())
 }

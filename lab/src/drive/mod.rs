@@ -16,6 +16,7 @@ use reference::{ReferenceVM, Thread};
 
 use crate::failure::Failure;
 use crate::simulate::{self, Cycle, Outcome, Run, Scenario};
+use crate::threads;
 use program::{Clock, Program};
 
 pub use acceptance::{acceptance, rows};
@@ -49,8 +50,11 @@ impl Drive<'_> {
         }
         let heap =
             policies::new_heap(ReferenceVM::default(), options).map_err(|error| Failure::Usage(error.to_string()))?;
+        let mut receipt = None;
         if let Some(path) = pacer_log {
-            heap.listen(simulate::pacer_log(path)?);
+            let (listener, of_log) = simulate::pacer_log(path)?;
+            heap.listen(listener);
+            receipt = Some(of_log);
         }
         let clock = Arc::new(Clock::default());
         let log = Arc::new(Mutex::new(Log::default()));
@@ -61,7 +65,8 @@ impl Drive<'_> {
                 heard.lock().unwrap_or_else(PoisonError::into_inner).paced(paced, time.now.load(Relaxed) as f64);
             }
         }));
-        let out_of_memory = self.threads(&heap, &clock);
+        let out_of_memory = self.threads(&heap, &clock)?;
+        receipt.map_or(Ok(()), |receipt| receipt.check())?;
         let statistics = heap.statistics();
         let log = std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner));
         let peak_to_live = log.cycles.iter().map(|cycle| cycle.peak / cycle.traced).fold(0.0, f64::max);
@@ -82,7 +87,7 @@ impl Drive<'_> {
     }
 
     /// Whether memory ran out.
-    fn threads(&self, heap: &Heap<ReferenceVM>, clock: &Clock) -> bool {
+    fn threads(&self, heap: &Heap<ReferenceVM>, clock: &Clock) -> Result<bool, Failure> {
         let start = Barrier::new(self.mutators);
         let one = |number| {
             let program = Program { scenario: self.scenario, number, of: self.mutators, size: SCALE, time: self.time };
@@ -92,12 +97,8 @@ impl Drive<'_> {
             }
             ended.is_err()
         };
-        std::thread::scope(|scope| {
-            let one = &one;
-            let threads: Vec<_> = (0..self.mutators).map(|number| scope.spawn(move || one(number))).collect();
-            let ended = threads.into_iter().map(|thread| thread.join().expect("a mutator does not panic"));
-            ended.fold(false, |any, failed| any | failed)
-        })
+        let (_, failed) = threads::together(self.mutators, threads::SMALL_STACK_BYTES, one)?;
+        Ok(failed.contains(&true))
     }
 }
 

@@ -19,7 +19,10 @@ pub fn run(request: &Request) -> Result<(), Failure> {
             .into_iter()
             .find(|(_, path)| path.is_some())
     {
-        return Err(Failure::Usage(format!("--{flag}: {} has none; only our plans do", request.collector.base)));
+        return Err(Failure::Usage(format!(
+            "--{flag}: {} has none: choose a plan of ours (`mmtk list plans`)",
+            request.collector.base
+        )));
     }
     match request.collector.kind {
         Kind::Ours => ours::run_with_ours(request),

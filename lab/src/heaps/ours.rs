@@ -12,10 +12,12 @@ use reference::{Class, ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
 use crate::driver::drive;
 use crate::failure::Failure;
 use crate::oom;
+use crate::output;
 use crate::report::Page;
 use crate::request::Request;
 use crate::simulate::pacer_log;
 use crate::workloads::heap::{GcStats, Heap, Mutator, Pause, Ref};
+use crate::written::{self, Receipt};
 
 /// Makes a heap from `request.options`, which hold the plan, and drives the workload on it.
 ///
@@ -23,11 +25,14 @@ use crate::workloads::heap::{GcStats, Heap, Mutator, Pause, Ref};
 /// What is wrong with the options, or went wrong with the run.
 pub fn run_with_ours(request: &Request) -> Result<(), Failure> {
     let heap = OurHeap::new(request)?;
-    drive(&heap, request)?;
-    match &heap.page {
+    let driven = drive(&heap, request);
+    // What the heap did is of interest above all when the run went wrong.
+    let written = match &heap.page {
         Some(page) => page.write(heap.created.elapsed().as_nanos() as u64),
         None => Ok(()),
-    }
+    };
+    let arrived = heap.receipts.iter().try_for_each(Receipt::check);
+    driven.and(written).and(arrived)
 }
 
 /// A heap of the reference VM.
@@ -37,6 +42,8 @@ pub struct OurHeap {
     pauses: Arc<Mutex<Vec<Pause>>>,
     goals: Arc<Mutex<Goals>>,
     page: Option<Page>,
+    /// Of the files that listeners write.
+    receipts: Vec<Receipt>,
     created: Instant,
     writes_trace: bool,
 }
@@ -77,19 +84,28 @@ impl OurHeap {
         let heap =
             policies::new_heap(vm, request.options.clone()).map_err(|error| Failure::Usage(error.to_string()))?;
         let created = Instant::now();
+        let mut receipts = Vec::new();
         if let Some(path) = &request.trace {
-            let trace = ChromeTrace::create(path)
-                .map_err(|error| Failure::Failed(format!("{}: cannot write the trace: {error}", path.display())))?;
-            heap.listen(Box::new(trace));
+            let (output, receipt) = written::create(path, "the trace")?;
+            heap.listen(Box::new(ChromeTrace::new(output)));
+            receipts.push(receipt);
         }
         if let Some(path) = &request.pacer_log {
-            heap.listen(pacer_log(path)?);
+            let (listener, receipt) = pacer_log(path)?;
+            heap.listen(listener);
+            receipts.push(receipt);
         }
         let page = match &request.report {
             Some(path) => {
                 let title = format!("{} on {}", request.spec.name, request.options.plan);
                 let page = Page::new(path, title)?;
                 heap.listen(page.listener());
+                let last = page.clone();
+                oom::on_exit(move || {
+                    if let Err(error) = last.write(created.elapsed().as_nanos() as u64) {
+                        output::note(format!("mmtk: {error}"));
+                    }
+                });
                 Some(page)
             }
             None => None,
@@ -106,7 +122,16 @@ impl OurHeap {
             Event::Paced(paced) => lock(&set).paced(paced),
             _ => (),
         }));
-        Ok(Self { heap, seen: Mutex::default(), pauses, goals, page, created, writes_trace: request.trace.is_some() })
+        Ok(Self {
+            heap,
+            seen: Mutex::default(),
+            pauses,
+            goals,
+            page,
+            receipts,
+            created,
+            writes_trace: request.trace.is_some(),
+        })
     }
 }
 

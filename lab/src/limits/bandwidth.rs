@@ -2,8 +2,9 @@
 
 use std::hint::black_box;
 
-use super::measure::{Report, cpu_seconds, on_two_threads, repeat};
+use super::measure::{Report, cpu_seconds, on_two_threads, repeat, try_repeat};
 use super::region::{Pages, Region};
+use crate::failure::Failure;
 
 const BYTES: usize = 512 << 20;
 const HALF: usize = BYTES / 2;
@@ -19,27 +20,27 @@ fn sum(region: &Region, offset: usize, bytes: usize) {
     black_box(sums);
 }
 
-pub(super) fn measure(report: &mut Report) {
+pub(super) fn measure(report: &mut Report) -> Result<(), Failure> {
     let region = Region::new(BYTES, Pages::Huge);
     region.fill(0, BYTES, 1);
     let gb = BYTES as f64 / 1e9;
 
     let times = repeat(7, || cpu_seconds(|| region.fill(0, BYTES, 0)));
-    report.rate("memset 512 MB, 1 thread", "GB/s", gb, times);
-    let times = repeat(7, || on_two_threads(|i| region.fill(i * HALF, HALF, 0)));
-    report.rate("memset 512 MB, 2 threads", "GB/s", gb, times);
+    report.rate("memset 512 MB, 1 thread", "GB/s", gb, times)?;
+    let times = try_repeat(7, || on_two_threads(|i| region.fill(i * HALF, HALF, 0)))?;
+    report.rate("memset 512 MB, 2 threads", "GB/s", gb, times)?;
 
     let times = repeat(7, || cpu_seconds(|| sum(&region, 0, BYTES)));
-    report.rate("read 512 MB, 1 thread", "GB/s", gb, times);
-    let times = repeat(7, || on_two_threads(|i| sum(&region, i * HALF, HALF)));
-    report.rate("read 512 MB, 2 threads", "GB/s", gb, times);
+    report.rate("read 512 MB, 1 thread", "GB/s", gb, times)?;
+    let times = try_repeat(7, || on_two_threads(|i| sum(&region, i * HALF, HALF)))?;
+    report.rate("read 512 MB, 2 threads", "GB/s", gb, times)?;
 
     let times = repeat(7, || cpu_seconds(|| region.copy(0, HALF, HALF)));
-    report.rate("memcpy 256 MB, 1 thread (bytes copied)", "GB/s", gb / 2.0, times);
+    report.rate("memcpy 256 MB, 1 thread (bytes copied)", "GB/s", gb / 2.0, times)?;
     let quarter = HALF / 2;
     let copy = |i: usize| region.copy(i * quarter, HALF + i * quarter, quarter);
-    let times = repeat(7, || on_two_threads(copy));
-    report.rate("memcpy 256 MB, 2 threads (bytes copied)", "GB/s", gb / 2.0, times);
+    let times = try_repeat(7, || on_two_threads(copy))?;
+    report.rate("memcpy 256 MB, 2 threads (bytes copied)", "GB/s", gb / 2.0, times)?;
 
     for kb in [32usize, 256, 1024, 8192] {
         let bytes = kb << 10;
@@ -51,6 +52,7 @@ pub(super) fn measure(report: &mut Report) {
         };
         let times = repeat(5, || cpu_seconds(again_and_again));
         let what = format!("memset {kb} KB again and again, 1 thread");
-        report.rate(&what, "GB/s", (bytes * rounds) as f64 / 1e9, times);
+        report.rate(&what, "GB/s", (bytes * rounds) as f64 / 1e9, times)?;
     }
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::hint::black_box;
 
 use super::measure::{Report, cpu_seconds, repeat};
 use super::region::{Pages, Region};
+use crate::failure::Failure;
 
 const BLOCK_BYTES: usize = 32 << 10;
 const OBJECT_BYTES: usize = 32;
@@ -55,7 +56,7 @@ fn allocate(region: &Region, bytes: usize, zero_blocks: bool) {
     }
 }
 
-pub(super) fn measure(report: &mut Report) {
+pub(super) fn measure(report: &mut Report) -> Result<(), Failure> {
     use Pages::{Huge, Small};
     for (mb, pages) in [(1, Huge), (4, Huge), (16, Huge), (64, Huge), (256, Huge), (256, Small)] {
         let bump = Bump::new(mb << 20, pages);
@@ -63,7 +64,8 @@ pub(super) fn measure(report: &mut Report) {
             let times = repeat(3, || bump.allocate(zero_blocks));
             let zeroing = if zero_blocks { "zeroing 32 KB blocks" } else { "no zeroing" };
             let what = format!("bump alloc 32 B objects, {zeroing}, {mb} MB region, {}", pages.name());
-            report.rate(&what, "GB/s", Bump::TOTAL_BYTES as f64 / 1e9, times);
+            report.rate(&what, "GB/s", Bump::TOTAL_BYTES as f64 / 1e9, times)?;
         }
     }
+    Ok(())
 }

@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use super::measure::{Report, cpu_seconds, repeat};
 use super::region::{Pages, Region};
+use crate::failure::Failure;
 use crate::workloads::rng::Rng;
 
 const LINE_BYTES: usize = 64;
@@ -20,7 +21,7 @@ fn link(region: &Region, lines: usize, rng: &mut Rng) {
     }
 }
 
-pub(super) fn measure(report: &mut Report) {
+pub(super) fn measure(report: &mut Report) -> Result<(), Failure> {
     use Pages::{Huge, Small};
     for (mb, pages) in [(1, Small), (16, Small), (64, Small), (256, Small), (256, Huge), (1024, Small)] {
         let lines = (mb << 20) / LINE_BYTES;
@@ -35,7 +36,7 @@ pub(super) fn measure(report: &mut Report) {
         let times = repeat(5, || cpu_seconds(&mut walk));
         black_box(at);
         let what = format!("dependent random load, {mb} MB, {}", pages.name());
-        report.cost(&what, "ns", steps, 1e9, times);
+        report.cost(&what, "ns", steps, 1e9, times)?;
 
         if mb == 256 {
             // How much of the latency can be hidden.
@@ -46,7 +47,8 @@ pub(super) fn measure(report: &mut Report) {
             };
             let times = repeat(5, || cpu_seconds(load_all));
             let what = format!("independent random load, {mb} MB, {}", pages.name());
-            report.cost(&what, "ns", places.len(), 1e9, times);
+            report.cost(&what, "ns", places.len(), 1e9, times)?;
         }
     }
+    Ok(())
 }

@@ -21,7 +21,7 @@ pub(crate) use region::Pages;
 pub(crate) use trace::{MarkedTree, Order};
 
 /// A group of figures: its name, and what measures it.
-type Group = (&'static str, fn(&mut Report));
+type Group = (&'static str, fn(&mut Report) -> Result<(), Failure>);
 
 const GROUPS: [Group; 6] = [
     ("bandwidth", bandwidth::measure),
@@ -37,18 +37,18 @@ pub fn groups() -> impl Iterator<Item = &'static str> + Clone {
     GROUPS.iter().map(|(name, _)| *name)
 }
 
-/// Measures the groups given, or all of them, and prints each figure as a row of a Markdown table as soon as it is known.
+/// Measures the groups given, or all of them, and prints each figure as soon as it is known: a row of a Markdown table, or a line of JSON.
 ///
 /// # Errors
-/// An unknown group.
-pub fn run(wanted: &[String]) -> Result<(), Failure> {
+/// An unknown group; a thread that the system refuses.
+pub fn run(wanted: &[String], as_json: bool) -> Result<(), Failure> {
     if let Some(unknown) = wanted.iter().find(|name| !groups().any(|group| group == *name)) {
         return Err(suggest::unknown("group", unknown, groups()));
     }
-    let mut report = Report::new();
+    let mut report = Report::new(as_json)?;
     for (name, measure) in GROUPS {
         if wanted.is_empty() || wanted.iter().any(|group| group == name) {
-            measure(&mut report);
+            measure(&mut report)?;
         }
     }
     Ok(())

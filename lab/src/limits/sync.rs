@@ -4,7 +4,8 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
-use super::measure::{Report, cpu_seconds, repeat, wall_seconds};
+use super::measure::{Report, cpu_seconds, repeat, try_repeat, wall_seconds};
+use crate::failure::Failure;
 use crate::workloads::ticks;
 
 const MANY: usize = 1_000_000;
@@ -35,47 +36,44 @@ fn wake(word: &AtomicU32, value: u32) {
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, 1) };
 }
 
-pub(super) fn measure(report: &mut Report) {
+pub(super) fn measure(report: &mut Report) -> Result<(), Failure> {
     let each = |operation: &dyn Fn()| repeat(5, || cpu_seconds(|| (0..MANY).for_each(|_| operation())));
-    report.cost(
-        "Instant::now",
-        "ns",
-        MANY,
-        1e9,
-        each(&|| {
-            black_box(Instant::now());
-        }),
-    );
-    report.cost(
-        "rdtsc",
-        "ns",
-        MANY,
-        1e9,
-        each(&|| {
-            black_box(ticks::now());
-        }),
-    );
+    let now = || {
+        black_box(Instant::now());
+    };
+    report.cost("Instant::now", "ns", MANY, 1e9, each(&now))?;
+    let ticks = || {
+        black_box(ticks::now());
+    };
+    report.cost("rdtsc", "ns", MANY, 1e9, each(&ticks))?;
     let counter = AtomicU32::new(0);
     let add = || {
         black_box(&counter).fetch_add(1, Ordering::SeqCst);
     };
-    report.cost("uncontended fetch_add (locked)", "ns", MANY, 1e9, each(&add));
-    hand_over(report);
-    let spawn = || (0..200).for_each(|_| std::thread::spawn(|| {}).join().expect("does nothing"));
-    let times = repeat(5, || wall_seconds(spawn));
-    report.cost("thread spawn + join (wall)", "us", 200, 1e6, times);
+    report.cost("uncontended fetch_add (locked)", "ns", MANY, 1e9, each(&add))?;
+    hand_over(report)?;
+    let spawn = || {
+        let start = Instant::now();
+        for _ in 0..200 {
+            let thread = std::thread::Builder::new().spawn(|| {}).map_err(no_thread)?;
+            thread.join().expect("it does nothing");
+        }
+        Ok(start.elapsed().as_secs_f64())
+    };
+    report.cost("thread spawn + join (wall)", "us", 200, 1e6, try_repeat(5, spawn)?)?;
     membarrier(REGISTER_PRIVATE_EXPEDITED);
     let barriers = || (0..10_000).for_each(|_| membarrier(PRIVATE_EXPEDITED));
     let times = repeat(5, || cpu_seconds(barriers));
-    report.cost("membarrier private expedited", "us", 10_000, 1e6, times);
+    report.cost("membarrier private expedited", "us", 10_000, 1e6, times)?;
+    Ok(())
 }
 
 /// Futex ping-pong: one wake-up and one switch of threads.
-fn hand_over(report: &mut Report) {
+fn hand_over(report: &mut Report) -> Result<(), Failure> {
     const ROUNDS: usize = 3000;
     let (word, stop) = (AtomicU32::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let partner = || {
             loop {
                 wait(&word, 0);
                 if stop.load(Ordering::SeqCst) {
@@ -83,7 +81,8 @@ fn hand_over(report: &mut Report) {
                 }
                 wake(&word, 0);
             }
-        });
+        };
+        std::thread::Builder::new().spawn_scoped(scope, partner).map_err(no_thread)?;
         let ping_pong = || {
             for _ in 0..ROUNDS {
                 wake(&word, 1);
@@ -91,8 +90,12 @@ fn hand_over(report: &mut Report) {
             }
         };
         let times = repeat(7, || wall_seconds(ping_pong));
-        report.cost("futex hand-over between two threads (wall)", "us", 2 * ROUNDS, 1e6, times);
         stop.store(true, Ordering::SeqCst);
         wake(&word, 1);
-    });
+        report.cost("futex hand-over between two threads (wall)", "us", 2 * ROUNDS, 1e6, times)
+    })
+}
+
+fn no_thread(error: std::io::Error) -> Failure {
+    Failure::Failed(format!("the system starts no thread: {error}"))
 }

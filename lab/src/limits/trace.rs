@@ -3,6 +3,7 @@
 
 use super::measure::{Report, cpu_seconds, repeat};
 use super::region::{Pages, Region, prefetch};
+use crate::failure::Failure;
 use crate::workloads::rng::Rng;
 
 const DEPTH: usize = 22;
@@ -134,14 +135,15 @@ impl MarkedTree {
     }
 }
 
-pub(super) fn measure(report: &mut Report) {
+pub(super) fn measure(report: &mut Report) -> Result<(), Failure> {
     for (order, name) in [(Order::Allocation, "allocation order"), (Order::Random, "random placement")] {
         let mut tree = MarkedTree::new(order);
         for window in [0].into_iter().chain(WINDOWS) {
             let how = if window == 0 { "plain stack".to_owned() } else { format!("prefetch window {window}") };
             let times = repeat(3, || tree.mark(window));
             let what = format!("mark 8M objects of 32 B, {name}, {how}, 1 thread");
-            report.rate(&what, "Mobj/s", OBJECTS as f64 / 1e6, times);
+            report.rate(&what, "Mobj/s", OBJECTS as f64 / 1e6, times)?;
         }
     }
+    Ok(())
 }

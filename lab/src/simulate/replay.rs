@@ -1,25 +1,35 @@
 //! A log of decisions, made once more: by the policy that made them, which must decide the same to the bit, or by another.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use mmtk_core::events::{Event, JsonLines, Listener, Paced};
 use mmtk_core::pacer::{CycleSample, Decision, PacerPolicy, Policy, PolicyName};
 
 use crate::failure::Failure;
+use crate::written::{self, Receipt};
 
-/// A listener that writes the pacer's decisions to a new file, a line of JSON each.
+/// A listener that writes the pacer's decisions to a new file, a line of JSON each; and whether all of them arrived.
 ///
 /// # Errors
 /// The file cannot be created.
-pub fn pacer_log(path: &Path) -> Result<Box<dyn Listener>, Failure> {
-    let mut lines = JsonLines::create(path)
-        .map_err(|error| Failure::Failed(format!("{}: cannot write the pacer's log: {error}", path.display())))?;
-    Ok(Box::new(move |event: &Event| {
+pub fn pacer_log(path: &Path) -> Result<(Box<dyn Listener>, Receipt), Failure> {
+    let (output, receipt) = written::create(path, "the pacer's log")?;
+    let mut lines = JsonLines::new(output);
+    let listener = move |event: &Event| {
         if matches!(event, Event::Paced(_)) {
             lines.on_event(event);
         }
-    }))
+    };
+    Ok((Box::new(listener), receipt))
 }
+
+/// A decision with its sample is about a thousandth of it: what is longer is no line of a log.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// A million decisions.
+const LOG_BYTES_MAX: u64 = 1 << 30;
 
 /// Reads such a log; lines of other events are skipped.
 ///
@@ -27,11 +37,30 @@ pub fn pacer_log(path: &Path) -> Result<Box<dyn Listener>, Failure> {
 /// The file cannot be read, or a line is no event; names the line.
 pub fn read_log(path: &Path) -> Result<Vec<Paced>, Failure> {
     let failed = |what: String| Failure::Failed(format!("{}: {what}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let file = File::open(path).map_err(|error| failed(error.to_string()))?;
+    let mut file = BufReader::new(file.take(LOG_BYTES_MAX));
     let mut log = Vec::new();
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let wrong = |error: serde_json::Error| failed(format!("line {}: {error}", index + 1));
-        let event: serde_json::Value = serde_json::from_str(line).map_err(wrong)?;
+    let mut bytes = 0;
+    for number in 1.. {
+        // A device may have neither an end nor lines.
+        let mut line = Vec::new();
+        let read = file.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        let read = read.map_err(|error| failed(error.to_string()))? as u64;
+        bytes += read;
+        if read == LINE_BYTES_MAX {
+            return Err(failed(format!("line {number} is longer than 1 MiB: not a log of the pacer")));
+        }
+        if bytes == LOG_BYTES_MAX {
+            return Err(failed("larger than 1 GiB".to_owned()));
+        }
+        if read == 0 {
+            break;
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let wrong = |error: serde_json::Error| failed(format!("line {number}: {error}"));
+        let event: serde_json::Value = serde_json::from_slice(&line).map_err(wrong)?;
         if event["event"] == "paced" {
             log.push(serde_json::from_value(event).map_err(wrong)?);
         }

@@ -25,10 +25,13 @@ mod phases;
 mod splay;
 mod wide;
 
-use std::time::Instant;
+use std::ops::RangeInclusive;
 
 use heap::{Heap, Mutator, Ref};
 use list::Order;
+
+use crate::failure::Failure;
+use crate::threads;
 
 /// Stack of a mutator thread: the workloads recurse as deep as their trees.
 const THREAD_STACK_BYTES: usize = 16 << 20;
@@ -193,6 +196,21 @@ pub const SPECS: &[Spec] = &[
     },
 ];
 
+/// No workload takes more work than this: years of it.
+pub const OPS_MAX: usize = 1_000_000_000;
+
+impl Spec {
+    /// Sizes for which it computes what it says, memory permitting.
+    pub fn sizes(&self) -> RangeInclusive<usize> {
+        match self.workload {
+            // The depth of a tree: one more doubles it.
+            Workload::GcBench | Workload::BinaryTrees | Workload::MtGcBench => 1..=32,
+            // Entries, some of which have a word in a table outside the heap.
+            _ => 1..=100_000_000,
+        }
+    }
+}
+
 /// The workload of this name or alias.
 pub fn find(name: &str) -> Option<&'static Spec> {
     SPECS.iter().find(|spec| spec.name == name || spec.alias == Some(name))
@@ -274,37 +292,34 @@ impl Spec {
     ///
     /// Returns the wall time of the parallel section in milliseconds, and the combined outcome.
     ///
+    /// # Errors
+    /// The system refuses a thread.
+    ///
     /// # Panics
-    /// When the heap was corrupted, or a thread cannot be started.
-    pub fn run_on_threads<H: Heap>(&self, heap: &H, size: usize, ops: usize, mutators: usize) -> (f64, Outcome) {
+    /// When the heap was corrupted.
+    pub fn run_on_threads<H: Heap>(
+        &self,
+        heap: &H,
+        size: usize,
+        ops: usize,
+        mutators: usize,
+    ) -> Result<(f64, Outcome), Failure> {
         let or_default = |given, default| if given == 0 { default } else { given };
         let (size, ops) = (or_default(size, self.size), or_default(ops, self.ops));
-        let start = Instant::now();
-        let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
-            let mutator = |tid| {
-                move || {
-                    let m = heap.bind();
-                    let outcome = self.run(m, Params { size, ops, tid, nthreads: mutators });
-                    heap.unbind(m);
-                    outcome
-                }
-            };
-            let builder = || std::thread::Builder::new().stack_size(THREAD_STACK_BYTES);
-            let start = |tid| builder().spawn_scoped(scope, mutator(tid));
-            let threads: Vec<_> =
-                (0..mutators).map(|tid| start(tid).expect("the system starts a mutator thread")).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
-        });
-        let wall_ms = start.elapsed().as_secs_f64() * 1e3;
+        let mutator = |tid| {
+            let m = heap.bind();
+            let outcome = self.run(m, Params { size, ops, tid, nthreads: mutators });
+            heap.unbind(m);
+            outcome
+        };
+        let (wall, outcomes) = threads::together(mutators, THREAD_STACK_BYTES, mutator)?;
+        let wall_ms = wall.as_secs_f64() * 1e3;
         let mut all = Outcome::default();
         for mut outcome in outcomes {
             all.checksum = all.checksum.wrapping_add(outcome.checksum);
             all.latency_ticks.append(&mut outcome.latency_ticks);
         }
-        (wall_ms, all)
+        Ok((wall_ms, all))
     }
 }
 
@@ -330,7 +345,7 @@ mod tests {
     fn checksum(spec: &Spec, mutators: usize) -> u64 {
         let (size, ops) = tiny(spec);
         let heap = NeverFreeHeap::<true>::new(false, 4 << 30);
-        spec.run_on_threads(&heap, size, ops, mutators).1.checksum
+        spec.run_on_threads(&heap, size, ops, mutators).unwrap().1.checksum
     }
 
     #[test]
@@ -354,7 +369,7 @@ mod tests {
     #[test]
     fn latency_has_one_entry_a_request() {
         let heap = NeverFreeHeap::<false>::new(false, 1 << 30);
-        let (_, outcome) = find("lru").unwrap().run_on_threads(&heap, 200, 1000, 2);
+        let (_, outcome) = find("lru").unwrap().run_on_threads(&heap, 200, 1000, 2).unwrap();
         assert_eq!(outcome.latency_ticks.len(), 1000);
     }
 }
