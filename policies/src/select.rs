@@ -193,9 +193,11 @@ fn build<VM: VMBinding>(name: &str, context: &PlanContext<'_, VM>) -> Result<Box
 pub fn find(name: &str) -> Result<&'static PlanInfo, HeapError> {
     PLANS.iter().find(|p| p.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
         let known: Vec<String> = PLANS.iter().map(|p| p.name.to_string()).collect();
-        let near = mmtk_core::options::near_miss(name, &known);
-        let hint = near.map(|n| format!("did you mean {n}? ")).unwrap_or_default();
-        HeapError::Plan(format!("plan={name}: no such plan; {hint}There are {}", names(|_| true)))
+        let hint = match mmtk_core::options::near_miss(name, &known) {
+            Some(meant) => format!("did you mean {meant}?"),
+            None => format!("must be one of {}", names(|_| true)),
+        };
+        HeapError::Plan(format!("plan={name}: no such plan; {hint}"))
     })
 }
 
