@@ -72,7 +72,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             let (allocators, remembered) = unsafe {
                 (MutatorState::allocators_of_stopped(mutator.0), MutatorState::remembered_of_stopped(mutator.0))
             };
-            self.retire(allocators);
+            self.leave(allocators);
             self.keep_remembered(remembered);
         }
         std::mem::forget(unfinished);

@@ -12,10 +12,13 @@
 //! I1. A range belongs to one thread: it was taken from a block or hole that nobody else allocates in.
 //! I2. `cursor <= limit <= end`; `[cursor, limit)` reads as zero unless the range is for copies.
 
+use super::leftovers::{CellsOf, Leftovers};
 use crate::address::{Address, ObjectReference};
 use crate::binding::{StateLocation, VMBinding};
 use crate::heap::{Block, os};
 use crate::metadata::{MAX_CELL_BYTES, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
+use std::fmt;
+use std::sync::Arc;
 
 /// How far ahead of the cursor memory is zeroed: a few cache lines would call the slow path too often, a whole block
 /// would push the mutator's data out of the first-level cache. A page: a power of two.
@@ -178,8 +181,12 @@ pub struct CellRange {
     pub next_cell: u32,
 }
 
+/// Cells of a thread that holds none.
+pub(super) fn no_cells() -> [CellRange; SIZE_CLASSES] {
+    std::array::from_fn(|_| CellRange::default())
+}
+
 /// What a thread needs to allocate: a mutator for new objects, a worker for copies.
-#[derive(Debug)]
 #[repr(C)]
 pub struct Allocators {
     /// Ordinary objects of plans that bump.
@@ -197,18 +204,51 @@ pub struct Allocators {
     /// Size classes for objects that must not move, in plans whose ordinary objects do.
     pub nonmoving: Option<Box<[CellRange; SIZE_CLASSES]>>,
     /// Parts of the large object just allocated that are yet to be zeroed: start and bytes.
-    unzeroed: Vec<(Address, usize)>,
+    pub(super) unzeroed: Vec<(Address, usize)>,
     /// Bytes handed to the fast path since they were last collected into the heap's statistics.
     pub allocated: usize,
     /// How far to prepare memory ahead.
     pub pace: Pace,
+    /// Of a mutator: what other threads left.
+    pub(super) leftovers: Option<Arc<Leftovers>>,
+}
+
+/// The cells of a thread, and what it takes to allocate in them.
+pub struct ThreadCells<'a> {
+    /// By size class.
+    pub cells: &'a mut [CellRange],
+    /// How far to prepare memory ahead.
+    pub pace: Pace,
+    /// Bytes handed to the fast path.
+    pub allocated: &'a mut usize,
+    leftovers: Option<&'a Leftovers>,
+    of: CellsOf,
+}
+
+impl ThreadCells<'_> {
+    /// Cells of this class that another thread left when it detached: the run at hand and the block it lies in. To be asked before a block is taken.
+    pub fn left_by_another(&self, class: usize) -> Option<CellRange> {
+        self.leftovers?.take_cells(self.of, class)
+    }
+}
+
+impl fmt::Debug for Allocators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Allocators { bump, overflow, allocated, pace, .. } = self;
+        f.debug_struct("Allocators")
+            .field("bump", bump)
+            .field("overflow", overflow)
+            .field("allocated", allocated)
+            .field("pace", pace)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Allocators {
     fn default() -> Self {
         Allocators {
             bump: BumpRange::default(),
-            cells: std::array::from_fn(|_| CellRange::default()),
+            cells: no_cells(),
             overflow: BumpRange::default(),
             overflow_from: usize::MAX,
             hole: HoleCursor::default(),
@@ -217,6 +257,7 @@ impl Default for Allocators {
             unzeroed: Vec::new(),
             allocated: 0,
             pace: Pace { step: ZERO_STEP, clip: false },
+            leftovers: None,
         }
     }
 }
@@ -252,6 +293,38 @@ impl Allocators {
             // SAFETY: committed memory of this thread alone (I1).
             unsafe { os::zero(start, bytes) };
         }
+    }
+
+    /// Those of a mutator, which goes on in what others leave.
+    pub(crate) fn of_mutator(leftovers: Arc<Leftovers>) -> Self {
+        Allocators { leftovers: Some(leftovers), ..Allocators::default() }
+    }
+
+    /// The cells for ordinary objects, in plans that allocate cells.
+    pub fn plan_cells(&mut self) -> ThreadCells<'_> {
+        let Allocators { cells, pace, allocated, leftovers, .. } = self;
+        ThreadCells { cells, pace: *pace, allocated, leftovers: leftovers.as_deref(), of: CellsOf::Plan }
+    }
+
+    /// The cells for objects that must not move.
+    pub fn nonmoving_cells(&mut self) -> ThreadCells<'_> {
+        let Allocators { nonmoving, pace, allocated, leftovers, .. } = self;
+        let cells = nonmoving.get_or_insert_with(|| Box::new(no_cells())).as_mut_slice();
+        ThreadCells { cells, pace: *pace, allocated, leftovers: leftovers.as_deref(), of: CellsOf::NonMoving }
+    }
+
+    /// Goes on in a range that another thread left when it detached, if there is one for an object of so many bytes. To be asked before memory is taken
+    /// for `bump`; it is the plan's own, whatever range it was.
+    pub fn bump_in_leftovers(&mut self, bytes: usize) -> Option<Address> {
+        self.bump = self.leftovers.as_ref()?.take_bump(bytes)?;
+        self.bump_or_zero(bytes)
+    }
+
+    /// As [`Allocators::bump_in_leftovers`], for the overflow range; `from` bytes are the least that are to be taken from it.
+    pub fn overflow_in_leftovers(&mut self, bytes: usize, from: usize) -> Option<Address> {
+        self.overflow = self.leftovers.as_ref()?.take_bump(bytes)?;
+        self.overflow_from = from;
+        self.overflow_or_zero(bytes)
     }
 
     /// Installs a range for ordinary objects and allocates the first of them.

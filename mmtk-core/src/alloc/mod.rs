@@ -1,9 +1,11 @@
-//! Allocation: bump ranges, cell ranges, and the mutator that owns them.
+//! Allocation: bump ranges, cell ranges, the mutator that owns them, and what it leaves of them.
 
 mod bump;
+mod leftovers;
 mod mutator;
 
-pub use bump::{Allocators, BumpRange, CellRange, CopyTarget, HoleCursor, Pace};
+pub use bump::{Allocators, BumpRange, CellRange, CopyTarget, HoleCursor, Pace, ThreadCells};
+pub(crate) use leftovers::Leftovers;
 pub use mutator::{Mutator, MutatorState};
 
 /// Where an object shall live.

@@ -53,7 +53,7 @@ impl<VM: VMBinding> MutatorState<VM> {
     pub const THREAD_OFFSET: usize = std::mem::offset_of!(MutatorState<VM>, thread);
 
     pub(crate) fn new(heap: Arc<HeapInner<VM>>, local: VM::Local) -> Box<Self> {
-        let mut allocators = Allocators::default();
+        let mut allocators = Allocators::of_mutator(heap.leftovers.clone());
         let stress = heap.options.stress_bytes;
         if stress != 0 {
             allocators.pace = Pace { step: stress.min(allocators.pace.step), clip: true };
@@ -477,9 +477,9 @@ impl<VM: VMBinding> Drop for Mutator<VM> {
     fn drop(&mut self) {
         let state = self.shared();
         let heap = state.heap.clone();
-        // SAFETY: the owner runs `retire` itself, while no pause can begin; the entry leaves the registry with it.
+        // SAFETY: the owner runs `leave` itself, while no pause can begin; the entry leaves the registry with it.
         heap.safepoint.detach(&state.thread, || unsafe {
-            heap.retire(MutatorState::allocators_of_stopped(state));
+            heap.leave(MutatorState::allocators_of_stopped(state));
             heap.keep_remembered(MutatorState::remembered_of_stopped(state));
             heap.steering.mutator_left(state.meter.take());
         });

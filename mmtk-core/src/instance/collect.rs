@@ -157,7 +157,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         (report, paced)
     }
 
-    /// Takes the ranges of stopped mutators from them. Only the leader, as all that follows.
+    /// Takes the ranges of stopped mutators from them, and those that others left. Only the leader, as all that follows.
     fn retire_stopped(&self) -> Vec<MutatorRef<VM>> {
         let mutators: Vec<MutatorRef<VM>> = self.safepoint.with_stopped(<[_]>::to_vec);
         for mutator in &mutators {
@@ -166,6 +166,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             MutatorState::<VM>::check_cursor(allocators);
             self.retire(allocators);
         }
+        self.leftovers.give_up(|allocators| self.retire(allocators));
         mutators
     }
 

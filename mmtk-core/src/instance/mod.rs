@@ -10,7 +10,7 @@ mod collect;
 pub(crate) use collect::Unfinished;
 
 use crate::address::{Address, ObjectReference};
-use crate::alloc::{Allocators, Mutator, MutatorState};
+use crate::alloc::{Allocators, Leftovers, Mutator, MutatorState};
 use crate::binding::VMBinding;
 use crate::cycle::Cycle;
 use crate::events::{Cause, Event, Listener, Listeners};
@@ -76,6 +76,8 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     pub(crate) vm_space: VmSpace,
     /// Native references, finalizers, tables keyed by objects.
     pub(crate) weak: WeakTables,
+    /// What threads that detached had not used of their ranges.
+    pub(crate) leftovers: Arc<Leftovers>,
     /// What threads that detached had noted in their barriers.
     remembered: Mutex<Vec<ObjectReference>>,
     gc_cpu_ns: AtomicU64,
@@ -209,6 +211,7 @@ impl<VM: VMBinding> Heap<VM> {
             allocated,
             weak,
             vm_space: VmSpace::default(),
+            leftovers: Arc::default(),
             remembered: Mutex::default(),
             nursery_bytes: AtomicUsize::new(nursery.as_ref().map_or(usize::MAX, Nursery::trigger_bytes)),
             nursery: nursery.map(Mutex::new),
@@ -356,6 +359,13 @@ impl<VM: VMBinding> HeapInner<VM> {
         self.nursery_bytes.load(Relaxed) != usize::MAX
     }
 
+    /// A thread detaches: others go on in its ranges.
+    pub(crate) fn leave(&self, allocators: &mut Allocators) {
+        self.leftovers.keep(allocators, 1 << VM::LOG_GRANULE);
+        self.retire(allocators);
+    }
+
+    /// A thread's ranges are given up: in a pause, or what is not kept of one that detaches.
     pub(crate) fn retire(&self, allocators: &mut Allocators) {
         self.flush_allocated(allocators);
         if self.options.verify {

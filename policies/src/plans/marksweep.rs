@@ -50,7 +50,7 @@ impl<VM: VMBinding> Plan<VM> for MarkSweep<VM> {
         match request.semantics {
             // Nothing moves here, so objects that must not are ordinary ones.
             Semantics::Default | Semantics::NonMoving if request.bytes <= MAX_CELL_BYTES => {
-                self.cells.allocate(&mut allocators.cells, request.bytes, allocators.pace, &mut allocators.allocated)
+                self.cells.allocate(allocators.plan_cells(), request.bytes)
             }
             semantics => self.common.allocate_special(allocators, request.bytes, semantics),
         }

@@ -20,9 +20,9 @@ impl<VM: VMBinding> BumpSpace<VM> {
         Ok(BumpSpace { pool: BlockPool::new(context.memory, context.memory.extent(), tables)?, states: context.states })
     }
 
-    /// The slow path: the rest of the range at hand, or a new block.
+    /// The slow path: the rest of the range at hand, what another thread left, or a new block.
     pub fn allocate(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
-        if let Some(address) = allocators.bump_or_zero(bytes) {
+        if let Some(address) = allocators.bump_or_zero(bytes).or_else(|| allocators.bump_in_leftovers(bytes)) {
             return Some(address);
         }
         let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES, Charge::Mutator))?;

@@ -63,9 +63,7 @@ impl<VM: VMBinding> CommonSpaces<VM> {
         match semantics {
             Semantics::Immortal => self.uncollected.allocate_immortal(allocators, bytes),
             Semantics::NonMoving if bytes <= MAX_CELL_BYTES => {
-                let cells =
-                    allocators.nonmoving.get_or_insert_with(|| Box::new(std::array::from_fn(|_| Default::default())));
-                self.nonmoving.allocate(&mut cells[..], bytes, allocators.pace, &mut allocators.allocated)
+                self.nonmoving.allocate(allocators.nonmoving_cells(), bytes)
             }
             // Large objects never move anyway.
             Semantics::NonMoving | Semantics::Default => self.allocate_large(allocators, bytes),

@@ -16,7 +16,7 @@
 //! Callers: `allocate` any mutator; the tracer any worker; the rest the leader.
 
 use super::epoch::Epoch;
-use mmtk_core::alloc::{CellRange, Pace};
+use mmtk_core::alloc::{CellRange, ThreadCells};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::{
     BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment,
@@ -77,19 +77,14 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         })
     }
 
-    /// The slow path: the run at hand, the next run of the block at hand, a listed block, or a new one.
-    pub fn allocate(
-        &self,
-        cells: &mut [CellRange],
-        bytes: usize,
-        pace: Pace,
-        allocated: &mut usize,
-    ) -> Option<Address> {
+    /// The slow path: the run at hand, the next run of the block at hand, a block that another thread left, a listed block, or a new one.
+    pub fn allocate(&self, mut thread: ThreadCells<'_>, bytes: usize) -> Option<Address> {
         let class = class_of(bytes);
         let cell_bytes = class_bytes(class);
-        let cell = &mut cells[class];
         loop {
-            if let Some(address) = cell.range.alloc_zeroing(cell_bytes, pace, allocated) {
+            let ThreadCells { cells, pace, allocated, .. } = &mut thread;
+            let cell = &mut cells[class];
+            if let Some(address) = cell.range.alloc_zeroing(cell_bytes, *pace, allocated) {
                 return Some(address);
             }
             if let Some(block) = cell.block {
@@ -104,6 +99,12 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
                 }
             }
             self.put_away(cell);
+            if let Some(left) = thread.left_by_another(class) {
+                thread.cells[class] = left;
+                continue;
+            }
+            let ThreadCells { cells, allocated, .. } = &mut thread;
+            let cell = &mut cells[class];
             if let Some(number) = self.partial[class].pop(self.pool.links()) {
                 (cell.block, cell.next_cell) = (Some(Block(number)), 0);
                 continue;

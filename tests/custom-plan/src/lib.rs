@@ -100,10 +100,10 @@ impl<VM: VMBinding> Plan<VM> for Patchwork<VM> {
             }
             Request { bytes, semantics: Semantics::Default } if bytes <= MAX_CELL_BYTES => {
                 // The twist: the hole at hand, or a cell.
-                allocators.bump_or_zero(bytes).or_else(|| {
-                    let Allocators { cells, pace, allocated, .. } = allocators;
-                    self.medium.allocate(cells, bytes, *pace, allocated)
-                })
+                match allocators.bump_or_zero(bytes) {
+                    Some(address) => Some(address),
+                    None => self.medium.allocate(allocators.plan_cells(), bytes),
+                }
             }
             Request { bytes, semantics } => self.common.allocate_special(allocators, bytes, semantics),
         }

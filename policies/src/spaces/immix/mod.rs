@@ -137,6 +137,9 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             if let Some(hole) = self.next_hole(&mut allocators.hole, 1) {
                 return allocators.refill_bump(hole.start, hole.end, false, bytes);
             }
+            if let Some(address) = allocators.bump_in_leftovers(bytes) {
+                return Some(address);
+            }
             if self.has_nursery
                 && let Some((start, zeroed)) = self.take_block(Charge::Mutator)
             {
@@ -154,6 +157,9 @@ impl<VM: VMBinding> ImmixSpace<VM> {
 
     fn allocate_medium(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
         if let Some(address) = allocators.overflow_or_zero(bytes) {
+            return Some(address);
+        }
+        if let Some(address) = allocators.overflow_in_leftovers(bytes, MEDIUM_BYTES) {
             return Some(address);
         }
         if let Some((start, zeroed)) = self.take_block(Charge::Mutator) {
