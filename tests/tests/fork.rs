@@ -6,8 +6,8 @@ use mmtk_core::events::Event;
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options};
 use policies::{PLANS, new_heap};
 use reference::ReferenceVM;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 const SETTINGS: [(&str, &str); 5] = [
     ("verify.trace", "true"),
@@ -261,5 +261,45 @@ fn a_heap_forks_while_its_timer_collects_it() {
             assert!(fork(m, child), "{plan}");
             check(m, 500);
         }
+    }
+}
+
+#[test]
+fn a_child_goes_on_in_what_the_threads_that_are_gone_had_not_used() {
+    let _watchdog = Watchdog::new();
+    for plan in plans_that_fork() {
+        let heap: Heap<ReferenceVM> = new_heap(ReferenceVM::new(), options(plan, 64 << 20, &[])).unwrap();
+        let ready = AtomicUsize::new(0);
+        let gate = Mutex::new(());
+        // First, for MarkCompact: a thread goes on upwards alone.
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        churn(m, 1);
+        std::thread::scope(|scope| {
+            let held = gate.lock().unwrap();
+            for _ in 0..32 {
+                scope.spawn(|| {
+                    let thread = Attached::new(&heap);
+                    churn(thread.handle(), 1);
+                    ready.fetch_add(1, Relaxed);
+                    thread.handle().mutator().native(|| drop(gate.lock()));
+                });
+            }
+            m.mutator().native(|| {
+                while ready.load(Relaxed) < 32 {
+                    std::thread::yield_now();
+                }
+            });
+            let child = || {
+                let before = heap.statistics().reserved_bytes;
+                // Nine tenths of what 32 blocks hold.
+                churn(m, 23_000);
+                assert_eq!(heap.statistics().reserved_bytes, before, "{plan}");
+            };
+            let went_on = fork(m, child);
+            drop(held);
+            // The others end, which no pause keeps them from.
+            assert!(went_on, "{plan}");
+        });
     }
 }

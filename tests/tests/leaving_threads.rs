@@ -225,3 +225,21 @@ fn threads_that_leave_and_threads_that_collect_do_so_at_the_same_time() {
         });
     }
 }
+
+#[test]
+fn where_addresses_tell_the_order_of_allocation_they_do_so_in_what_others_left() {
+    let _watchdog = Watchdog::new();
+    let heap = plain_heap("MarkCompact", &[]);
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    let mut last = alloc(m, LEFT, Semantics::Default).0;
+    for _ in 0..20 {
+        on_threads_at_once(&heap, m, 8, |m, _| _ = alloc(m, LEFT, Semantics::Default));
+        for _ in 0..300 {
+            let next = alloc(m, LEFT, Semantics::Default).0;
+            assert!(next > last, "{next:#x} after {last:#x}");
+            last = next;
+        }
+    }
+    assert!(reserved(&heap) <= 3 * MIB, "1.3 MB were allocated: {} bytes", reserved(&heap));
+}

@@ -320,6 +320,12 @@ impl Allocators {
         self.bump_or_zero(bytes)
     }
 
+    /// As [`Allocators::bump_in_leftovers`], but only upwards from where the thread is, in spaces in which addresses tell the order of allocation.
+    pub fn bump_upwards_in_leftovers(&mut self, bytes: usize) -> Option<Address> {
+        self.bump = self.leftovers.as_ref()?.take_lowest_bump(bytes, self.bump.cursor())?;
+        self.bump_or_zero(bytes)
+    }
+
     /// As [`Allocators::bump_in_leftovers`], for the overflow range; `from` bytes are the least that are to be taken from it.
     pub fn overflow_in_leftovers(&mut self, bytes: usize, from: usize) -> Option<Address> {
         self.overflow = self.leftovers.as_ref()?.take_bump(bytes)?;

@@ -11,6 +11,7 @@
 //! Callers: mutators in the slow path of allocation; threads that detach, under the safepoint's lock; leaders. No other lock is taken under this one.
 
 use super::bump::{Allocators, BumpRange, CellRange, no_cells};
+use crate::address::Address;
 use crate::metadata::SIZE_CLASSES;
 use crate::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -82,6 +83,18 @@ impl Leftovers {
         self.take(|lists| lists.bump[length_at_least(bytes)..].iter_mut().find_map(Vec::pop))
     }
 
+    /// A range of at least so many bytes that begins above `floor`: the lowest. Looks at all of them.
+    pub(super) fn take_lowest_bump(&self, bytes: usize, floor: Address) -> Option<BumpRange> {
+        self.take(|lists| {
+            let ranges = lists.bump.iter().enumerate();
+            let ranges =
+                ranges.flat_map(|(length, list)| list.iter().enumerate().map(move |(at, range)| (range, length, at)));
+            let fitting = ranges.filter(|(range, ..)| range.bytes_left() >= bytes && range.cursor() > floor);
+            let (_, length, at) = fitting.min_by_key(|(range, ..)| range.cursor())?;
+            Some(lists.bump[length].swap_remove(at))
+        })
+    }
+
     /// A block of cells of this class.
     pub(super) fn take_cells(&self, of: CellsOf, class: usize) -> Option<CellRange> {
         self.take(|lists| match of {
@@ -143,7 +156,6 @@ fn length_at_least(bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::Address;
     use crate::heap::Block;
 
     fn range(start: usize, bytes: usize) -> BumpRange {
@@ -167,6 +179,23 @@ mod tests {
         assert_eq!(take(0x8001), None);
         assert_eq!(take(0x8000), Some(0x8000));
         assert_eq!((take(8), leftovers.listed.load(Relaxed)), (None, 0), "127 bytes are lost");
+    }
+
+    #[test]
+    fn where_addresses_tell_an_order_the_lowest_range_above_is_found() {
+        let leftovers = Leftovers::default();
+        for start in [0x30000, 0x10000, 0x20000, 0x40000] {
+            leftovers.keep(&mut left(range(start, 0x200), range(start + 0x1000, 0x80)), 8);
+        }
+        let take = |bytes, floor| {
+            leftovers.take_lowest_bump(bytes, Address::from_usize(floor)).map(|range| range.cursor().as_usize())
+        };
+        assert_eq!(take(0x100, 0x10000), Some(0x20000));
+        assert_eq!(take(0x100, 0x20000), Some(0x30000));
+        assert_eq!(take(0x10, 0x30000), Some(0x31000));
+        assert_eq!(take(0x201, 0), None);
+        assert_eq!(take(0x100, 0), Some(0x10000));
+        assert_eq!(take(0x100, 0x40000), None);
     }
 
     #[test]

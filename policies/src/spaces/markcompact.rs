@@ -1,8 +1,8 @@
 //! A space that is compacted by sliding: what survives moves to the bottom, in the order of its addresses.
 //!
-//! Threads take blocks from the bottom up, and bump through each. So between two collections addresses tell the order in which a
-//! thread allocated, and in which threads took blocks; and since sliding keeps the order of addresses, they tell it for as long as
-//! the objects live. After a collection the space is dense up to the last live object; free memory is all above, in one piece.
+//! Threads take blocks from the bottom up, and bump through each, or go on upwards in what a thread that detached left of one. So between
+//! two collections addresses tell the order in which a thread allocated, and in which threads took blocks; and since sliding keeps the
+//! order of addresses, they tell it for as long as the objects live. After a collection the space is dense up to the last live object; free memory is all above, in one piece.
 //!
 //! 1. Marking sets the bits of each object's granules in the live map; a new cycle begins with an empty map.
 //! 2. When all that is live is known, the moves are planned: a sum over the map. Then every reference in the heap can be updated, from
@@ -54,7 +54,7 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
 
     /// The slow path: the rest of the range at hand, what another thread left, or a new block.
     pub fn allocate(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
-        if let Some(address) = allocators.bump_or_zero(bytes).or_else(|| allocators.bump_in_leftovers(bytes)) {
+        if let Some(address) = allocators.bump_or_zero(bytes).or_else(|| allocators.bump_upwards_in_leftovers(bytes)) {
             return Some(address);
         }
         let acquired = self.frontier.acquire(Charge::Mutator)?;
