@@ -58,7 +58,9 @@ pub struct Collected {
     pub cpu_ns: u64,
     /// Its length until now.
     pub pause_ns: u64,
-    /// Bytes reserved at which the heap is full.
+    /// Bytes reserved when it began.
+    pub reserved: usize,
+    /// Bytes reserved at which the heap is full from now on.
     pub goal: usize,
     /// What it would cost to touch those of them for the first time that were never touched, or were given back, in ns.
     pub fresh_ns: f64,
@@ -96,7 +98,8 @@ pub struct Nursery {
     trigger: Option<usize>,
     /// Live bytes at the last full collection, and what was promoted since.
     live: usize,
-    /// The goal to the bytes that fill it, those of objects long dead that no full collection has freed included.
+    /// What is reserved in a heap that is full to the bytes that fill it, those of objects long dead that no full collection has freed included. The goal
+    /// would not do: in a heap that grows it is another one when the collection has ended.
     overhead: f64,
     /// Once there was one.
     full: Option<Full>,
@@ -224,7 +227,7 @@ impl Nursery {
     fn keep(&mut self, full: Collected) {
         if full.was_full {
             let filled = (self.live + full.allocated).max(1) as f64;
-            self.overhead = (full.goal as f64 / filled).clamp(*OVERHEAD.start(), *OVERHEAD.end());
+            self.overhead = (full.reserved as f64 / filled).clamp(*OVERHEAD.start(), *OVERHEAD.end());
         }
         self.live = full.traced;
         let room = self.room(full.goal).max(1);
@@ -294,6 +297,7 @@ mod tests {
                     traced,
                     cpu_ns: ns as u64,
                     pause_ns: ns as u64,
+                    reserved: LIMIT,
                     goal: LIMIT,
                     fresh_ns: 0.0,
                     was_full: !minor || step < trigger,
@@ -349,6 +353,7 @@ mod tests {
             traced,
             cpu_ns: traced as u64,
             pause_ns: traced as u64,
+            reserved: LIMIT,
             goal: LIMIT,
             fresh_ns: 0.0,
             was_full: false,
@@ -374,6 +379,25 @@ mod tests {
     }
 
     #[test]
+    fn in_a_heap_that_grows_a_nursery_is_half_of_the_new_room() {
+        let mut nursery = Nursery::new(ADAPTIVE, 16 << 20);
+        for mb in [16, 32, 64] {
+            // Half of what filled the heap was live before, all of it is now, and the goal is twice that.
+            nursery.after_full(Collected {
+                allocated: if mb == 16 { 16 << 20 } else { mb << 19 },
+                traced: mb << 20,
+                cpu_ns: 1_000_000,
+                pause_ns: 1_000_000,
+                reserved: mb << 20,
+                goal: mb << 21,
+                fresh_ns: 0.0,
+                was_full: true,
+            });
+            assert_eq!(nursery.trigger_bytes(), mb << 19);
+        }
+    }
+
+    #[test]
     fn a_goal_for_pauses_bounds_the_nursery() {
         let program = Program { old: 40 << 20, half_life: 2e6 };
         let goal = NurseryConfig { pause_goal_ns: 1_000_000, ..ADAPTIVE };
@@ -392,6 +416,7 @@ mod tests {
             traced: 59 << 20,
             cpu_ns: u64::MAX,
             pause_ns: u64::MAX,
+            reserved: LIMIT,
             goal: LIMIT,
             fresh_ns: 0.0,
             was_full: true,
@@ -411,6 +436,7 @@ mod tests {
                 traced,
                 cpu_ns: traced as u64,
                 pause_ns: traced as u64,
+                reserved: LIMIT,
                 goal: LIMIT,
                 fresh_ns,
                 was_full: false,
@@ -430,6 +456,7 @@ mod tests {
             traced: 0,
             cpu_ns,
             pause_ns: cpu_ns,
+            reserved: LIMIT,
             goal: LIMIT,
             fresh_ns,
             was_full: false,

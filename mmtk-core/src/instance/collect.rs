@@ -264,6 +264,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             traced,
             cpu_ns: report.cpu_ns,
             pause_ns: requested.elapsed().as_nanos() as u64,
+            reserved: report.reserved_before_bytes,
             goal,
             fresh_ns: self.memory.touch_ns_per_byte() * fresh_bytes as f64,
             was_full: matches!(report.cause, Cause::HeapFull | Cause::Growth),
