@@ -50,6 +50,7 @@ fn run(name: PolicyName, mode: HeapMode, cycles: usize, seed: u32) {
         policy.cycle_ended(&CycleSample {
             traced: live,
             retained: live + black,
+            external: 0.0,
             peak: heap,
             marking_ns: gc_cpu / 2.0,
             gc_cpu_ns: gc_cpu,

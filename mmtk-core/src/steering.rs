@@ -2,21 +2,25 @@
 //!
 //! A cycle of the pacer is what lies between the ends of two full collections; minor ones within it are part of its cost.
 //!
-//! Callers: leaders of pauses; the timer (`idle`); `reached` and `external` any thread.
+//! Callers: leaders of pauses; the timer (`idle`); `reached`, `external` and `adjust_external` any thread.
 
 use crate::events::{Cause, Paced};
 use crate::heap::BLOCK_BYTES;
 use crate::idle::Delays;
 use crate::machine::{Grants, Machine};
 use crate::options::{OptionError, Options, When};
-use crate::pacer::{CycleSample, Decision, GiveUp, PacerConfig, PacerPolicy, Policy};
+use crate::pacer::{Cause as Bound, CycleSample, Decision, GiveUp, PacerConfig, PacerPolicy, Policy};
 use crate::sync::Mutex;
+use crate::warnings;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// What a heap may grow by before the next collection where what it retains is above its goal, in bytes.
 const LEAST_ROOM: usize = 64 << 10;
+
+/// The goal follows what the VM has freed outside the heap in steps of this part.
+const LEAST_RELEASED: f64 = 1.0 / 32.0;
 
 /// Unless told otherwise, a heap has so much of the memory that machine and cgroup grant: the rest is for the VM's own.
 const SOFT_PART: f64 = 0.9;
@@ -45,9 +49,18 @@ pub(crate) struct Steering {
     allocation: AtomicUsize,
     /// Bytes of the VM's that its objects keep outside the heap.
     external: AtomicUsize,
+    /// The least that `external` was since the last full collection: what of it was live then. The VM frees the rest when it hears of dead objects, after the
+    /// collection, which so took it for live.
+    external_live: AtomicUsize,
+    /// What of it the trigger takes for live.
+    external_counted: AtomicUsize,
+    /// Bytes that the VM reported as new since the last full collection.
+    external_new: AtomicUsize,
     /// Since the last full collection: processor time of minor ones, and of mutators that have detached.
     gc_cpu_ns: AtomicU64,
     mutator_cpu_ns: AtomicU64,
+    /// Says that the soft limit gives way.
+    above_soft_limit: warnings::Once,
 }
 
 /// A full collection that ends.
@@ -90,8 +103,12 @@ impl Steering {
             trigger: AtomicUsize::new(decision.trigger as usize),
             allocation: AtomicUsize::new(decision.allocation as usize),
             external: AtomicUsize::new(0),
+            external_live: AtomicUsize::new(0),
+            external_counted: AtomicUsize::new(0),
+            external_new: AtomicUsize::new(0),
             gc_cpu_ns: AtomicU64::new(0),
             mutator_cpu_ns: AtomicU64::new(0),
+            above_soft_limit: warnings::Once::new(),
         }
     }
 
@@ -99,7 +116,7 @@ impl Steering {
     /// whose goal is its limit is full when the budget says so. What may fit between live objects is tried there first: it is not known yet to take more.
     pub fn reached(&self, reserved: usize, allocated: usize, request: usize) -> bool {
         // Right after a full collection another frees nothing, however much is asked for.
-        if allocated == 0 {
+        if allocated == 0 && self.external_new.load(Relaxed) == 0 {
             return false;
         }
         if allocated >= self.allocation.load(Relaxed) {
@@ -116,10 +133,40 @@ impl Steering {
         self.trigger.load(Relaxed).saturating_sub(self.external.load(Relaxed))
     }
 
-    /// The VM's memory outside the heap grew, or shrank.
+    /// The VM's memory outside the heap grew, or shrank. Takes no lock that somebody may hold.
     pub fn adjust_external(&self, bytes: isize) {
         let adjust = |now: usize| Some(now.saturating_add_signed(bytes));
-        _ = self.external.fetch_update(Relaxed, Relaxed, adjust);
+        let before = self.external.fetch_update(Relaxed, Relaxed, adjust).unwrap_or_else(|now| now);
+        if bytes > 0 {
+            let add = |now: usize| Some(now.saturating_add_signed(bytes));
+            _ = self.external_new.fetch_update(Relaxed, Relaxed, add);
+            return;
+        }
+        let now = before.saturating_add_signed(bytes);
+        let live = self.external_live.fetch_min(now, Relaxed).min(now);
+        let counted = self.external_counted.load(Relaxed);
+        if counted.saturating_sub(live) < LEAST_ROOM.max((counted as f64 * LEAST_RELEASED) as usize) {
+            return;
+        }
+        // Whoever has the lock decides anew, or the next report does.
+        if let Some(mut control) = self.control.try_lock() {
+            self.recount_external(&mut control);
+            self.follow(&mut control);
+        }
+    }
+
+    /// What the VM has freed since the last full collection was not live.
+    fn recount_external(&self, control: &mut Control) {
+        let live = self.external_live.load(Relaxed);
+        let counted = self.external_counted.swap(live, Relaxed);
+        let released = counted.saturating_sub(live) as f64;
+        control.policy.released(released);
+        if let Some(last) = &mut control.last {
+            let released = released.min(last.external);
+            last.traced -= released;
+            last.retained -= released;
+            last.external -= released;
+        }
     }
 
     pub fn external(&self) -> usize {
@@ -139,22 +186,26 @@ impl Steering {
 
     /// Returns what was decided.
     pub fn full_ended(&self, full: &FullCollection) -> Paced {
-        let external = self.external();
         let minor_cpu_ns = self.gc_cpu_ns.swap(0, Relaxed);
         let mut control = self.control.lock();
         let control = &mut *control;
+        let external = self.external();
+        self.external_live.store(external, Relaxed);
+        self.external_counted.store(external, Relaxed);
+        let (external, external_new) = (external as f64, self.external_new.swap(0, Relaxed) as f64);
         let grown = full.reserved_before_bytes.saturating_sub(control.reserved);
         control.reserved = full.reserved_after_bytes;
         let sample = CycleSample {
-            traced: (full.live_bytes + external) as f64,
-            retained: (full.reserved_after_bytes + external) as f64,
-            peak: (full.reserved_before_bytes + external) as f64,
+            traced: full.live_bytes as f64 + external,
+            retained: full.reserved_after_bytes as f64 + external,
+            external,
+            peak: full.reserved_before_bytes as f64 + external,
             marking_ns: full.pause_ns as f64,
             gc_cpu_ns: (minor_cpu_ns + full.cpu_ns) as f64,
             assist_cpu_ns: 0.0,
             black: 0.0,
             mutator_cpu_ns: (self.mutator_cpu_ns.swap(0, Relaxed) + full.mutator_cpu_ns) as f64,
-            allocated: full.allocated_bytes as f64,
+            allocated: full.allocated_bytes as f64 + external_new,
             // What minor collections freed was used again too, and nothing tells the one from the other.
             recycled: if minor_cpu_ns > 0 { 0.0 } else { full.allocated_bytes.saturating_sub(grown) as f64 },
             handshake_ns: full.time_to_safepoint_ns as f64,
@@ -169,8 +220,20 @@ impl Steering {
         let elapsed = full.end_ns.saturating_sub(control.end_ns) as f64;
         control.end_ns = full.end_ns;
         let config = *control.policy.config();
-        let gave_up =
-            control.give_up.observe(&config, elapsed, sample.gc_cpu_ns, sample.mutator_cpu_ns, sample.retained);
+        if decision.cause == Bound::SoftLimitGivesWay {
+            let mb = |bytes: f64| format!("{:.1} MB", bytes / 1e6);
+            self.above_soft_limit.warn(format_args!(
+                "the soft limit of {} gives way: {} are live, and the next collection is due at {}. To stay below, collecting would take more \
+                 than pacer.gc_cpu_cap={} of the processor time; raise heap.soft_limit, or the cap. Events tell whenever this is so",
+                mb(config.soft_limit),
+                mb(sample.traced),
+                mb(decision.goal),
+                config.gc_cpu_cap,
+            ));
+        }
+        // What lies outside has no limit to exceed.
+        let reserved = full.reserved_after_bytes as f64;
+        let gave_up = control.give_up.observe(&config, elapsed, sample.gc_cpu_ns, sample.mutator_cpu_ns, reserved);
         Paced {
             sequence: full.sequence,
             end_ns: full.end_ns,
@@ -209,7 +272,7 @@ impl Steering {
     fn keep(&self, decision: &Decision, retained: f64) {
         // Memory of the VM's may be above any limit of ours: no collection frees it, and the heap is not to be collected all the time.
         let beyond = retained > decision.trigger;
-        let trigger = if beyond { retained as usize + LEAST_ROOM } else { decision.trigger as usize };
+        let trigger = if beyond { (retained as usize).saturating_add(LEAST_ROOM) } else { decision.trigger as usize };
         self.trigger.store(trigger, Relaxed);
         // As in `minor_ended`: settings may change after a minor collection.
         let minors = self.gc_cpu_ns.load(Relaxed) > 0;

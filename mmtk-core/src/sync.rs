@@ -185,6 +185,15 @@ mod locks {
         pub fn get_mut(&mut self) -> &mut T {
             self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
         }
+        /// The lock, if nobody has it, the calling thread itself included.
+        #[cfg(not(loom))]
+        pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            match self.0.try_lock() {
+                Ok(guard) => Some(MutexGuard(Some(guard))),
+                Err(std::sync::TryLockError::Poisoned(error)) => Some(MutexGuard(Some(error.into_inner()))),
+                Err(std::sync::TryLockError::WouldBlock) => None,
+            }
+        }
         /// Waits for the lock.
         pub fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard(Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)))

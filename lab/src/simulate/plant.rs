@@ -341,6 +341,7 @@ impl State<'_> {
         self.policy.cycle_ended(&CycleSample {
             traced: work,
             retained: self.heap,
+            external: 0.0,
             peak,
             marking_ns: length - scenario.handshake,
             gc_cpu_ns: gc_cpu,

@@ -206,6 +206,7 @@ pub(super) mod samples {
         let sample = CycleSample {
             traced: 20.0 * 1048576.0,
             retained: 24.0 * 1048576.0,
+            external: 0.0,
             peak: 64.0 * 1048576.0,
             marking_ns: 2e6,
             gc_cpu_ns: 3e6,

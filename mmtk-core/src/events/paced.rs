@@ -33,6 +33,9 @@ pub struct Paced {
 struct SampleFields {
     traced: f64,
     retained: f64,
+    /// As `recycled`.
+    #[serde(default)]
+    external: f64,
     peak: f64,
     marking_ns: f64,
     gc_cpu_ns: f64,
@@ -74,6 +77,7 @@ enum CauseName {
     Earliest,
     Latest,
     Limit,
+    SoftLimitGivesWay,
     StopTheWorld,
     Delegated,
 }

@@ -143,8 +143,8 @@ options! {
         needs: [Need::Collections, Need::Mode(HeapMode::MemBalancer)],
     }
 
-    /// No goal is above it while what is live fits below: the heap then collects more often instead of growing on. 0 is nine tenths of the memory
-    /// that the machine or its cgroup grants, as that changes.
+    /// No goal is above it: the heap then collects more often instead of growing on. It gives way to what is live, and before collecting takes
+    /// more than pacer.gc_cpu_cap of the processor time. 0 is nine tenths of the memory that the machine or its cgroup grants, as that changes.
     heap_soft_limit: usize { key: "heap.soft_limit", default: 0, allowed: Bytes(0..=TIB), needs: [Need::Collections] }
 
     /// All modes but fixed and delegated: no collection below this size, so that a small heap does not collect all the time.
@@ -207,7 +207,8 @@ options! {
         needs: [Need::Concurrent],
     }
 
-    /// When collecting took more than this part of the processor time for two seconds, and next to all of the heap is live, the VM is told.
+    /// The most that collecting takes of the processor time for the sake of heap.soft_limit, of pressure or of memory outside the heap: they give
+    /// way first. When it took more for two seconds, and next to all of the heap is live, the VM is told.
     pacer_gc_cpu_cap: Finite {
         key: "pacer.gc_cpu_cap", default: Finite::new(0.5), allowed: Decimal(0.01..=1.0),
         needs: [Need::Collections],

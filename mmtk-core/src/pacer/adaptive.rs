@@ -146,6 +146,7 @@ impl PacerPolicy for Adaptive {
             None => Cause::FirstCycle,
             _ if wanted < earliest => Cause::Earliest,
             _ if wanted > latest => Cause::Latest,
+            _ if goal.gives_way => Cause::SoftLimitGivesWay,
             _ if goal.limited => Cause::Limit,
             _ => Cause::Estimate,
         };

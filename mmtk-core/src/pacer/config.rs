@@ -55,7 +55,7 @@ pub struct PacerConfig {
     pub balance: f64,
     /// No goal is below it.
     pub min_bytes: f64,
-    /// No goal is above it, unless what is live is.
+    /// No goal is above it, unless what is live is, or collecting would take more than `gc_cpu_cap`.
     pub soft_limit: f64,
     /// The heap is never larger (H); infinite if there is none.
     pub hard_limit: f64,
@@ -83,7 +83,8 @@ pub struct PacerConfig {
     pub trim_gain: f64,
     /// The trim's bound. An estimate that is wrong by a factor of 1.6 takes .58 of it: the factor's logarithm, and the margin.
     pub trim_max: f64,
-    /// The collector's part of the processor time that ends in giving up, when next to all of the heap is live.
+    /// The most that collecting takes of the processor time on account of the soft limit, of pressure, or of memory outside the heap; and when next to all
+    /// of the heap is live, the part that ends in giving up.
     pub gc_cpu_cap: f64,
 }
 

@@ -20,7 +20,7 @@
 
 use super::config::{HeapMode, MIB, MOST_BYTES, PacerConfig};
 use super::reuse::Reuse;
-use super::sample::{Cause, CycleSample, rate};
+use super::sample::{Cause, CycleSample, amount, rate};
 
 /// Goal and why it is not what the law says, if so.
 #[derive(Copy, Clone, Debug, PartialEq)]
@@ -29,6 +29,8 @@ pub struct Goal {
     pub bytes: f64,
     /// Whether a limit bound it.
     pub limited: bool,
+    /// Whether it is above the soft limit.
+    pub gives_way: bool,
 }
 
 /// Which law a policy uses.
@@ -44,14 +46,16 @@ pub enum Law {
 
 /// No law asks for less room.
 const LEAST_ROOM: f64 = MIB;
-/// So much at least can be allocated before the next collection, whatever the limits are, in bytes and as a part of what is live: otherwise memory
-/// that no collection frees would make the heap collect all the time.
+/// So much at least can be allocated before the next collection, whatever the limits are, in bytes and as a part of what is live: until it is known what
+/// collections cost (`Overspent`).
 const LEAST_BYTES: f64 = 65536.0;
 const LEAST_PART: f64 = 0.02;
 /// What full pressure takes of the room.
 const PRESSED: f64 = 0.75;
 /// What a collection costs besides marking, in ns (t0).
 const FIXED_NS: f64 = 20e3;
+/// The most that is made good of what collections have cost too much, in ns: a second of one processor.
+const MOST_OVERSPENT_NS: f64 = 1e9;
 /// How far an estimate goes in a cycle, in logarithms.
 const LEAP: f64 = 1.5;
 
@@ -63,8 +67,11 @@ pub struct HeapSize {
     traced: f64,
     base: f64,
     retained: f64,
+    /// Of each of them, bytes outside the heap.
+    external: f64,
     reuse: Reuse,
     target: CpuTarget,
+    overspent: Overspent,
     balance: Balance,
     controlled: CpuControlled,
 }
@@ -77,8 +84,10 @@ impl HeapSize {
             traced: live,
             base: live,
             retained: live,
+            external: 0.0,
             reuse: Reuse::default(),
             target: CpuTarget::default(),
+            overspent: Overspent::default(),
             balance: Balance::default(),
             controlled: CpuControlled::default(),
         }
@@ -99,10 +108,25 @@ impl HeapSize {
         self.retained
     }
 
+    /// Bytes outside the heap, of those retained.
+    pub fn external(&self) -> f64 {
+        self.external
+    }
+
+    /// So many bytes outside the heap were not live after all.
+    pub fn released(&mut self, bytes: f64) {
+        let bytes = amount(bytes).min(self.external);
+        for of in [&mut self.traced, &mut self.base, &mut self.retained, &mut self.external] {
+            *of = (*of - bytes).max(0.0);
+        }
+    }
+
     /// A cycle ended. The sample is a sane one.
     pub fn cycle_ended(&mut self, config: &PacerConfig, cycle: &CycleSample) {
         let room = self.room_of(config);
+        self.overspent.cycle_ended(config, cycle);
         self.traced = cycle.traced;
+        self.external = cycle.external;
         self.base = (cycle.retained - cycle.black).max(0.0);
         self.retained = cycle.retained;
         self.reuse.cycle_ended(cycle);
@@ -131,7 +155,7 @@ impl HeapSize {
             (Law::MemBalancer, _) | (Law::Configured, HeapMode::MemBalancer) => self.balance.room(config, self.traced),
             (Law::CpuControlled, _) => self.controlled.heap - self.base,
             (Law::Configured, HeapMode::Proportional) => config.headroom * self.traced,
-            (Law::Configured, HeapMode::CpuTarget) => self.target.room(config, self.traced),
+            (Law::Configured, HeapMode::CpuTarget) => self.target.room(config, self.traced, self.external),
             (Law::Configured, HeapMode::Fixed | HeapMode::Delegated) => MOST_BYTES,
         }
     }
@@ -155,28 +179,43 @@ impl HeapSize {
         LEAST_BYTES.max(LEAST_PART * self.traced)
     }
 
-    /// The goal. With limits it stays below them by the margin: what is charged between two looks at it has a place. What is live
-    /// may be above the soft limit; then a little room is left over it, up to the hard limit.
+    /// The room without which collecting would take more than `gc_cpu_cap` of the processor time, but no more than the law asks for. Nothing, while the
+    /// rates are not known.
+    fn affordable_room(&self, config: &PacerConfig) -> f64 {
+        let afford = |(allocation, _)| self.overspent.room(config, allocation, self.traced - self.external);
+        let allocated = self.target.rates.map_or(0.0, afford);
+        // Not all of a room may be allocated before the cycle ends: copies have their part.
+        (allocated * libm::exp(self.target.trim)).min(self.wanted_room(config))
+    }
+
+    /// The goal. With limits it stays below them by the margin: what is charged between two looks at it has a place. The soft limit gives way, and so does
+    /// pressure, where what is live does not fit, or collecting would take too much of the processor. Bytes outside the heap count towards the limits too, but
+    /// the hard one does not bound them: it gives way to them in the same manner.
     pub fn goal(&self, config: &PacerConfig) -> Goal {
         let wanted = (self.base + self.growth(self.wanted_room(config))).max(config.min_bytes);
         // Where mutators stop at the goal there is nothing to overshoot.
         let margin = if config.concurrent { config.margin } else { 0.0 };
         let ceiling = (config.hard_limit * (1.0 - margin)).min(config.soft_limit);
         let least = self.retained + self.growth(self.least_room());
+        let bound = config.hard_limit + self.external;
+        let affordable = (self.base + self.growth(self.affordable_room(config))).min(bound * (1.0 - margin));
         // Who fixed the size has said what memory there is.
         let fixed = self.law == Law::Configured && matches!(config.mode, HeapMode::Fixed | HeapMode::Delegated);
         let pressed = if fixed { 0.0 } else { PRESSED * config.pressure };
         let free = (wanted.min(ceiling) - self.base).max(0.0) * (1.0 - pressed);
-        let bytes = (self.base + free).min(ceiling).max(least).min(config.hard_limit);
-        Goal { bytes, limited: wanted > ceiling }
+        let bytes = (self.base + free).min(ceiling).max(least).max(affordable).min(bound);
+        Goal { bytes, limited: wanted > ceiling, gives_way: bytes > config.soft_limit }
     }
 
     /// Why the goal is what it is, where mutators stop.
     pub fn cause(&self, config: &PacerConfig) -> Cause {
         match (self.law, config.mode) {
             (Law::Configured, HeapMode::Delegated) => Cause::Delegated,
-            _ if self.goal(config).limited => Cause::Limit,
-            _ => Cause::StopTheWorld,
+            _ => match self.goal(config) {
+                Goal { gives_way: true, .. } => Cause::SoftLimitGivesWay,
+                Goal { limited: true, .. } => Cause::Limit,
+                _ => Cause::StopTheWorld,
+            },
         }
     }
 }
@@ -217,11 +256,12 @@ impl Rate {
 
 impl CpuTarget {
     fn cycle_ended(&mut self, cycle: &CycleSample, room: f64) {
-        if cycle.allocated < 1.0 || cycle.mutator_cpu_ns < 1.0 || cycle.gc_cpu_ns < 1.0 || cycle.traced < 1.0 {
+        let marked = cycle.traced - cycle.external;
+        if cycle.allocated < 1.0 || cycle.mutator_cpu_ns < 1.0 || cycle.gc_cpu_ns < 1.0 || marked < 1.0 {
             return;
         }
         let allocation = Rate::new(cycle.allocated, cycle.mutator_cpu_ns);
-        let marking = Rate::new(cycle.traced, (cycle.gc_cpu_ns - FIXED_NS).max(0.1 * cycle.gc_cpu_ns));
+        let marking = Rate::new(marked, (cycle.gc_cpu_ns - FIXED_NS).max(0.1 * cycle.gc_cpu_ns));
         self.rates = Some(match self.rates {
             None => (allocation, marking),
             Some((a, s)) => (a.followed_by(allocation), s.followed_by(marking)),
@@ -232,11 +272,48 @@ impl CpuTarget {
         }
     }
 
-    fn room(&self, config: &PacerConfig, traced: f64) -> f64 {
+    fn room(&self, config: &PacerConfig, traced: f64, external: f64) -> f64 {
         let Some((allocation, marking)) = self.rates else { return config.headroom * traced };
-        let f = config.gc_cpu_target;
-        let cost_ns = FIXED_NS + traced / libm::exp(marking.log);
-        ((1.0 - f) / f * cost_ns * libm::exp(allocation.log + self.trim)).min(self.most).min(MOST_BYTES)
+        let cost_ns = FIXED_NS + (traced - external) / libm::exp(marking.log);
+        let room = allocated_in(cost_ns, config.gc_cpu_target, allocation);
+        (room * libm::exp(self.trim)).min(self.most).min(MOST_BYTES)
+    }
+}
+
+/// What mutators allocate in the time that makes collections of so many ns a part `f` of the processor time.
+fn allocated_in(cost_ns: f64, f: f64, allocation: Rate) -> f64 {
+    (1.0 - f) / f * cost_ns * libm::exp(allocation.log)
+}
+
+/// What the collections that the program did not ask for have cost more than `gc_cpu_cap` of the processor time.
+///
+/// The next cycle is as long as it takes to make that good, and to pay for the collection that ends it. So limits give way before collecting takes too
+/// much, and what an estimate was wrong by is not lost. It is bounded, or a long bad time would make the limits void for as long.
+///
+/// Go's limiter is the precedent (`runtime/mgclimit.go`, for GOMEMLIMIT): a bucket that collecting fills and mutators empty, of a second for each
+/// processor. There the limit holds until the bucket is full; here it gives way at once.
+#[derive(Copy, Clone, Debug, Default, PartialEq)]
+struct Overspent {
+    ns: f64,
+    /// What the last collection cost for each byte marked. As it is: to smooth it would be to know what a heap costs that has grown only cycles later.
+    ns_a_byte: f64,
+}
+
+impl Overspent {
+    fn cycle_ended(&mut self, config: &PacerConfig, cycle: &CycleSample) {
+        let cap = config.gc_cpu_cap;
+        let granted = if cap < 1.0 { cycle.mutator_cpu_ns * cap / (1.0 - cap) } else { MOST_OVERSPENT_NS };
+        let spent = if cycle.forced { 0.0 } else { cycle.gc_cpu_ns };
+        self.ns = (self.ns + spent - granted).clamp(0.0, MOST_OVERSPENT_NS);
+        let marked = cycle.traced - cycle.external;
+        if marked >= 1.0 {
+            self.ns_a_byte = (cycle.gc_cpu_ns - FIXED_NS).max(0.1 * cycle.gc_cpu_ns) / marked;
+        }
+    }
+
+    /// Bytes that mutators allocate before another collection of a heap in which so many bytes are live is within the cap.
+    fn room(&self, config: &PacerConfig, allocation: Rate, marked: f64) -> f64 {
+        allocated_in(FIXED_NS + marked * self.ns_a_byte + self.ns, config.gc_cpu_cap, allocation).min(MOST_BYTES)
     }
 }
 

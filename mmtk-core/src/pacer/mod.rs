@@ -13,7 +13,7 @@
 //! A [`PacerPolicy`] is L1 to L3. Plans that stop mutators use L0 and L3: their trigger is the goal.
 //!
 //! I1. The state is finite whatever the samples are: huge, negative, NaN, or with time that goes back.
-//! I2. `m <= T <= G`, and `G <= H` where what is retained is not above H already.
+//! I2. `m <= T <= G`, and `G <= H` where what is retained is not above H already. Of G, bytes outside the heap do not count towards H.
 //! I3. The share of workers and assists is at most `gc_share_max + assist_cap` in policies that say so
 //!     ([`PacerPolicy::is_bounded`]).
 //! I4. Constant samples lead to constant decisions.
@@ -110,6 +110,11 @@ pub trait PacerPolicy {
             return self.decide_concurrent();
         }
         self.common().decide_stopped()
+    }
+
+    /// Since the last cycle ended the VM has freed so many of the bytes outside the heap that were live then: they were garbage after all.
+    fn released(&mut self, bytes: f64) {
+        self.common_mut().size.released(bytes);
     }
 
     /// A cycle ended.

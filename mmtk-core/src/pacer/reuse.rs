@@ -62,6 +62,7 @@ mod tests {
             policy.cycle_ended(&CycleSample {
                 traced: LIVE,
                 retained,
+                external: 0.0,
                 peak: goal.max(retained),
                 marking_ns: LIVE,
                 gc_cpu_ns: LIVE,

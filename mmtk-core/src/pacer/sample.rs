@@ -31,6 +31,8 @@ pub struct CycleSample {
     pub traced: f64,
     /// Bytes reserved after the cycle: what was traced, what was allocated while marking, and what is lost between objects.
     pub retained: f64,
+    /// Of both, bytes that the VM keeps outside the heap: they cost nothing to trace, and the hard limit does not bound them.
+    pub external: f64,
     /// The most that was reserved.
     pub peak: f64,
     /// How long marking took.
@@ -43,7 +45,7 @@ pub struct CycleSample {
     pub black: f64,
     /// Processor time of mutators since the cycle before ended, without assists.
     pub mutator_cpu_ns: f64,
-    /// Bytes allocated since the cycle before ended.
+    /// Bytes allocated since the cycle before ended, those outside the heap included.
     pub allocated: f64,
     /// Of them, those that lie where memory was reserved already: between objects that the cycle before left in place.
     pub recycled: f64,
@@ -60,11 +62,13 @@ impl CycleSample {
     pub fn sane(self) -> CycleSample {
         let traced = amount(self.traced);
         let retained = amount(self.retained);
+        let external = amount(self.external).min(traced).min(retained);
         let gc_cpu_ns = amount(self.gc_cpu_ns);
         let allocated = amount(self.allocated);
         CycleSample {
             traced,
             retained,
+            external,
             peak: amount(self.peak),
             marking_ns: amount(self.marking_ns),
             gc_cpu_ns,
@@ -135,6 +139,9 @@ pub enum Cause {
     Latest,
     /// The soft or hard limit bounds the goal.
     Limit,
+    /// The goal is above the soft limit: what is live does not fit below, or leaves so little room there that collecting would take more of the processor than
+    /// `gc_cpu_cap`.
+    SoftLimitGivesWay,
     /// Mutators stop, so the trigger is the goal.
     StopTheWorld,
     /// The VM decides; the goal is the limit.
@@ -149,6 +156,7 @@ impl Cause {
         Cause::Earliest,
         Cause::Latest,
         Cause::Limit,
+        Cause::SoftLimitGivesWay,
         Cause::StopTheWorld,
         Cause::Delegated,
     ];
@@ -161,6 +169,7 @@ impl Cause {
             Cause::Earliest => "earliest",
             Cause::Latest => "latest",
             Cause::Limit => "limit",
+            Cause::SoftLimitGivesWay => "soft-limit-gives-way",
             Cause::StopTheWorld => "stop-the-world",
             Cause::Delegated => "delegated",
         }

@@ -24,7 +24,7 @@ enum Step {
 }
 
 fn any_cycle() -> impl Strategy<Value = CycleSample> {
-    (proptest::array::uniform12(any_number()), any::<bool>()).prop_map(|(n, forced)| CycleSample {
+    (proptest::array::uniform13(any_number()), any::<bool>()).prop_map(|(n, forced)| CycleSample {
         traced: n[0],
         retained: n[1],
         peak: n[2],
@@ -37,6 +37,7 @@ fn any_cycle() -> impl Strategy<Value = CycleSample> {
         handshake_ns: n[9],
         final_pause_ns: n[10],
         recycled: n[11],
+        external: n[12],
         forced,
     })
 }
@@ -102,7 +103,8 @@ fn check(policy: &mut Policy) {
         trigger <= goal.max(retained) && trigger >= retained.min(goal) * (1.0 - 1e-12),
         "{decision:?}, {retained} retained"
     );
-    assert!(goal <= config.hard_limit.max(retained), "{decision:?}, {config:?}");
+    let bound = config.hard_limit + policy.size().external();
+    assert!(goal <= bound.max(retained), "{decision:?}, {config:?}");
     assert!((0.0..=1.0).contains(&share), "{decision:?}");
 }
 
@@ -215,6 +217,7 @@ fn cycle_of(live: f64, rate: f64) -> CycleSample {
     CycleSample {
         traced: live,
         retained: live + black,
+        external: 0.0,
         peak: 2.0 * live,
         marking_ns,
         gc_cpu_ns: share * marking_ns,
@@ -411,4 +414,170 @@ fn memory_pressure_takes_of_the_room_and_never_of_what_is_live() {
         let pressed = policy.decide().goal;
         assert!(((pressed - 2e8) / (relaxed - 2e8) - left).abs() < 1e-9, "{mode}: {relaxed} {pressed}");
     }
+}
+
+/// A program that stands still in its collections. `live` bytes are live, of them some outside the heap; mutators allocate `a` bytes in a ns of processor time,
+/// and collections mark `s`.
+#[derive(Copy, Clone, Debug)]
+struct Stopped {
+    live: f64,
+    external: f64,
+    a: f64,
+    s: f64,
+}
+
+/// What came of some cycles of it.
+#[derive(Copy, Clone, Debug, Default)]
+struct Spent {
+    collections: usize,
+    collecting: f64,
+    allocating: f64,
+}
+
+impl Spent {
+    fn share(&self) -> f64 {
+        self.collecting / (self.collecting + self.allocating)
+    }
+}
+
+impl Stopped {
+    /// One cycle, which begins when `retained` bytes have become as many as the goal says.
+    fn cycle(self, policy: &mut Policy, spent: &mut Spent) {
+        let allocated = (policy.decide().trigger - policy.size().retained()).max(1.0);
+        let (gc_cpu_ns, mutator_cpu_ns) = (20e3 + (self.live - self.external) / self.s, allocated / self.a);
+        policy.cycle_ended(&CycleSample {
+            traced: self.live,
+            retained: self.live,
+            external: self.external,
+            peak: self.live + allocated,
+            marking_ns: gc_cpu_ns,
+            gc_cpu_ns,
+            black: 0.0,
+            mutator_cpu_ns,
+            allocated,
+            ..cycle_of(self.live, 0.1)
+        });
+        spent.collections += 1;
+        spent.collecting += gc_cpu_ns;
+        spent.allocating += mutator_cpu_ns;
+    }
+
+    /// Allocates so much. What the first cycles learn from is not counted.
+    fn allocate(self, policy: &mut Policy, bytes: f64) -> Spent {
+        (0..3).for_each(|_| self.cycle(policy, &mut Spent::default()));
+        let mut spent = Spent::default();
+        while spent.allocating * self.a < bytes && spent.collections < 100_000 {
+            self.cycle(policy, &mut spent);
+        }
+        spent
+    }
+}
+
+fn stopped_config(mode: HeapMode, soft_limit: f64, hard_limit: f64) -> PacerConfig {
+    PacerConfig { mode, concurrent: false, soft_limit, hard_limit, ..PacerConfig::default() }
+}
+
+#[test]
+fn a_soft_limit_below_what_is_live_takes_no_more_of_the_processor_than_the_cap() {
+    for mode in [HeapMode::Fixed, HeapMode::Proportional, HeapMode::CpuTarget, HeapMode::MemBalancer] {
+        for (a, s) in [(0.001, 1.0), (0.1, 1.0), (1.0, 1.0), (10.0, 1.0), (1.0, 0.1)] {
+            for cap in [0.1, 0.5, 0.9] {
+                let program = Stopped { live: 100e6, external: 0.0, a, s };
+                let config = PacerConfig { gc_cpu_cap: cap, ..stopped_config(mode, 20e6, 1e12) };
+                let mut policy = Policy::new(PolicyName::Adaptive, config, 0.0);
+                let spent = program.allocate(&mut policy, 2e9);
+                let mut free = Policy::new(PolicyName::Adaptive, PacerConfig { soft_limit: 1e12, ..config }, 0.0);
+                let unlimited = program.allocate(&mut free, 2e9);
+                // What the law takes without a soft limit is the law's.
+                let most = (1.02 * cap).max(unlimited.share() + 0.01);
+                assert!(spent.share() <= most, "{mode}, {program:?}, cap {cap}: {spent:?}, {unlimited:?}");
+                let decision = policy.decide();
+                assert_eq!(decision.cause, Cause::SoftLimitGivesWay);
+                assert!(decision.goal <= free.decide().goal * 1.01, "{mode}, {program:?}: {decision:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_soft_limit_gives_way_no_further_than_it_must_and_holds_again_when_less_is_live() {
+    let config = stopped_config(HeapMode::Proportional, 20e6, 1e9);
+    let mut policy = Policy::new(PolicyName::Adaptive, config, 0.0);
+    // Collections cost a thousandth of what allocating does: 2 % of room are affordable.
+    let slow = Stopped { live: 100e6, external: 0.0, a: 1e-3, s: 1.0 };
+    slow.allocate(&mut policy, 100e6);
+    assert_eq!(policy.decide().goal, 102e6);
+    let program = Stopped { a: 1.0, ..slow };
+    // 52 MB are allocated without a collection, as in a heap without a soft limit.
+    program.allocate(&mut policy, 1e9);
+    assert!(policy.decide().goal > 152e6, "{:?}", policy.decide());
+    let smaller = Stopped { live: 8e6, ..program };
+    smaller.allocate(&mut policy, 1e9);
+    let decision = policy.decide();
+    assert!(decision.goal <= 20e6 && decision.cause == Cause::StopTheWorld, "{decision:?}");
+    let between = Stopped { live: 16e6, ..program };
+    between.allocate(&mut policy, 1e9);
+    let decision = policy.decide();
+    assert!(decision.goal > 20e6 && decision.cause == Cause::SoftLimitGivesWay, "4 MB are too little: {decision:?}");
+}
+
+#[test]
+fn what_an_estimate_was_wrong_by_is_made_good() {
+    let config = stopped_config(HeapMode::Fixed, 20e6, 1e12);
+    let mut policy = Policy::new(PolicyName::Adaptive, config, 0.0);
+    let program = Stopped { live: 100e6, external: 0.0, a: 1.0, s: 1.0 };
+    program.allocate(&mut policy, 1e9);
+    let mut spent = Spent::default();
+    for n in 0..2000 {
+        // Eight cycles at a tenth of the rate, eight at ten times as much, and marking now and then a third as fast.
+        let a = if n / 8 % 2 == 0 { 0.1 } else { 10.0 };
+        let s = if n % 5 == 0 { 0.3 } else { 1.0 };
+        Stopped { a, s, ..program }.cycle(&mut policy, &mut spent);
+    }
+    assert!(spent.share() <= 0.51, "{spent:?}");
+    // And not for ever: a second of one processor is the most.
+    assert!(policy.decide().goal <= 100e6 + 10.0 * 10.0 * (1e9 + 1e9), "{:?}", policy.decide());
+}
+
+#[test]
+fn memory_outside_the_heap_above_every_limit_leaves_mutators_their_part() {
+    for mode in
+        [HeapMode::Fixed, HeapMode::Proportional, HeapMode::CpuTarget, HeapMode::MemBalancer, HeapMode::Delegated]
+    {
+        let config = stopped_config(mode, 0.9e9, 1e9);
+        let mut policy = Policy::new(PolicyName::Adaptive, config, 0.0);
+        for external in [0.5e9, 0.99e9, 1e9, 20e9] {
+            let program = Stopped { live: 50e6 + external, external, a: 1.0, s: 1.0 };
+            let spent = program.allocate(&mut policy, 2e9);
+            assert!(spent.share() <= 0.51, "{mode}, {external}: {spent:?} {:?}", policy.decide());
+            assert!(policy.decide().goal <= 1e9 + external, "the heap's own limit is hard");
+        }
+    }
+}
+
+#[test]
+fn bytes_outside_the_heap_that_the_vm_frees_after_a_cycle_were_not_live() {
+    let config = stopped_config(HeapMode::Proportional, 1e9, 1e9);
+    let mut policy = Policy::new(PolicyName::Adaptive, config, 0.0);
+    let program = Stopped { live: 110e6, external: 100e6, a: 1.0, s: 1.0 };
+    program.cycle(&mut policy, &mut Spent::default());
+    assert_eq!(policy.decide().goal, 220e6);
+    policy.released(80e6);
+    assert_eq!((policy.decide().goal, policy.size().external()), (60e6, 20e6));
+    policy.released(1e12);
+    assert_eq!((policy.decide().goal, policy.size().retained()), (20e6, 10e6));
+}
+
+#[test]
+fn collections_that_the_vm_asks_for_are_not_what_the_soft_limit_took() {
+    let config = stopped_config(HeapMode::Proportional, 300e6, 1e9);
+    let mut policy = Policy::new(PolicyName::Adaptive, config, 0.0);
+    let asked_for = CycleSample { forced: true, black: 0.0, retained: 100e6, ..cycle_of(100e6, 0.1) };
+    for _ in 0..100 {
+        policy.cycle_ended(&CycleSample { allocated: 1e6, mutator_cpu_ns: 1e7, ..asked_for });
+    }
+    assert_eq!(policy.decide().goal, 200e6);
+    policy.configure(PacerConfig { soft_limit: 105e6, ..config });
+    let goal = policy.decide().goal;
+    assert!((109e6..111e6).contains(&goal), "room for one collection, not for a hundred: {goal}");
 }
