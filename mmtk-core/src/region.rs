@@ -101,7 +101,10 @@ impl<VM: VMBinding> Region<VM> {
     pub fn try_alloc(&self, mutator: &Mutator<VM>, bytes: usize) -> Result<Address, OutOfMemory> {
         mutator.check_owner(&self.heap);
         mutator.check_request(bytes);
-        if let Some(address) = self.with_memory(|memory| memory.alloc(bytes)) {
+        // A run at hand must not put off a pause.
+        if !mutator.shared().thread().should_stop()
+            && let Some(address) = self.with_memory(|memory| memory.alloc(bytes))
+        {
             return Ok(address);
         }
         mutator.allocate_with(bytes, |pace, allocated| {

@@ -9,6 +9,9 @@
 //!  RUNNING        --stop--> RUNNING|STOP  --acknowledge, wait--> RUNNING
 //!  NATIVE         --stop--> NATIVE|STOP   --wait at leave_native--> RUNNING
 //! ```
+//! LOOK is a bit besides, which may be up in any state: at its next poll, or when it next comes to the slow path of allocation, the
+//! mutator is to look whether a collection is due. In a native region it waits for the end of that.
+//!
 //! I1. The transition into a native region and the stop request are read-modify-writes of the same word, so one of the two
 //!     sees the other; no fence is needed between two words.
 //! I2. `unacknowledged` is written under the lock only: one for each running mutator that was asked and has not answered.
@@ -17,7 +20,8 @@
 //!     the leader wrote is visible to a mutator after it resumes. The lock carries it, or the word's Release/Acquire.
 //! I5. A pause whose leader panicked is never over: nobody may touch the heap again. Whoever waits for it, or comes to a
 //!     safepoint later, panics; to detach is all that is left.
-//! Callers: mutator threads, and whichever thread leads a pause.
+//! I6. A mutator that looks sees what the thread that asked for it had done before: the word carries it.
+//! Callers: mutator threads, and whichever thread leads a pause; `ask_to_look` any thread.
 
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::sync::{Condvar, Mutex, dropped, order};
@@ -25,6 +29,7 @@ use crate::sync::{Condvar, Mutex, dropped, order};
 const RUNNING: u32 = 0;
 const NATIVE: u32 = 1;
 const STOP: u32 = 2;
+const LOOK: u32 = 4;
 
 /// One mutator's state word. Compiled code may poll by itself: anything but zero means "call the slow path".
 #[derive(Debug)]
@@ -159,13 +164,43 @@ impl<T: Stoppable> Safepoint<T> {
         registry.assert_usable();
     }
 
+    /// Asks all mutators to look whether a collection is due ([`Safepoint::take_look`]). `f` is called with each, unless a pause is in
+    /// progress; none can begin meanwhile.
+    pub fn ask_to_look(&self, f: impl FnMut(&T)) {
+        let registry = self.registry.lock();
+        for thread in &registry.threads {
+            // Release pairs with Acquire in `take_look` (I6), where the bit is up already, too: so it is always written.
+            thread.state().0.fetch_or(LOOK, order!(Release, "safepoint-ask"));
+        }
+        if !registry.stopping {
+            registry.threads.iter().for_each(f);
+        }
+    }
+
+    /// Whether the calling mutator was asked to look. Not while it is in a native region.
+    pub fn take_look(&self, state: &ThreadState) -> bool {
+        let word = state.0.load(Relaxed);
+        if word & LOOK == 0 || word & NATIVE != 0 {
+            return false;
+        }
+        // Acquire: I6.
+        state.0.fetch_and(!LOOK, order!(Acquire, "safepoint-look"));
+        true
+    }
+
     /// Enters a native region: until [`Safepoint::leave_native`] the thread touches no object, and pauses do not wait for it.
     pub fn enter_native(&self, state: &ThreadState) {
-        // Release publishes what the mutator did, for a leader that finds NATIVE (I4). It fails only if STOP is up (I1).
-        let entered = state.0.compare_exchange(RUNNING, NATIVE, order!(Release, "safepoint-enter-native"), Relaxed);
-        if let Err(before) = entered {
+        // Release publishes what the mutator did, for a leader that finds NATIVE (I4). It fails only if another bit is up (I1).
+        let enter = |seen| {
+            state.0.compare_exchange(seen, seen | NATIVE, order!(Release, "safepoint-enter-native"), Relaxed).err()
+        };
+        let mut stopped = enter(RUNNING);
+        while let Some(LOOK) = stopped {
+            stopped = enter(LOOK);
+        }
+        if let Some(before) = stopped {
             // Asked, then; and that pause cannot end before the answer. Relaxed: the lock carries what I4 says.
-            assert_eq!(before, RUNNING | STOP, "native regions do not nest");
+            assert_eq!(before & !LOOK, RUNNING | STOP, "native regions do not nest");
             let mut registry = self.registry.lock();
             registry.assert_usable();
             state.0.fetch_or(NATIVE, Relaxed);
@@ -183,7 +218,8 @@ impl<T: Stoppable> Safepoint<T> {
                 self.resumed.wait(&mut registry);
             }
             // The region is over in any case, and its mutator may be dropped; in a heap in doubt STOP stays up (I5).
-            state.0.store(if registry.abandoned { RUNNING | STOP } else { RUNNING }, Relaxed);
+            let look = state.0.load(Relaxed) & LOOK;
+            state.0.store(if registry.abandoned { RUNNING | STOP } else { RUNNING } | look, Relaxed);
             registry.assert_usable();
         }
     }
@@ -274,7 +310,7 @@ impl<T: Stoppable> Safepoint<T> {
     fn wait_while_stopping(&self, registry: &mut crate::sync::MutexGuard<'_, Registry<T>>, me: Option<&ThreadState>) {
         while registry.stopping && !registry.abandoned {
             // In native code the leader did not count us; a thread that is not a mutator was never asked.
-            if me.is_some_and(|me| me.0.load(Relaxed) == RUNNING | STOP) {
+            if me.is_some_and(|me| me.0.load(Relaxed) & !LOOK == RUNNING | STOP) {
                 self.acknowledge(registry);
             }
             let pause = registry.resumed;
@@ -358,6 +394,33 @@ mod tests {
         safepoint.abandon();
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(leave)).is_err());
         assert!(!me.is_native() && me.should_stop());
+    }
+
+    #[test]
+    fn a_request_to_look_waits_for_a_native_region_and_for_a_pause_to_end() {
+        let safepoint = Safepoint::<Arc<ThreadState>>::new();
+        let (me, other) = (Arc::new(ThreadState::default()), Arc::new(ThreadState::default()));
+        safepoint.ask_to_look(|_| unreachable!("there is nobody"));
+        safepoint.attach(me.clone(), || ());
+        safepoint.attach(other.clone(), || ());
+        let told = AtomicUsize::new(0);
+        let ask = || safepoint.ask_to_look(|_| _ = told.fetch_add(1, Relaxed));
+        safepoint.enter_native(&me);
+        ask();
+        assert_eq!(told.load(Relaxed), 2);
+        assert!(!safepoint.take_look(&me), "not in a native region");
+        safepoint.enter_native(&other);
+        assert_eq!(safepoint.stop_all(None), Stop::Leader);
+        ask();
+        assert_eq!(told.load(Relaxed), 2, "in a pause the bit alone is put up");
+        safepoint.resume_all();
+        safepoint.leave_native(&me);
+        safepoint.leave_native(&other);
+        for state in [&me, &other] {
+            assert!(state.should_stop() && safepoint.take_look(state) && !state.should_stop());
+            assert!(!safepoint.take_look(state), "once for one request");
+            assert!(safepoint.detach(state, || ()).is_some());
+        }
     }
 
     #[test]

@@ -4,10 +4,11 @@ use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::Heap;
 use mmtk_core::events::{Cause, Event, Paced};
 use mmtk_core::options::{HeapMode, PolicyName};
-use mmtk_core::pacer::{PacerPolicy, Policy};
+use mmtk_core::pacer::{Cause as PacerCause, PacerPolicy, Policy};
 use plan_tests::{Attached, Handle, TestVM as _, Watchdog, collecting_plans, dense_plans, options};
 use policies::new_heap;
 use reference::ReferenceVM;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 const MIB: usize = 1 << 20;
@@ -289,6 +290,212 @@ fn external_memory_above_the_limit_does_not_stop_the_program() {
     churn(thread.handle(), 8 * MIB);
     let collections = log.lock().unwrap().len();
     assert!((1..=8 * MIB / (64 << 10) + 2).contains(&collections), "{collections} collections");
+}
+
+#[test]
+fn a_soft_limit_below_what_is_live_gives_way_and_holds_again_when_less_is_live() {
+    let _watchdog = Watchdog::new();
+    for plan in dense_plans() {
+        // What is live needs twice as much in plans that copy.
+        let settings = [
+            ("heap.mode", "proportional"),
+            ("heap.soft_limit", "4M"),
+            ("heap.min", "1M"),
+            ("heap.pressure", "false"),
+            ("gc.workers", "1"),
+            ("immix.headroom_percent", "0"),
+        ];
+        let (heap, log) = heap(plan, 256 * MIB, &settings);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let root = m.push(LabRef::NULL);
+        list(m, root, 20 * MIB);
+        m.mutator().collect();
+        let before = heap.statistics();
+        churn(m, 10 * MIB);
+        let after = heap.statistics();
+        let fulls = after.full_collections - before.full_collections;
+        // With a fiftieth of what is live for room there were 24 and more. Allocating 10 MiB takes about as long as marking 20.
+        assert!(fulls <= 6, "{plan}: {fulls} collections");
+        // With the least nursery there were 40.
+        let minors = after.collections - before.collections - fulls;
+        assert!(minors <= 20, "{plan}: {minors} minor collections");
+        assert_eq!(log.lock().unwrap().last().unwrap().decision.cause, PacerCause::SoftLimitGivesWay, "{plan}");
+        m.set(root, LabRef::NULL);
+        // Twice: in a generational plan the first may find that some grew old.
+        m.mutator().collect();
+        m.mutator().collect();
+        let last = log.lock().unwrap().last().unwrap().decision;
+        assert!(last.cause != PacerCause::SoftLimitGivesWay && last.goal <= 4e6 * 1.1, "{plan}: {last:?}");
+    }
+}
+
+/// The VM's side of memory outside the heap: each object has `BUFFER` bytes there, the last `LIVE` are in use, and after a collection the others are freed.
+struct Buffers<'a> {
+    heap: &'a Heap<ReferenceVM>,
+    fulls: u64,
+    held: usize,
+}
+
+const BUFFER: usize = 10 * MIB;
+const LIVE: usize = 8;
+
+impl<'a> Buffers<'a> {
+    fn new(heap: &'a Heap<ReferenceVM>) -> Buffers<'a> {
+        Buffers { heap, fulls: 0, held: 0 }
+    }
+
+    /// An object was allocated; it gets its buffer. Returns what is in use outside and inside.
+    fn new_buffer(&mut self) -> usize {
+        let statistics = self.heap.statistics();
+        if statistics.full_collections != self.fulls {
+            self.fulls = statistics.full_collections;
+            while self.held > LIVE {
+                self.held -= 1;
+                self.heap.adjust_external(-(BUFFER as isize));
+            }
+        }
+        self.held += 1;
+        self.heap.adjust_external(BUFFER as isize);
+        let statistics = self.heap.statistics();
+        statistics.external_bytes + statistics.reserved_bytes
+    }
+}
+
+#[test]
+fn memory_outside_the_heap_is_no_more_than_the_goal_and_what_is_reported_between_two_polls() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        for mode in HeapMode::ALL {
+            let settings = [("heap.mode", mode.name()), ("heap.pressure", "false"), ("gc.workers", "1")];
+            let (heap, log) = heap(plan, 1 << 30, &settings);
+            let thread = Attached::new(&heap);
+            let m = thread.handle();
+            let first_goal = heap.statistics().goal_bytes as f64;
+            let mut buffers = Buffers::new(&heap);
+            let mut peak = 0;
+            for n in 0..1500 {
+                m.alloc(1, 48);
+                // Most VMs poll; the next allocation does as well.
+                if n > 750 {
+                    m.poll();
+                }
+                let used = buffers.new_buffer();
+                let goal = log.lock().unwrap().last().map_or(first_goal, |paced| paced.decision.trigger);
+                assert!(used as f64 <= goal + (BUFFER + MIB) as f64, "{plan}, {mode}, {n}: {used} bytes, goal {goal}");
+                peak = peak.max(used);
+            }
+            let bound = match mode {
+                HeapMode::Fixed | HeapMode::Delegated => 1 << 30,
+                // Eight buffers are live, and the room is as large, or bounded by what was seen of the program.
+                _ => 8 * LIVE * BUFFER,
+            };
+            assert!(peak <= bound + 4 * BUFFER, "{plan}, {mode}: {peak} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_thread_that_reports_memory_makes_others_collect_that_only_poll() {
+    let _watchdog = Watchdog::new();
+    let (heap, log) = heap("Immix", 64 * MIB, &[("gc.workers", "1")]);
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    m.alloc(1, 48);
+    m.poll();
+    assert_eq!(log.lock().unwrap().len(), 0);
+    let report = |bytes: isize| std::thread::scope(|scope| _ = scope.spawn(|| heap.adjust_external(bytes)).join());
+    report(80 * MIB as isize);
+    m.poll();
+    assert_eq!(log.lock().unwrap().len(), 1);
+    // Nothing has changed.
+    m.poll();
+    assert_eq!(log.lock().unwrap().len(), 1);
+    // What is taken back before anybody looks is no reason to collect.
+    report(400 * MIB as isize);
+    report(-(480 * MIB as isize));
+    m.poll();
+    assert_eq!(log.lock().unwrap().len(), 1);
+    // In a native region it waits until that is over.
+    m.mutator().native(|| report(300 * MIB as isize));
+    m.poll();
+    assert_eq!(log.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn many_threads_report_memory_outside_the_heap_and_none_of_it_is_overlooked() {
+    let _watchdog = Watchdog::new();
+    for plan in ["Immix", "GenCopy", "MarkSweep"] {
+        let settings = [("heap.mode", "proportional"), ("heap.pressure", "false"), ("gc.workers", "2")];
+        let (heap, _) = heap(plan, 256 * MIB, &settings);
+        let most = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let thread = Attached::new(&heap);
+                    let (mut fulls, mut held) = (0, 0);
+                    for _ in 0..2000 {
+                        thread.handle().alloc(1, 48);
+                        thread.handle().poll();
+                        let now = heap.statistics().full_collections;
+                        if now != fulls {
+                            fulls = now;
+                            heap.adjust_external(-(std::mem::take(&mut held) as isize));
+                        }
+                        held += MIB;
+                        heap.adjust_external(MIB as isize);
+                        most.fetch_max(heap.statistics().external_bytes, Relaxed);
+                    }
+                    heap.adjust_external(-(held as isize));
+                });
+            }
+        });
+        assert_eq!(heap.statistics().external_bytes, 0, "{plan}");
+        // All of it dies at each collection. What a thread holds that has not run since counts as live.
+        let most = most.into_inner();
+        assert!(most <= 512 * MIB, "{plan}: {most} bytes of 8 GB");
+    }
+}
+
+#[test]
+fn memory_outside_that_stays_above_the_limit_is_not_collected_for_over_and_over() {
+    let _watchdog = Watchdog::new();
+    for mode in HeapMode::ALL {
+        let (heap, log) =
+            heap("Immix", 32 * MIB, &[("heap.mode", mode.name()), ("heap.pressure", "false"), ("gc.workers", "1")]);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let root = m.push(LabRef::NULL);
+        list(m, root, 4 * MIB);
+        heap.adjust_external(40 * MIB as isize);
+        // It grows by a tenth part of a percent at a time, and stays.
+        for _ in 0..1000 {
+            heap.adjust_external(40 << 10);
+            churn(m, 4 << 10);
+            m.poll();
+        }
+        let collections = log.lock().unwrap().len();
+        // 44 MB of growth, in steps of a fiftieth of 40 to 80 MB at least.
+        assert!(collections <= 50, "{mode}: {collections} collections");
+    }
+}
+
+#[test]
+fn reports_of_any_size_and_sign_leave_the_heap_usable() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let (heap, _) = heap(plan, 32 * MIB, &[("heap.mode", "proportional"), ("gc.workers", "1")]);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        for bytes in [isize::MAX, isize::MAX, isize::MAX, isize::MIN, 0, -1, isize::MIN, 1, isize::MAX, isize::MIN] {
+            heap.adjust_external(bytes);
+            churn(m, 64 << 10);
+            m.poll();
+        }
+        m.mutator().collect();
+        assert!(heap.statistics().external_bytes <= 1, "{plan}: {:?}", heap.statistics());
+        assert!(heap.statistics().goal_bytes <= 32 * MIB, "{plan}: {:?}", heap.statistics());
+    }
 }
 
 /// Waits for the timer; the watchdog ends a test in which it does not come.

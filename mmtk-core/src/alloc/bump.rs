@@ -106,6 +106,13 @@ impl BumpRange {
         Some(CopyTarget { at, bytes })
     }
 
+    /// The next allocation is to come to the slow path. What the limit moves back by is not counted in `allocated` any more.
+    fn hold(&mut self, allocated: &mut usize) {
+        // What the heap's statistics have got of it already is counted twice.
+        *allocated = allocated.saturating_sub(self.limit.bytes_from(self.cursor));
+        self.limit = self.cursor;
+    }
+
     /// Replaces the range. `zeroed` says that it reads as zero. The caller owns `[start, end)` (I1) and gives it to this thread.
     pub fn install(&mut self, start: Address, end: Address, zeroed: bool, allocated: &mut usize) {
         debug_assert!(start <= end);
@@ -280,6 +287,13 @@ impl Allocators {
         }
     }
 
+    /// The thread is to come to the slow path at its next allocation.
+    pub(crate) fn hold(&mut self) {
+        let Allocators { bump, overflow, cells, allocated, .. } = self;
+        let cells = cells.iter_mut().map(|cell| &mut cell.range);
+        [bump, overflow].into_iter().chain(cells).for_each(|range| range.hold(allocated));
+    }
+
     /// The plan is about to hand out memory of which these parts, start and bytes, are not zeroed yet; the thread owns them (I1).
     /// The thread that leads a pause allocates inside it, and zeroing megabytes there would make the others wait.
     pub fn zero_later(&mut self, parts: Vec<(Address, usize)>) {
@@ -388,6 +402,19 @@ mod tests {
         assert_eq!(range.alloc(usize::MAX & !7), None);
         assert_eq!(range.alloc(0x1000), Some(start));
         assert_eq!(range.alloc(8), None);
+    }
+
+    #[test]
+    fn a_range_that_is_held_goes_on_in_the_slow_path_where_it_was() {
+        let mut memory = vec![1u64; 4096];
+        let start = Address::from_ptr(memory.as_mut_ptr()).align_up(ZERO_STEP);
+        let mut allocators = Allocators::default();
+        allocators.refill_bump(start, start.plus(2 * ZERO_STEP), false, 64);
+        let allocated = allocators.allocated;
+        allocators.hold();
+        assert_eq!((allocators.bump.alloc(8), allocators.allocated), (None, 64));
+        assert_eq!(allocators.extend(8), Some(start.plus(64)));
+        assert_eq!((allocators.bump.alloc(8), allocators.allocated), (Some(start.plus(72)), allocated));
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct MutatorState<VM: VMBinding> {
     /// Of a binding with conservative stacks.
     stack: StackNote,
     meter: CpuMeter,
+    /// The thread that attached it.
+    owner: std::thread::ThreadId,
     /// The mutator was dropped inside its own native region, whose end frees the state. For the owner alone.
     detached: Cell<bool>,
 }
@@ -68,6 +70,7 @@ impl<VM: VMBinding> MutatorState<VM> {
             stack: if VM::CONSERVATIVE_STACKS { StackNote::of_this_thread() } else { StackNote::default() },
             heap,
             meter: CpuMeter::of_this_thread(),
+            owner: std::thread::current().id(),
             detached: Cell::new(false),
         })
     }
@@ -95,6 +98,14 @@ impl<VM: VMBinding> MutatorState<VM> {
             "the next object would begin at {cursor}, inside a granule of {granule} bytes: \
              an earlier one was not whole granules"
         );
+    }
+
+    /// If the calling thread is its owner and runs: its next allocation is to come to the slow path. While no pause is in progress and none can begin.
+    pub(crate) fn hold_if_own(&self) {
+        if self.owner == std::thread::current().id() && !self.thread.is_native() {
+            // SAFETY: this thread owns the allocators while it runs (I2), and it is not in a call that allocates: it has come here from the VM.
+            unsafe { &mut *self.allocators.get() }.hold();
+        }
     }
 
     /// # Safety
@@ -346,7 +357,7 @@ impl<VM: VMBinding> Mutator<VM> {
         }
     }
 
-    /// A safepoint: stops here while a pause is in progress. One relaxed load otherwise.
+    /// A safepoint: stops here while a pause is in progress, and collects if that is due ([`Heap::adjust_external`]). One relaxed load otherwise.
     #[inline(always)]
     pub fn poll(&self) {
         if self.shared().thread.should_stop() {
@@ -358,7 +369,7 @@ impl<VM: VMBinding> Mutator<VM> {
     #[inline(never)]
     fn park(&self) {
         let state = self.shared();
-        state.where_it_may_stop(|| state.heap.safepoint.park(&state.thread));
+        state.heap.stop_or_look(state);
     }
 
     /// Runs `f` as a native region: it touches no object of this heap and allocates none with this mutator, and pauses do not

@@ -27,15 +27,10 @@ impl<VM: VMBinding> HeapInner<VM> {
         }
         if me.thread().should_stop() {
             me.where_it_may_stop(|| self.safepoint.park(me.thread()));
+            self.safepoint.take_look(me.thread());
         }
         self.flush_allocated(allocators());
-        // A minor collection may leave so much that a full one is due after all.
-        for _ in 0..2 {
-            // Threads that cross the goal together want one collection, not one each.
-            let seen = self.pauses.load(Relaxed);
-            let Some(cause) = self.wants_collection(bytes) else { break };
-            me.where_it_may_stop(|| self.collect_unless_done(Some(me), cause, Some(seen), |_| ()));
-        }
+        self.collect_if_due(me, bytes);
         let limit = self.memory.budget().limit();
         // What can never fit is refused before anything is collected for it.
         let mut attempts = if bytes <= limit { 0 } else { MAX_ATTEMPTS };
@@ -72,6 +67,35 @@ impl<VM: VMBinding> HeapInner<VM> {
             (true, true) => Tried::Collections,
         };
         Err(self.out_of_memory(bytes, tried))
+    }
+
+    /// The slow path of a poll.
+    pub(crate) fn stop_or_look(self: &Arc<Self>, me: &MutatorState<VM>) {
+        me.where_it_may_stop(|| self.safepoint.park(me.thread()));
+        if self.safepoint.take_look(me.thread()) {
+            self.collect_if_due(me, 0);
+        }
+    }
+
+    /// Collects if that is due before so many bytes are allocated.
+    fn collect_if_due(self: &Arc<Self>, me: &MutatorState<VM>, bytes: usize) {
+        // A minor collection may leave so much that a full one is due after all.
+        for _ in 0..2 {
+            // Threads that cross the goal together want one collection, not one each.
+            let seen = self.pauses.load(Relaxed);
+            let Some(cause) = self.wants_collection(bytes) else { break };
+            me.where_it_may_stop(|| self.collect_unless_done(Some(me), cause, Some(seen), |_| ()));
+        }
+    }
+
+    /// The VM's memory outside the heap grew or shrank, or the goal has. If a collection is due now, mutators are told: else they would go on in
+    /// the memory that they have at hand, beside which any amount may be reported.
+    pub(crate) fn tell_if_due(&self) {
+        let reserved = self.memory.budget().reserved();
+        if self.plan.can_collect() && self.steering.reached(reserved, self.allocated.since_full(), 0) {
+            // SAFETY: of the registry, so it is attached while its lock is held.
+            self.safepoint.ask_to_look(|mutator| unsafe { &*mutator.0 }.hold_if_own());
+        }
     }
 
     /// Why to collect before so many bytes are allocated.

@@ -275,10 +275,14 @@ impl<VM: VMBinding> Heap<VM> {
     }
 
     /// The VM's memory outside the heap, which its objects keep, grew or shrank by so many bytes. It counts as live: the goal leaves
-    /// room in proportion to it, and a heap whose objects keep much of it is collected sooner. The limit is the heap's alone.
-    /// From any thread, at any time.
+    /// room in proportion to it, and a heap whose objects keep much of it is collected sooner. What the VM takes back after a collection, as finalizers run, was not
+    /// live. The limit is the heap's alone.
+    ///
+    /// From any thread, at any time. If a collection is due by it, mutators lead one at their next [`Mutator::poll`] or when they next come to the slow path of
+    /// allocation; the calling thread, if it is one of them, at its next allocation.
     pub fn adjust_external(&self, bytes: isize) {
         self.0.steering.adjust_external(bytes);
+        self.0.tell_if_due();
     }
 
     /// Changes options of a running heap: those of the pacer, and when memory goes back to the system. `change` gets the options in force, and may set
@@ -288,6 +292,7 @@ impl<VM: VMBinding> Heap<VM> {
     /// What `change` says, a value that is refused, or an option that cannot change; nothing has changed then.
     pub fn retune(&self, change: impl FnOnce(&mut Options) -> Result<(), OptionError>) -> Result<(), OptionError> {
         self.0.steering.retune(change)?;
+        self.0.tell_if_due();
         self.0.attend_when_idle();
         Ok(())
     }
@@ -410,6 +415,7 @@ impl<VM: VMBinding> Quiet for HeapInner<VM> {
 
     fn look_around(&self) {
         self.steering.look_around();
+        self.tell_if_due();
     }
 }
 
