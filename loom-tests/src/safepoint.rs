@@ -206,6 +206,59 @@ fn a_mutator_and_a_stranger_want_to_lead() {
     assert_eq!(heap.safepoint.attached(), 0);
 }
 
+/// Two threads report something each and ask for a look; the mutator looks when it likes.
+fn asks_for_a_look() {
+    let mutator = Heap::new(1).attach(0);
+    let reported = Arc::new(loom::sync::atomic::AtomicUsize::new(0));
+    let reporters = [(); 2].map(|()| {
+        let (heap, reported) = (mutator.heap.clone(), reported.clone());
+        thread::spawn(move || {
+            reported.fetch_add(1, Relaxed);
+            heap.safepoint.ask_to_look(|_| ());
+        })
+    });
+    let mut seen = 0;
+    let mut look = || {
+        if mutator.state.should_stop() && mutator.heap.safepoint.take_look(&mutator.state) {
+            seen = reported.load(Relaxed);
+        }
+    };
+    look();
+    reporters.into_iter().for_each(|reporter| reporter.join().unwrap());
+    look();
+    assert_eq!(seen, 2, "a report was overlooked");
+    mutator.detach();
+}
+
+/// A request comes while the mutator enters and leaves a native region, and another thread leads a pause.
+fn asks_beside_native_code_and_a_pause() {
+    let mutator = Heap::new(1).attach(0);
+    let (heap, asking) = (mutator.heap.clone(), mutator.heap.clone());
+    let asks = thread::spawn(move || asking.safepoint.ask_to_look(|_| ()));
+    let runs = thread::spawn(move || {
+        mutator.touch();
+        mutator.native();
+        mutator.touch();
+        // So that the pause need not wait for it.
+        mutator.heap.safepoint.enter_native(&mutator.state);
+        mutator
+    });
+    assert_eq!(heap.pause(None), Stop::Leader);
+    asks.join().unwrap();
+    let mutator = runs.join().unwrap();
+    mutator.heap.safepoint.leave_native(&mutator.state);
+    assert!(mutator.heap.safepoint.take_look(&mutator.state), "the request is kept");
+    mutator.detach();
+}
+
+#[test]
+fn a_report_is_seen_by_who_looks_after_it() {
+    holds(Some(3), asks_for_a_look);
+    holds(Some(2), asks_beside_native_code_and_a_pause);
+    fails_without("safepoint-ask", Failure::Wrong, Some(3), asks_for_a_look);
+    fails_without("safepoint-look", Failure::Wrong, Some(3), asks_for_a_look);
+}
+
 #[test]
 fn the_leader_has_the_heap_to_itself() {
     holds(None, polls);
