@@ -241,3 +241,80 @@ impl<VM: VMBinding> Drop for UpdateWindow<'_, VM> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binding::WordSlot;
+    use crate::options::Options;
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+    /// The first word of an object is its size. There are no slots: scanning says that a worker has taken a block.
+    struct Slow;
+
+    /// The object whose block waits, until the object of the next block was scanned.
+    static FIRST: AtomicUsize = AtomicUsize::new(0);
+    static NEXT_IS_SCANNED: AtomicBool = AtomicBool::new(false);
+    /// How often the worker of the first block lets the other run on, after that.
+    const TURNS: usize = 5000;
+
+    // SAFETY: sizes are what the test wrote; there are no slots and no roots.
+    unsafe impl VMBinding for Slow {
+        type Slot = WordSlot;
+        type Local = ();
+        fn object_size(object: ObjectReference) -> usize {
+            // SAFETY: the test wrote it there.
+            unsafe { object.address().load() }
+        }
+        fn scan_object(object: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {
+            if object.address().as_usize() != FIRST.load(Relaxed) {
+                return NEXT_IS_SCANNED.store(true, Relaxed);
+            }
+            while !NEXT_IS_SCANNED.load(Relaxed) {
+                std::thread::yield_now();
+            }
+            (0..TURNS).for_each(|_| std::thread::yield_now());
+        }
+        fn scan_thread(&self, (): &mut (), _: &mut impl SlotVisitor<WordSlot>) {}
+    }
+
+    /// The object of block 0 reaches into block 1, and what begins in block 1 slides to where its end lay.
+    #[test]
+    fn what_reaches_into_a_block_has_left_before_the_objects_of_that_block_slide_over_it() {
+        const DEAD: usize = 256;
+        const REACH: usize = 1024;
+        let memory = Memory::new(&Options { heap_limit: 8 << 20, ..Options::default() }).unwrap();
+        let extent = memory.extent();
+        memory.commit(extent.start(), 2 * BLOCK_BYTES).unwrap();
+        let tables = Compaction::<Slow>::new(&memory, extent).unwrap();
+        tables.clear(0..2);
+        let bytes = [8 << 10, 4 << 10];
+        let boundary = extent.start().plus(BLOCK_BYTES);
+        let places = [boundary.plus(REACH).minus(bytes[0]), boundary.plus(REACH)];
+        let fill = extent.start().plus(DEAD);
+        // From the dead bytes at the bottom to the first of the two all is live, and slides down by as much as is dead.
+        let all = [(fill, places[0].bytes_from(fill)), (places[0], bytes[0]), (places[1], bytes[1])];
+        for (n, (at, bytes)) in all.into_iter().enumerate() {
+            for offset in (0..bytes).step_by(8) {
+                // SAFETY: committed above, and nobody else uses it.
+                unsafe { at.plus(offset).store(if offset == 0 { bytes } else { n }) };
+            }
+            assert!(tables.map().mark(ObjectReference::from_address(at).unwrap(), true).is_some());
+        }
+        FIRST.store(fill.as_usize(), Relaxed);
+        tables.count(0..2);
+        let moves = Moves::plan(&tables, 2);
+        moves.place(0..2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| moves.compact());
+            moves.compact();
+        });
+        for (n, (at, bytes)) in all.into_iter().enumerate() {
+            for offset in (0..bytes).step_by(8) {
+                // SAFETY: the workers are gone.
+                let word: usize = unsafe { at.minus(DEAD).plus(offset).load() };
+                assert_eq!(word, if offset == 0 { bytes } else { n }, "object {n} at {offset}");
+            }
+        }
+    }
+}
