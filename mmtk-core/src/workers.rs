@@ -12,6 +12,7 @@
 use crate::address::ObjectReference;
 use crate::alloc::Allocators;
 use crate::heap::os::thread_cpu_ns;
+use crate::metadata::BlockBytes;
 use crate::sync::{Condvar, Mutex};
 use std::any::Any;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub struct Worker {
     pub copied_bytes: usize,
     /// Objects that it marked or copied.
     pub objects: usize,
+    /// Bytes of those in spaces that count by block.
+    pub block_bytes: BlockBytes,
 }
 
 impl Worker {
@@ -291,6 +294,18 @@ mod tests {
                 }
             });
             assert_eq!(entered.load(Relaxed), 0b111);
+        }
+    }
+
+    #[test]
+    fn a_worker_is_alone_in_a_gang_of_one_and_nowhere_else() {
+        for size in 1..4 {
+            let mut workers = 0;
+            Gang::new(size, "test").for_each_worker(|worker| {
+                assert_eq!(worker.alone, size == 1);
+                workers += 1;
+            });
+            assert_eq!(workers, size);
         }
     }
 

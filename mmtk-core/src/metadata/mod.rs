@@ -1,6 +1,8 @@
 //! Metadata about objects, lines and blocks: in side tables, or in a header word that the VM lends.
 
 #[cfg(not(loom))]
+mod block_bytes;
+#[cfg(not(loom))]
 mod cells;
 #[cfg(not(loom))]
 mod compaction;
@@ -20,6 +22,8 @@ pub mod pin_count;
 mod side_table;
 pub mod slot_word;
 
+#[cfg(not(loom))]
+pub use block_bytes::BlockBytes;
 #[cfg(not(loom))]
 pub use cells::{
     BLOCK_FREE, BLOCK_NEW, BlockCells, CellClass, CellMarks, MAX_CELL_BYTES, SIZE_CLASSES, class_bytes, class_of,

@@ -10,8 +10,7 @@
 //! in 110 MB with 70 live, G > A/2 needs 60 collections where G > 1.5 A needs 141. A is what the collection before
 //! yielded, so a heap with room to spare is never evacuated; G is known: the blocks emptied less the blocks filled.
 //!
-//! I1. A copy that finds no room stays where it is (`ImmixEvacuator`). The counts may be a little low, since two workers may
-//!     add at the same time and one addition be lost.
+//! I1. A copy that finds no room stays where it is (`ImmixEvacuator`). The counts are exact from the sweep on (`BlockBytes`).
 //! I2. Part of the budget is kept for copies, so that evacuation is possible when the heap is full.
 
 use super::lines::{LINE_BYTES, LINES};
@@ -57,14 +56,6 @@ impl Defrag {
             let bytes = budget.limit() / 100 * self.headroom_percent as usize;
             budget.keep_for_collector(bytes.next_multiple_of(BLOCK_BYTES).min(budget.limit() / 2));
         }
-    }
-
-    /// The trace found an object of `bytes` bytes live in the block.
-    #[inline(always)]
-    pub fn count(live_bytes: &SideWords, block: Block, bytes: usize) {
-        let word = live_bytes.word(block.0);
-        // Not an atomic addition: see I1.
-        word.store(word.load(Relaxed) + bytes as u32, Relaxed);
     }
 
     /// The counts, for the tracers.

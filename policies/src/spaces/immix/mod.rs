@@ -297,7 +297,10 @@ impl<VM: VMBinding> ImmixSpace<VM> {
 
     /// Frees empty blocks and lists those with holes.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
-        pause.for_each_worker(|worker| worker.allocators.clear());
+        pause.for_each_worker(|worker| {
+            worker.allocators.clear();
+            worker.block_bytes.flush(&self.defrag.live_bytes());
+        });
         // Blocks that mutators gave up for their small holes are all fresh: the lists are left with those that are not.
         self.leftover.clear();
         let kind = pause.kind();

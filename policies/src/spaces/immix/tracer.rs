@@ -1,6 +1,5 @@
 //! The two tracing policies of Immix: mark everything in place, or evacuate the sources on the way.
 
-use super::defrag::Defrag;
 use super::lines::Lines;
 use super::{Epoch, ImmixSpace, LINE_BYTES, MEDIUM_BYTES, SOURCE};
 use crate::spaces::copy::moved_to;
@@ -64,7 +63,7 @@ impl<VM: VMBinding> ImmixMarker<VM> {
     #[inline(always)]
     fn found(&self, object: ObjectReference, bytes: usize, worker: &mut Worker) {
         self.lines.mark(object.address(), bytes, self.epoch);
-        Defrag::count(&self.live_bytes, self.extent.block_of(object.address()), bytes);
+        worker.block_bytes.add(&self.live_bytes, self.extent.block_of(object.address()), bytes, worker.alone);
         worker.count(bytes);
     }
 
