@@ -335,10 +335,8 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
         }
         if self.shared.termination.hungry() > 0 {
             if self.deque.is_empty() && self.stack.len() >= SHARE_MIN {
-                // The older half: edges near the roots, with more behind them.
-                let newer = self.stack.split_off(self.stack.len() / 2);
-                let older = std::mem::replace(&mut self.stack, newer);
-                self.deque.push(Packet::Items(older));
+                let items = every_other(&mut self.stack);
+                self.deque.push(Packet::Items(items));
             }
             self.share_hint();
         }
@@ -347,6 +345,36 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
     fn share_hint(&self) {
         if !self.deque.is_empty() {
             self.shared.termination.published();
+        }
+    }
+}
+
+/// Takes every other edge from a stack, from the oldest on.
+///
+/// The oldest edges lead to the largest parts of a tree, each about as large as all newer ones together. So both workers get some of
+/// each size. With the older half a worker would hand over nearly all that is left, would soon ask for it back, and in between the two
+/// would work in the same lines.
+fn every_other<I: Copy>(stack: &mut Vec<I>) -> Vec<I> {
+    let given = stack.iter().copied().step_by(2).collect();
+    let kept = stack.len() / 2;
+    for index in 0..kept {
+        stack[index] = stack[2 * index + 1];
+    }
+    stack.truncate(kept);
+    given
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_other_edge_is_handed_over_and_none_is_lost() {
+        for length in 0..6 {
+            let mut stack: Vec<usize> = (0..length).collect();
+            let given = every_other(&mut stack);
+            assert_eq!(given, (0..length).step_by(2).collect::<Vec<_>>());
+            assert_eq!(stack, (1..length).step_by(2).collect::<Vec<_>>());
         }
     }
 }
