@@ -28,6 +28,7 @@ pub mod barrier;
 pub mod safepoint;
 
 #[cfg(not(loom))]
+mod worker_count;
 pub mod workers;
 
 pub mod trace;

@@ -46,6 +46,8 @@ pub struct Pause<'a, VM: VMBinding> {
     pub(crate) round: usize,
     pub(crate) live_bytes: usize,
     pub(crate) live_objects: usize,
+    /// Objects that all rounds found live.
+    pub(crate) traced_objects: usize,
     pub(crate) copied_bytes: usize,
 }
 
@@ -364,6 +366,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         });
         self.live_bytes += live;
         self.live_objects += objects;
+        self.traced_objects += objects;
         self.copied_bytes += copied;
     }
 

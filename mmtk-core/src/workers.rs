@@ -7,7 +7,8 @@
 //! I1. A section's closure is borrowed from the leader's stack. `run` returns only when no helper is inside it and none can
 //!     enter any more, so the borrow never outlives its owner.
 //! I2. A helper enters a section at most once, as the worker with its own number.
-//! Callers: `run` the leader; `wake` any worker inside the section.
+//! I3. No more workers enter a section than are allowed. That number changes between sections.
+//! Callers: `run` and `allow` the leader; `wake` any worker inside the section.
 
 use crate::address::ObjectReference;
 use crate::alloc::Allocators;
@@ -27,7 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 pub struct Worker {
     /// 0 is the leader.
     pub index: usize,
-    /// Whether its gang has no other worker.
+    /// Whether no other worker may enter the sections of this pause.
     pub alone: bool,
     /// Where it puts copies.
     pub allocators: Allocators,
@@ -65,6 +66,8 @@ unsafe impl Send for Section {}
 struct State {
     section: Option<Section>,
     number: u64,
+    /// Helpers that entered the section.
+    entered: usize,
     inside: usize,
     shutdown: bool,
 }
@@ -75,6 +78,8 @@ struct Shared {
     left: Condvar,
     cpu_ns: Vec<AtomicU64>,
     workers: Vec<Mutex<Worker>>,
+    /// How many workers may enter a section, the leader included.
+    allowed: AtomicUsize,
     /// Whether helpers were asked into the current section.
     woken: AtomicBool,
     started: AtomicUsize,
@@ -100,6 +105,7 @@ impl Gang {
                 left: Condvar::new(),
                 cpu_ns: (0..size).map(|_| AtomicU64::new(0)).collect(),
                 workers: (0..size).map(worker).collect(),
+                allowed: AtomicUsize::new(size),
                 woken: AtomicBool::new(false),
                 started: AtomicUsize::new(0),
             }),
@@ -114,6 +120,14 @@ impl Gang {
         self.shared.workers.len()
     }
 
+    /// At most this many workers enter a section from now on, the leader included. Between sections; the leader.
+    pub(crate) fn allow(&self, workers: usize) {
+        debug_assert!((1..=self.size()).contains(&workers));
+        if self.shared.allowed.swap(workers, Relaxed) != workers {
+            self.for_each_worker(|worker| worker.alone = workers == 1);
+        }
+    }
+
     /// Runs one section: the leader at once, helpers if `wake`, or as soon as somebody calls [`Gang::wake`].
     /// Returns when all who entered have left.
     pub fn run(&self, wake: bool, section: &(dyn Fn(&mut Worker) + Sync)) {
@@ -123,6 +137,7 @@ impl Gang {
             let mut state = self.shared.state.lock();
             state.section = Some(Section(erased));
             state.number += 1;
+            state.entered = 0;
             self.shared.woken.store(false, Relaxed);
             drop(state);
             if wake {
@@ -141,14 +156,19 @@ impl Gang {
 
     /// Asks the helpers into the current section; only the first call in a section costs anything.
     pub fn wake(&self) {
-        if self.size() == 1 || self.shared.woken.load(Relaxed) || self.shared.woken.swap(true, Relaxed) {
+        // Relaxed, here and where a helper looks: the number changes between sections, and the lock below orders it.
+        let allowed = self.shared.allowed.load(Relaxed);
+        if allowed == 1 || self.shared.woken.load(Relaxed) || self.shared.woken.swap(true, Relaxed) {
             return;
         }
         if self.shared.started.load(Relaxed) == 0 {
             self.start_threads();
         }
         let _state = self.shared.state.lock();
-        self.shared.begin.notify_all();
+        match allowed == self.size() {
+            true => self.shared.begin.notify_all(),
+            false => (1..allowed).for_each(|_| self.shared.begin.notify_one()),
+        }
     }
 
     /// Ends the helpers, and waits for it; they start anew when they are next woken. Between sections.
@@ -241,11 +261,18 @@ fn help(shared: &Shared, index: usize) {
                 return;
             }
             match state.section {
-                Some(section) if state.number != last && shared.woken.load(Relaxed) => break section,
+                Some(section)
+                    if state.number != last
+                        && shared.woken.load(Relaxed)
+                        && state.entered + 1 < shared.allowed.load(Relaxed) =>
+                {
+                    break section;
+                }
                 _ => shared.begin.wait(&mut state),
             }
         };
         last = state.number;
+        state.entered += 1;
         state.inside += 1;
         drop(state);
         let inside = Inside(shared);
@@ -306,6 +333,25 @@ mod tests {
                 workers += 1;
             });
             assert_eq!(workers, size);
+        }
+    }
+
+    #[test]
+    fn no_more_workers_enter_a_section_than_are_allowed() {
+        let gang = Gang::new(4, "test");
+        for allowed in [2, 1, 3, 4, 1, 2] {
+            gang.allow(allowed);
+            gang.for_each_worker(|worker| assert_eq!(worker.alone, allowed == 1));
+            for _ in 0..20 {
+                let entered = AtomicUsize::new(0);
+                gang.run(true, &|_| {
+                    entered.fetch_add(1, Relaxed);
+                    while entered.load(Relaxed) < allowed {
+                        std::thread::yield_now();
+                    }
+                });
+                assert_eq!(entered.load(Relaxed), allowed);
+            }
         }
     }
 

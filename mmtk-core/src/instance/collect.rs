@@ -10,7 +10,7 @@ use crate::heap::os::thread_cpu_ns;
 use crate::idle::Ended;
 use crate::introspect::ambiguous_roots;
 use crate::nursery::Collected;
-use crate::options::When;
+use crate::options::{WakeHelpers, When};
 use crate::pause::{MutatorRef, Pause};
 use crate::pin::PinnedForPause;
 use crate::plan::Plan;
@@ -18,6 +18,7 @@ use crate::safepoint::{Safepoint, Stop};
 use crate::space::Space;
 use crate::steering::FullCollection;
 use crate::verify;
+use crate::worker_count::PauseCost;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -91,6 +92,8 @@ impl<VM: VMBinding> HeapInner<VM> {
         let reserved_before_bytes = self.memory.budget().reserved();
         let mutators = self.retire_stopped();
         let kind = self.kind_for(cause);
+        self.allow_workers(kind);
+        let stopped = Instant::now();
         let mutator_cpu_ns = match kind {
             CollectionKind::Full => mutators.iter().map(|mutator| mutator.meter().take()).sum(),
             CollectionKind::Minor => 0,
@@ -120,6 +123,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             round: 0,
             live_bytes: 0,
             live_objects: 0,
+            traced_objects: 0,
             copied_bytes: 0,
         };
         self.run_plan(&mut pause);
@@ -127,6 +131,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         self.cycle.enter(CyclePhase::Idle);
         let sequence = self.pauses.fetch_add(1, Relaxed);
         let worker_cpu_ns = self.keep_cpu_time(me, thread_cpu_ns() - cpu_before);
+        self.learn_from(kind, pause.traced_objects, stopped, &worker_cpu_ns);
         // Its length, the goal and what is resident are known at the end.
         let mut report = PauseReport {
             sequence,
@@ -155,6 +160,23 @@ impl<VM: VMBinding> HeapInner<VM> {
         report.goal_bytes = self.steering.goal();
         report.resident_bytes = self.memory.budget().resident();
         (report, paced)
+    }
+
+    /// Lets as many workers take part as made the last pauses shorter.
+    fn allow_workers(&self, kind: CollectionKind) {
+        if self.options.gc_helpers == WakeHelpers::Auto {
+            self.gang.allow(self.worker_counts[kind as usize].lock().next());
+        }
+    }
+
+    /// What the pause took, for the choice of workers of the next ones.
+    fn learn_from(&self, kind: CollectionKind, objects: usize, stopped: Instant, worker_cpu_ns: &[u64]) {
+        self.worker_counts[kind as usize].lock().ended(&PauseCost {
+            objects,
+            stopped_ns: stopped.elapsed().as_nanos() as u64,
+            cpu_ns: worker_cpu_ns.iter().sum(),
+            helped: worker_cpu_ns[1..].iter().any(|ns| *ns > 0),
+        });
     }
 
     /// Takes the ranges of stopped mutators from them, and those that others left. Only the leader, as all that follows.

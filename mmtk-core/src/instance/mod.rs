@@ -30,6 +30,7 @@ use crate::verify;
 use crate::vm_space::VmSpace;
 use crate::warnings;
 use crate::weak::WeakTables;
+use crate::worker_count::WorkerCount;
 use crate::workers::Gang;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -56,6 +57,8 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     pub(crate) states: ObjectStates<VM>,
     pub(crate) safepoint: Safepoint<MutatorRef<VM>>,
     pub(crate) gang: Gang,
+    /// How many of them take part: in full collections, and in minor ones. Taken alone, by the leader.
+    worker_counts: [Mutex<WorkerCount>; 2],
     pub(crate) solo: Gang,
     cycle: Cycle,
     pub(crate) steering: Steering,
@@ -193,6 +196,7 @@ impl<VM: VMBinding> Heap<VM> {
             vm,
             idle: Idle::new(me.clone(), memory.clone(), allocated.clone()),
             gang: Gang::new(options.gc_workers, "gc"),
+            worker_counts: [(); 2].map(|()| Mutex::new(WorkerCount::new(options.gc_workers))),
             solo: Gang::new(1, "gc"),
             yield_seed: AtomicU64::new(options.stress_seed),
             options,

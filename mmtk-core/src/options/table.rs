@@ -233,7 +233,8 @@ options! {
         needs: [Need::Collections],
     }
 
-    /// Threads that work in a pause; auto is the processors that affinity and cgroup quota really grant.
+    /// The most threads that work in a pause; auto is the processors that affinity and cgroup quota really grant. A pause uses as many
+    /// as made the last ones shorter.
     gc_workers: usize {
         key: "gc.workers",
         default: machine::default_workers(),
@@ -241,7 +242,8 @@ options! {
         needs: [Need::Collections],
     }
 
-    /// auto wakes helpers when the work pays for the wake-up; always wakes them at once, to stress the protocols.
+    /// auto wakes helpers when the work pays for the wake-up, and no more than made the last pauses shorter; always wakes all at once,
+    /// to stress the protocols.
     gc_helpers: WakeHelpers {
         key: "gc.wake_helpers", default: WakeHelpers::Auto, allowed: OneOf,
         needs: [Need::Collections, Need::Helpers],
