@@ -5,6 +5,8 @@
 //! Marking is full collections of a heap that does not change: their processor time for one worker, the wall time of their trace
 //! phase where two are compared with one. The loop by hand marks and does nothing else, with the prefetch window that suits the
 //! order. A plan that copies leaves random order with its first collection, so there the loop is no bound.
+//! What a second worker costs a program, and gains it, is that program's own collections, all of them: their processor time, and how long the
+//! mutator was stopped. The pauses are short, the objects small, and the two workers meet in the same parts of the heap.
 //! Bumping is thread CPU time over a heap so small that the same memory is used again and again, collections included.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,15 +18,24 @@ use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::collector::Collector;
+use crate::driver::iterate;
 use crate::failure::Failure;
+use crate::heaps::ours::OurHeap;
 use crate::limits::{Bump, MarkedTree, Order, Pages};
+use crate::record::Record;
+use crate::request::Request;
 use crate::table::{Table, number};
-use crate::workloads::rng::Rng;
+use crate::workloads::{self, rng::Rng};
 use crate::{cpu, output, progress};
 
 const ROUNDS: usize = 7;
 /// Rows of one plan.
-const ROWS: usize = 5;
+const ROWS: usize = 7;
+/// Programs whose collections one worker does, and then two.
+const PROGRAMS: [&str; 2] = ["gcbench", "binary-trees"];
+/// The limit of their heaps.
+const PROGRAM_LIMIT: usize = 134 << 20;
 /// A header, two references and a word: 32 bytes.
 const NODE: Class = Class { refs: 2, bytes: 8 };
 /// What the depth falls by towards each child. Both by one is the perfect tree.
@@ -58,6 +69,9 @@ pub(super) fn rates(plans: &[String], as_json: bool) -> Result<(), Failure> {
         for wide in [false, true] {
             rows.two_workers.push(two_workers(plan, wide, &mut stages)?);
         }
+        for program in PROGRAMS {
+            rows.second_worker.push(second_worker(plan, program, &mut stages)?);
+        }
         rows.rates.push(bump(plan, &by_hand, &mut stages)?);
     }
     stages.bar.finish_and_clear();
@@ -74,6 +88,7 @@ pub(super) fn rates(plans: &[String], as_json: bool) -> Result<(), Failure> {
 struct Rows {
     rates: Vec<Rate>,
     two_workers: Vec<TwoWorkers>,
+    second_worker: Vec<SecondWorker>,
 }
 
 /// Work per second: ours, and the median of the loop by hand.
@@ -96,6 +111,27 @@ struct TwoWorkers {
     ratio: f64,
 }
 
+/// Median processor time and stopped time of an iteration's collections, by one worker and by two.
+#[derive(Serialize)]
+struct SecondWorker {
+    what: String,
+    cpu_ms: [f64; 2],
+    stopped_ms: [f64; 2],
+    cpu_ratio: f64,
+    stopped_ratio: f64,
+}
+
+impl SecondWorker {
+    fn of(what: String, [one, two]: [Vec<Record>; 2]) -> Self {
+        let median = |values: Vec<f64>| best_and_median(values).1;
+        let cpu = |records: &[Record]| median(records.iter().map(|record| record.gc_cpu_ms.unwrap_or(0.0)).collect());
+        let stopped = |records: &[Record]| median(records.iter().map(|record| record.stw_ms).collect());
+        let (cpu_ms, stopped_ms) = ([cpu(&one), cpu(&two)], [stopped(&one), stopped(&two)]);
+        let (cpu_ratio, stopped_ratio) = (cpu_ms[1] / cpu_ms[0], stopped_ms[1] / stopped_ms[0]);
+        Self { what, cpu_ms, stopped_ms, cpu_ratio, stopped_ratio }
+    }
+}
+
 impl Rate {
     /// From an amount of work, and the seconds that ours and the loop by hand took for it in each round.
     fn of(what: String, unit: &'static str, amount: f64, [ours, by_hand]: [Vec<f64>; 2]) -> Self {
@@ -115,7 +151,13 @@ impl Rows {
         for TwoWorkers { what, one_ms, two_ms, ratio } in &self.two_workers {
             workers.row([what, &number(*one_ms), &number(*two_ms), &format!("{ratio:.2}")]);
         }
-        format!("{}\n{}", rates.markdown(), workers.markdown())
+        let mut second = Table::new(["what", "1 worker: CPU ms", "stopped", "2 workers: CPU ms", "stopped", "CPU", "stopped"]);
+        for SecondWorker { what, cpu_ms, stopped_ms, cpu_ratio, stopped_ratio } in &self.second_worker {
+            let [one, two] = [0, 1].map(|n| [number(cpu_ms[n]), number(stopped_ms[n])]);
+            let ratios = [cpu_ratio, stopped_ratio].map(|ratio| format!("{ratio:.2}"));
+            second.row([what, &one[0], &one[1], &two[0], &two[1], &ratios[0], &ratios[1]]);
+        }
+        format!("{}\n{}\n{}", rates.markdown(), workers.markdown(), second.markdown())
     }
 }
 
@@ -197,6 +239,44 @@ fn two_workers(plan: &str, wide: bool, stages: &mut Stages) -> Result<TwoWorkers
     let with = |workers: usize| collect(&heaps[workers - 1], &threads[workers - 1], trace_ns);
     let [one_ms, two_ms] = stages.in_turn(|| with(1), || with(2)).map(|seconds| best_and_median(seconds).1 * 1e3);
     Ok(TwoWorkers { what: stages.what.clone(), one_ms, two_ms, ratio: two_ms / one_ms })
+}
+
+/// Iterations of a program on two heaps in turn. The first of each warms up and does not count.
+fn second_worker(plan: &str, program: &str, stages: &mut Stages) -> Result<SecondWorker, Failure> {
+    stages.next(format!("{plan}: collections of {program} in 134 MB"));
+    let requests = [program_request(plan, program, 1)?, program_request(plan, program, 2)?];
+    let heaps = [OurHeap::new(&requests[0])?, OurHeap::new(&requests[1])?];
+    let mut records = [Vec::new(), Vec::new()];
+    for round in 0..=ROUNDS {
+        stages.bar.set_message(format!("{}/{} {}: round {round}/{ROUNDS}", stages.stage, stages.stages, stages.what));
+        for ((heap, request), records) in heaps.iter().zip(&requests).zip(&mut records) {
+            let (record, _) = iterate(heap, request, round)?;
+            if round > 0 {
+                records.push(record);
+            }
+        }
+    }
+    Ok(SecondWorker::of(stages.what.clone(), records))
+}
+
+fn program_request(plan: &str, program: &str, workers: usize) -> Result<Request, Failure> {
+    let spec = workloads::find(program).expect("a workload of ours");
+    let options =
+        Options { plan: plan.to_owned(), gc_workers: workers, heap_limit: PROGRAM_LIMIT, ..Options::default() };
+    Ok(Request {
+        collector: Collector::parse(plan)?,
+        spec,
+        options,
+        peer_settings: Vec::new(),
+        mutators: 1,
+        iters: ROUNDS + 1,
+        size: 0,
+        ops: 0,
+        json: false,
+        trace: None,
+        pacer_log: None,
+        report: None,
+    })
 }
 
 /// Allocates without keeping anything.
@@ -332,10 +412,22 @@ mod tests {
         let rate = Rate::of("what".to_owned(), "Mobj/s", 8.0, [vec![0.4, 0.1, 0.2], vec![0.5, 0.3, 0.4]]);
         assert_eq!((rate.best, rate.median, rate.limit, rate.ratio), (80.0, 40.0, 20.0, 2.0));
         let two = TwoWorkers { what: "tree".to_owned(), one_ms: 520.0, two_ms: 260.0, ratio: 0.5 };
-        let rows = Rows { rates: vec![rate], two_workers: vec![two] };
+        let request = program_request("SemiSpace", "gcbench", 2).unwrap();
+        let heap = OurHeap::new(&Request { size: 6, ..request.clone() }).unwrap();
+        let record = iterate(&heap, &Request { size: 6, ..request }, 0).unwrap().0;
+        let with = |cpu: [f64; 3], stopped: [f64; 3]| {
+            let record = |n| Record { gc_cpu_ms: Some(cpu[n]), stw_ms: stopped[n], ..record.clone() };
+            [0, 1, 2].map(record).to_vec()
+        };
+        let records = [with([90.0, 100.0, 110.0], [95.0, 80.0, 200.0]), with([130.0, 120.0, 110.0], [50.0, 57.0, 70.0])];
+        let second = SecondWorker::of("program".to_owned(), records);
+        let rows = Rows { rates: vec![rate], two_workers: vec![two], second_worker: vec![second] };
         let text = rows.markdown();
         assert!(text.contains("| what | 80.0 |   40.0 |  20.0 |  2.00 | Mobj/s |"), "{text}");
         assert!(text.contains("| tree |         520 |          260 |  0.50 |"), "{text}");
+        let second = text.lines().last().unwrap();
+        let cells: Vec<&str> = second.split('|').map(str::trim).collect();
+        assert_eq!(cells[1..8], ["program", "100", "95.0", "120", "57.0", "1.20", "0.60"], "{text}");
         assert_eq!(json!(rows)["two_workers"][0]["one_ms"], 520.0);
     }
 }
