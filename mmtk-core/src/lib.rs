@@ -29,6 +29,7 @@ pub mod safepoint;
 
 #[cfg(not(loom))]
 mod worker_count;
+#[cfg(not(loom))]
 pub mod workers;
 
 pub mod trace;

@@ -93,7 +93,8 @@ pub struct WorkerCount {
 impl WorkerCount {
     /// For a gang of `most` workers.
     pub fn new(most: usize) -> WorkerCount {
-        let mut levels: Vec<usize> = std::iter::successors(Some(most), |n| Some(n / 2)).take_while(|n| *n > 0).collect();
+        let mut levels: Vec<usize> =
+            std::iter::successors(Some(most), |n| Some(n / 2)).take_while(|n| *n > 0).collect();
         levels.reverse();
         let level = levels.len() - 1;
         let (remaining, interval) = (FIRST_INTERVAL, FIRST_INTERVAL);

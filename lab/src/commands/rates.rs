@@ -151,7 +151,8 @@ impl Rows {
         for TwoWorkers { what, one_ms, two_ms, ratio } in &self.two_workers {
             workers.row([what, &number(*one_ms), &number(*two_ms), &format!("{ratio:.2}")]);
         }
-        let mut second = Table::new(["what", "1 worker: CPU ms", "stopped", "2 workers: CPU ms", "stopped", "CPU", "stopped"]);
+        let mut second =
+            Table::new(["what", "1 worker: CPU ms", "stopped", "2 workers: CPU ms", "stopped", "CPU", "stopped"]);
         for SecondWorker { what, cpu_ms, stopped_ms, cpu_ratio, stopped_ratio } in &self.second_worker {
             let [one, two] = [0, 1].map(|n| [number(cpu_ms[n]), number(stopped_ms[n])]);
             let ratios = [cpu_ratio, stopped_ratio].map(|ratio| format!("{ratio:.2}"));
@@ -419,7 +420,8 @@ mod tests {
             let record = |n| Record { gc_cpu_ms: Some(cpu[n]), stw_ms: stopped[n], ..record.clone() };
             [0, 1, 2].map(record).to_vec()
         };
-        let records = [with([90.0, 100.0, 110.0], [95.0, 80.0, 200.0]), with([130.0, 120.0, 110.0], [50.0, 57.0, 70.0])];
+        let records =
+            [with([90.0, 100.0, 110.0], [95.0, 80.0, 200.0]), with([130.0, 120.0, 110.0], [50.0, 57.0, 70.0])];
         let second = SecondWorker::of("program".to_owned(), records);
         let rows = Rows { rates: vec![rate], two_workers: vec![two], second_worker: vec![second] };
         let text = rows.markdown();
