@@ -136,10 +136,22 @@ fn a_plan_without_pauses_is_refused_where_pauses_are_measured() {
 fn heaps_of_a_comparison_are_checked_before_it_begins() {
     let (status, text) = refused(&["compare", "gcbench", "--heap", "0"]);
     assert!(status == 2 && text.contains("must be 1M..=1T"), "{text}");
+    let (status, text) = refused(&["compare", "gcbench", "--heap", "64M", "--min", "gcbench=1M"]);
+    assert!(status == 2 && text.contains("--min gcbench=1M: is read with --heap-x alone"), "{text}");
     let (status, text) = refused(&["compare", "gcbench", "--heap-x", "0"]);
     assert!(status == 2 && text.contains("must be 0.01..=1000"), "{text}");
     let (status, text) = refused(&["compare", "list", "--heap", "1M", "--iters", "1", "--reps", "1", "--plan", "NoGC"]);
     assert!(status == 1 && text.contains("no run completed"), "{text}");
+}
+
+#[test]
+fn a_report_of_a_comparison_that_cannot_be_written_is_an_error_before_it_begins() {
+    let raw = std::env::temp_dir().join(format!("mmtk-test-{}-raw.jsonl", std::process::id()));
+    let small = ["compare", "list", "--size", "1000", "--ops", "1", "--iters", "1", "--reps", "1", "--heap", "64M"];
+    let files = ["--raw", raw.to_str().unwrap(), "--out", "/nonexistent/report.md"];
+    let (status, text) = refused(&[&small[..], &files].concat());
+    assert!(status == 1 && text.contains("/nonexistent/report.md: No such file"), "{text}");
+    assert!(!raw.exists(), "nothing was run");
 }
 
 #[test]

@@ -35,6 +35,10 @@ const DEFAULT_PLANS: [&str; 2] = ["Immix", "SemiSpace"];
 /// What is wrong with the options; checksums that differ; a report that cannot be written.
 pub(super) fn compare(options: &RunOptions, how: &CompareOptions) -> Result<(), Failure> {
     let matrix = Matrix::read(options, how)?;
+    if let Some(path) = &how.out {
+        // A comparison that ends without its report is a comparison in vain.
+        File::options().create(true).append(true).open(path).map_err(|error| cannot_write(path, &error))?;
+    }
     interrupt::install();
     let mut bench = Bench::new(options, how)?;
     let (minima, heaps) = matrix.heaps(&mut bench)?;
@@ -173,6 +177,10 @@ fn read_heaps(options: &RunOptions, how: &CompareOptions) -> Result<Heaps, Failu
         Ok::<u64, Failure>(options.heap_limit as u64)
     };
     if how.heap_x.is_empty() {
+        // Clap does not ask for what `--heap` excludes.
+        if let Some(min) = how.min.first() {
+            return Err(Failure::Usage(format!("--min {min}: is read with --heap-x alone")));
+        }
         let default = ["256M".to_owned()];
         let given = if options.heap.is_empty() { &default[..] } else { &options.heap };
         let point = |text: &String| {
