@@ -60,7 +60,7 @@ impl Need {
             Need::Concurrent => "a concurrent plan, and there is none yet".to_owned(),
             Need::Space(name) => format!("a plan with the space {name}"),
             Need::Moving => "a binding whose objects may move".to_owned(),
-            Need::Sized => "a heap.mode other than fixed and delegated".to_owned(),
+            Need::Sized => "a heap.mode other than fixed".to_owned(),
             Need::Mode(mode) => format!("heap.mode={mode}"),
             Need::NurseryOfItsChoice => "nursery.bytes=0".to_owned(),
             Need::DelayedReturn => "heap.return_memory=auto".to_owned(),
@@ -73,15 +73,17 @@ impl Need {
     fn is_met(self, options: &Options, plan: &PlanFacts<'_>) -> bool {
         // Policies other than the toolkit's own size the heap by their own laws, whatever the mode is.
         let by_another = options.pacer_policy != PolicyName::Adaptive;
+        // The VM of a delegated heap decides when to collect. It may go by the options for that, and may have set them itself.
+        let delegated = options.heap_mode == HeapMode::Delegated;
         match self {
             Need::Collections => plan.collects,
-            Need::Generational => plan.generational,
+            Need::Generational => plan.generational || delegated,
             Need::Concurrent => false,
             Need::Space(name) => plan.spaces.contains(&name),
             Need::Moving => plan.may_move,
-            Need::Sized => by_another || !matches!(options.heap_mode, HeapMode::Fixed | HeapMode::Delegated),
-            Need::Mode(mode) => by_another || options.heap_mode == mode,
-            Need::NurseryOfItsChoice => options.nursery_bytes == 0,
+            Need::Sized => by_another || options.heap_mode != HeapMode::Fixed,
+            Need::Mode(mode) => by_another || delegated || options.heap_mode == mode,
+            Need::NurseryOfItsChoice => options.nursery_bytes == 0 || delegated,
             Need::DelayedReturn => options.return_memory == When::Auto,
             Need::Defrag => options.immix_defrag,
             Need::Helpers => options.gc_workers > 1,
@@ -138,6 +140,14 @@ mod tests {
         assert_eq!(reported("StickyImmix", &[("nursery.bytes", "4M"), ("stress.full_every", "2")]), [""; 0]);
         assert_eq!(reported("Immix", &[("immix.headroom_percent", "5"), ("verify.trace", "true")]), [""; 0]);
         assert_eq!(reported("Immix", &[("heap.mode", "proportional"), ("heap.headroom_percent", "50")]), [""; 0]);
+        // The VM of a delegated heap may go by them.
+        let delegated = [
+            ("heap.mode", "delegated"),
+            ("heap.min", "1M"),
+            ("heap.headroom_percent", "43"),
+            ("nursery.bytes", "128K"),
+        ];
+        assert_eq!(reported("Immix", &delegated), [""; 0]);
         // Set to what it is anyway.
         assert_eq!(reported("Immix", &[("nursery.max_bytes", "128M")]), [""; 0]);
     }
@@ -154,7 +164,7 @@ mod tests {
         };
         one("NoGC", "stress.every_bytes", "1M", "a plan that collects");
         one("NoGC", "immix.defrag", "false", "a plan with the space immix");
-        one("Immix", "heap.headroom_percent", "50", "a heap.mode other than fixed and delegated");
+        one("Immix", "heap.headroom_percent", "50", "a heap.mode other than fixed");
         one("Immix", "heap.gc_cpu_target", "0.2", "heap.mode=cpu-target");
         one("Immix", "pacer.gc_share", "0.3", "a concurrent plan, and there is none yet");
         one("Immix", "stress.seed", "7", "stress.random_yield=true");
