@@ -34,6 +34,8 @@ pub struct Worker {
     pub allocators: Allocators,
     /// Objects that live because of others it reached, and that it has to follow (`Tracer::next_held`).
     pub held: Vec<ObjectReference>,
+    /// Objects that it reached first, where finalizers are put in order (`weak`).
+    pub(crate) noted: Vec<ObjectReference>,
     /// Bytes of objects that it marked or copied.
     pub live_bytes: usize,
     /// Bytes that it copied.

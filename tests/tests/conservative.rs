@@ -568,3 +568,55 @@ fn a_plan_that_cannot_find_objects_while_it_traces_refuses_ambiguous_words() {
         assert!(text.contains(plan.name) && text.contains("choose one of MarkSweep"), "{text}");
     }
 }
+
+/// What is kept after the roots were traced is as any other object: its ambiguous words count.
+#[test]
+fn ambiguous_words_of_what_finalizers_and_ephemerons_keep_are_followed() {
+    use mmtk_core::weak::{FinalizerOrder, Terms};
+    let _watchdog = Watchdog::new();
+    for plan in conservative_plans() {
+        let heap = heap::<OpaqueVM<false>>(plan);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        // An object on the stack that leads to another by an address inside it, and that object.
+        let pair = || {
+            let inner = m.alloc(0, 16);
+            let root = m.push(inner);
+            let outer = m.alloc(1, 8);
+            let inner = m.get(root);
+            m.write_word(outer, 1, inner.0 as u64 + 16);
+            m.set(root, outer);
+            (outer, inner)
+        };
+        let object = |at: LabRef| Ref(at.0).object().unwrap();
+        let is_there = |at: LabRef| m.mutator().is_object(object(at).address());
+        let key = m.alloc(0, 8);
+        let key = m.push(key);
+        let (value, held) = pair();
+        let ephemeron =
+            m.mutator().references().create_ephemeron(object(m.get(key)), Some(object(value)), Terms::default());
+        m.pop(1);
+        m.mutator().collect();
+        assert!(is_there(held), "{plan}");
+        m.mutator().references().free(ephemeron.unwrap());
+        for order in [FinalizerOrder::Any, FinalizerOrder::ReferrersFirst, FinalizerOrder::Topological] {
+            let (outer, inner) = pair();
+            for at in [inner, outer] {
+                m.mutator().references().add_finalizer(object(at), order).unwrap();
+            }
+            m.pop(1);
+            m.mutator().collect();
+            let due: Vec<_> = std::iter::from_fn(|| m.mutator().references().next_finalizable()).collect();
+            let expected: &[LabRef] = match order {
+                FinalizerOrder::Any => &[inner, outer],
+                FinalizerOrder::ReferrersFirst => &[outer],
+                FinalizerOrder::Topological => &[outer, inner],
+            };
+            assert!(due.iter().copied().eq(expected.iter().map(|at| object(*at))), "{plan}, {order:?}");
+            assert!(is_there(inner), "{plan}, {order:?}");
+            m.mutator().collect();
+            while m.mutator().references().next_finalizable().is_some() {}
+            m.mutator().collect();
+        }
+    }
+}

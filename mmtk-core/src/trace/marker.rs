@@ -143,13 +143,21 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
         Push { items: &mut self.stack, tracer: self.tracer, vm: PhantomData }
     }
 
-    /// Visits the slots of an object that is marked already: a root, then, that may refer to new objects.
+    /// Visits the slots of an object that is marked already, or outside the heap: it may refer to new objects. It is where it stays in this
+    /// pause. An unmarked one is not read: another worker may have moved it, and left a forwarding word in it.
     pub fn visit_again(&mut self, object: ObjectReference) {
         match VM::object_size(object) {
             0..=LARGE_BYTES => {
                 VM::scan_object(object, &mut Push { items: &mut self.stack, tracer: self.tracer, vm: PhantomData })
             }
             _ => self.follow_large(object),
+        }
+    }
+
+    /// Traces one object, but visits none of its slots; returns its place. [`Tracing::visit_again`] is to follow, in a later section.
+    pub fn claim(&mut self, object: ObjectReference, worker: &mut Worker) -> ObjectReference {
+        match self.tracer.trace(object, worker) {
+            Traced::Seen(place) | Traced::New(place) | Traced::NewLarge(place) => place,
         }
     }
 

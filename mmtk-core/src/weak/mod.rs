@@ -8,14 +8,16 @@
 //!    linear in their number (`index`, `conditions`); the binding keeps what its own ephemerons hold ([`VMBinding::trace_weak`]).
 //! 2. Weak references to what was not reached are cleared, and soft ones when memory is short.
 //! 3. The binding clears its own weak references ([`VMBinding::process_weak`]).
-//! 4. Objects with a finalizer that were not reached are queued for it, and live again with all they refer to; step 1 anew.
+//! 4. Objects with a finalizer that were not reached are queued for it when their turn has come (`finalize`, `order`), and live again with
+//!    all they refer to; step 1 anew.
 //! 5. Phantom references and ephemerons to what was not reached even now are cleared. Entries whose owners are dead are freed,
 //!    and the VM finds in a queue what was cleared, if it asked to be told.
 //!
 //! In a minor collection only what was made or written since the last one is looked at. All of it is shared by the workers.
 //!
 //! Sources: Hayes, "Ephemerons: a new finalization mechanism" (OOPSLA 1997); Boehm, "Destructors, finalizers, and synchronization"
-//! (POPL 2003) for the order of finalizers; the four strengths are those of java.lang.ref.
+//! (POPL 2003) for the order of finalizers; there each collection takes one step of it, as with `ReferrersFirst`. The four strengths are those of
+//! java.lang.ref.
 //!
 //! [`VMBinding::trace_weak`]: crate::VMBinding::trace_weak
 //! [`VMBinding::process_weak`]: crate::VMBinding::process_weak
@@ -26,7 +28,11 @@ pub mod index;
 #[cfg(not(loom))]
 mod address_table;
 #[cfg(not(loom))]
+mod finalize;
+#[cfg(not(loom))]
 mod forward;
+#[cfg(not(loom))]
+mod order;
 #[cfg(not(loom))]
 mod process;
 #[cfg(not(loom))]

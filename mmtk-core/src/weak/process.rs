@@ -10,11 +10,12 @@
 
 use super::address_table::{Entries, index_again, key};
 use super::conditions::{Conditions, KEY, OWNER};
+use super::finalize::Claimed;
 use super::index::Index;
 use super::references::ReferenceKind;
 use super::table::{Entry, NOTIFY, Table};
 use super::tables::WeakTables;
-use crate::address::ObjectReference;
+use crate::address::{Address, ObjectReference};
 use crate::binding::VMBinding;
 use crate::cycle::CyclePhase;
 use crate::events::CollectionKind;
@@ -48,7 +49,7 @@ const AHEAD: usize = 16;
 
 /// What one worker found.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     /// Ephemerons whose keys are live and whose values were not reached, and soft references that are to stay.
     ready: Vec<Numbered>,
     /// The same, but the key or the owner was not reached.
@@ -58,7 +59,7 @@ struct Found {
     /// Entries that were cleared, and whose makers want to know.
     cleared: Vec<Numbered>,
     /// Entries whose targets were not reached.
-    dead: Vec<u32>,
+    pub(super) dead: Vec<u32>,
     /// Entries whose targets moved, and the addresses they had.
     moved: Vec<(u32, usize)>,
 }
@@ -121,9 +122,21 @@ impl Found {
 }
 
 /// The plan's tracer, with an eye on keys that were not reached yet.
-struct Watching<'a, T> {
+pub(super) struct Watching<'a, T> {
     plan: T,
     pending: &'a PendingKeys,
+    aim: Aim<'a>,
+}
+
+/// What a trace is for.
+#[derive(Copy, Clone)]
+pub(super) enum Aim<'a> {
+    /// To keep objects with all that they hold.
+    Keep,
+    /// To claim the objects that wait for ordered finalizers. Values of ephemerons stay in `Worker::held`, here and in the next.
+    Claim,
+    /// To keep what those refer to, and to find out which are referred to.
+    Order(&'a Claimed),
 }
 
 impl<T: Copy> Clone for Watching<'_, T> {
@@ -134,7 +147,7 @@ impl<T: Copy> Clone for Watching<'_, T> {
 impl<T: Copy> Copy for Watching<'_, T> {}
 
 /// What waits for keys and owners.
-struct PendingKeys {
+pub(super) struct PendingKeys {
     held: Vec<Held>,
     /// Of the `n`th, `2 * n` is indexed under its key, and `2 * n + 1` under its owner, unless they were reached.
     index: Index,
@@ -179,6 +192,9 @@ impl<VM: VMBinding, T: Tracer<VM>> Tracer<VM> for Watching<'_, T> {
         if !self.pending.index.is_empty() && !matches!(traced, Traced::Seen(_)) {
             self.pending.reached(object, worker);
         }
+        if let Aim::Order(claimed) = self.aim {
+            claimed.note(traced, worker);
+        }
         traced
     }
 
@@ -191,18 +207,25 @@ impl<VM: VMBinding, T: Tracer<VM>> Tracer<VM> for Watching<'_, T> {
         self.plan.resolve(object)
     }
 
+    fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        self.plan.find_object(address)
+    }
+
     #[inline(always)]
     fn next_held(&self, worker: &mut Worker) -> Option<ObjectReference> {
-        worker.held.pop()
+        match self.aim {
+            Aim::Keep => worker.held.pop(),
+            Aim::Claim | Aim::Order(_) => None,
+        }
     }
 }
 
-struct Process<'p, 'a, VM: VMBinding, T> {
-    pause: &'p mut Pause<'a, VM>,
-    tracer: T,
+pub(super) struct Process<'p, 'a, VM: VMBinding, T> {
+    pub(super) pause: &'p mut Pause<'a, VM>,
+    pub(super) tracer: T,
     /// What the step in progress is called in the report of the pause.
     phase: &'static str,
-    tables: &'a WeakTables,
+    pub(super) tables: &'a WeakTables,
     pending: PendingKeys,
     /// One a worker.
     found: Vec<Mutex<Found>>,
@@ -219,7 +242,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
 
     /// Workers share the entries of a table that this collection looks at. The objects that they refer to are brought near ahead,
     /// values too if there are any.
-    fn each(&mut self, table: &Table, values: bool, f: impl Fn(&mut Found, u32, &Entry) + Sync) {
+    pub(super) fn each(&mut self, table: &Table, values: bool, f: impl Fn(&mut Found, u32, &Entry) + Sync) {
         let (scan, tracer, found) = (table.scan(self.pause.kind()), self.tracer, &self.found);
         if scan.entries == 0 {
             return;
@@ -247,7 +270,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
     }
 
     /// Takes what all workers found of something.
-    fn take<R>(&mut self, what: impl Fn(&mut Found) -> &mut Vec<R>) -> Vec<R> {
+    pub(super) fn take<R>(&mut self, what: impl Fn(&mut Found) -> &mut Vec<R>) -> Vec<R> {
         let mut all = Vec::new();
         for found in &mut self.found {
             all.append(what(found.get_mut()));
@@ -256,8 +279,9 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
     }
 
     /// A trace that begins with what `f` does with `count` numbered things. The object of each, which `near` names, is brought near ahead.
-    fn keep(
+    pub(super) fn keep(
         &mut self,
+        aim: Aim<'_>,
         count: usize,
         near: impl Fn(usize) -> Option<ObjectReference> + Sync,
         f: impl Fn(&mut Tracing<'_, VM, Watching<'_, T>>, usize, &mut Worker) + Sync,
@@ -265,7 +289,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
         if count == 0 {
             return;
         }
-        let tracer = Watching { plan: self.tracer, pending: &self.pending };
+        let tracer = Watching { plan: self.tracer, pending: &self.pending, aim };
         self.pause.trace_from(self.phase, tracer, count, |tracing, range, worker| {
             let prefetch = |n: usize| {
                 if n < range.end {
@@ -282,7 +306,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
 
     /// Lets the binding look at what is live, and keep more; again as long as `f` says so.
     fn binding(&mut self, f: impl Fn(&VM, &mut dyn WeakProcessor) -> bool + Sync) {
-        let tracer = Watching { plan: self.tracer, pending: &self.pending };
+        let tracer = Watching { plan: self.tracer, pending: &self.pending, aim: Aim::Keep };
         let released = &self.released;
         self.pause.trace_alone(self.phase, tracer, |vm, tracing, worker| {
             let mut weak = Weak { tracer, tracing, worker, released };
@@ -359,7 +383,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
             (ReferenceKind::Soft, entry) => entry.target(),
             (_, entry) => entry.value(),
         };
-        self.keep(ready.len(), object, |tracing, n, worker| {
+        self.keep(Aim::Keep, ready.len(), object, |tracing, n, worker| {
             let place = object(n).map(|object| tracing.keep(object, worker));
             match entry(n) {
                 (ReferenceKind::Soft, entry) => entry.set_target(place),
@@ -380,70 +404,6 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
                 None if kind == ReferenceKind::Soft && stays(entry) => (),
                 None => Self::clear_entry(found, entry, (kind, number)),
             }
-        });
-    }
-
-    /// Step 4: queues what is to be finalized, and keeps it. Whether there was any.
-    fn finalize(&mut self) -> bool {
-        let (tracer, table) = (self.tracer, &self.tables.finalizers);
-        self.each(table, false, |found, number, entry| {
-            let Some(target) = entry.target().filter(|_| !entry.is_queued()) else { return };
-            match tracer.resolve(target) {
-                Some(place) => entry.set_target(Some(place)),
-                None => found.dead.push(number),
-            }
-        });
-        let mut dead = self.take(|found| &mut found.dead);
-        if dead.is_empty() {
-            return false;
-        }
-        let entry = |number: u32| table.any(number as usize);
-        if self.pause.round > 0 {
-            // What is due was queued in the first round, and these are not.
-            self.keep_targets(table, &dead);
-            return true;
-        }
-        // Workers found them in any order.
-        dead.sort_unstable();
-        let (waiting, due): (Vec<u32>, Vec<u32>) = dead.into_iter().partition(|number| entry(*number).has(NOTIFY));
-        self.queue(table, &due);
-        let waiting: Vec<u32> = waiting.into_iter().filter(|number| !self.update_target(entry(*number))).collect();
-        // What they refer to lives; who is reached on the way is referred to by one of them, and not due.
-        let target = |n: usize| entry(waiting[n]).target();
-        self.keep(waiting.len(), target, |tracing, n, _| {
-            target(n).into_iter().for_each(|target| tracing.visit_again(target));
-        });
-        let referred: Vec<bool> =
-            waiting.iter().map(|number| tracer.resolve(entry(*number).target().expect("not free")).is_some()).collect();
-        let none_is_due = due.is_empty() && referred.iter().all(|referred| *referred);
-        let due: Vec<u32> =
-            waiting.iter().zip(&referred).filter(|(_, referred)| none_is_due || !**referred).map(|(n, _)| *n).collect();
-        for number in &waiting {
-            self.update_target(entry(*number));
-        }
-        self.queue(table, &due);
-        true
-    }
-
-    /// Whether the target was reached; then the entry says where it is now.
-    fn update_target(&self, entry: &Entry) -> bool {
-        let place = entry.target().and_then(|target| self.tracer.resolve(target));
-        place.is_some_and(|place| {
-            entry.set_target(Some(place));
-            true
-        })
-    }
-
-    fn queue(&mut self, table: &Table, numbers: &[u32]) {
-        table.enqueue(numbers.iter().copied());
-        self.keep_targets(table, numbers);
-    }
-
-    fn keep_targets(&mut self, table: &Table, numbers: &[u32]) {
-        let entry = |n: usize| table.any(numbers[n] as usize);
-        let target = |n: usize| entry(n).target();
-        self.keep(numbers.len(), target, |tracing, n, worker| {
-            entry(n).set_target(target(n).map(|target| tracing.keep(target, worker)));
         });
     }
 

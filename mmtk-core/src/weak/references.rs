@@ -1,5 +1,6 @@
 //! What a mutator does with native references and finalizers.
 
+use super::finalize::{REFERRERS_FIRST, TOPOLOGICAL};
 use super::table::NOTIFY;
 use super::tables::WeakTables;
 use crate::address::ObjectReference;
@@ -79,10 +80,20 @@ pub struct Finalizer(u32);
 pub enum FinalizerOrder {
     /// In the collection that finds it unreachable, whatever else refers to it.
     Any,
-    /// Not while another unreachable object that waits for its finalizer refers to it, by however many steps: who uses
-    /// another in its finalizer finds it as it was. Objects in a cycle would wait for each other for ever; they, and
-    /// what they refer to, are queued in the first collection that finds none whose turn it is.
+    /// Not while another unreachable object that waits for its finalizer refers to it, by however many steps: a finalizer finds what its
+    /// object uses as it was, whatever the finalizer does. An object that was held back is queued by the first collection after its
+    /// referrers have gone, so a chain of `n` objects takes `n` collections.
+    ///
+    /// Objects in a cycle would wait for each other for ever; they, and what they refer to, are queued by the first collection that finds
+    /// no finalizer whose turn it is. A cycle through one such object alone holds nothing up. An ephemeron does not refer to its value here.
     ReferrersFirst,
+    /// As `ReferrersFirst`, but not held back for later collections: one collection queues a whole acyclic chain, each object behind all
+    /// that refer to it. For a VM that runs finalizers one after the other, in the order in which [`References::next_finalizable`] returns them.
+    ///
+    /// What is queued stays so: a finalizer that makes its object reachable again does not save the objects behind it from theirs. An object
+    /// is held back only by referrers that are held back themselves: those in a cycle, and with `ReferrersFirst`; and by referrers with
+    /// `Any`, until the next collection.
+    Topological,
 }
 
 /// The native references of a heap, as a running mutator sees them. Nothing here is a safepoint.
@@ -205,9 +216,15 @@ impl<VM: VMBinding> References<'_, VM> {
     /// # Errors
     /// Out of memory: see [`References`].
     pub fn add_finalizer(&self, object: ObjectReference, order: FinalizerOrder) -> Result<Finalizer, OutOfMemory> {
-        let flags = if order == FinalizerOrder::ReferrersFirst { NOTIFY } else { 0 };
-        let created = self.tables.finalizers.create(self.mutator.memory(), object, None, flags);
-        self.or_out_of_memory(created).map(Finalizer)
+        let created = self.tables.finalizers.create(self.mutator.memory(), object, None, 0);
+        let number = self.or_out_of_memory(created)?;
+        let bits = match order {
+            FinalizerOrder::Any => 0,
+            FinalizerOrder::ReferrersFirst => REFERRERS_FIRST,
+            FinalizerOrder::Topological => TOPOLOGICAL,
+        };
+        self.tables.finalizers.in_use(number).set_bits(bits);
+        Ok(Finalizer(number))
     }
 
     /// Withdraws a finalizer that was not returned yet.

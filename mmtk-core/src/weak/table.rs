@@ -22,7 +22,7 @@ use crate::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-/// Who made the entry wants to know when its target dies. Of a finalizer: it waits for those that lead to its object.
+/// Who made the entry wants to know when its target dies. Of a finalizer: it is queued, and was not withdrawn since.
 pub(super) const NOTIFY: usize = 1;
 const YOUNG: usize = 2;
 const QUEUED: usize = 4;
@@ -44,7 +44,8 @@ pub(super) struct Entry {
     target: AtomicUsize,
     /// The object whose death frees the entry, or 0; and flags.
     owner: AtomicUsize,
-    /// The value of an ephemeron, the bits of a table keyed by objects. While the entry is queued, the number of the next one.
+    /// The value of an ephemeron, the bits of a table keyed by objects, the order of a finalizer. While the entry is queued, the number of
+    /// the next one.
     extra: AtomicUsize,
     /// Of a soft reference: the number of full collections when it was last used.
     used: AtomicU32,

@@ -39,7 +39,8 @@ pub(super) fn native_op() -> impl Strategy<Value = NativeOp> {
         1 => Just(ReferenceKind::Phantom),
         3 => Just(ReferenceKind::Ephemeron),
     ];
-    let order = prop_oneof![Just(FinalizerOrder::Any), Just(FinalizerOrder::ReferrersFirst)];
+    let order =
+        prop_oneof![Just(FinalizerOrder::Any), Just(FinalizerOrder::ReferrersFirst), Just(FinalizerOrder::Topological)];
     prop_oneof![
         5 => (kind, any(), maybe(), proptest::bool::ANY).prop_map(|(kind, root, owner, notify)| {
             NativeOp::Create { kind, root, owner, notify }
@@ -247,7 +248,8 @@ impl<VM: TestVM> Actor<'_, VM> {
             // Those that wait for nobody come first.
             let finalizers = &mut self.natives.finalizers;
             let of_order = |order| finalizers.iter().position(|known| *known == (node, order));
-            let registered = of_order(FinalizerOrder::Any).or_else(|| of_order(FinalizerOrder::ReferrersFirst));
+            let orders = [FinalizerOrder::Any, FinalizerOrder::Topological, FinalizerOrder::ReferrersFirst];
+            let registered = orders.into_iter().find_map(of_order);
             finalizers.swap_remove(registered.expect("its finalizer comes once"));
             self.walk(vec![(Some(node), at)], found);
         }

@@ -1,0 +1,240 @@
+//! Finalizers in a pause: those of unreachable objects that are due are queued, and their objects live again with all they refer to.
+//!
+//! Finalizers without an order are queued first, and what they keep is reached then. Of the rest all objects are kept, due or not:
+//!
+//! 1. Each is claimed, and moved if the plan moves it. Nobody has visited its slots.
+//! 2. Their slots are visited, and what they lead to is traced. An edge that arrives at one of them tells that it is referred to; what is
+//!    reached for the first time is noted. Values of ephemerons have to wait: an ephemeron does not refer to its value.
+//! 3. If none is referred to, all are due. Otherwise the objects of steps 1 and 2 are a graph, and `order` says which are due.
+//!
+//! I1. The slots of an object are visited where it is after its claim. Before that another worker may move it, and leaves a forwarding
+//!     word in the place of its first word.
+//! I2. When a step begins, nothing moves that an earlier one has reached.
+//! Callers: the leader of a pause, after weak references were cleared; workers share the steps.
+
+use super::address_table::key;
+use super::index::Index;
+use super::order::{self, Graph, Waiting};
+use super::process::{Aim, Process};
+use super::table::Table;
+use crate::address::{Address, ObjectReference};
+use crate::binding::{Slot, SlotVisitor, VMBinding};
+use crate::stack::each_word;
+use crate::trace::{Traced, Tracer};
+use crate::workers::Worker;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// When a finalizer is due, in the bits of its entry until it is queued. 0: whatever refers to its object.
+pub(super) const REFERRERS_FIRST: u64 = 1;
+pub(super) const TOPOLOGICAL: u64 = 2;
+
+/// The objects that wait for ordered finalizers, after they were claimed.
+pub(super) struct Claimed {
+    /// By their places.
+    index: Index,
+    places: Vec<ObjectReference>,
+    /// Whether an object that was unreachable refers to it.
+    referred: Vec<AtomicBool>,
+}
+
+impl Claimed {
+    /// What became of an object to which one of those refers that were unreachable. Any worker.
+    pub fn note(&self, traced: Traced, worker: &mut Worker) {
+        match traced {
+            Traced::New(place) | Traced::NewLarge(place) => worker.noted.push(place),
+            Traced::Seen(place) => {
+                for n in self.index.candidates(key(place)).filter(|n| self.places[*n] == place) {
+                    // Relaxed: read when the section is over.
+                    self.referred[n].store(true, Relaxed);
+                }
+            }
+        }
+    }
+}
+
+impl<VM: VMBinding, T: Tracer<VM>> Process<'_, '_, VM, T> {
+    /// Queues what is to be finalized, and keeps it. Whether there was any.
+    pub fn finalize(&mut self) -> bool {
+        let (tracer, table) = (self.tracer, &self.tables.finalizers);
+        self.each(table, false, |found, number, entry| {
+            let Some(target) = entry.target().filter(|_| !entry.is_queued()) else { return };
+            match tracer.resolve(target) {
+                Some(place) => entry.set_target(Some(place)),
+                None => found.dead.push(number),
+            }
+        });
+        let mut dead = self.take(|found| &mut found.dead);
+        if dead.is_empty() {
+            return false;
+        }
+        if self.pause.round > 0 {
+            // What is due was queued in the first round, and these are not.
+            self.keep_targets(table, &dead);
+            return true;
+        }
+        // Workers found them in any order.
+        dead.sort_unstable();
+        let entry = |number: u32| table.any(number as usize);
+        let (ordered, due): (Vec<u32>, Vec<u32>) = dead.into_iter().partition(|number| entry(*number).bits() != 0);
+        table.enqueue(due.iter().copied());
+        self.keep_targets(table, &due);
+        // What those refer to lives, and has no turn in this collection.
+        let waiting: Vec<u32> = ordered.into_iter().filter(|number| !self.update_target(table, *number)).collect();
+        let in_turn = self.keep_in_order(table, &waiting, due.is_empty());
+        table.enqueue(in_turn.into_iter());
+        true
+    }
+
+    /// Whether the target was reached; then the entry says where it is now.
+    fn update_target(&self, table: &Table, number: u32) -> bool {
+        let entry = table.any(number as usize);
+        let place = entry.target().and_then(|target| self.tracer.resolve(target));
+        place.is_some_and(|place| {
+            entry.set_target(Some(place));
+            true
+        })
+    }
+
+    fn keep_targets(&mut self, table: &Table, numbers: &[u32]) {
+        let entry = |n: usize| table.any(numbers[n] as usize);
+        let target = |n: usize| entry(n).target();
+        self.keep(Aim::Keep, numbers.len(), target, |tracing, n, worker| {
+            entry(n).set_target(target(n).map(|target| tracing.keep(target, worker)));
+        });
+    }
+
+    /// Keeps the objects of these finalizers; returns those that are due, in the order of their turns. If nothing is due without these
+    /// (`cycles`), cycles are.
+    fn keep_in_order(&mut self, table: &Table, waiting: &[u32], cycles: bool) -> Vec<u32> {
+        if waiting.len() < 2 {
+            self.keep_targets(table, waiting);
+            return waiting.to_vec();
+        }
+        let entry = |n: usize| table.any(waiting[n] as usize);
+        let place = |n: usize| entry(n).target().expect("it waits for its target's finalizer");
+        self.keep(
+            Aim::Claim,
+            waiting.len(),
+            |n| entry(n).target(),
+            |tracing, n, worker| {
+                entry(n).set_target(Some(tracing.claim(place(n), worker)));
+            },
+        );
+        // Values of ephemerons whose keys were claimed; none is followed before the order is known.
+        let mut values = self.take_held();
+        let claimed = Claimed {
+            index: Index::new(waiting.len()),
+            places: (0..waiting.len()).map(place).collect(),
+            referred: waiting.iter().map(|_| AtomicBool::new(false)).collect(),
+        };
+        claimed.places.iter().enumerate().for_each(|(n, place)| claimed.index.insert(key(*place), n));
+        self.keep(
+            Aim::Order(&claimed),
+            waiting.len(),
+            |n| Some(claimed.places[n]),
+            |tracing, n, _| {
+                tracing.visit_again(claimed.places[n]);
+            },
+        );
+        values.append(&mut self.take_held());
+        let mut reached = Vec::new();
+        self.pause.for_each_worker(|worker| reached.append(&mut worker.noted));
+        self.keep(
+            Aim::Keep,
+            values.len(),
+            |n| Some(values[n]),
+            |tracing, n, worker| {
+                tracing.keep(values[n], worker);
+            },
+        );
+        if !claimed.referred.iter().any(|referred| referred.load(Relaxed)) {
+            return waiting.to_vec();
+        }
+        let behind = |n: usize| entry(n).bits() == TOPOLOGICAL;
+        let due = self.turns(&claimed.places, reached, behind, cycles);
+        due.into_iter().map(|n| waiting[n]).collect()
+    }
+
+    /// What ephemerons hold for keys that were reached, and nobody has followed.
+    fn take_held(&mut self) -> Vec<ObjectReference> {
+        let mut held = Vec::new();
+        self.pause.for_each_worker(|worker| held.append(&mut worker.held));
+        held
+    }
+
+    /// Which of the objects that wait are due, in the order of their turns, by the graph of these objects and of those reached from them.
+    fn turns(
+        &self,
+        places: &[ObjectReference],
+        reached: Vec<ObjectReference>,
+        behind: impl Fn(usize) -> bool,
+        cycles: bool,
+    ) -> Vec<usize> {
+        let mut nodes = Nodes { index: Index::new(places.len() + reached.len()), objects: Vec::new() };
+        let waiting: Vec<Waiting> = places
+            .iter()
+            .enumerate()
+            .map(|(n, place)| Waiting { node: nodes.number_or_new(*place), behind: behind(n) })
+            .collect();
+        for object in reached {
+            nodes.number_or_new(object);
+        }
+        let mut graph = Graph::default();
+        for object in &nodes.objects {
+            graph.begin_node();
+            let edges = Edges { nodes: &nodes, graph: &mut graph, tracer: self.tracer, vm: PhantomData };
+            VM::scan_object(*object, &mut { edges });
+        }
+        order::due(&graph, &waiting, cycles)
+    }
+}
+
+/// The nodes of the graph, by their addresses.
+struct Nodes {
+    index: Index,
+    objects: Vec<ObjectReference>,
+}
+
+impl Nodes {
+    fn number(&self, object: ObjectReference) -> Option<u32> {
+        self.index.candidates(key(object)).find(|n| self.objects[*n] == object).map(|n| n as u32)
+    }
+
+    /// Two workers may both have marked an object.
+    fn number_or_new(&mut self, object: ObjectReference) -> u32 {
+        self.number(object).unwrap_or_else(|| {
+            let number = self.objects.len();
+            self.index.insert(key(object), number);
+            self.objects.push(object);
+            number as u32
+        })
+    }
+}
+
+/// Adds the slots of an object to the graph, as far as they lead to its nodes.
+struct Edges<'a, VM, T> {
+    nodes: &'a Nodes,
+    graph: &'a mut Graph,
+    tracer: T,
+    vm: PhantomData<fn(VM)>,
+}
+
+impl<VM, T> Edges<'_, VM, T> {
+    fn add(&mut self, object: ObjectReference) {
+        self.nodes.number(object).into_iter().for_each(|number| self.graph.add_edge(number));
+    }
+}
+
+impl<VM: VMBinding, T: Tracer<VM>> SlotVisitor<VM::Slot> for Edges<'_, VM, T> {
+    fn visit(&mut self, slot: VM::Slot) {
+        slot.load().into_iter().for_each(|object| self.add(object));
+    }
+
+    fn visit_ambiguous(&mut self, words: Range<Address>) {
+        each_word(words, |word| {
+            self.tracer.find_object(VM::address_in(word)).into_iter().for_each(|object| self.add(object));
+        });
+    }
+}
