@@ -79,6 +79,11 @@ impl VmSpace {
         }
         if listed.charged - listed.objects.len() >= 2 * CHARGED_AT_ONCE {
             listed.charged -= CHARGED_AT_ONCE;
+            let charged = listed.charged;
+            if listed.objects.capacity() > 4 * charged {
+                listed.objects.shrink_to(charged);
+                listed.places.shrink_to(charged);
+            }
             memory.uncharge_tables(CHARGED_AT_ONCE * ENTRY_BYTES);
         }
         true

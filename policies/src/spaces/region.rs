@@ -69,7 +69,7 @@ pub struct RegionSpace<VM> {
     epoch: Epoch,
     regions: Mutex<Regions>,
     reserved: AtomicUsize,
-    /// One past the highest address handed out, as an offset in the extent.
+    /// One past the highest address of a run, as an offset in the extent. Raised by who acquires one, lowered in pauses.
     top: AtomicUsize,
     /// Whether what is released waits for the next pause.
     waits: bool,
@@ -173,6 +173,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         let released = std::mem::take(&mut self.regions.lock().released);
         released.into_iter().for_each(|region| self.free(region));
+        self.lower_top();
         if pause.kind() == CollectionKind::Minor {
             return;
         }
@@ -186,6 +187,12 @@ impl<VM: VMBinding> RegionSpace<VM> {
                 });
             });
         }
+    }
+
+    /// Above the last run there is nothing to look at. In a pause: no run is being acquired.
+    fn lower_top(&self) {
+        let last = self.regions.lock().runs.last_key_value().map(|(page, run)| page + run.pages);
+        self.top.store(last.unwrap_or(0) * PAGE_BYTES, Relaxed);
     }
 
     fn for_each_page(&self, pause: &mut Pause<'_, VM>, what: &'static str, f: impl Fn(Address) + Sync) {
