@@ -2,7 +2,7 @@
 //!
 //! The tests themselves are in `tests/`: `matrix` (every plan, workload and stress option), `shadow_heap` (random programs beside a
 //! plain model), `out_of_memory`, `native_regions`, `refused_heaps`, `broken_bindings` (what a contract that is not kept leads to),
-//! `barriers` (stores into old objects), `leaving_threads` (what short threads leave is used), `references` (weak references, finalizers, tables keyed by objects), `finalizers` (their order), `pinning`, `conservative`
+//! `barriers` (stores into old objects), `leaving_threads` (what short threads leave is used), `references` (weak references, finalizers, tables keyed by objects), `finalizers` (their order), `shrinking_tables` (what tables that held much leave behind), `pinning`, `conservative`
 //! (objects by their addresses, stacks whose words may be references), `compaction`
 //! (order, reach, and who is told what moved), `page_protect`, `vm_space` (objects outside the heap), `regions` (and pools: what the VM frees), `released_objects` (what a binding knows to be dead), `stale_references`
 //! (what the verifier says of dead objects), `reports` (what a heap says of itself), `heap_values` (heaps come and go), `fork` (processes part), `pacing` (goals, and memory that goes back), `epochs` (their numbers come round), `large_graphs`,

@@ -2,7 +2,7 @@
 //!
 //! A table maps an object to 64 bits. It does not keep the object alive. A collection removes the entries of dead objects, and
 //! those of moved ones are found under their new addresses afterwards: all entries are put into the index anew, by all
-//! workers, unless few of them moved or died.
+//! workers, unless few of them moved or died. When few are left, a full collection makes table and index smaller.
 //!
 //! I1. Between pauses the key of an entry is the address of an object that was live at the last collection that looked at it.
 //! I2. The index is charged before it is allocated, and has room for every entry of the table: a pause needs no more.
@@ -14,7 +14,6 @@ use crate::alloc::Mutator;
 use crate::binding::{OutOfMemory, VMBinding};
 use crate::heap::{Charge, Memory};
 use crate::sync::{Mutex, RwLock};
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
@@ -79,16 +78,17 @@ impl Entries {
             entry.set_bits(now);
             return Ok((Some(before), now));
         }
-        let number = self.table.create(&self.memory, object, None, 0)?;
-        if number as usize >= index.capacity()
+        let handle = self.table.create(&self.memory, object, None, 0)?;
+        let number = handle.number as usize;
+        if number >= index.capacity()
             && let Err(bytes) = self.grow(&mut index)
         {
-            self.table.free(number);
+            self.table.free(handle);
             return Err(bytes);
         }
         let bits = f(None);
-        self.table.any(number as usize).set_bits(bits);
-        index.insert(key(object), number as usize);
+        self.table.any(number).set_bits(bits);
+        index.insert(key(object), number);
         Ok((None, bits))
     }
 
@@ -101,7 +101,7 @@ impl Entries {
             Some(bits) => entry.set_bits(bits),
             None => {
                 index.remove(key(object), number);
-                self.table.free(number as u32);
+                self.table.free(self.table.handle(number as u32));
             }
         }
         true
@@ -115,6 +115,22 @@ impl Entries {
             index.remove(key(target), *number as usize);
         }
         self.table.free_all(dead.iter().copied());
+    }
+
+    /// At the end of a full collection, if the table is sparse: fewer entries, some with new numbers, and an index for so many, which is empty.
+    pub fn shrink(&self) {
+        self.table.compact(&self.memory);
+        let mut index = self.index.write();
+        let capacity = match self.table.numbers() {
+            0 => 0,
+            numbers => numbers.next_power_of_two(),
+        };
+        if capacity < index.capacity() {
+            let before = std::mem::replace(&mut *index, Index::new(capacity)).capacity();
+            self.memory.uncharge_tables(Index::bytes(before) - Index::bytes(capacity));
+        } else {
+            index.clear();
+        }
     }
 
     /// A larger index, with all entries but the newest, which is the last.
@@ -131,13 +147,6 @@ impl Entries {
         let before = std::mem::replace(index, new).capacity();
         self.memory.uncharge_tables(Index::bytes(before));
         Ok(())
-    }
-}
-
-/// Puts entries into the index under the addresses that their keys have now.
-pub(super) fn index_again(table: &Table, index: &Index, range: Range<usize>) {
-    for number in range {
-        table.any(number).target().into_iter().for_each(|object| index.insert(key(object), number));
     }
 }
 
@@ -194,10 +203,16 @@ impl AddressTable {
         AddressTable(mutator.weak_tables().addresses.create())
     }
 
+    /// Only while a mutator of the heap runs is the table left alone by collections.
+    fn entries<VM: VMBinding>(&self, mutator: &Mutator<VM>) -> &Entries {
+        mutator.check_running();
+        assert!(std::ptr::eq(mutator.memory(), &*self.0.memory), "the table belongs to another heap than the mutator");
+        &self.0
+    }
+
     /// The bits of an object, if it has any.
     pub fn get<VM: VMBinding>(&self, mutator: &Mutator<VM>, object: ObjectReference) -> Option<u64> {
-        mutator.check_running();
-        self.0.get(object)
+        self.entries(mutator).get(object)
     }
 
     /// Gives the object these bits; returns those it had.
@@ -210,8 +225,7 @@ impl AddressTable {
         object: ObjectReference,
         bits: u64,
     ) -> Result<Option<u64>, OutOfMemory> {
-        mutator.check_running();
-        match self.0.update(object, |_| bits) {
+        match self.entries(mutator).update(object, |_| bits) {
             Ok((before, _)) => Ok(before),
             Err(bytes) => Err(mutator.no_memory_for_tables(bytes)),
         }
@@ -219,8 +233,7 @@ impl AddressTable {
 
     /// Forgets an object; returns the bits it had.
     pub fn remove<VM: VMBinding>(&self, mutator: &Mutator<VM>, object: ObjectReference) -> Option<u64> {
-        mutator.check_running();
-        self.0.remove(object)
+        self.entries(mutator).remove(object)
     }
 
     /// How many objects it knows. Dead ones count until a collection has looked at them.

@@ -2,12 +2,16 @@
 //!
 //! Callers: the leader of a pause, between the moves and the end of the pause; workers share the entries.
 
-use super::address_table::index_again;
+use super::address_table::{Entries, key};
 use super::process::WeakProcessor;
 use super::references::ReferenceKind;
+use super::table::Table;
 use crate::address::ObjectReference;
 use crate::binding::VMBinding;
 use crate::pause::Pause;
+
+/// What the step is called in the report of the pause.
+const FORWARD: &str = "weak: forward";
 
 impl<VM: VMBinding> Pause<'_, VM> {
     /// In a plan that moves objects when all that are live are known: native references and tables, and then the binding, learn the new
@@ -15,26 +19,36 @@ impl<VM: VMBinding> Pause<'_, VM> {
     pub fn forward_weak(&mut self, forward: impl Fn(ObjectReference) -> ObjectReference + Sync) {
         let tables = self.weak;
         for table in tables.all_tables() {
-            self.parallel("weak: forward", table.len(), |_, range| {
-                range.for_each(|number| table.any(number).forward(&forward))
-            });
+            self.forward_all(table, &forward);
         }
-        let ephemerons = tables.of(ReferenceKind::Ephemeron);
-        self.parallel("weak: forward", ephemerons.len(), |_, range| {
-            for entry in range.map(|number| ephemerons.any(number)).filter(|entry| entry.target().is_some()) {
+        let ephemerons = tables.of(ReferenceKind::Ephemeron).all();
+        self.parallel(FORWARD, ephemerons.entries, |_, range| {
+            for entry in range.filter_map(|n| ephemerons.look(n)).filter(|entry| entry.target().is_some()) {
                 entry.set_value(entry.value().map(&forward));
             }
         });
         for entries in tables.addresses.in_use() {
-            let table = &entries.table;
-            self.parallel("weak: forward", table.len(), |_, range| {
-                range.for_each(|number| table.any(number).forward(&forward))
-            });
+            self.forward_all(&entries.table, &forward);
             entries.index.write().clear();
-            let index = entries.index.read();
-            self.parallel("weak: forward", table.len(), |_, range| index_again(table, &index, range));
+            self.index_again(&entries, FORWARD);
         }
         self.timed("weak: binding forwards", |pause| pause.vm.process_weak(&mut Moved(&forward)));
+    }
+
+    fn forward_all(&mut self, table: &Table, forward: impl Fn(ObjectReference) -> ObjectReference + Sync) {
+        let scan = table.all();
+        let forward = |n| scan.look(n).into_iter().for_each(|entry| entry.forward(&forward));
+        self.parallel(FORWARD, scan.entries, |_, range| range.for_each(forward));
+    }
+
+    /// Puts all entries into an index that is empty, under the addresses that their keys have now.
+    pub(super) fn index_again(&mut self, entries: &Entries, phase: &'static str) {
+        let (scan, index) = (entries.table.all(), entries.index.read());
+        self.parallel(phase, scan.entries, |_, range| {
+            for (number, object) in range.filter_map(|n| scan.target(n)) {
+                index.insert(key(object), number);
+            }
+        });
     }
 }
 

@@ -13,6 +13,8 @@
 //! 5. Phantom references and ephemerons to what was not reached even now are cleared. Entries whose owners are dead are freed,
 //!    and the VM finds in a queue what was cleared, if it asked to be told.
 //!
+//! Entries are in tables that grow and shrink with what is in use (`table`, `chunks`).
+//!
 //! In a minor collection only what was made or written since the last one is looked at. All of it is shared by the workers.
 //!
 //! Sources: Hayes, "Ephemerons: a new finalization mechanism" (OOPSLA 1997); Boehm, "Destructors, finalizers, and synchronization"
@@ -27,6 +29,8 @@ pub mod index;
 
 #[cfg(not(loom))]
 mod address_table;
+#[cfg(not(loom))]
+mod chunks;
 #[cfg(not(loom))]
 mod finalize;
 #[cfg(not(loom))]

@@ -8,7 +8,7 @@
 //! I2. A key or owner that was not reached when the index was filled is in it; so a value is followed when the last of them is reached.
 //! I3. A step that clears begins when nothing is being traced: what is not reached then stays so until the next step that keeps.
 
-use super::address_table::{Entries, index_again, key};
+use super::address_table::{Entries, key};
 use super::conditions::{Conditions, KEY, OWNER};
 use super::finalize::Claimed;
 use super::index::Index;
@@ -46,6 +46,9 @@ type Numbered = (ReferenceKind, u32);
 
 /// How many entries ahead objects are brought near.
 const AHEAD: usize = 16;
+
+/// Entries of a worker's list that is kept from one pause to the next.
+const KEPT_HELD: usize = 4096;
 
 /// What one worker found.
 #[derive(Default)]
@@ -102,6 +105,10 @@ impl<VM: VMBinding> Pause<'_, VM> {
             self.released = released;
         }
         tables.forget_young();
+        if self.kind == CollectionKind::Full {
+            tables.give_back();
+        }
+        self.for_each_worker(|worker| worker.held.shrink_to(KEPT_HELD));
         self.count_live();
     }
 }
@@ -338,7 +345,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
     fn soft_stays(&self) -> impl Fn(&Entry) -> bool + Sync + use<VM, T> {
         let (emergency, minor) = (self.pause.is_emergency(), self.pause.kind() == CollectionKind::Minor);
         let (now, oldest) = (self.tables.fulls.load(Relaxed), self.pause.options().soft_collections);
-        move |entry| !emergency && (minor || now.wrapping_sub(entry.used().load(Relaxed)) <= oldest)
+        move |entry| !emergency && (minor || now.wrapping_sub(entry.last_used()) <= oldest)
     }
 
     /// Step 1: what depends on live keys is brought up to date, or is ready to be kept; what does not waits in the index.
@@ -467,9 +474,21 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
                 }
             });
             let (dead, moved) = (self.take(|found| &mut found.dead), self.take(|found| &mut found.moved));
-            entries.forget(&dead);
-            self.find_again(&entries, &moved);
+            let is_full = self.pause.kind() == CollectionKind::Full;
+            let shrinks = is_full && table.is_sparse_without(dead.len());
+            if shrinks {
+                table.free_all(dead.into_iter());
+            } else {
+                entries.forget(&dead);
+                self.find_again(&entries, &moved);
+            }
             table.forget_young();
+            if shrinks {
+                entries.shrink();
+                self.pause.index_again(&entries, self.phase);
+            } else if is_full {
+                table.forget_young_of_empty();
+            }
         }
     }
 
@@ -477,7 +496,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
         let table = &entries.table;
         let target = |number: u32| table.any(number as usize).target();
         // Taking one out of its chain costs about twice what putting one in does.
-        if moved.len() * 3 < table.len() {
+        if moved.len() * 3 < table.in_use_now() {
             let index = entries.index.read();
             for (number, before) in moved {
                 index.remove(*before, *number as usize);
@@ -486,8 +505,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
             return;
         }
         entries.index.write().clear();
-        let index = entries.index.read();
-        self.pause.parallel(self.phase, table.len(), |_, range| index_again(table, &index, range));
+        self.pause.index_again(entries, self.phase);
     }
 }
 

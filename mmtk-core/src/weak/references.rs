@@ -1,7 +1,7 @@
 //! What a mutator does with native references and finalizers.
 
 use super::finalize::{REFERRERS_FIRST, TOPOLOGICAL};
-use super::table::NOTIFY;
+use super::table::{Handle, NOTIFY, SERIAL_BITS, Table};
 use super::tables::WeakTables;
 use crate::address::ObjectReference;
 use crate::alloc::Mutator;
@@ -31,19 +31,15 @@ impl ReferenceKind {
 
 /// A native reference: a number that the VM keeps wherever it likes, in the raw data of an object for example.
 ///
-/// It is used with the heap that made it. To use it after it was freed, or after its owner died, is an error of the VM: it panics,
-/// or meets a reference made since.
+/// It is used with the heap that made it. To use it after it was freed, or after its owner died, is an error of the VM, and panics. (Once in
+/// half a billion references of the kind, one made since may look like it.)
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Reference {
     kind: ReferenceKind,
-    number: u32,
+    handle: Handle,
 }
 
 impl Reference {
-    pub(super) fn new(kind: ReferenceKind, number: u32) -> Reference {
-        Reference { kind, number }
-    }
-
     /// Its kind.
     pub fn kind(self) -> ReferenceKind {
         self.kind
@@ -51,15 +47,20 @@ impl Reference {
 
     /// As a word, never 0; for compiled code and C.
     pub fn to_bits(self) -> u64 {
-        (self.kind as u64 + 1) << 32 | u64::from(self.number)
+        let Handle { number, serial } = self.handle;
+        (self.kind as u64 + 1) << KIND_SHIFT | u64::from(serial) << 32 | u64::from(number)
     }
 
     /// The reference again; none if the word is none's.
     pub fn from_bits(bits: u64) -> Option<Reference> {
-        let kind = usize::try_from((bits >> 32).checked_sub(1)?).ok()?;
-        Some(Reference { kind: *ReferenceKind::ALL.get(kind)?, number: bits as u32 })
+        let kind = usize::try_from((bits >> KIND_SHIFT).checked_sub(1)?).ok()?;
+        let serial = (bits >> 32) as u32 & ((1 << SERIAL_BITS) - 1);
+        Some(Reference { kind: *ReferenceKind::ALL.get(kind)?, handle: Handle { number: bits as u32, serial } })
     }
 }
+
+/// Where the kind is in a word.
+const KIND_SHIFT: u32 = 32 + SERIAL_BITS;
 
 /// What else is said of a new reference.
 #[derive(Copy, Clone, Default, Debug)]
@@ -73,7 +74,7 @@ pub struct Terms {
 
 /// A registered finalizer, by which it can be withdrawn.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Finalizer(u32);
+pub struct Finalizer(Handle);
 
 /// When an unreachable object with a finalizer is queued.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -102,7 +103,6 @@ pub enum FinalizerOrder {
 /// caller's references would go stale; the caller can, and try again.
 pub struct References<'m, VM: VMBinding> {
     mutator: &'m Mutator<VM>,
-    tables: &'m WeakTables,
 }
 
 impl<VM: VMBinding> Mutator<VM> {
@@ -112,11 +112,23 @@ impl<VM: VMBinding> Mutator<VM> {
     /// In a native region of this mutator.
     #[inline]
     pub fn references(&self) -> References<'_, VM> {
-        References { mutator: self, tables: self.weak_tables() }
+        self.check_running();
+        References { mutator: self }
     }
 }
 
 impl<VM: VMBinding> References<'_, VM> {
+    /// Only while the mutator runs are the tables left alone by collections.
+    #[inline(always)]
+    fn tables(&self) -> &WeakTables {
+        self.mutator.weak_tables()
+    }
+
+    #[inline(always)]
+    fn of(&self, kind: ReferenceKind) -> &Table {
+        self.tables().of(kind)
+    }
+
     fn or_out_of_memory<T>(&self, created: Result<T, usize>) -> Result<T, OutOfMemory> {
         created.map_err(|bytes| self.mutator.no_memory_for_tables(bytes))
     }
@@ -127,10 +139,12 @@ impl<VM: VMBinding> References<'_, VM> {
     /// Out of memory: see [`References`].
     pub fn create(&self, kind: ReferenceKind, target: ObjectReference, terms: Terms) -> Result<Reference, OutOfMemory> {
         let flags = if terms.notify { NOTIFY } else { 0 };
-        let table = self.tables.of(kind);
-        let number = self.or_out_of_memory(table.create(self.mutator.memory(), target, terms.owner, flags))?;
-        table.in_use(number).used().store(self.tables.fulls.load(Relaxed), Relaxed);
-        Ok(Reference { kind, number })
+        let table = self.of(kind);
+        let handle = self.or_out_of_memory(table.create(self.mutator.memory(), target, terms.owner, flags))?;
+        if kind == ReferenceKind::Soft {
+            table.in_use(handle).use_now(self.tables().fulls.load(Relaxed));
+        }
+        Ok(Reference { kind, handle })
     }
 
     /// An ephemeron.
@@ -144,7 +158,7 @@ impl<VM: VMBinding> References<'_, VM> {
         terms: Terms,
     ) -> Result<Reference, OutOfMemory> {
         let ephemeron = self.create(ReferenceKind::Ephemeron, key, terms)?;
-        self.tables.of(ReferenceKind::Ephemeron).in_use(ephemeron.number).set_value(value);
+        self.of(ReferenceKind::Ephemeron).in_use(ephemeron.handle).set_value(value);
         Ok(ephemeron)
     }
 
@@ -152,18 +166,17 @@ impl<VM: VMBinding> References<'_, VM> {
     /// objects, it is stale after the next safepoint.
     #[inline]
     pub fn get(&self, reference: Reference) -> Option<ObjectReference> {
-        let entry = self.tables.of(reference.kind).in_use(reference.number);
-        match reference.kind {
-            ReferenceKind::Phantom => return None,
-            ReferenceKind::Soft => entry.used().store(self.tables.fulls.load(Relaxed), Relaxed),
-            ReferenceKind::Weak | ReferenceKind::Ephemeron => (),
+        let entry = self.of(reference.kind).in_use(reference.handle);
+        let target = entry.target().filter(|_| reference.kind != ReferenceKind::Phantom)?;
+        if reference.kind == ReferenceKind::Soft {
+            entry.use_now(self.tables().fulls.load(Relaxed));
         }
-        entry.target()
+        Some(target)
     }
 
     /// Whether it has no target any more: it was cleared, by a collection or by the VM.
     pub fn is_cleared(&self, reference: Reference) -> bool {
-        self.tables.of(reference.kind).in_use(reference.number).target().is_none()
+        self.of(reference.kind).in_use(reference.handle).target().is_none()
     }
 
     /// The value of an ephemeron, unless it is cleared or has none.
@@ -171,7 +184,7 @@ impl<VM: VMBinding> References<'_, VM> {
     /// # Panics
     /// When it is no ephemeron.
     pub fn value(&self, ephemeron: Reference) -> Option<ObjectReference> {
-        let entry = self.tables.of(Self::check_ephemeron(ephemeron)).in_use(ephemeron.number);
+        let entry = self.of(Self::check_ephemeron(ephemeron)).in_use(ephemeron.handle);
         entry.target().and(entry.value())
     }
 
@@ -180,7 +193,7 @@ impl<VM: VMBinding> References<'_, VM> {
     /// # Panics
     /// When it is no ephemeron.
     pub fn set_value(&self, ephemeron: Reference, value: Option<ObjectReference>) -> bool {
-        self.tables.of(Self::check_ephemeron(ephemeron)).set_value(ephemeron.number, value)
+        self.of(Self::check_ephemeron(ephemeron)).set_value(ephemeron.handle, value)
     }
 
     fn check_ephemeron(reference: Reference) -> ReferenceKind {
@@ -190,23 +203,23 @@ impl<VM: VMBinding> References<'_, VM> {
 
     /// Clears it, as a collection would; nobody is told.
     pub fn clear(&self, reference: Reference) {
-        self.tables.of(reference.kind).clear(reference.number);
+        self.of(reference.kind).clear(reference.handle);
     }
 
     /// Gives it up. Its number may be used for another one.
     pub fn free(&self, reference: Reference) {
-        self.tables.of(reference.kind).free(reference.number);
+        self.of(reference.kind).free(reference.handle);
     }
 
     /// The owner of a reference.
     pub fn owner(&self, reference: Reference) -> Option<ObjectReference> {
-        self.tables.of(reference.kind).in_use(reference.number).owner()
+        self.of(reference.kind).in_use(reference.handle).owner()
     }
 
     /// The next reference that a collection cleared and whose [`Terms`] ask for notice. Each is returned once, to one thread. Those
     /// of a kind come in the order in which they were cleared.
     pub fn next_cleared(&self) -> Option<Reference> {
-        let next = |kind| Some(Reference::new(kind, self.tables.of(kind).next_queued(false)?.0));
+        let next = |kind| Some(Reference { kind, handle: self.of(kind).next_queued(false)?.0 });
         ReferenceKind::ALL.into_iter().find_map(next)
     }
 
@@ -216,32 +229,32 @@ impl<VM: VMBinding> References<'_, VM> {
     /// # Errors
     /// Out of memory: see [`References`].
     pub fn add_finalizer(&self, object: ObjectReference, order: FinalizerOrder) -> Result<Finalizer, OutOfMemory> {
-        let created = self.tables.finalizers.create(self.mutator.memory(), object, None, 0);
-        let number = self.or_out_of_memory(created)?;
+        let created = self.tables().finalizers.create(self.mutator.memory(), object, None, 0);
+        let handle = self.or_out_of_memory(created)?;
         let bits = match order {
             FinalizerOrder::Any => 0,
             FinalizerOrder::ReferrersFirst => REFERRERS_FIRST,
             FinalizerOrder::Topological => TOPOLOGICAL,
         };
-        self.tables.finalizers.in_use(number).set_bits(bits);
-        Ok(Finalizer(number))
+        self.tables().finalizers.in_use(handle).set_bits(bits);
+        Ok(Finalizer(handle))
     }
 
     /// Withdraws a finalizer that was not returned yet.
     pub fn cancel_finalizer(&self, finalizer: Finalizer) {
-        self.tables.finalizers.free(finalizer.0);
+        self.tables().finalizers.free(finalizer.0);
     }
 
     /// The next object whose finalizer is due. Each is returned once, to one thread. It is as any other object then, and lives as
     /// long as it is reachable; it may be registered again.
     pub fn next_finalizable(&self) -> Option<ObjectReference> {
-        self.tables.finalizers.next_queued(true)?.1
+        self.tables().finalizers.next_queued(true)?.1
     }
 
     /// How many entries wait in the two queues. Finalizers that were withdrawn count until their turn comes.
     pub fn waiting(&self) -> usize {
-        let cleared: usize = self.tables.references.iter().map(|table| table.queued()).sum();
-        cleared + self.tables.finalizers.queued()
+        let cleared: usize = self.tables().references.iter().map(|table| table.queued()).sum();
+        cleared + self.tables().finalizers.queued()
     }
 
     /// A number that stays the same as long as the object lives, wherever it moves: equal for equal objects, and hardly ever for
@@ -253,7 +266,7 @@ impl<VM: VMBinding> References<'_, VM> {
         if self.mutator.moving(object).is_none() {
             return Ok(super::address_table::mix(object.address().as_usize() as u64));
         }
-        self.or_out_of_memory(self.tables.addresses.identity_hash(object))
+        self.or_out_of_memory(self.tables().addresses.identity_hash(object))
     }
 }
 
@@ -264,8 +277,8 @@ mod tests {
     #[test]
     fn a_reference_survives_the_way_through_a_word() {
         for kind in ReferenceKind::ALL {
-            for number in [0, 1, u32::MAX] {
-                let reference = Reference { kind, number };
+            for (number, serial) in [(0, 0), (1, 7), (u32::MAX, 0), (u32::MAX, (1 << SERIAL_BITS) - 1)] {
+                let reference = Reference { kind, handle: Handle { number, serial } };
                 assert_ne!(reference.to_bits(), 0);
                 assert_eq!(Reference::from_bits(reference.to_bits()), Some(reference));
             }

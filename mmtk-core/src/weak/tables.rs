@@ -2,7 +2,7 @@
 
 use super::address_table::{AddressTables, Entries};
 use super::references::ReferenceKind;
-use super::table::{Entry, Table};
+use super::table::{Entry, Scan, Table};
 use crate::address::ObjectReference;
 use crate::heap::Memory;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ pub(crate) struct WeakTables {
     pub(super) addresses: AddressTables,
     /// Full collections so far, the age of soft references is counted in. Written by leaders.
     pub(super) fulls: AtomicU32,
+    memory: Arc<Memory>,
 }
 
 /// A reference that keeps its target alive: something is queued, and the VM will ask for it.
@@ -37,22 +38,22 @@ impl Root<'_> {
 }
 
 /// The entries of the tables in which something is queued, numbered through.
-pub(crate) struct Roots<'a>(Vec<(&'a Table, usize, bool)>);
+pub(crate) struct Roots<'a>(Vec<(Scan<'a>, bool)>);
 
 impl<'a> Roots<'a> {
     /// How many numbers there are.
     pub fn len(&self) -> usize {
-        self.0.iter().map(|(_, len, _)| len).sum()
+        self.0.iter().map(|(scan, _)| scan.entries).sum()
     }
 
     /// What is queued under this number, if anything is.
     pub fn get(&self, mut number: usize) -> Option<Root<'a>> {
-        for &(table, len, target) in &self.0 {
-            if number < len {
-                let entry = table.any(number);
-                return (!entry.is_free() && entry.is_queued()).then_some(Root { entry, target });
+        for (scan, target) in &self.0 {
+            if number < scan.entries {
+                let entry = scan.look(number).filter(|entry| entry.is_queued())?;
+                return Some(Root { entry, target: *target });
             }
-            number -= len;
+            number -= scan.entries;
         }
         None
     }
@@ -65,6 +66,7 @@ impl WeakTables {
             finalizers: Table::new(generational),
             addresses: AddressTables::new(generational, memory),
             fulls: AtomicU32::new(0),
+            memory: memory.clone(),
         }
     }
 
@@ -87,6 +89,11 @@ impl WeakTables {
         self.all().for_each(|(table, _)| table.forget_young());
     }
 
+    /// Memory in which nothing is left goes back. At the end of a full collection, after [`WeakTables::forget_young`].
+    pub fn give_back(&self) {
+        self.all_tables().for_each(|table| table.give_back_empty(&self.memory));
+    }
+
     /// References and finalizers.
     pub(super) fn all_tables(&self) -> impl Iterator<Item = &Table> {
         self.all().map(|(table, _)| table)
@@ -99,7 +106,7 @@ impl WeakTables {
     /// What is queued.
     pub fn roots(&self) -> Roots<'_> {
         let queued = self.all().filter(|(table, _)| table.queued() > 0);
-        Roots(queued.map(|(table, target)| (table, table.len(), target)).collect())
+        Roots(queued.map(|(table, target)| (table.all(), target)).collect())
     }
 
     /// For the verifier: what must be live if `is_live` says so of the objects it depends on, and why.
@@ -108,18 +115,14 @@ impl WeakTables {
         is_live: impl Fn(ObjectReference) -> bool,
         mut keeps: impl FnMut(ObjectReference, &'static str),
     ) {
-        let entries = |table: &'static str, kind| {
-            let found = self.of(kind);
-            (0..found.len()).map(|n| found.any(n)).filter(|e| !e.is_free() && !e.is_queued()).map(move |e| (e, table))
-        };
-        for (entry, table) in entries("a soft reference", ReferenceKind::Soft) {
+        for entry in self.of(ReferenceKind::Soft).all().iter().filter(|entry| !entry.is_queued()) {
             if entry.owner().is_none_or(&is_live) {
-                entry.target().into_iter().for_each(|target| keeps(target, table));
+                entry.target().into_iter().for_each(|target| keeps(target, "a soft reference"));
             }
         }
-        for (entry, table) in entries("an ephemeron", ReferenceKind::Ephemeron) {
+        for entry in self.of(ReferenceKind::Ephemeron).all().iter().filter(|entry| !entry.is_queued()) {
             if entry.target().is_some_and(&is_live) && entry.owner().is_none_or(&is_live) {
-                entry.value().into_iter().for_each(|value| keeps(value, table));
+                entry.value().into_iter().for_each(|value| keeps(value, "an ephemeron"));
             }
         }
     }
@@ -128,7 +131,7 @@ impl WeakTables {
     pub fn for_each_target(&self, mut f: impl FnMut(ObjectReference, &'static str)) {
         let kinds = ["a soft reference", "a weak reference", "a phantom reference", "an ephemeron", "a finalizer"];
         for ((table, _), kind) in self.all().zip(kinds) {
-            for entry in (0..table.len()).map(|n| table.any(n)).filter(|e| !e.is_free()) {
+            for entry in table.all().iter() {
                 entry.target().into_iter().chain(entry.owner()).for_each(|object| f(object, kind));
             }
         }
