@@ -5,6 +5,7 @@ use crate::alloc::MutatorState;
 use crate::binding::VMBinding;
 use crate::cycle::{Cycle, CyclePhase};
 use crate::events::{CollectionKind, Phase};
+use crate::heap::EXTENTS;
 use crate::heap::os::CpuMeter;
 use crate::metadata::ObjectStates;
 use crate::options::{Options, WakeHelpers};
@@ -44,7 +45,8 @@ pub struct Pause<'a, VM: VMBinding> {
     pub(crate) defragmented: bool,
     /// Rounds that ended ([`Pause::again`]).
     pub(crate) round: usize,
-    pub(crate) live_bytes: usize,
+    /// By the number of the space's extent.
+    pub(crate) live_bytes: [usize; EXTENTS],
     pub(crate) live_objects: usize,
     /// Objects that all rounds found live.
     pub(crate) traced_objects: usize,
@@ -129,7 +131,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
 
     /// Bytes of the objects that the traces of this pause found live.
     pub fn live_bytes(&self) -> usize {
-        self.live_bytes
+        self.live_bytes.iter().sum()
     }
 
     /// The plan says that it evacuates sparse blocks, for the report.
@@ -358,16 +360,14 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     }
 
     pub(crate) fn count_live(&mut self) {
-        let (mut live, mut objects, mut copied) = (0, 0, 0);
         self.gang.for_each_worker(|worker| {
-            live += std::mem::take(&mut worker.live_bytes);
-            objects += std::mem::take(&mut worker.objects);
-            copied += std::mem::take(&mut worker.copied_bytes);
+            let found = std::mem::take(&mut worker.live_bytes);
+            self.live_bytes.iter_mut().zip(found).for_each(|(live, found)| *live += found);
+            let objects = std::mem::take(&mut worker.objects);
+            self.live_objects += objects;
+            self.traced_objects += objects;
+            self.copied_bytes += std::mem::take(&mut worker.copied_bytes);
         });
-        self.live_bytes += live;
-        self.live_objects += objects;
-        self.traced_objects += objects;
-        self.copied_bytes += copied;
     }
 
     /// Visits what each worker kept, after a section: the rest of its copy buffers, say.
@@ -377,7 +377,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
 
     /// Begins another round in the same pause, to collect harder.
     pub fn again(&mut self) {
-        (self.live_bytes, self.live_objects) = (0, 0);
+        (self.live_bytes, self.live_objects) = ([0; EXTENTS], 0);
         self.round += 1;
     }
 }

@@ -17,10 +17,6 @@ pub trait Space: Send + Sync {
     }
     /// Bytes it has reserved: blocks or pages it owns, and what it holds in reserve for them.
     fn reserved_bytes(&self) -> usize;
-    /// Bytes that the last collection found live here, as far as the space knows.
-    fn live_bytes(&self) -> usize {
-        0
-    }
     /// Whether `[address, address + bytes)` is memory that an object can occupy now. The answer is for the verifier:
     /// in its own words, what is wrong.
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String>;

@@ -13,6 +13,7 @@
 use crate::address::ObjectReference;
 use crate::alloc::Allocators;
 use crate::heap::os::thread_cpu_ns;
+use crate::heap::{EXTENTS, Extent};
 use crate::metadata::BlockBytes;
 use crate::sync::{Condvar, Mutex};
 use std::any::Any;
@@ -36,8 +37,8 @@ pub struct Worker {
     pub held: Vec<ObjectReference>,
     /// Objects that it reached first, where finalizers are put in order (`weak`).
     pub(crate) noted: Vec<ObjectReference>,
-    /// Bytes of objects that it marked or copied.
-    pub live_bytes: usize,
+    /// Bytes of objects that it marked or copied, by the number of their space's extent.
+    pub live_bytes: [usize; EXTENTS],
     /// Bytes that it copied.
     pub copied_bytes: usize,
     /// Objects that it marked or copied.
@@ -47,10 +48,11 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Counts an object found live.
+    /// Counts an object found live in the space that has this extent.
     #[inline(always)]
-    pub fn count(&mut self, bytes: usize) {
-        self.live_bytes += bytes;
+    pub fn count(&mut self, extent: Extent, bytes: usize) {
+        // The remainder is the number itself; it saves the check of bounds.
+        self.live_bytes[extent.number() % EXTENTS] += bytes;
         self.objects += 1;
     }
 }

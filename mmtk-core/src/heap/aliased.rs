@@ -53,7 +53,12 @@ impl AliasedPages {
         // SAFETY: the descriptor was made above, and is given away once.
         let file = unsafe { File::from_raw_fd(raw) };
         file.set_len(1 << log_bytes)?;
-        Ok(AliasedPages { memory: memory.clone(), extent: Extent::new(range.start(), log_bytes), file, _range: range })
+        Ok(AliasedPages {
+            memory: memory.clone(),
+            extent: Extent::new(range.start(), log_bytes, memory.next_extent() as u32),
+            file,
+            _range: range,
+        })
     }
 
     /// The addresses.

@@ -21,6 +21,7 @@ pub const CHUNK_BLOCKS: u32 = (CHUNK_BYTES / BLOCK_BYTES) as u32;
 pub struct Extent {
     start: Address,
     log_bytes: u32,
+    number: u32,
 }
 
 /// A block by its number within its extent.
@@ -29,8 +30,14 @@ pub struct Extent {
 pub struct Block(pub u32);
 
 impl Extent {
-    pub(crate) fn new(start: Address, log_bytes: u32) -> Extent {
-        Extent { start, log_bytes }
+    pub(crate) fn new(start: Address, log_bytes: u32, number: u32) -> Extent {
+        Extent { start, log_bytes, number }
+    }
+
+    /// Its number among the extents of the heap, below [`EXTENTS`](super::EXTENTS).
+    #[inline(always)]
+    pub fn number(&self) -> usize {
+        self.number as usize
     }
 
     /// The first address.
@@ -80,7 +87,7 @@ mod tests {
 
     #[test]
     fn membership_is_exact_at_both_ends() {
-        let extent = Extent::new(Address::from_usize(1 << 30), 30);
+        let extent = Extent::new(Address::from_usize(1 << 30), 30, 0);
         assert!(extent.contains(Address::from_usize(1 << 30)));
         assert!(extent.contains(Address::from_usize((2 << 30) - 1)));
         assert!(!extent.contains(Address::from_usize((1 << 30) - 1)));

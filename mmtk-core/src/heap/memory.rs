@@ -87,14 +87,23 @@ impl Memory {
     /// # Panics
     /// When a plan asks for more than [`EXTENTS`] spaces.
     pub fn extent(&self) -> Extent {
+        let index = self.next_extent();
+        Extent::new(self.reservation.start().plus(index << self.log_extent), self.log_extent, index as u32)
+    }
+
+    /// The number of the next extent.
+    ///
+    /// # Panics
+    /// As [`Memory::extent`].
+    pub(super) fn next_extent(&self) -> usize {
         let index = self.extents_taken.fetch_add(1, Relaxed);
         assert!(index < EXTENTS, "a plan can have {EXTENTS} spaces");
-        Extent::new(self.reservation.start().plus(index << self.log_extent), self.log_extent)
+        index
     }
 
     /// The whole address range of the heap, for tables that serve all spaces.
     pub fn whole(&self) -> Extent {
-        Extent::new(self.reservation.start(), self.log_extent + EXTENTS.trailing_zeros())
+        Extent::new(self.reservation.start(), self.log_extent + EXTENTS.trailing_zeros(), 0)
     }
 
     /// A side table with a byte for each `1 << log_region` bytes of `extent`. Its memory is counted by whoever commits

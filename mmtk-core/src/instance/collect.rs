@@ -6,6 +6,7 @@ use crate::alloc::MutatorState;
 use crate::binding::VMBinding;
 use crate::cycle::CyclePhase;
 use crate::events::{Cause, CollectionKind, Event, Paced, PauseReport, SpaceReport};
+use crate::heap::EXTENTS;
 use crate::heap::os::thread_cpu_ns;
 use crate::idle::Ended;
 use crate::introspect::ambiguous_roots;
@@ -121,13 +122,13 @@ impl<VM: VMBinding> HeapInner<VM> {
             allocated_bytes: allocated.since_no_less(kind),
             defragmented: false,
             round: 0,
-            live_bytes: 0,
+            live_bytes: [0; EXTENTS],
             live_objects: 0,
             traced_objects: 0,
             copied_bytes: 0,
         };
         self.run_plan(&mut pause);
-        let live_bytes = self.keep_live_bytes(kind, pause.live_bytes);
+        let live_bytes = self.keep_live_bytes(kind, &pause.live_bytes);
         self.cycle.enter(CyclePhase::Idle);
         let sequence = self.pauses.fetch_add(1, Relaxed);
         let worker_cpu_ns = self.keep_cpu_time(me, thread_cpu_ns() - cpu_before);
@@ -156,7 +157,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         };
         let paced = self.steer(&report, requested, pause.allocated_bytes, mutator_cpu_ns);
         self.return_memory(kind, allocated.since_full);
-        self.size_nursery(&report, requested, pause.live_bytes, &mutators);
+        self.size_nursery(&report, requested, pause.live_bytes(), &mutators);
         report.goal_bytes = self.steering.goal();
         report.resident_bytes = self.memory.budget().resident();
         (report, paced)
@@ -219,18 +220,17 @@ impl<VM: VMBinding> HeapInner<VM> {
         assert!(budget.reserved() <= budget.limit(), "the hard limit was exceeded");
     }
 
-    /// Live bytes now, of which the collection found so many. A minor one found only what was promoted; what was live before is taken for live
-    /// still.
-    fn keep_live_bytes(&self, kind: CollectionKind, found: usize) -> usize {
-        let live_bytes = match kind {
-            CollectionKind::Full => {
-                self.fulls.fetch_add(1, Relaxed);
-                found
-            }
-            CollectionKind::Minor => self.live_bytes.load(Relaxed) + found,
-        };
-        self.live_bytes.store(live_bytes, Relaxed);
-        live_bytes
+    /// Live bytes now, in all spaces; the collection found these in each. A minor one found only what was promoted; what was live
+    /// before is taken for live still.
+    fn keep_live_bytes(&self, kind: CollectionKind, found: &[usize; EXTENTS]) -> usize {
+        for (live, found) in self.live_bytes.iter().zip(found) {
+            let before = if kind == CollectionKind::Full { 0 } else { live.load(Relaxed) };
+            live.store(before + found, Relaxed);
+        }
+        if kind == CollectionKind::Full {
+            self.fulls.fetch_add(1, Relaxed);
+        }
+        self.live_bytes()
     }
 
     /// The processor time of each worker, the first of which is the leader. A mutator that led is not charged for it.
@@ -308,7 +308,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         let report = |s: &dyn Space| SpaceReport {
             name: s.name(),
             reserved_bytes: s.reserved_bytes(),
-            live_bytes: s.live_bytes(),
+            live_bytes: self.live_bytes[s.extent().number()].load(Relaxed),
         };
         self.plan.spaces().into_iter().map(report).collect()
     }
@@ -357,7 +357,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             self.memory.give_back(usize::MAX);
         }
         if kind == CollectionKind::Full {
-            let (live, goal) = (self.live_bytes.load(Relaxed), self.steering.goal());
+            let (live, goal) = (self.live_bytes(), self.steering.goal());
             self.idle.collected(&Ended { live, goal, allocated }, delays);
         }
         self.idle.join_pages();

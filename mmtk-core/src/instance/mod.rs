@@ -14,7 +14,7 @@ use crate::alloc::{Allocators, Leftovers, Mutator, MutatorState};
 use crate::binding::VMBinding;
 use crate::cycle::Cycle;
 use crate::events::{Cause, Event, Listener, Listeners};
-use crate::heap::{Extent, Memory};
+use crate::heap::{EXTENTS, Extent, Memory};
 use crate::idle::{Allocated, Idle, Quiet};
 use crate::metadata::ObjectStates;
 use crate::nursery::{Nursery, NurseryConfig};
@@ -84,7 +84,8 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     /// What threads that detached had noted in their barriers.
     remembered: Mutex<Vec<ObjectReference>>,
     gc_cpu_ns: AtomicU64,
-    live_bytes: AtomicUsize,
+    /// Bytes found live in each space, by the number of its extent. Written by leaders.
+    live_bytes: [AtomicUsize; EXTENTS],
     yield_seed: AtomicU64,
     /// For the verifier. Taken alone: by the leader of a pause, and by threads that detach.
     history: Mutex<verify::History>,
@@ -220,7 +221,7 @@ impl<VM: VMBinding> Heap<VM> {
             nursery_bytes: AtomicUsize::new(nursery.as_ref().map_or(usize::MAX, Nursery::trigger_bytes)),
             nursery: nursery.map(Mutex::new),
             gc_cpu_ns: AtomicU64::new(0),
-            live_bytes: AtomicUsize::new(0),
+            live_bytes: Default::default(),
             history: Mutex::default(),
         })))
     }
@@ -312,7 +313,7 @@ impl<VM: VMBinding> Heap<VM> {
             peak_reserved_bytes: budget.peak_reserved(),
             resident_bytes: budget.resident(),
             joined_bytes: self.0.memory.joined_bytes(),
-            live_bytes: self.0.live_bytes.load(Relaxed),
+            live_bytes: self.0.live_bytes(),
             external_bytes: self.0.steering.external(),
             goal_bytes: self.0.steering.goal(),
             limit_bytes: budget.limit(),
@@ -392,11 +393,16 @@ impl<VM: VMBinding> HeapInner<VM> {
         }
     }
 
+    /// Bytes found live by the last collection, in all spaces.
+    fn live_bytes(&self) -> usize {
+        self.live_bytes.iter().map(|bytes| bytes.load(Relaxed)).sum()
+    }
+
     fn report(&self) -> String {
         let budget = self.memory.budget();
         let live = match self.pauses.load(Relaxed) {
             0 => "never collected".to_string(),
-            collections => format!("{} live at the last of {collections} collections", self.live_bytes.load(Relaxed)),
+            collections => format!("{} live at the last of {collections} collections", self.live_bytes()),
         };
         let mut text = format!(
             "plan {}: {} of {} bytes reserved, {} resident, {live}\n",

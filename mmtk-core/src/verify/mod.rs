@@ -83,10 +83,10 @@ pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &
     // Two workers may both count an object that they marked at the same time, so the collector may have counted more.
     let full = pause.kind() == CollectionKind::Full;
     assert!(
-        !full || pause.live_objects >= objects && pause.live_bytes >= bytes,
+        !full || pause.live_objects >= objects && pause.live_bytes() >= bytes,
         "after the collection: {objects} objects of {bytes} bytes are reachable, but the collector found {} of {} bytes",
         pause.live_objects,
-        pause.live_bytes
+        pause.live_bytes()
     );
     // A minor collection leaves dead objects, which weak references may bring back.
     history.collected(found, full && pause.live_objects == objects);

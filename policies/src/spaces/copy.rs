@@ -46,7 +46,6 @@ pub struct CopySpace<VM> {
     charged: AtomicUsize,
     /// Blocks that copies may still take in this pause.
     prepaid: AtomicUsize,
-    live_bytes: AtomicUsize,
 }
 
 impl<VM: VMBinding> CopySpace<VM> {
@@ -62,7 +61,6 @@ impl<VM: VMBinding> CopySpace<VM> {
             kept: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
             charged: AtomicUsize::new(0),
             prepaid: AtomicUsize::new(0),
-            live_bytes: AtomicUsize::new(0),
         })
     }
 
@@ -135,10 +133,6 @@ impl<VM: VMBinding> CopySpace<VM> {
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         pause.for_each_worker(|worker| worker.allocators.bump.clear());
         pause.sweep(self.pool.watermark() as usize, |_, blocks| self.sweep_blocks(blocks));
-        if pause.kind() == CollectionKind::Full {
-            self.live_bytes.store(0, Relaxed);
-        }
-        self.live_bytes.fetch_add(pause.live_bytes(), Relaxed);
         let budget = self.pool.memory().budget();
         let (charged, wanted) = (self.charged.load(Relaxed), self.pool.owned() as usize * 2 * BLOCK_BYTES);
         if wanted <= charged {
@@ -223,7 +217,7 @@ impl<VM: VMBinding> CopyTracer<'_, VM> {
             Claim::Stays => Traced::Seen(object),
             Claim::Won(seen) => {
                 let bytes = VM::object_size(object);
-                worker.count(bytes);
+                worker.count(self.extent, bytes);
                 let room = if is_pinned(seen) { None } else { space.allocate_copy(worker, bytes) };
                 match room {
                     Some(target) => Traced::New(target.copy(&space.states, object, seen, self.copied)),
@@ -275,7 +269,7 @@ impl<VM: VMBinding> CopyStayer<'_, VM> {
         }
         match copier.space.states.claim(object, copier.epoch) {
             Claim::Won(seen) => {
-                worker.count(VM::object_size(object));
+                worker.count(copier.extent, VM::object_size(object));
                 copier.settle(object, seen)
             }
             Claim::Moved(_) | Claim::Stays => Traced::Seen(object),
@@ -309,9 +303,6 @@ impl<VM: VMBinding> Space for CopySpace<VM> {
     }
     fn reserved_bytes(&self) -> usize {
         self.charged.load(Relaxed)
-    }
-    fn live_bytes(&self) -> usize {
-        self.live_bytes.load(Relaxed)
     }
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
         if self.taken.at(object.address()).load(Relaxed) == 0 {

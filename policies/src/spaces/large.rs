@@ -43,7 +43,6 @@ pub struct LargeObjectSpace<VM> {
     /// Whether `objects` are in the order of their addresses. Changes under their lock; a sweep keeps the order.
     sorted: AtomicBool,
     reserved: AtomicUsize,
-    live_bytes: AtomicUsize,
     vm: PhantomData<fn(VM)>,
 }
 
@@ -61,7 +60,6 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
             objects: Mutex::default(),
             sorted: AtomicBool::new(true),
             reserved: AtomicUsize::new(0),
-            live_bytes: AtomicUsize::new(0),
             vm: PhantomData,
         })
     }
@@ -83,7 +81,6 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     /// Begins an epoch.
     pub fn prepare(&self) {
         self.epoch.advance();
-        self.live_bytes.store(0, Relaxed);
     }
 
     /// The policy for this pause's trace.
@@ -160,9 +157,7 @@ impl<VM: VMBinding> LargeTracer<'_, VM> {
         if self.space.marks.at(object.address()).swap(self.epoch, Relaxed) == self.epoch {
             return Traced::Seen(object);
         }
-        let bytes = VM::object_size(object);
-        worker.count(bytes);
-        self.space.live_bytes.fetch_add(bytes, Relaxed);
+        worker.count(self.extent, VM::object_size(object));
         if self.space.states.is_generational() {
             self.space.states.unlog(object);
         }
@@ -187,9 +182,6 @@ impl<VM: VMBinding> Space for LargeObjectSpace<VM> {
     }
     fn reserved_bytes(&self) -> usize {
         self.reserved.load(Relaxed)
-    }
-    fn live_bytes(&self) -> usize {
-        self.live_bytes.load(Relaxed)
     }
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
         match self.objects.lock().iter().find(|o| o.start == object.address()) {

@@ -138,7 +138,7 @@ impl<VM: VMBinding> MarkCompactTracer<VM> {
         match self.map.mark(object, worker.alone) {
             None => Traced::Seen(object),
             Some(bytes) => {
-                worker.count(bytes);
+                worker.count(self.extent, bytes);
                 Traced::New(object)
             }
         }
@@ -171,9 +171,6 @@ impl<VM: VMBinding> Space for MarkCompactSpace<VM> {
     }
     fn reserved_bytes(&self) -> usize {
         self.frontier.used() as usize * BLOCK_BYTES
-    }
-    fn live_bytes(&self) -> usize {
-        self.dense_end().bytes_from(self.frontier.extent().start())
     }
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
         let (start, dense_end) = (object.address(), self.dense_end());

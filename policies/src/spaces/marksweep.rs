@@ -31,7 +31,7 @@ use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The space.
 pub struct MarkSweepSpace<VM> {
@@ -48,7 +48,6 @@ pub struct MarkSweepSpace<VM> {
     states: ObjectStates<VM>,
     /// Whether runs that are handed out are marked.
     verified: bool,
-    live_bytes: AtomicUsize,
 }
 
 impl<VM: VMBinding> MarkSweepSpace<VM> {
@@ -73,7 +72,6 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             states: context.states,
             // In a generational plan a mark says that an object is old. Starts say more.
             verified: context.options.verify && !context.states.is_generational() && !VM::OBJECT_STARTS,
-            live_bytes: AtomicUsize::new(0),
         })
     }
 
@@ -176,7 +174,6 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         let blocks = self.pool.watermark() as usize;
         match pause.kind() {
             CollectionKind::Full => {
-                self.live_bytes.store(0, Relaxed);
                 pause.sweep(blocks, |_, blocks| self.sweep_blocks(blocks));
             }
             CollectionKind::Minor => {
@@ -184,7 +181,6 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
                 pause.sweep(blocks, |_, blocks| self.sweep_touched(blocks.len()));
             }
         }
-        self.live_bytes.fetch_add(pause.live_bytes(), Relaxed);
     }
 
     /// Takes away the marks of the objects that lie in this space.
@@ -305,7 +301,7 @@ impl<VM: VMBinding> MarkSweepTracer<VM> {
         if !self.marks.mark(object, self.epoch, worker.alone) {
             return Traced::Seen(object);
         }
-        worker.count(VM::object_size(object));
+        worker.count(self.extent, VM::object_size(object));
         if self.states.is_generational() {
             self.states.unlog(object);
         }
@@ -336,9 +332,6 @@ impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
     }
     fn reserved_bytes(&self) -> usize {
         self.pool.owned() as usize * BLOCK_BYTES
-    }
-    fn live_bytes(&self) -> usize {
-        self.live_bytes.load(Relaxed)
     }
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
         if self.marks.state(self.pool.extent().block_of(object.address())).load(Relaxed) == BLOCK_FREE {

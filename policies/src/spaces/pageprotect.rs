@@ -449,7 +449,7 @@ impl<VM: VMBinding> PageProtectTracer<'_, VM> {
         if self.space.shared.marks.at(object.address()).swap(self.epoch, Relaxed) == self.epoch {
             return Traced::Seen(object);
         }
-        worker.count(VM::object_size(object));
+        worker.count(self.extent, VM::object_size(object));
         Traced::NewLarge(object)
     }
 
@@ -479,9 +479,6 @@ impl<VM: VMBinding> Space for PageProtectSpace<VM> {
             of(pages) + if own { pages as usize * PAGE_BYTES } else { 0 }
         });
         notes + live.sum::<usize>() + state.homes.len() * PAGE_BYTES
-    }
-    fn live_bytes(&self) -> usize {
-        self.shared.state().live.values().map(|live| live.bytes as usize).sum()
     }
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
         let (shared, page) = (&self.shared, self.shared.page_of(object.address()));

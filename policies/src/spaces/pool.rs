@@ -287,7 +287,7 @@ impl<VM: VMBinding> PoolTracer<VM> {
         if !self.states.mark(object, self.mark) {
             return Traced::Seen(object);
         }
-        worker.count(VM::object_size(object));
+        worker.count(self.extent, VM::object_size(object));
         Traced::New(object)
     }
 

@@ -41,7 +41,7 @@ use mmtk_core::space::Space;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 pub use lines::{LINE_BYTES, LOG_LINE_BYTES};
 pub use tracer::{ImmixEvacuator, ImmixMarker};
@@ -84,7 +84,6 @@ pub struct ImmixSpace<VM> {
     defrag: Defrag,
     /// Whether the blocks that mutators take whole are evacuated by the next collection.
     has_nursery: bool,
-    live_bytes: AtomicUsize,
 }
 
 impl<VM: VMBinding> ImmixSpace<VM> {
@@ -114,7 +113,6 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             leftover: BlockList::new(),
             defrag: Defrag::new(context, extent, VM::CAN_MOVE)?,
             has_nursery,
-            live_bytes: AtomicUsize::new(0),
         };
         space.defrag.keep_headroom(context.memory.budget());
         Ok(space)
@@ -307,10 +305,8 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         if kind == CollectionKind::Full {
             self.defrag.begin_sweep();
             self.recyclable.clear();
-            self.live_bytes.store(0, Relaxed);
         }
         pause.sweep(self.pool.watermark() as usize, |_, blocks| self.sweep_blocks(blocks, kind));
-        self.live_bytes.fetch_add(pause.live_bytes(), Relaxed);
         match self.fresh.load(Relaxed) {
             u8::MAX => {
                 pause.sweep(self.pool.watermark() as usize, |_, blocks| {
@@ -382,9 +378,6 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
     }
     fn reserved_bytes(&self) -> usize {
         self.pool.owned() as usize * BLOCK_BYTES
-    }
-    fn live_bytes(&self) -> usize {
-        self.live_bytes.load(Relaxed)
     }
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
         if self.blocks.at(object.address()).load(Relaxed) == FREE {

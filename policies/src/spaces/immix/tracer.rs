@@ -64,7 +64,7 @@ impl<VM: VMBinding> ImmixMarker<VM> {
     fn found(&self, object: ObjectReference, bytes: usize, worker: &mut Worker) {
         self.lines.mark(object.address(), bytes, self.epoch);
         worker.block_bytes.add(&self.live_bytes, self.extent.block_of(object.address()), bytes, worker.alone);
-        worker.count(bytes);
+        worker.count(self.extent, bytes);
     }
 
     /// The object, if it was reached.
