@@ -89,3 +89,55 @@ fn a_side_state_of_the_same_epoch_number_a_cycle_ago_is_not_taken_for_a_new_one(
     on_every_plan::<SideVM<3>>();
     on_every_plan::<SideVM<4>>();
 }
+
+/// How many numbers memory carries in turn, one for each collection, that was handed out since the last one: all that a byte has beside
+/// the epochs.
+const FRESH_NUMBERS: u64 = u8::MAX as u64 - EPOCH_MAX as u64;
+
+/// Garbage lies in holes between what stays, and nothing is allocated for a number of collections; then the next garbage needs no other
+/// memory. It has survived a collection, or none.
+fn holes_are_used_again<VM: TestVM>(plan: &str, survives: bool, idle: impl Iterator<Item = u64>) {
+    let settings = [("gc.workers", "1"), ("immix.defrag", "false")];
+    let heap = new_heap(VM::new(), options(plan, 8 << 20, &settings)).unwrap();
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    m.push(LabRef::NULL);
+    m.push(LabRef::NULL);
+    let kind = Kind { count: 4000, bytes: 112, semantics: Semantics::Default };
+    (0..kind.count).for_each(|id| add(m, &kind, usize::from(id.is_multiple_of(STAYS)), id));
+    m.set(0, LabRef::NULL);
+    m.mutator().collect();
+    let reserved = heap.statistics().reserved_bytes;
+    for idle in idle {
+        (0..kind.count / 2).for_each(|id| add(m, &kind, 0, id));
+        assert_eq!(heap.statistics().reserved_bytes, reserved, "{plan}, before {idle} collections");
+        if survives {
+            m.mutator().collect();
+        }
+        m.set(0, LabRef::NULL);
+        (0..idle).for_each(|_| m.mutator().collect());
+    }
+    (0..kind.count / 2).for_each(|id| add(m, &kind, 0, id));
+    assert_eq!(heap.statistics().reserved_bytes, reserved, "{plan}, in the end");
+    check(m, 1, (0..kind.count).rev().filter(|id| id.is_multiple_of(STAYS)));
+}
+
+const REUSING: [&str; 4] = ["Immix", "StickyImmix", "MarkSweep", "StickyMarkSweep"];
+
+/// Marks that lines kept since what was there had died were taken for new ones when the number of their epoch came round.
+#[test]
+fn a_hole_that_nobody_used_until_the_number_of_its_epoch_comes_round_is_still_a_hole() {
+    let _watchdog = Watchdog::new();
+    for plan in REUSING {
+        holes_are_used_again::<ReferenceVM>(plan, true, 1..=u64::from(EPOCH_MAX) + 1);
+    }
+}
+
+/// What lines carry that were handed out between two collections must be forgotten before other lines carry the same.
+#[test]
+fn a_hole_that_nobody_used_until_the_number_of_fresh_lines_comes_round_is_still_a_hole() {
+    let _watchdog = Watchdog::new();
+    for plan in REUSING {
+        holes_are_used_again::<ReferenceVM>(plan, false, FRESH_NUMBERS - 1..=FRESH_NUMBERS + 1);
+    }
+}

@@ -12,8 +12,9 @@ use mmtk_core::trace::{ObjectItem, SlotItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, ObjectReference, Semantics, VMBinding};
 
-/// Evacuating rounds in an emergency: each makes room for the next.
-const EMERGENCY_ROUNDS: usize = 4;
+/// Evacuating rounds when memory runs out, at most: each makes room for the next. If blocks are four fifths live and only the headroom is
+/// free, a round frees a quarter more than the one before, and this many go through the whole heap.
+const URGENT_ROUNDS: usize = 16;
 
 /// The plan.
 pub struct Immix<VM> {
@@ -93,13 +94,17 @@ impl<VM: VMBinding> Plan<VM> for Immix<VM> {
         let sources = self.immix.always_evacuates() && self.immix.choose_sources(pause);
         self.round(pause, nursery, sources);
         // What the round counted is exact until a mutator runs, so this is the moment to evacuate.
-        let rounds = if pause.is_emergency() { EMERGENCY_ROUNDS } else { 1 };
+        let rounds = if self.immix.evacuation_is_urgent(pause) { URGENT_ROUNDS } else { 1 };
         for _ in 0..rounds {
+            let room = self.immix.room();
             if !self.immix.choose_sources(pause) {
                 break;
             }
             pause.again();
             self.round(pause, false, true);
+            if self.immix.room() <= room {
+                break;
+            }
         }
     }
 }

@@ -2,16 +2,21 @@
 //!
 //! The trace counts the live bytes of each block. What blocks hold beside live bytes (holes, and dead objects in lines with a
 //! live one) is waste: it suits small objects at best. Evacuation is a second round in the same pause, so the counts it goes by
-//! are exact: the sparsest blocks first, as many as fit in what the collector may still take.
+//! are exact: the sparsest blocks first, as many as fit in what the collector may still take. Of blocks that are live to the same
+//! degree it takes as many as fit, too: often all blocks are alike.
 //!
 //! When does a round pay? A collection that costs T and yields A bytes of allocation costs T/A a byte. A round costs about
 //! 1.5 T more and frees G bytes, so it pays at once if G > 1.5 A, and for the collections to come much earlier: what is packed
 //! stays packed, and leaves more free blocks to evacuate into next time. Measured on a cache with random replacement
 //! in 110 MB with 70 live, G > A/2 needs 60 collections where G > 1.5 A needs 141. A is what the collection before
 //! yielded, so a heap with room to spare is never evacuated; G is known: the blocks emptied less the blocks filled.
+//! When memory runs out, a round pays if it frees anything worth mentioning, and rounds follow each other as long as they do: what one
+//! frees is room for the copies of the next.
 //!
 //! I1. A copy that finds no room stays where it is (`ImmixEvacuator`). The counts are exact from the sweep on (`BlockBytes`).
 //! I2. Part of the budget is kept for copies, so that evacuation is possible when the heap is full.
+//! I3. At least one block is free after a round if one was before it: copies take the last one only when what they need is known to fit.
+//!     When few blocks are free, workers share the one they fill, since blocks that each filled in part would be what was free.
 
 use super::lines::{LINE_BYTES, LINES};
 use super::{FREE, ImmixSpace, SOURCE};
@@ -19,10 +24,16 @@ use mmtk_core::heap::{BLOCK_BYTES, Block, Budget, Extent};
 use mmtk_core::metadata::SideWords;
 use mmtk_core::pause::Pause;
 use mmtk_core::{HeapError, PlanContext, VMBinding};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-/// A block with more live lines than this is never worth copying.
+/// A block with more live lines than this is not worth copying.
 const DENSEST: u32 = LINES * 15 / 16;
+
+/// Nor is one with more than this if memory runs out: what copies leave empty at the end of a block is as much as what they gain.
+const DENSEST_IF_URGENT: u32 = LINES - 4;
+
+/// Blocks that a worker fills with copies at the same time: one with small objects, one with others.
+const BLOCKS_OF_A_WORKER: usize = 2;
 
 pub struct Defrag {
     enabled: bool,
@@ -30,8 +41,13 @@ pub struct Defrag {
     headroom_percent: u32,
     /// A word a block: bytes that the last trace found live in it.
     live_bytes: SideWords,
-    /// Bytes of used blocks that are not live, after the last sweep.
+    /// Bytes of used blocks that are not live, after the last full sweep.
     waste: AtomicUsize,
+    /// Bytes of their free lines.
+    holes: AtomicUsize,
+    workers: usize,
+    /// Whether workers share a block in this round (I3).
+    share_blocks: AtomicBool,
 }
 
 impl Defrag {
@@ -42,6 +58,9 @@ impl Defrag {
             headroom_percent: context.options.immix_headroom_percent,
             live_bytes: context.memory.block_words(extent)?,
             waste: AtomicUsize::new(0),
+            holes: AtomicUsize::new(0),
+            workers: context.options.gc_workers,
+            share_blocks: AtomicBool::new(false),
         })
     }
 
@@ -70,6 +89,7 @@ impl Defrag {
 
     pub fn begin_sweep(&self) {
         self.waste.store(0, Relaxed);
+        self.holes.store(0, Relaxed);
     }
 
     /// The bytes of a used block that are not live.
@@ -77,13 +97,36 @@ impl Defrag {
         BLOCK_BYTES.saturating_sub(self.live_bytes.word(block.0).load(Relaxed) as usize)
     }
 
-    pub fn add_waste(&self, bytes: usize) {
-        self.waste.fetch_add(bytes, Relaxed);
+    /// Some used blocks have so many bytes that are not live, and so many in free lines.
+    pub fn add_swept(&self, waste: usize, holes: usize) {
+        self.waste.fetch_add(waste, Relaxed);
+        self.holes.fetch_add(holes, Relaxed);
+    }
+
+    /// Whether workers put their copies in one block, then in the next (I3).
+    pub fn shares_blocks(&self) -> bool {
+        self.share_blocks.load(Relaxed)
+    }
+
+    /// The evacuation that was prepared, if any, is over.
+    pub fn end_round(&self) {
+        self.share_blocks.store(false, Relaxed);
+    }
+
+    /// Bytes of the free lines of used blocks. After a full sweep.
+    pub fn holes(&self) -> usize {
+        self.holes.load(Relaxed)
     }
 
     /// Whether a stress option wants every collection to evacuate.
     pub fn always(&self) -> bool {
         self.enabled && self.always
+    }
+
+    /// Whether memory runs out: this is an emergency, or the last collection yielded next to nothing, and neither does this one.
+    pub fn is_urgent<VM: VMBinding>(&self, pause: &Pause<'_, VM>, budget: &Budget) -> bool {
+        let little = budget.limit() / 100;
+        pause.is_emergency() || pause.allocated_bytes() < little && budget.free_for_mutators() < little.max(BLOCK_BYTES)
     }
 
     /// Makes sources of the sparsest blocks if evacuating them now pays. Returns whether there are any.
@@ -95,8 +138,8 @@ impl Defrag {
         let budget = space.pool.memory().budget();
         let gain_min = if self.always {
             0
-        } else if pause.is_emergency() {
-            BLOCK_BYTES
+        } else if self.is_urgent(pause, budget) {
+            (budget.limit() / 1024).min(BLOCK_BYTES)
         } else {
             (pause.allocated_bytes() / 2).max(budget.limit() / 100)
         };
@@ -122,34 +165,49 @@ impl Defrag {
             *free_in_them += free as usize;
             holes += free as usize;
         }
-        let free_lines = (budget.limit() - budget.reserved()) / LINE_BYTES;
-        let scarce = free_lines < 4 * LINES as usize;
-        let (mut densest, mut copied, mut emptied) = (None, 0, 0);
-        for live in 0..=if self.always { LINES } else { DENSEST } {
+        let free_blocks = (budget.limit() - budget.reserved()) / BLOCK_BYTES;
+        let blocks_in_use = BLOCKS_OF_A_WORKER * self.workers;
+        let share = free_blocks < 2 * blocks_in_use;
+        // A little less than there is: ends of blocks stay empty. Holes are counted only when there is nothing else: they may be too
+        // small for the objects that need room.
+        let mut room = match free_blocks {
+            0 => holes / 2,
+            1 => LINES as usize,
+            _ => (free_blocks - if share { 1 } else { blocks_in_use }) * LINES as usize / 16 * 15,
+        };
+        let (mut densest, mut of_densest, mut gain) = (0, 0, 0);
+        let densest_worth = match self.is_urgent(pause, budget) {
+            _ if self.always => LINES,
+            true => DENSEST_IF_URGENT,
+            false => DENSEST,
+        };
+        for live in 0..=densest_worth {
             let (blocks, free) = blocks_with[live as usize];
-            holes -= free;
-            copied += blocks * live as usize;
-            // A little less than there is: ends of blocks stay empty. Holes are counted only when there is nothing else: a
-            // copy that finds no room leaves its block half empty and the free blocks gone.
-            let room = if scarce { free_lines + holes / 2 } else { free_lines / 16 * 15 };
-            if copied > room && !self.always {
-                copied -= blocks * live as usize;
+            if blocks == 0 {
+                continue;
+            }
+            // A source takes room for its copies, and its holes no longer serve those of others.
+            let cost = blocks * live as usize + if free_blocks == 0 { free / 2 } else { 0 };
+            let fit = if cost <= room || self.always { blocks } else { blocks * room / cost };
+            (densest, of_densest) = (live, fit);
+            gain += fit * (LINES - live) as usize;
+            room = room.saturating_sub(cost);
+            if fit < blocks {
                 break;
             }
-            emptied += blocks * LINES as usize;
-            if blocks > 0 {
-                densest = Some(live);
-            }
         }
-        if (emptied - copied.min(emptied)) * LINE_BYTES < gain_min {
+        if gain * LINE_BYTES < gain_min {
             return false;
         }
-        let Some(densest) = densest else { return false };
+        let (mut chosen, mut left) = (false, of_densest);
         for (start, live, _) in used() {
-            if live <= densest {
+            if live < densest || live == densest && left > 0 {
+                left -= usize::from(live == densest);
                 space.blocks.at(start).store(SOURCE, Relaxed);
+                chosen = true;
             }
         }
-        true
+        self.share_blocks.store(chosen && share, Relaxed);
+        chosen
     }
 }

@@ -83,6 +83,15 @@ impl Lines {
         taken
     }
 
+    /// Lines of a block that carry another number than the epoch carry none. By one worker, while nothing is handed out.
+    pub fn forget_others(&self, block: Address, epoch: u8) {
+        for mark in (0..LINES as usize).map(|line| self.marks.at(block.plus(line * LINE_BYTES))) {
+            if mark.load(Relaxed) != epoch {
+                mark.store(0, Relaxed);
+            }
+        }
+    }
+
     /// Lines of a block that carry a larger number than `number` carry none. By one worker, while nothing is handed out.
     pub fn forget_above(&self, block: Address, number: u8) {
         for mark in (0..LINES as usize).map(|line| self.marks.at(block.plus(line * LINE_BYTES))) {

@@ -30,7 +30,7 @@ mod tracer;
 use super::epoch::Epoch;
 use defrag::Defrag;
 use lines::Lines;
-use mmtk_core::alloc::{Allocators, HoleCursor};
+use mmtk_core::alloc::{Allocators, BumpRange, CopyTarget, HoleCursor};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::{
     BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment,
@@ -38,6 +38,7 @@ use mmtk_core::heap::{
 use mmtk_core::metadata::{EPOCH_MAX, ObjectStates, SideBytes};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
+use mmtk_core::sync::Mutex;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::ops::Range;
 use std::sync::Arc;
@@ -61,10 +62,10 @@ const NURSERY: u8 = 4;
 /// The numbers that fresh lines carry in turn begin behind the epochs. Before they begin again, no line carries one.
 const FIRST_FRESH: u8 = EPOCH_MAX + 1;
 
-/// Dead objects in lines that live ones share with them keep their starts, and are told apart by their marks; so their starts must be gone
-/// before the number of the epoch that they were last marked in comes round. Sweeping them in two epochs of each round, not in all, is
-/// enough: one of the two is another than theirs.
-const STARTS_SWEPT: [u8; 2] = [EPOCH_MAX / 2, EPOCH_MAX];
+/// Free lines keep the number of the epoch that they were last marked in. So do dead objects in lines that live ones share with them,
+/// and they keep their starts. Both must be gone before that number comes round. Sweeping them in two epochs of each round, not in all,
+/// is enough: one of the two is another than theirs.
+const NUMBERS_SWEPT: [u8; 2] = [EPOCH_MAX / 2, EPOCH_MAX];
 
 /// The space.
 pub struct ImmixSpace<VM> {
@@ -82,6 +83,8 @@ pub struct ImmixSpace<VM> {
     /// Blocks whose holes were too small for the objects that looked for them; small objects take them.
     leftover: BlockList,
     defrag: Defrag,
+    /// Where copies go while workers share a block (`defrag`).
+    shared_copies: Mutex<BumpRange>,
     /// Whether the blocks that mutators take whole are evacuated by the next collection.
     has_nursery: bool,
 }
@@ -112,6 +115,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             recyclable: BlockList::new(),
             leftover: BlockList::new(),
             defrag: Defrag::new(context, extent, VM::CAN_MOVE)?,
+            shared_copies: Mutex::default(),
             has_nursery,
         };
         space.defrag.keep_headroom(context.memory.budget());
@@ -139,7 +143,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
                 return Some(address);
             }
             if self.has_nursery
-                && let Some((start, zeroed)) = self.take_block(Charge::Mutator)
+                && let Some((start, zeroed)) = self.take_block(Charge::Mutator, 0)
             {
                 return allocators.refill_bump(start, start.plus(BLOCK_BYTES), zeroed, bytes);
             }
@@ -148,7 +152,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
                 allocators.hole = self.search(number);
                 continue;
             }
-            let (start, zeroed) = self.take_block(Charge::Mutator)?;
+            let (start, zeroed) = self.take_block(Charge::Mutator, 0)?;
             return allocators.refill_bump(start, start.plus(BLOCK_BYTES), zeroed, bytes);
         }
     }
@@ -160,7 +164,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         if let Some(address) = allocators.overflow_in_leftovers(bytes, MEDIUM_BYTES) {
             return Some(address);
         }
-        if let Some((start, zeroed)) = self.take_block(Charge::Mutator) {
+        if let Some((start, zeroed)) = self.take_block(Charge::Mutator, 0) {
             return allocators.refill_overflow(start, start.plus(BLOCK_BYTES), zeroed, bytes, MEDIUM_BYTES);
         }
         let lines = bytes.div_ceil(LINE_BYTES) as u32;
@@ -203,9 +207,10 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         Some(hole)
     }
 
-    /// A whole block; its lines are all ours.
-    fn take_block(&self, by: Charge) -> Option<(Address, bool)> {
-        let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES, by))?;
+    /// A whole block, if so many bytes are left then; its lines are all ours.
+    fn take_block(&self, by: Charge, left: usize) -> Option<(Address, bool)> {
+        let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES + left, by))?;
+        self.pool.memory().budget().unreserve(left);
         let start = self.pool.extent().block_start(acquired.block);
         self.states.forget(start, BLOCK_BYTES);
         let (lines, state) = match by {
@@ -241,6 +246,17 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         }
     }
 
+    /// Room for a copy in the block that workers share, which may be the last one.
+    fn allocate_shared_copy(&self, bytes: usize) -> Option<CopyTarget> {
+        let mut range = self.shared_copies.lock();
+        if let Some(target) = range.alloc_for_copy(bytes) {
+            return Some(target);
+        }
+        let (start, _) = self.take_block(Charge::Collector, 0)?;
+        range.install(start, start.plus(BLOCK_BYTES), true, &mut 0);
+        range.alloc_for_copy(bytes)
+    }
+
     /// A mutator gives up its ranges; a block that it searched for large holes may have small ones left.
     pub fn retire(&self, allocators: &mut Allocators) {
         for cursor in [&mut allocators.hole, &mut allocators.overflow_hole] {
@@ -274,6 +290,11 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         self.defrag.always()
     }
 
+    /// Whether memory runs out, so that it pays to evacuate again and again. Call after a sweep.
+    pub fn evacuation_is_urgent(&self, pause: &Pause<'_, VM>) -> bool {
+        self.defrag.is_urgent(pause, self.pool.memory().budget())
+    }
+
     /// Chooses the blocks that the next round evacuates, if that pays. Call before [`ImmixSpace::prepare`].
     pub fn choose_sources(&self, pause: &mut Pause<'_, VM>) -> bool {
         let chosen = self.defrag.choose_sources(pause, self);
@@ -281,6 +302,12 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             pause.defragments();
         }
         chosen
+    }
+
+    /// Bytes in which there is room for objects: free lines, and what is not reserved. After the sweep of a full collection.
+    pub fn room(&self) -> usize {
+        let budget = self.pool.memory().budget();
+        budget.limit() - budget.reserved() + self.defrag.holes()
     }
 
     /// The policy of a trace that moves nothing.
@@ -299,6 +326,8 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             worker.allocators.clear();
             worker.block_bytes.flush(&self.defrag.live_bytes());
         });
+        self.shared_copies.lock().clear();
+        self.defrag.end_round();
         // Blocks that mutators gave up for their small holes are all fresh: the lists are left with those that are not.
         self.leftover.clear();
         let kind = pause.kind();
@@ -321,7 +350,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
 
     fn sweep_blocks(&self, blocks: Range<usize>, kind: CollectionKind) {
         let epoch = self.epoch.current();
-        let (mut freed, mut waste) = (0, 0);
+        let (mut freed, mut waste, mut holes) = (0, 0, 0);
         for number in blocks.rev() {
             let block = Block(number as u32);
             let start = self.pool.extent().block_start(block);
@@ -337,18 +366,22 @@ impl<VM: VMBinding> ImmixSpace<VM> {
                 freed += BLOCK_BYTES;
                 continue;
             }
-            if VM::OBJECT_STARTS && kind == CollectionKind::Full && STARTS_SWEPT.contains(&epoch) {
-                super::common::forget_unmarked(&self.states, start, epoch);
+            if kind == CollectionKind::Full && NUMBERS_SWEPT.contains(&epoch) {
+                self.lines.forget_others(start, epoch);
+                if VM::OBJECT_STARTS {
+                    super::common::forget_unmarked(&self.states, start, epoch);
+                }
             }
             state.store(USED, Relaxed);
             waste += self.defrag.waste_in(block);
+            holes += (lines::LINES - live) as usize * LINE_BYTES;
             if live < lines::LINES {
                 self.poison_holes(start, epoch);
                 self.recyclable.push(self.pool.links(), block.0);
             }
         }
         self.pool.memory().budget().unreserve(freed);
-        self.defrag.add_waste(waste);
+        self.defrag.add_swept(waste, holes);
     }
 
     fn poison_holes(&self, block: Address, epoch: u8) {

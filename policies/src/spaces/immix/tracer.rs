@@ -80,6 +80,8 @@ pub struct ImmixEvacuator<'a, VM> {
     blocks: SideBytes,
     /// The numbers of lines that are no holes for copies.
     taken: [u8; 2],
+    /// Whether workers share the block that copies go to.
+    shared: bool,
 }
 
 impl<VM> Clone for ImmixEvacuator<'_, VM> {
@@ -96,7 +98,13 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
             CollectionKind::Minor => [epoch; 2],
             CollectionKind::Full => [epoch, Epoch::before(epoch)],
         };
-        ImmixEvacuator { space, marker: ImmixMarker::new(space), blocks: space.blocks, taken }
+        ImmixEvacuator {
+            space,
+            marker: ImmixMarker::new(space),
+            blocks: space.blocks,
+            taken,
+            shared: space.defrag.shares_blocks(),
+        }
     }
 
     /// Whether the object is in this space.
@@ -140,6 +148,11 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
     }
 
     fn allocate_copy(&self, worker: &mut Worker, bytes: usize) -> Option<CopyTarget> {
+        if self.shared
+            && let Some(target) = self.space.allocate_shared_copy(bytes)
+        {
+            return Some(target);
+        }
         let allocators = &mut worker.allocators;
         if let Some(target) = allocators.bump.alloc_for_copy(bytes) {
             return Some(target);
@@ -155,7 +168,9 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
             return Some(target);
         }
         let hole = |cursor| self.space.next_hole_for_copies(cursor, bytes.div_ceil(LINE_BYTES) as u32, self.taken);
-        let block = || self.space.take_block(Charge::Collector).map(|(start, _)| start..start.plus(BLOCK_BYTES));
+        // Never the last: without it no round could go on.
+        let block =
+            || self.space.take_block(Charge::Collector, BLOCK_BYTES).map(|(start, _)| start..start.plus(BLOCK_BYTES));
         let room = match self.space.has_nursery {
             true => hole(cursor).or_else(block)?,
             false => block().or_else(|| hole(cursor))?,

@@ -1,0 +1,185 @@
+//! Heaps that are nearly full of live objects: what is wasted between them is found before memory runs out.
+//!
+//! MarkCompact is the judge. It keeps nothing in reserve and leaves no gaps, so what it cannot do in a heap smaller by the headroom of
+//! Immix, Immix need not do either.
+
+use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use mmtk_core::{Heap, Options, Semantics};
+use plan_tests::{Attached, Handle, Watchdog, assert_within_limit, dense_plans, options};
+use policies::new_heap;
+use proptest::prelude::*;
+use reference::{Class, ReferenceVM};
+
+const MIB: usize = 1 << 20;
+
+/// The plans that evacuate sparse blocks.
+const EVACUATING: [&str; 3] = ["Immix", "StickyImmix", "GenImmix"];
+
+fn heap(plan: &str, limit: usize, settings: &[(&str, &str)]) -> Heap<ReferenceVM> {
+    new_heap(ReferenceVM::with_globals(0), options(plan, limit, settings)).unwrap()
+}
+
+/// A list of `length` nodes in root 0, with three times as much garbage in between; false if memory ran out.
+fn builds_list(m: Handle<ReferenceVM>, length: usize) -> bool {
+    m.set(0, LabRef::NULL);
+    for _ in 0..length {
+        let Ok(node) = m.try_alloc(Class { refs: 1, bytes: 8 }, Semantics::Default) else { return false };
+        m.write_ref(LabRef(node.0), 0, m.get(0));
+        m.set(0, LabRef(node.0));
+        if m.try_alloc(Class { refs: 0, bytes: 64 }, Semantics::Default).is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// All blocks were a quarter live, and evacuation took all blocks that are live to the same degree or none of them.
+#[test]
+fn a_heap_of_equally_live_blocks_is_evacuated_before_memory_runs_out() {
+    let _watchdog = Watchdog::new();
+    for plan in dense_plans() {
+        let heap = heap(plan, 8 * MIB, &[("gc.workers", "1")]);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        m.push(LabRef::NULL);
+        for _ in 0..2 {
+            assert!(builds_list(m, 100_000), "{plan}: {:?}", heap.statistics());
+        }
+        assert_within_limit(&heap);
+    }
+}
+
+/// To which degree memory is live that was allocated at one time, in percent.
+#[derive(Clone, Debug)]
+enum Shape {
+    /// Each window to a degree of its own.
+    Uniform,
+    /// Every window to about this degree.
+    Equal(usize),
+    /// Each window to one degree or the other.
+    Bimodal(usize, usize),
+    /// Every block to the same degree exactly.
+    OneClass(usize),
+}
+
+/// What is allocated, and what of it lives.
+#[derive(Clone, Debug)]
+struct Program {
+    shape: Shape,
+    /// Live bytes in the end, in percent of the limit.
+    live: usize,
+    /// Bytes of objects; they take turns.
+    sizes: Vec<usize>,
+    workers: &'static str,
+    seed: u64,
+}
+
+/// Bytes that are live to one degree: about a block.
+const WINDOW: usize = 32 << 10;
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % n
+    }
+}
+
+impl Program {
+    /// Allocates, and keeps objects as the shape says until `live` bytes are; lets every other one die, and does so again; then makes
+    /// garbage for a while. Returns whether there was memory for all of it.
+    fn completes(&self, plan: &str, limit: usize, live: usize) -> bool {
+        let heap = heap(plan, limit, &[("gc.workers", self.workers)]);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let smallest = *self.sizes.iter().min().unwrap();
+        let slots = live / smallest;
+        let live = live - slots * 8;
+        let Ok(table) = m.try_alloc(Class { refs: slots, bytes: 0 }, Semantics::Default) else { return false };
+        m.push(LabRef(table.0));
+        let mut random = Random(self.seed);
+        // The identity and size of what each slot refers to.
+        let (mut kept, mut live_bytes) = (vec![(0u64, 0usize); slots], 0);
+        let (mut window, mut degree, mut garbage) = (0, 0, 0);
+        for round in 0..2 {
+            for slot in (0..slots).filter(|_| random.below(2) == 0) {
+                m.write_ref(m.get(0), slot, LabRef::NULL);
+                live_bytes -= std::mem::take(&mut kept[slot]).1;
+            }
+            let mut free: Vec<usize> = (0..slots).filter(|slot| kept[*slot].1 == 0).collect();
+            for n in 0.. {
+                let bytes = self.sizes[n % self.sizes.len()];
+                if window < bytes {
+                    window = WINDOW;
+                    degree = match self.shape {
+                        Shape::Uniform => 5 + random.below(95),
+                        Shape::Equal(degree) | Shape::OneClass(degree) => degree,
+                        Shape::Bimodal(one, other) => [one, other][random.below(2)],
+                    };
+                }
+                window -= bytes;
+                let Ok(new) = m.try_alloc(Class { refs: 0, bytes: bytes - 8 }, Semantics::Default) else {
+                    return false;
+                };
+                let keeps = match self.shape {
+                    Shape::OneClass(_) => n * 37 % 100 < degree,
+                    _ => random.below(100) < degree,
+                };
+                if live_bytes + bytes > live {
+                    garbage += bytes;
+                    if garbage > (round + 1) * limit / 2 {
+                        break;
+                    }
+                } else if keeps && let Some(slot) = free.pop() {
+                    m.write_word(LabRef(new.0), 0, n as u64);
+                    m.write_ref(m.get(0), slot, LabRef(new.0));
+                    kept[slot] = (n as u64, bytes);
+                    live_bytes += bytes;
+                }
+            }
+        }
+        for (slot, (id, _)) in kept.iter().enumerate().filter(|(_, (_, bytes))| *bytes > 0) {
+            assert_eq!(m.read_word(m.read_ref(m.get(0), slot), 0), *id, "{plan}: slot {slot}");
+        }
+        assert_within_limit(&heap);
+        true
+    }
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    prop_oneof![
+        Just(Shape::Uniform),
+        (10usize..100).prop_map(Shape::Equal),
+        (10usize..50, 50usize..100).prop_map(|(one, other)| Shape::Bimodal(one, other)),
+        (10usize..100).prop_map(Shape::OneClass),
+    ]
+}
+
+fn programs() -> impl Strategy<Value = Program> {
+    let sizes = prop::collection::vec((2usize..64).prop_map(|words| words * 8), 1..4);
+    let workers = prop_oneof![Just("1"), Just("2")];
+    (shapes(), 20usize..=90, sizes, workers, any::<u64>()).prop_map(|(shape, live, sizes, workers, seed)| Program {
+        shape,
+        live,
+        sizes,
+        workers,
+        seed,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn memory_does_not_run_out_where_a_compacted_heap_would_do(program in programs()) {
+        let _watchdog = Watchdog::new();
+        let limit = 4 * MIB;
+        let headroom = Options::default().immix_headroom_percent as usize;
+        let live = limit / 100 * program.live;
+        if program.completes("MarkCompact", limit / 100 * (100 - headroom), live) {
+            for plan in EVACUATING {
+                prop_assert!(program.completes(plan, limit, live), "{plan}");
+            }
+        }
+    }
+}
