@@ -1,6 +1,7 @@
 //! Objects are found by any address inside them, and words of stacks that may be references keep them alive and in place.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use mmtk_core::metadata::EPOCH_MAX;
 use mmtk_core::{Address, Heap, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use plan_tests::matrix::{self, Stress, all_workloads};
 use plan_tests::{
@@ -180,6 +181,33 @@ proptest! {
         for plan in collecting_plans() {
             objects_are_found_until_they_die(plan, &all);
         }
+    }
+}
+
+/// Its mark carries the number of an epoch, which comes round.
+#[test]
+fn an_object_that_died_beside_a_live_one_is_not_found_however_many_collections_later() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = heap::<FindingVM>(plan);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        for object in 0..2 {
+            m.push(m.alloc(0, 8));
+            m.write_word(m.get(object), 0, object as u64);
+        }
+        m.mutator().collect();
+        let dead = Address::from_usize(m.get(1).0);
+        assert!(m.mutator().is_object(dead), "{plan}");
+        m.pop(1);
+        for later in 1..=2 * u32::from(EPOCH_MAX) {
+            m.mutator().collect();
+            // The live one may come to lie there, where objects move.
+            let live = Ref(m.get(0).0).object();
+            let found = m.mutator().find_object(dead).filter(|object| Some(*object) != live);
+            assert_eq!(found, None, "{plan}: found again {later} collections later");
+        }
+        assert_eq!(m.read_word(m.get(0), 0), 0, "{plan}");
     }
 }
 
