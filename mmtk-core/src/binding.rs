@@ -26,6 +26,11 @@ pub trait Slot: Copy + Send + fmt::Debug + 'static {
     /// Makes it refer to the new place of a moved object. Called only inside a pause, and only if
     /// [`VMBinding::CAN_MOVE`].
     fn store(self, object: ObjectReference);
+    /// The bytes that it occupies in memory, aligned to their number; none if it stands for the reference itself. The verifier asks: it
+    /// tells slots that are visited twice, lie outside their object or are not aligned.
+    fn place(self) -> Option<Range<Address>> {
+        None
+    }
 }
 
 /// A word in memory that holds the address of an object, or zero.
@@ -62,6 +67,9 @@ impl Slot for WordSlot {
         // SAFETY: as for `load`.
         let word = unsafe { self.0.as_atomic_u64() };
         SlotWord(word).store(object.address().as_usize() as u64);
+    }
+    fn place(self) -> Option<Range<Address>> {
+        Some(self.0..self.0.plus(size_of::<usize>()))
     }
 }
 

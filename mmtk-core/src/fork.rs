@@ -69,11 +69,16 @@ impl<VM: VMBinding> HeapInner<VM> {
         }
         for mutator in gone {
             // SAFETY: of a thread that stood still when the process was forked and is not in this one.
-            let (allocators, remembered) = unsafe {
-                (MutatorState::allocators_of_stopped(mutator.0), MutatorState::remembered_of_stopped(mutator.0))
+            let (allocators, remembered, requested) = unsafe {
+                (
+                    MutatorState::allocators_of_stopped(mutator.0),
+                    MutatorState::remembered_of_stopped(mutator.0),
+                    MutatorState::requested_of_stopped(mutator.0),
+                )
             };
             self.leave(allocators);
             self.keep_remembered(remembered);
+            self.keep_requested(requested);
         }
         std::mem::forget(unfinished);
         self.safepoint.resume_all();

@@ -99,9 +99,11 @@ impl<VM: VMBinding> Pool<VM> {
     pub fn try_alloc(&self, mutator: &Mutator<VM>) -> Result<Address, OutOfMemory> {
         mutator.check_owner(&self.heap);
         mutator.check_running();
-        mutator.allocate_with(self.bytes, |pace, allocated| {
+        let address = mutator.allocate_with(self.bytes, |pace, allocated| {
             self.space().allocate(&mut self.cells().lock(), pace, allocated)
-        })
+        })?;
+        mutator.note_request(address, self.bytes);
+        Ok(address)
     }
 
     /// Frees an object of this pool. Its cell can be used again at once, but for the verifier and in generational plans, where that is after

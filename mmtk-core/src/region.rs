@@ -102,14 +102,18 @@ impl<VM: VMBinding> Region<VM> {
         mutator.check_owner(&self.heap);
         mutator.check_request(bytes);
         // A run at hand must not put off a pause.
-        if !mutator.shared().thread().should_stop()
-            && let Some(address) = self.with_memory(|memory| memory.alloc(bytes))
-        {
-            return Ok(address);
-        }
-        mutator.allocate_with(bytes, |pace, allocated| {
-            self.with_memory(|memory| self.space().allocate(memory, bytes, pace, allocated))
-        })
+        let at_hand = match mutator.shared().thread().should_stop() {
+            true => None,
+            false => self.with_memory(|memory| memory.alloc(bytes)),
+        };
+        let address = match at_hand {
+            Some(address) => address,
+            None => mutator.allocate_with(bytes, |pace, allocated| {
+                self.with_memory(|memory| self.space().allocate(memory, bytes, pace, allocated))
+            })?,
+        };
+        mutator.note_request(address, bytes);
+        Ok(address)
     }
 
     fn with_memory<R>(&self, f: impl FnOnce(&mut RegionMemory) -> R) -> R {

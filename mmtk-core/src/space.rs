@@ -23,15 +23,6 @@ pub trait Space: Send + Sync {
     /// After a full trace and before mutators run: whether the space's tables agree that this reachable object is live. Asked again
     /// before the next trace of objects that the binding may have kept alive.
     fn check_live(&self, object: ObjectReference, bytes: usize) -> Result<(), String>;
-    /// Before a collection: whether this reachable object, which did not survive the last one, may have been made since,
-    /// as far as the space can tell.
-    fn check_new(&self, _object: ObjectReference) -> Result<(), String> {
-        Ok(())
-    }
-    /// Between collections, memory is given out in multiples of so many bytes (a power of two), and none that hold part of a survivor.
-    fn unit_bytes(&self) -> usize {
-        1
-    }
     /// The object that lies at an address of this extent, which may be anywhere inside it. Objects that the last collection found dead are
     /// none; new ones are found whether anything refers to them or not. For bindings with `OBJECT_STARTS`.
     fn find_object(&self, _address: Address) -> Option<ObjectReference> {

@@ -126,6 +126,8 @@ fn a_store_without_its_barrier_is_found<VM: TestVM>() {
             let text = panic_of(|| churn(m, 2));
             let young = format!("{:#x}", young.0);
             assert!(text.contains("after the collection") && text.contains(&young), "{plan}, object {root}: {text}");
+            assert!(text.contains("likely causes: a missing write barrier"), "{plan}, object {root}: {text}");
+            assert!(!text.contains("it is old"), "{plan}, object {root}: {text}");
         }
     }
 }

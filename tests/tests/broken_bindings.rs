@@ -1,13 +1,14 @@
 //! What a binding that breaks its contract is told, by the verifier and by the slow paths.
 
-use lab::workloads::heap::Mutator as _;
+use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::weak::WeakProcessor;
-use mmtk_core::{Heap, MutatorState, ObjectReference, Semantics, VMBinding};
+use mmtk_core::{Heap, MutatorState, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use plan_tests::{
     Attached, SideVM, TestVM, Watchdog, collecting_plans, options, panic_of, text_of, verified_heap as heap,
 };
 use policies::{PLANS, new_heap};
-use reference::{Class, Ref, ReferenceVM, Thread, object};
+use reference::{Class, Ref, ReferenceVM, ShadowStack, Thread, object};
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
@@ -87,19 +88,22 @@ fn a_dangling_slot_is_reported_with_object_slot_space_and_phase() {
         thread.collect();
         let holder = thread.peek(0);
         thread.write_ref(holder, 2, dead);
-        let slot = object::slot(holder.object().unwrap(), 2);
         let result = catch_unwind(AssertUnwindSafe(|| thread.collect()));
         let text = text_of(result.expect_err(&format!("{plan}, {bytes} bytes: not found")));
         let parts = [
             "before the collection".to_string(),
-            format!("slot {slot}"),
-            format!("of {}", holder.object().unwrap()),
+            format!(
+                "the slot at +24 of object with 3 references and 4 words in all ({}, 32 bytes)",
+                holder.object().unwrap()
+            ),
             format!("refers to {}", dead.object().unwrap()),
             format!("in {space} space"),
         ];
         for part in parts {
             assert!(text.contains(&part), "{plan}: {part:?} is missing in: {text}");
         }
+        assert!(text.contains("\n  likely causes: a forgotten root: "), "{plan}: {text}");
+        assert!(!text.contains("it is old"), "{plan}: {text}");
     }
 }
 
@@ -162,22 +166,66 @@ fn after_the_verifier_panicked_the_other_threads_panic_and_nobody_hangs() {
     }
 }
 
-/// A binding that lies about the size of one object.
+/// A binding that is wrong about one object.
 struct Liar(ReferenceVM);
 
+/// What it is wrong about.
+#[derive(Copy, Clone, Debug)]
+enum Lie {
+    /// Its size, by so many bytes.
+    Size(isize),
+    /// Its slots: one more is visited, at this offset.
+    Slot(usize),
+    /// Its slots, when they are visited in parts: none is.
+    Parts,
+}
+
 thread_local! {
-    /// The object, and how many bytes its binding adds; for the thread that collects.
-    static LIE: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+    /// The object, and the lie; for the thread that collects.
+    static LIE: Cell<Option<(usize, Lie)>> = const { Cell::new(None) };
+    static ROOTS_TWICE: Cell<bool> = const { Cell::new(false) };
+}
+
+fn lie_about(object: ObjectReference) -> Option<Lie> {
+    LIE.get().filter(|(liar, _)| object.address().as_usize() == *liar).map(|(_, lie)| lie)
 }
 
 // SAFETY: not kept, on purpose: the verifier must find out before the collector relies on it.
 unsafe impl VMBinding for Liar {
-    plan_tests::as_the_reference_binding!(0);
+    type Slot = WordSlot;
+    type Local = ShadowStack;
+    const STATE: StateLocation = ReferenceVM::STATE;
+    const WRITE_BARRIER: bool = true;
 
     fn object_size(object: ObjectReference) -> usize {
-        let (liar, more) = LIE.get();
-        ReferenceVM::object_size(object) + if object.address().as_usize() == liar { more } else { 0 }
+        match lie_about(object) {
+            Some(Lie::Size(by)) => ReferenceVM::object_size(object).wrapping_add_signed(by),
+            _ => ReferenceVM::object_size(object),
+        }
     }
+    fn type_name(object: ObjectReference) -> Cow<'static, str> {
+        match object::header(object).refs() {
+            2 => "Pair".into(),
+            _ => "Bytes".into(),
+        }
+    }
+    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        ReferenceVM::scan_object(object, visitor);
+        if let Some(Lie::Slot(offset)) = lie_about(object) {
+            // SAFETY: not kept, on purpose.
+            visitor.visit(unsafe { WordSlot::at(object.address().plus(offset)) });
+        }
+    }
+    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.0.scan_thread(stack, visitor);
+        if ROOTS_TWICE.get() {
+            self.0.scan_thread(stack, visitor);
+        }
+    }
+    fn slots_of_large(object: ObjectReference) -> Option<usize> {
+        lie_about(object).filter(|lie| matches!(lie, Lie::Parts)).map(|_| 2)
+    }
+    fn scan_part(_: ObjectReference, _: usize, _: usize, _: &mut impl SlotVisitor<WordSlot>) {}
     fn process_weak(&self, weak: &mut dyn WeakProcessor) {
         self.0.process_weak(weak);
     }
@@ -192,47 +240,85 @@ impl TestVM for Liar {
     }
 }
 
-/// Two neighbours, the first of which says that it has `more` bytes: what the verifier says.
-fn lie(plan: &str, bytes: usize, more: usize) -> (Ref, String) {
+/// Where an object comes from.
+#[derive(Copy, Clone, Debug)]
+enum From {
+    Plan(Semantics),
+    Region,
+    Pool,
+}
+
+const SOURCES: [From; 5] = [
+    From::Plan(Semantics::Default),
+    From::Plan(Semantics::NonMoving),
+    From::Plan(Semantics::Immortal),
+    From::Region,
+    From::Pool,
+];
+
+/// Two neighbours on the stack of a thread, the first of which the binding lies about after `collections` collections; what the
+/// verifier says in the next.
+fn lie(plan: &str, from: From, class: Class, lie: Lie, collections: usize) -> (Ref, String) {
     let heap = verified(Liar::new(), plan);
     let thread = plan_tests::Attached::new(&heap);
     let m = thread.handle();
-    let first = m.alloc(0, bytes);
-    m.push(first);
-    let second = m.alloc(0, bytes);
-    m.push(second);
-    LIE.set((first.0, more));
+    let region = heap.region().unwrap();
+    let pool = matches!(from, From::Pool).then(|| heap.pool(class.words() * 8).unwrap());
+    for _ in 0..2 {
+        let object = match from {
+            From::Plan(semantics) => m.try_alloc(class, semantics).unwrap(),
+            From::Region | From::Pool => {
+                let at = match &pool {
+                    None => region.alloc(&m.mutator(), class.words() * 8),
+                    Some(pool) => pool.alloc(&m.mutator()),
+                };
+                // SAFETY: just returned by the allocator, of that many words.
+                unsafe { object::write_header(at, class.refs, class.words()) };
+                Ref(at.as_usize())
+            }
+        };
+        // So that its slots refer to something.
+        if class.refs > 0 {
+            m.write_ref(LabRef(object.0), 0, LabRef(object.0));
+        }
+        m.push(LabRef(object.0));
+    }
+    (0..collections).for_each(|_| m.mutator().collect());
+    let first = Ref(m.get(0).0);
+    LIE.set(Some((first.0, lie)));
     let result = catch_unwind(AssertUnwindSafe(|| m.mutator().collect()));
-    LIE.set((0, 0));
-    (Ref(first.0), text_of(result.unwrap_err()))
+    LIE.set(None);
+    let silent = format!("{plan}, {from:?}, {class:?}, {lie:?} after {collections} collections: not found");
+    (first, text_of(result.expect_err(&silent)))
+}
+
+/// Every plan and every source of objects, with sizes that it serves: small, of more than a line, and large ones.
+fn everywhere() -> impl Iterator<Item = (&'static str, From, Class)> {
+    let sizes = |from| match from {
+        From::Pool => &[16, 48, 1000][..],
+        _ => &[16, 48, 1000, 50_000],
+    };
+    let cases = move |from| sizes(from).iter().map(move |bytes| (from, Class { refs: 2, bytes: *bytes }));
+    collecting_plans()
+        .flat_map(move |plan| SOURCES.into_iter().flat_map(cases).map(move |(from, class)| (plan, from, class)))
 }
 
 #[test]
-fn an_object_that_says_it_is_larger_than_it_is_is_reported() {
+fn an_object_whose_size_is_not_what_was_allocated_is_reported() {
     let _watchdog = Watchdog::new();
-    let cases = [
-        ("Immix", 64, 8, "overlaps the object", "immix"),
-        ("SemiSpace", 64, 8, "overlaps the object", "copy"),
-        ("MarkCompact", 64, 8, "overlaps the object", "mark-compact"),
-        ("MarkSweep", 56, 16, "it was given a cell of 64 bytes", "mark-sweep"),
-        ("Immix", 50_000, 8000, "it was given 13 pages", "large"),
-        ("Immix", 64, 40_000, "over the end of its block", "immix"),
-        ("SemiSpace", 64, 40_000, "over the end of its block", "copy"),
-        ("MarkCompact", 64, 40_000, "over the end of its block", "mark-compact"),
-    ];
-    for (plan, bytes, more, why, space) in cases {
-        let (object, text) = lie(plan, bytes, more);
-        let object = object.object().unwrap();
-        let parts = [
-            "before the collection",
-            why,
-            &format!("{} space", space),
-            &object.address().to_string(),
-            "object_size",
-            "slot 0x",
-        ];
-        for part in parts {
-            assert!(text.contains(part), "{plan}, {bytes}+{more}: {part:?} is missing in: {text}");
+    for (plan, from, class) in everywhere() {
+        for (by, collections) in [(-8, 0), (8, 0), (-8, 1), (8, 1), (40_000, 0)] {
+            let (object, text) = lie(plan, from, class, Lie::Size(by), collections);
+            let (object, asked) = (object.object().unwrap(), class.words() * 8);
+            let says = asked.wrapping_add_signed(by);
+            let parts = [
+                "before the collection: ",
+                &format!("Pair ({object}"),
+                &format!("object_size says {says} bytes where {asked} were asked for"),
+            ];
+            for part in parts {
+                assert!(text.contains(part), "{plan}, {from:?}, {class:?}, {by}: {part:?} is missing in: {text}");
+            }
         }
     }
 }
@@ -241,7 +327,108 @@ fn an_object_that_says_it_is_larger_than_it_is_is_reported() {
 fn an_object_of_a_broken_granule_is_reported() {
     let _watchdog = Watchdog::new();
     for plan in collecting_plans() {
-        let (_, text) = lie(plan, 56, 3);
-        assert!(text.contains("object_size says 67 bytes, not a whole number of granules"), "{plan}: {text}");
+        let from = From::Plan(Semantics::Default);
+        let (_, text) = lie(plan, from, Class { refs: 0, bytes: 56 }, Lie::Size(3), 0);
+        assert!(text.contains("object_size says 67 bytes where 64 were asked for"), "{plan}: {text}");
+    }
+}
+
+#[test]
+fn a_slot_that_is_visited_twice_lies_outside_its_object_or_is_not_aligned_is_reported() {
+    let _watchdog = Watchdog::new();
+    for (plan, from, class) in everywhere() {
+        let bytes = class.words() * 8;
+        let cases = [
+            (16, "the slot at +16 is visited twice".to_string()),
+            (bytes, format!("the slot at +{bytes} lies outside the object")),
+            (12, "the slot at +12 is not aligned to 8 bytes".to_string()),
+        ];
+        for (offset, why) in cases {
+            let (object, text) = lie(plan, from, class, Lie::Slot(offset), 0);
+            let object = object.object().unwrap();
+            for part in ["before the collection: ", &format!("Pair ({object}, {bytes} bytes)"), &why] {
+                assert!(text.contains(part), "{plan}, {from:?}, {class:?}: {part:?} is missing in: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_of_an_array_that_leave_out_slots_are_reported() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let class = Class { refs: 2, bytes: 50_000 };
+        let (object, text) = lie(plan, From::Plan(Semantics::Default), class, Lie::Parts, 0);
+        let expect =
+            format!("Pair ({}, 50024 bytes): scan_object visits 1 references, but scan_part", object.object().unwrap());
+        assert!(text.contains(&expect), "{plan}: {expect:?} is missing in: {text}");
+    }
+}
+
+#[test]
+fn a_state_byte_that_the_vm_overwrote_is_reported() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        for (semantics, byte) in [
+            (Semantics::Default, 0x05),
+            (Semantics::Default, 0x40),
+            (Semantics::NonMoving, 0x80),
+            (Semantics::Immortal, 0x0f),
+        ] {
+            for collections in 0..2 {
+                let heap = verified(ReferenceVM::new(), plan);
+                let thread = Thread::attach(&heap);
+                thread.push(thread.try_alloc_with(Class { refs: 2, bytes: 8 }, semantics).unwrap());
+                (0..collections).for_each(|_| thread.collect());
+                let object = thread.peek(0);
+                // SAFETY: the top byte of a live object's header, which is the collector's.
+                unsafe { (object.0 as *mut u8).add(7).write(byte) };
+                let text = panic_of(|| thread.collect());
+                let whose = if collections == 0 { "0x00 of a new object" } else { "that the collector left" };
+                let name =
+                    format!("object with 2 references and 4 words in all ({}, 32 bytes)", object.object().unwrap());
+                let says = format!("its state byte is {byte:#04x}, not the ");
+                for part in ["before the collection: root slot 0x", &name, &says, whose, "likely causes: a header word"]
+                {
+                    assert!(text.contains(part), "{plan}, {semantics:?}: {part:?} is missing in: {text}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pointer_into_an_object_is_reported_with_the_object() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans().filter(|plan| *plan != "PageProtect") {
+        for collections in 0..2 {
+            let heap = verified(ReferenceVM::new(), plan);
+            let thread = Thread::attach(&heap);
+            thread.push(thread.alloc(Class { refs: 0, bytes: 40 }));
+            (0..collections).for_each(|_| thread.collect());
+            let object = thread.peek(0);
+            thread.push(Ref(object.0 + 16));
+            let text = panic_of(|| thread.collect());
+            let inside = format!("(object {:#x}, 48 bytes)", object.0);
+            let cell = "no object begins there; the cell around it begins at";
+            let known = text.contains("no object begins there: it is at +16 in object with") && text.contains(&inside);
+            assert!(known || text.contains(cell), "{plan}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_root_that_is_visited_twice_is_reported() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = verified(Liar::new(), plan);
+        let thread = plan_tests::Attached::new(&heap);
+        let m = thread.handle();
+        m.push(m.alloc(0, 8));
+        ROOTS_TWICE.set(true);
+        let text = panic_of(|| m.mutator().collect());
+        ROOTS_TWICE.set(false);
+        assert!(text.starts_with("before the collection: the root at 0x"), "{plan}: {text}");
+        assert!(text.contains(" is visited twice\n  likely causes: "), "{plan}: {text}");
     }
 }

@@ -319,7 +319,8 @@ fn the_verifier_reports_a_reference_into_a_released_region() {
             let text = complaint::<ReferenceVM>(plan, &[("verify.trace", "true")], |m, heap| {
                 dangle_into_region(m, heap, from)
             });
-            let whence = ["before the collection: root slot ", "before the collection: slot "][from.min(1)];
+            let whence = ["before the collection: root slot ", "before the collection: the slot at +8 of object with "]
+                [from.min(1)];
             assert!(text.starts_with(whence), "{plan}, from {from}: {text}");
             assert!(text.contains("in regions space, but region 1 was released"), "{plan}, from {from}: {text}");
         }
@@ -333,7 +334,11 @@ fn the_verifier_reports_a_reference_to_an_object_that_was_freed_in_a_pool() {
         for (whole, says) in [(false, "it was freed in pool 1"), (true, "pool 1 was released")] {
             let text =
                 complaint::<ReferenceVM>(plan, &[("verify.trace", "true")], |m, heap| dangle_into_pool(m, heap, whole));
-            assert!(text.starts_with("before the collection: slot ") && text.contains(says), "{plan}: {text}");
+            assert!(text.starts_with("before the collection: the slot at +8 of object with "), "{plan}: {text}");
+            assert!(
+                text.contains(says) && text.contains("\n  likely causes: an object that the VM freed"),
+                "{plan}: {text}"
+            );
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::safepoint::ThreadState;
 use crate::stack::StackNote;
 use crate::weak::WeakTables;
 use std::cell::{Cell, UnsafeCell};
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -39,6 +40,8 @@ pub struct MutatorState<VM: VMBinding> {
     barrier: AtomicBool,
     /// Objects that the barrier noted since the last collection. As `allocators` (I2).
     remembered: UnsafeCell<Vec<ObjectReference>>,
+    /// While the heap is verified: the memory of objects that were asked for since the last collection. As `allocators` (I2).
+    requested: UnsafeCell<Vec<Range<Address>>>,
     /// Of a binding with conservative stacks.
     stack: StackNote,
     meter: CpuMeter,
@@ -60,6 +63,10 @@ impl<VM: VMBinding> MutatorState<VM> {
         if stress != 0 {
             allocators.pace = Pace { step: stress.min(allocators.pace.step), clip: true };
         }
+        if heap.is_verified() {
+            // Nothing is prepared ahead, so that every request comes to the slow path, which notes it.
+            allocators.pace = Pace { step: 0, clip: true };
+        }
         Box::new(MutatorState {
             allocators: UnsafeCell::new(allocators),
             thread: ThreadState::default(),
@@ -67,6 +74,7 @@ impl<VM: VMBinding> MutatorState<VM> {
             states: heap.states,
             barrier: AtomicBool::new(false),
             remembered: UnsafeCell::default(),
+            requested: UnsafeCell::default(),
             stack: if VM::CONSERVATIVE_STACKS { StackNote::of_this_thread() } else { StackNote::default() },
             heap,
             meter: CpuMeter::of_this_thread(),
@@ -123,6 +131,15 @@ impl<VM: VMBinding> MutatorState<VM> {
     pub(crate) unsafe fn remembered_of_stopped(this: *const Self) -> Vec<ObjectReference> {
         // SAFETY: the caller's promise.
         std::mem::take(unsafe { &mut *(*this).remembered.get() })
+    }
+
+    /// Takes what was asked for.
+    ///
+    /// # Safety
+    /// As for [`MutatorState::allocators_of_stopped`].
+    pub(crate) unsafe fn requested_of_stopped(this: *const Self) -> Vec<Range<Address>> {
+        // SAFETY: the caller's promise.
+        std::mem::take(unsafe { &mut *(*this).requested.get() })
     }
 
     /// Its stack and its local part.
@@ -306,7 +323,17 @@ impl<VM: VMBinding> Mutator<VM> {
         state.heap.note_start(address);
         // SAFETY: as in `extend`; the thread is not at a safepoint between there and its next one.
         unsafe { &mut *state.allocators.get() }.zero_rest();
+        self.note_request(address, bytes);
         Ok(address)
+    }
+
+    /// For the verifier: an object was asked for, and begins at `address`.
+    pub(crate) fn note_request(&self, address: Address, bytes: usize) {
+        let state = self.shared();
+        if state.heap.is_verified() {
+            // SAFETY: this thread owns the notes while it runs (I2); the borrow ends with this statement.
+            unsafe { &mut *state.requested.get() }.push(address..address.plus(bytes));
+        }
     }
 
     /// Goes on in a range at hand, without asking the plan.
@@ -492,6 +519,7 @@ impl<VM: VMBinding> Drop for Mutator<VM> {
         heap.safepoint.detach(&state.thread, || unsafe {
             heap.leave(MutatorState::allocators_of_stopped(state));
             heap.keep_remembered(MutatorState::remembered_of_stopped(state));
+            heap.keep_requested(MutatorState::requested_of_stopped(state));
             heap.steering.mutator_left(state.meter.take());
         });
         if state.thread.is_native() {

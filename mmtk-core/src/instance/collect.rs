@@ -185,9 +185,12 @@ impl<VM: VMBinding> HeapInner<VM> {
         let mutators: Vec<MutatorRef<VM>> = self.safepoint.with_stopped(<[_]>::to_vec);
         for mutator in &mutators {
             // SAFETY: the mutator is stopped, and only the leader runs.
-            let allocators = unsafe { MutatorState::allocators_of_stopped(mutator.0) };
+            let (allocators, requested) = unsafe {
+                (MutatorState::allocators_of_stopped(mutator.0), MutatorState::requested_of_stopped(mutator.0))
+            };
             MutatorState::<VM>::check_cursor(allocators);
             self.retire(allocators);
+            self.keep_requested(requested);
         }
         self.leftovers.give_up(|allocators| self.retire(allocators));
         mutators
@@ -206,14 +209,17 @@ impl<VM: VMBinding> HeapInner<VM> {
         if pause.kind == CollectionKind::Full {
             self.weak.begin_full();
         }
-        if self.options.verify {
+        let verified = self.options.verify && self.pauses.load(Relaxed).is_multiple_of(self.options.verify_every);
+        if verified {
             verify::before_collection(pause, &*self.plan, &mut self.history.lock());
         }
         let pinned = PinnedForPause::begin(&self.vm, self.states, &self.moving, &pause.ambiguous);
         self.plan.collect(pause);
         pinned.end();
-        if self.options.verify {
+        if verified {
             verify::after_collection(pause, &*self.plan, &mut self.history.lock());
+        } else if self.options.verify {
+            self.history.lock().forget();
         }
         self.vm.pause_ends();
         let budget = self.memory.budget();

@@ -33,6 +33,7 @@ use crate::weak::WeakTables;
 use crate::worker_count::WorkerCount;
 use crate::workers::Gang;
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -365,6 +366,18 @@ impl<VM: VMBinding> HeapInner<VM> {
         }
     }
 
+    /// Whether collections are verified, and mutators note what they ask for.
+    pub(crate) fn is_verified(&self) -> bool {
+        self.options.verify && self.plan.can_collect()
+    }
+
+    /// A mutator stops or leaves: what it asked for since the last collection.
+    pub(crate) fn keep_requested(&self, requested: Vec<Range<Address>>) {
+        if !requested.is_empty() {
+            self.history.lock().add(requested);
+        }
+    }
+
     fn minor_collections_pay(&self) -> bool {
         self.nursery_bytes.load(Relaxed) != usize::MAX
     }
@@ -378,9 +391,6 @@ impl<VM: VMBinding> HeapInner<VM> {
     /// A thread's ranges are given up: in a pause, or what is not kept of one that detaches.
     pub(crate) fn retire(&self, allocators: &mut Allocators) {
         self.flush_allocated(allocators);
-        if self.options.verify {
-            self.history.lock().unused(allocators);
-        }
         self.plan.retire(allocators);
         allocators.clear();
     }

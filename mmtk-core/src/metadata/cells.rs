@@ -270,14 +270,6 @@ impl BlockCells {
         }
     }
 
-    /// Cells are handed out: marked from now, until the next trace begins. By the block's owner, between pauses.
-    pub fn mark_run(&self, cells: Range<u32>) {
-        for cell in cells {
-            let word = self.mark_word(cell);
-            word.store(word.load(Relaxed) | 1 << (cell % 64), Relaxed);
-        }
-    }
-
     /// Where a cell begins.
     #[inline(always)]
     pub fn cell_start(&self, cell: u32) -> Address {

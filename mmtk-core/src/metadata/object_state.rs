@@ -10,6 +10,7 @@ use crate::binding::{StateLocation, VMBinding};
 use crate::heap::{CHUNK_BYTES, Memory};
 use std::io;
 use std::marker::PhantomData;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// How to reach the state of an object of this heap.
 pub struct ObjectStates<VM> {
@@ -232,6 +233,17 @@ impl<VM: VMBinding> ObjectStates<VM> {
     pub fn forget_starts(&self, start: Address, bytes: usize) {
         if VM::OBJECT_STARTS {
             self.starts.clear(start, bytes);
+        }
+    }
+
+    /// The state byte, if it lies in the object, where the VM may overwrite it. Without the bits that mutators change.
+    pub(crate) fn lent_byte(&self, object: ObjectReference) -> Option<u8> {
+        match VM::STATE {
+            StateLocation::HeaderTopByte(offset) => {
+                let state = (Self::header(object, offset).read(Relaxed) >> 56) as u8;
+                Some(state & !(UNLOGGED | PINNED))
+            }
+            StateLocation::Side => None,
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) enum Need {
     Helpers,
     /// The stress option that draws random numbers.
     RandomYield,
+    /// The verifier.
+    Verifier,
 }
 
 /// What needs are compared with, besides the options themselves.
@@ -67,6 +69,7 @@ impl Need {
             Need::Defrag => "immix.defrag=true".to_owned(),
             Need::Helpers => "gc.workers=2 or more".to_owned(),
             Need::RandomYield => "stress.random_yield=true".to_owned(),
+            Need::Verifier => "verify.trace=true".to_owned(),
         }
     }
 
@@ -88,6 +91,7 @@ impl Need {
             Need::Defrag => options.immix_defrag,
             Need::Helpers => options.gc_workers > 1,
             Need::RandomYield => options.stress_yield,
+            Need::Verifier => options.verify,
         }
     }
 }
@@ -168,6 +172,7 @@ mod tests {
         one("Immix", "heap.gc_cpu_target", "0.2", "heap.mode=cpu-target");
         one("Immix", "pacer.gc_share", "0.3", "a concurrent plan, and there is none yet");
         one("Immix", "stress.seed", "7", "stress.random_yield=true");
+        one("Immix", "verify.every", "16", "verify.trace=true");
         let both = reported("StickyImmix", &[("nursery.bytes", "4M"), ("nursery.pause_goal_us", "500")]);
         assert!(both.len() == 1 && both[0].starts_with("nursery.pause_goal_us=500"), "{both:?}");
     }

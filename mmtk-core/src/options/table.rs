@@ -324,6 +324,12 @@ options! {
     /// After each collection trace again with the simplest code there is, and compare.
     verify: bool { key: "verify.trace", default: false, allowed: Flag, needs: [Need::Collections] }
 
+    /// Of the collections every Nth is verified. Between them only new objects are known, so references to dead ones may be missed.
+    verify_every: u64 {
+        key: "verify.every", default: 1, allowed: Number(1..=1_000_000),
+        needs: [Need::Collections, Need::Verifier],
+    }
+
     /// Fill freed memory with a pattern, so that a stale reference fails fast and visibly.
     poison: bool { key: "verify.poison", default: false, allowed: Flag }
 }
@@ -431,6 +437,7 @@ mod tests {
             ("stress.random_yield", "true"),
             ("stress.seed", "18446744073709551615"),
             ("verify.trace", "true"),
+            ("verify.every", "16"),
             ("verify.poison", "true"),
         ];
         assert_eq!(

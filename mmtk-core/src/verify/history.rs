@@ -1,101 +1,128 @@
-//! What the verifier remembers from one collection to the next: enough to tell a dead object from the live one beside it.
+//! What the verifier remembers from one collection to the next: every object that may be alive, its size and its state byte.
 //!
-//! A dead object may lie on a line that a live one keeps, or in a cell that is free but not used again. Its memory is part of a used
-//! block, and holds what it held when the object was alive. So each object that is reached before a collection must
+//! An object that is reached before a collection must
 //! 1. have survived the last one: the walk after it found the object at this very address; or
-//! 2. be new: not in memory that a thread was given and did not use, not in a unit of memory (a line, say) that holds part of a
-//!    survivor, and never reached by a trace, as far as its space can tell.
+//! 2. be new: a mutator asked for it since.
+//!
+//! So a dead object is told from the live one beside it, and the size that the binding says from the one it asked for. A mutator notes each
+//! request; while the heap is verified its ranges end at the cursor, so that each goes to the slow path, from compiled code too.
 //!
 //! A binding may keep objects alive that the walk does not find, for weak references, and they may come back. The collector then
-//! counted more objects than the walk, and a mark proves survival, too.
+//! counted more objects than the walk, and a mark proves survival, too. Of their sizes nothing is known.
 //!
-//! Not seen: a dead object whose memory was given out again and used up to there; and one beside an object that the binding kept
-//! alive alone, unless its space remembers an older mark.
-//! Callers: the leader of a pause; `unused` also a thread that detaches.
+//! Memory: 24 bytes for each survivor, 16 for each request since the last collection; that is forgotten in the next. What moves is
+//! known under its new address, for the walk after the collection finds it there.
+//! Callers: the leader of a pause; `add` also a thread that detaches.
 
 use crate::address::{Address, ObjectReference};
-use crate::alloc::{Allocators, BumpRange};
-use crate::space::Space;
 use std::ops::Range;
 
+/// An object that a walk after a collection found.
+pub(super) struct Survivor {
+    pub range: Range<Address>,
+    /// The state byte, if it lies in the object's header.
+    pub state: Option<u8>,
+}
+
+/// What is known of an object that may be alive.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    /// Its size.
+    pub bytes: usize,
+    /// The state byte that the last collection left, or that new objects have.
+    pub state: Option<u8>,
+}
+
 pub(crate) struct History {
-    /// Where the survivors of the last collection are, in the order of their addresses.
-    survivors: Vec<Range<Address>>,
+    /// The survivors of the last collection, in the order of their addresses.
+    survivors: Vec<Survivor>,
     /// Whether these are all.
     complete: bool,
-    /// What threads were given since, and gave up without having used it. In order once the walk begins.
-    unused: Vec<Range<Address>>,
+    /// The memory of objects that were asked for since. In order once the walk begins.
+    requested: Vec<Range<Address>>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        History { survivors: Vec::new(), complete: true, unused: Vec::new() }
+        History { survivors: Vec::new(), complete: true, requested: Vec::new() }
     }
 }
 
 impl History {
-    /// A thread is about to give up its ranges.
-    pub fn unused(&mut self, allocators: &Allocators) {
-        let Allocators { bump, overflow, cells, nonmoving, .. } = allocators;
-        let cells = cells.iter().chain(nonmoving.iter().flat_map(|cells| cells.iter()));
-        let ranges = [bump, overflow].into_iter().chain(cells.map(|cell| &cell.range));
-        let left = ranges.filter(|range| range.bytes_left() > 0);
-        self.unused.extend(left.map(|range: &BumpRange| range.cursor()..range.end()));
+    /// A mutator has asked for objects, and got this memory for them.
+    pub fn add(&mut self, requested: Vec<Range<Address>>) {
+        self.requested.extend(requested);
     }
 
-    /// All threads have given up their ranges.
+    /// All mutators have said what they asked for.
     pub(super) fn begin_walk(&mut self) {
-        self.unused.sort_unstable_by_key(|range| range.start);
+        self.requested.sort_unstable_by_key(|range| range.start);
     }
 
     /// The collection left these objects, which are in the order of their addresses, and no others if `complete`.
-    pub(super) fn collected(&mut self, survivors: Vec<Range<Address>>, complete: bool) {
-        *self = History { survivors, complete, unused: Vec::new() };
+    pub(super) fn collected(&mut self, survivors: Vec<Survivor>, complete: bool) {
+        *self = History { survivors, complete, requested: Vec::new() };
+    }
+
+    /// A collection went by that was not verified.
+    pub fn forget(&mut self) {
+        self.collected(Vec::new(), false);
+    }
+
+    /// Whether every object that may be alive is known.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// What is known of the object that begins here, if any does.
+    pub(super) fn known(&self, object: ObjectReference) -> Option<Known> {
+        self.around(object.address()).filter(|(start, _)| *start == object.address()).map(|(_, known)| known)
     }
 
     /// Whether the object was there after the last collection.
     pub(super) fn survived(&self, object: ObjectReference) -> bool {
-        self.survivors.binary_search_by_key(&object.address(), |survivor| survivor.start).is_ok()
+        self.survivors.binary_search_by_key(&object.address(), |survivor| survivor.range.start).is_ok()
     }
 
-    /// Whether an object that is none of the survivors can be alive; if not, why.
-    pub(super) fn check_new(&self, space: &dyn Space, object: ObjectReference, bytes: usize) -> Result<(), String> {
-        let (start, end) = (object.address(), object.address().plus(bytes));
-        if overlapping(&self.unused, start, end).is_some() {
-            return Err("the thread that was given this memory had not used it yet".to_string());
-        }
-        if !self.complete && space.check_live(object, bytes).is_ok() {
-            return Ok(());
-        }
-        let unit = space.unit_bytes();
-        if let Some(survivor) = overlapping(&self.survivors, start.align_down(unit), end.align_up(unit)) {
-            return Err(format!(
-                "it is no survivor of the last collection, and beside one ({}) nothing was given out since",
-                survivor.start
-            ));
-        }
-        space.check_new(object)
+    /// Where the object begins in whose memory the address lies, and what is known of it.
+    pub(super) fn around(&self, address: Address) -> Option<(Address, Known)> {
+        let known = |range: &Range<Address>, state| {
+            let bytes = range.end.bytes_from(range.start);
+            range.contains(&address).then_some((range.start, Known { bytes, state }))
+        };
+        let survivors = self.survivors.partition_point(|survivor| survivor.range.start <= address);
+        let requested = self.requested.partition_point(|range| range.start <= address);
+        let survivor = self.survivors[..survivors].last().and_then(|s| known(&s.range, s.state));
+        survivor.or_else(|| self.requested[..requested].last().and_then(|range| known(range, Some(0))))
     }
-}
-
-/// The last range that has part of `start..end`, if any. The ranges are disjoint and in order, and none is empty.
-fn overlapping(ranges: &[Range<Address>], start: Address, end: Address) -> Option<&Range<Address>> {
-    let before_end = ranges.partition_point(|range| range.start < end);
-    ranges[..before_end].last().filter(|range| range.end > start)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn at(address: usize) -> Address {
+        Address::from_usize(address)
+    }
+
+    fn known(history: &History, address: usize) -> Option<usize> {
+        Some(history.known(ObjectReference::from_address(at(address))?)?.bytes)
+    }
+
     #[test]
-    fn ranges_that_only_touch_do_not_overlap() {
-        let at = Address::from_usize;
-        let ranges = [at(16)..at(32), at(32)..at(40), at(64)..at(80)];
-        let found = |start, end| overlapping(&ranges, at(start), at(end)).map(|range| range.start.as_usize());
-        assert_eq!([found(0, 16), found(40, 64), found(80, 96)], [None; 3]);
-        assert_eq!([found(0, 17), found(31, 32), found(20, 24)], [Some(16); 3]);
-        assert_eq!([found(16, 40), found(39, 64)], [Some(32); 2]);
-        assert_eq!([found(0, 96), found(64, 72)], [Some(64); 2]);
+    fn an_object_is_known_where_it_was_asked_for_or_found_and_nowhere_else() {
+        let mut history = History::default();
+        history.add(vec![at(64)..at(80), at(96)..at(104)]);
+        history.add(vec![at(32)..at(64)]);
+        history.begin_walk();
+        assert_eq!([32, 64, 96].map(|address| known(&history, address)), [Some(32), Some(16), Some(8)]);
+        assert_eq!([24, 40, 80, 104].map(|address| known(&history, address)), [None; 4]);
+        assert_eq!(history.around(at(63)).map(|(start, _)| start), Some(at(32)));
+        history.collected(vec![Survivor { range: at(64)..at(80), state: Some(3) }], true);
+        history.add(vec![at(80)..at(96)]);
+        history.begin_walk();
+        assert_eq!([32, 64, 80, 96].map(|address| known(&history, address)), [None, Some(16), Some(16), None]);
+        assert_eq!(history.around(at(72)), Some((at(64), Known { bytes: 16, state: Some(3) })));
+        assert_eq!(history.around(at(80)), Some((at(80), Known { bytes: 16, state: Some(0) })));
     }
 }

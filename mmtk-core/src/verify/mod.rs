@@ -1,34 +1,32 @@
 //! The second opinion: a trace with the simplest code there is, compared with what the collector did.
 //!
-//! Before a collection every reachable object must lie where its space has given out memory, and have survived the last
-//! collection or be new (`history`); afterwards it must be one that this collection marked or moved. Objects must not overlap. A
-//! breach is reported with the object, the slot, the space and the phase, and the process panics: a heap in doubt is not used
-//! any further.
+//! Before a collection every reachable object must have survived the last one or be new, have the size that was asked for and the state
+//! byte that the collector left (`history`), and lie where its space has given out memory; afterwards it must be one that this
+//! collection marked or moved. Slots must be where slots may be (`slots`), and objects must not overlap. A breach is
+//! reported with the object, the slot, the space, the phase and what usually causes it (`breach`), and the process panics: a heap in
+//! doubt is not used any further.
 
+mod breach;
 mod history;
+mod slots;
 
 use crate::address::{Address, ObjectReference};
 use crate::alloc::MutatorState;
-use crate::binding::{Slot, SlotVisitor, VMBinding};
+use crate::binding::VMBinding;
 use crate::events::CollectionKind;
+use crate::metadata::ObjectStates;
 use crate::pause::Pause;
 use crate::plan::Plan;
 use crate::space::Space;
-use crate::stack::each_word;
+use breach::Cause;
+use history::Survivor;
+use slots::{Fault, Slots};
 use std::collections::HashMap;
-use std::ops::Range;
 
 pub(crate) use history::History;
 
-struct Check<'a> {
-    spaces: Vec<&'a dyn Space>,
-    phase: &'static str,
-    /// Before a collection: what the last one left.
-    history: Option<&'a History>,
-}
-
-/// An object's size, and where it was found first.
-type Seen<S> = HashMap<ObjectReference, (usize, From<S>)>;
+/// The collector may scan larger objects in parts.
+const PARTS_FROM_BYTES: usize = 8 << 10;
 
 /// Where a reference was found.
 #[derive(Copy, Clone)]
@@ -41,45 +39,38 @@ enum From<S> {
     Entry(&'static str),
 }
 
-impl<S: Slot> std::fmt::Display for From<S> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            From::Root(slot) => write!(f, "root {slot:?}"),
-            From::Object(object, slot) => write!(f, "{slot:?} of {object}"),
-            From::Word(object) => write!(f, "an ambiguous word of {object}"),
-            From::Entry(what) => write!(f, "{what}"),
-        }
-    }
+/// An object that the walk has reached.
+struct Seen<S> {
+    bytes: usize,
+    /// Where it was found first.
+    from: From<S>,
 }
 
-struct Collect<'a, VM: VMBinding> {
-    found: &'a mut Vec<(ObjectReference, VM::Slot)>,
-    /// Words of objects that may be references.
-    ambiguous: &'a mut Vec<usize>,
-}
-
-impl<VM: VMBinding> SlotVisitor<VM::Slot> for Collect<'_, VM> {
-    fn visit(&mut self, slot: VM::Slot) {
-        if let Some(object) = slot.load() {
-            self.found.push((object, slot));
-        }
-    }
-
-    fn visit_ambiguous(&mut self, words: Range<Address>) {
-        each_word(words, |word| self.ambiguous.push(word));
-    }
+/// A walk through the graph.
+struct Walk<'a, VM: VMBinding> {
+    spaces: Vec<&'a dyn Space>,
+    states: ObjectStates<VM>,
+    phase: &'static str,
+    kind: CollectionKind,
+    /// What is known of the objects before the collection.
+    history: &'a History,
+    before: bool,
+    seen: HashMap<ObjectReference, Seen<VM::Slot>>,
+    slots: Slots<VM::Slot>,
 }
 
 /// Checks the graph as mutators left it.
 pub(crate) fn before_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &dyn Plan<VM>, history: &mut History) {
     history.begin_walk();
-    trace(pause, &Check { spaces: plan.spaces(), phase: "before the collection", history: Some(history) });
+    Walk::new(pause, plan, history, true).trace(pause);
 }
 
 /// Checks the graph as the collection left it.
 pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &dyn Plan<VM>, history: &mut History) {
-    let found = trace(pause, &Check { spaces: plan.spaces(), phase: "after the collection", history: None });
-    let (objects, bytes) = (found.len(), found.iter().map(|o| o.end.bytes_from(o.start)).sum());
+    let mut walk = Walk::new(pause, plan, history, false);
+    walk.trace(pause);
+    let found = walk.in_order();
+    let (objects, bytes) = (found.len(), found.iter().map(|o| o.range.end.bytes_from(o.range.start)).sum());
     // Two workers may both count an object that they marked at the same time, so the collector may have counted more.
     let full = pause.kind() == CollectionKind::Full;
     assert!(
@@ -89,91 +80,111 @@ pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &
         pause.live_bytes()
     );
     // A minor collection leaves dead objects, which weak references may bring back.
-    history.collected(found, full && pause.live_objects == objects);
+    let complete = full && pause.live_objects == objects;
+    assert!(
+        !complete || pause.live_bytes() == bytes,
+        "after the collection: object_size said {} bytes in all of {objects} objects when they were traced, and says {bytes} now",
+        pause.live_bytes()
+    );
+    history.collected(found, complete);
 }
 
-/// Walks the graph; where its objects are, in the order of their addresses.
-fn trace<VM: VMBinding>(pause: &mut Pause<'_, VM>, check: &Check<'_>) -> Vec<Range<Address>> {
-    let mut seen: Seen<VM::Slot> = HashMap::new();
-    let mut found = Vec::new();
-    pause.vm.scan_vm(&mut Collect::<VM> { found: &mut found, ambiguous: &mut Vec::new() });
-    if VM::PINS_ROOTS {
-        pause.vm.scan_pinned_roots(&mut Collect::<VM> { found: &mut found, ambiguous: &mut Vec::new() });
-        pause.vm.scan_transitively_pinned_roots(&mut Collect::<VM> { found: &mut found, ambiguous: &mut Vec::new() });
-    }
-    for mutator in pause.mutators {
-        // SAFETY: the mutator is stopped and only the leader runs.
-        let local = unsafe { MutatorState::local_of_stopped(mutator.0) };
-        pause.vm.scan_thread(local, &mut Collect::<VM> { found: &mut found, ambiguous: &mut Vec::new() });
-    }
-    let mut references: Vec<_> = found.drain(..).map(|(object, slot)| (object, From::Root(slot))).collect();
-    let mut ambiguous = Vec::new();
-    for object in pause.vm_objects {
-        VM::scan_object(*object, &mut Collect::<VM> { found: &mut found, ambiguous: &mut ambiguous });
-        references.extend(found.drain(..).map(|(target, slot)| (target, From::Object(*object, slot))));
-        let targets = ambiguous.drain(..).filter_map(|word| check.find_object(VM::address_in(word)));
-        references.extend(targets.map(|target| (target, From::Word(*object))));
-    }
-    references.extend(pause.ambiguous.iter().map(|object| (*object, From::Entry("an ambiguous word of a stack"))));
-    let queued = pause.weak.roots();
-    let queued = (0..queued.len()).filter_map(|n| queued.get(n)?.load());
-    references.extend(queued.map(|object| (object, From::Entry("the queue of finalizers and cleared references"))));
-    while !references.is_empty() {
-        walk::<VM>(check, references, &mut seen);
-        references = Vec::new();
-        let kept = |object, what| references.push((object, From::Entry(what)));
-        pause.weak.kept_by(|object| seen.contains_key(&object) || check.is_outside(object), kept);
-        references.retain(|(object, _)| !seen.contains_key(object) && !check.is_outside(*object));
-    }
-    if check.history.is_none() && pause.kind() == CollectionKind::Full {
-        pause.weak.for_each_target(|object, what| {
-            check.object::<VM>(object, || From::<VM::Slot>::Entry(what));
-        });
-    }
-    let range = |(o, (bytes, _)): (&ObjectReference, &(usize, From<VM::Slot>))| o.address()..o.address().plus(*bytes);
-    let mut ranges: Vec<_> = seen.iter().map(range).collect();
-    ranges.sort_unstable_by_key(|range| range.start);
-    for pair in ranges.windows(2) {
-        let (a, end, b) = (pair[0].start, pair[0].end, pair[1].start);
-        let found = |at| {
-            let (_, from) = &seen[&ObjectReference::from_address(at).expect("seen")];
-            *from
-        };
-        assert!(
-            end <= b,
-            "{}: the object at {a}, which {} refers to, says it has {} bytes, so it overlaps the object at {b}, which \
-             {} refers to ({}). Does object_size return what was allocated?",
-            check.phase,
-            found(a),
-            end.bytes_from(a),
-            found(b),
-            check.describe(a)
-        );
-    }
-    ranges
-}
-
-/// Goes wherever these references lead.
-fn walk<VM: VMBinding>(
-    check: &Check<'_>,
-    mut references: Vec<(ObjectReference, From<VM::Slot>)>,
-    seen: &mut Seen<VM::Slot>,
-) {
-    let (mut found, mut ambiguous) = (Vec::new(), Vec::new());
-    while let Some((object, from)) = references.pop() {
-        if seen.contains_key(&object) {
-            continue;
+impl<'a, VM: VMBinding> Walk<'a, VM> {
+    fn new(pause: &Pause<'_, VM>, plan: &'a dyn Plan<VM>, history: &'a History, before: bool) -> Self {
+        let spaces = plan.spaces();
+        Walk {
+            slots: Slots::new(spaces.iter().map(|space| space.extent()).collect()),
+            spaces,
+            states: pause.states,
+            phase: if before { "before the collection" } else { "after the collection" },
+            kind: pause.kind(),
+            history,
+            before,
+            seen: HashMap::new(),
         }
-        let Some(bytes) = check.object::<VM>(object, || from) else { continue };
-        seen.insert(object, (bytes, from));
-        VM::scan_object(object, &mut Collect::<VM> { found: &mut found, ambiguous: &mut ambiguous });
-        let targets = ambiguous.drain(..).filter_map(|word| check.find_object(VM::address_in(word)));
-        references.extend(targets.map(|target| (target, From::Word(object))));
-        references.extend(found.drain(..).map(|(target, slot)| (target, From::Object(object, slot))));
     }
-}
 
-impl Check<'_> {
+    /// Walks the graph.
+    fn trace(&mut self, pause: &mut Pause<'_, VM>) {
+        self.slots.begin(None);
+        pause.vm.scan_vm(&mut self.slots);
+        if VM::PINS_ROOTS {
+            pause.vm.scan_pinned_roots(&mut self.slots);
+            pause.vm.scan_transitively_pinned_roots(&mut self.slots);
+        }
+        for mutator in pause.mutators {
+            // SAFETY: the mutator is stopped and only the leader runs.
+            let local = unsafe { MutatorState::local_of_stopped(mutator.0) };
+            pause.vm.scan_thread(local, &mut self.slots);
+        }
+        if let Some((place, fault)) = self.slots.end() {
+            self.fail_at_root(place, fault);
+        }
+        let mut references: Vec<_> = self.slots.found.drain(..).map(|(o, slot)| (o, From::Root(slot))).collect();
+        for object in pause.vm_objects {
+            self.scan(*object, VM::object_size(*object), &mut references);
+        }
+        references.extend(pause.ambiguous.iter().map(|object| (*object, From::Entry("an ambiguous word of a stack"))));
+        let queued = pause.weak.roots();
+        let queued = (0..queued.len()).filter_map(|n| queued.get(n)?.load());
+        references.extend(queued.map(|object| (object, From::Entry("the queue of finalizers and cleared references"))));
+        while !references.is_empty() {
+            self.walk(references);
+            references = Vec::new();
+            let kept = |object, what| references.push((object, From::Entry(what)));
+            pause.weak.kept_by(|object| self.seen.contains_key(&object) || self.is_outside(object), kept);
+            references.retain(|(object, _)| !self.seen.contains_key(object) && !self.is_outside(*object));
+        }
+        if !self.before && self.kind == CollectionKind::Full {
+            pause.weak.for_each_target(|object, what| {
+                self.check(object, From::Entry(what));
+            });
+        }
+    }
+
+    /// Goes wherever these references lead.
+    fn walk(&mut self, mut references: Vec<(ObjectReference, From<VM::Slot>)>) {
+        while let Some((object, from)) = references.pop() {
+            if self.seen.contains_key(&object) {
+                continue;
+            }
+            let Some(bytes) = self.check(object, from) else { continue };
+            self.seen.insert(object, Seen { bytes, from });
+            self.scan(object, bytes, &mut references);
+        }
+    }
+
+    /// What an object refers to.
+    fn scan(&mut self, object: ObjectReference, bytes: usize, references: &mut Vec<(ObjectReference, From<VM::Slot>)>) {
+        let memory = object.address()..object.address().plus(bytes);
+        self.slots.begin(Some(memory.clone()));
+        VM::scan_object(object, &mut self.slots);
+        if let Some((place, fault)) = self.slots.end() {
+            self.fail_at_slot(object, place, fault);
+        }
+        let words = std::mem::take(&mut self.slots.ambiguous);
+        let targets = words.into_iter().filter_map(|word| self.find_object(VM::address_in(word)));
+        references.extend(targets.map(|target| (target, From::Word(object))));
+        let found = references.len()..references.len() + self.slots.found.len();
+        references.extend(self.slots.found.drain(..).map(|(target, slot)| (target, From::Object(object, slot))));
+        if bytes > PARTS_FROM_BYTES
+            && let Some(slots) = VM::slots_of_large(object)
+        {
+            self.slots.begin(Some(memory));
+            VM::scan_part(object, 0, slots, &mut self.slots);
+            if let Some((place, fault)) = self.slots.end() {
+                self.fail_at_slot(object, place, fault);
+            }
+            let mut whole: Vec<_> = references[found].iter().map(|(target, _)| *target).collect();
+            let mut parts: Vec<_> = self.slots.found.drain(..).map(|(target, _)| target).collect();
+            whole.sort_unstable();
+            parts.sort_unstable();
+            if whole != parts {
+                self.fail_in_parts(object, slots, [whole.len(), parts.len()]);
+            }
+        }
+    }
+
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
         self.spaces.iter().find(|space| space.extent().contains(address))?.find_object(address)
     }
@@ -182,48 +193,96 @@ impl Check<'_> {
         !self.spaces.iter().any(|space| space.extent().holds(object))
     }
 
-    fn describe(&self, address: Address) -> String {
-        match self.spaces.iter().find(|s| s.extent().contains(address)) {
-            Some(space) => space.describe(address),
-            None => format!("{address} is outside the heap"),
+    /// Checks an object that something refers to. Its size, or none if it is outside the heap.
+    fn check(&self, object: ObjectReference, from: From<VM::Slot>) -> Option<usize> {
+        let space = *self.spaces.iter().find(|space| space.extent().holds(object))?;
+        match self.inspect(object, space, from) {
+            Ok(bytes) => Some(bytes),
+            Err((cause, why)) => self.fail(object, space, from, cause, &why),
         }
     }
 
-    /// The object's size, or none if it is outside the heap.
-    fn object<VM: VMBinding>(&self, object: ObjectReference, from: impl Fn() -> From<VM::Slot>) -> Option<usize> {
-        let space = self.spaces.iter().find(|s| s.extent().holds(object))?;
-        let fail = |why: String| -> ! {
-            panic!(
-                "{}: {} refers to {object} in {} space, but {why} ({})",
-                self.phase,
-                from(),
-                space.name(),
-                space.describe(object.address())
-            )
-        };
-        if !object.address().is_aligned_to(1 << VM::LOG_GRANULE) {
-            fail("that is not aligned to a granule".to_string());
+    /// The object's size, or what is wrong.
+    fn inspect(
+        &self,
+        object: ObjectReference,
+        space: &dyn Space,
+        from: From<VM::Slot>,
+    ) -> Result<usize, (Cause, String)> {
+        let granule = 1usize << VM::LOG_GRANULE;
+        if !object.address().is_aligned_to(granule) {
+            return Err((Cause::NoReference, format!("that is not aligned to a granule of {granule} bytes")));
         }
-        let survived = self.history.is_some_and(|history| history.survived(object));
-        let check = |bytes| {
-            space.check_object(object, bytes)?;
-            match self.history {
-                Some(_) if survived => Ok(()),
-                Some(history) => history.check_new(*space, object, bytes),
-                None => space.check_live(object, bytes),
-            }
-        };
-        // A dangling reference may lead to memory without an object: ask the space before the binding.
-        if let Err(why) = check(1 << VM::LOG_GRANULE) {
-            fail(why);
+        // A dangling reference may lead to memory without an object: ask the space and the history before the binding.
+        space.check_object(object, granule).map_err(|why| {
+            let cause = match (self.before, self.history.known(object)) {
+                (true, Some(_)) => Cause::Freed,
+                (true, None) => Cause::Dangling,
+                (false, _) => self.missed_by(from),
+            };
+            (cause, why)
+        })?;
+        if self.before {
+            self.check_known(object, space)?;
+        } else {
+            space.check_live(object, granule).map_err(|why| (self.missed_by(from), why))?;
         }
         let bytes = VM::object_size(object);
-        if bytes == 0 || !bytes.is_multiple_of(1 << VM::LOG_GRANULE) {
-            fail(format!("object_size says {bytes} bytes, not a whole number of granules"));
+        if bytes == 0 || !bytes.is_multiple_of(granule) {
+            let why = format!("object_size says {bytes} bytes, not a whole number of granules");
+            return Err((Cause::Size, why));
         }
-        if let Err(why) = check(bytes) {
-            fail(format!("with the {bytes} bytes that object_size says, {why}"));
+        let live = || if self.before { Ok(()) } else { space.check_live(object, bytes) };
+        let fits = space.check_object(object, bytes).and_then(|()| live());
+        fits.map_err(|why| (Cause::Size, format!("with the {bytes} bytes that object_size says, {why}")))?;
+        Ok(bytes)
+    }
+
+    /// Before a collection: the object is one that may be alive, and is as it was made.
+    fn check_known(&self, object: ObjectReference, space: &dyn Space) -> Result<(), (Cause, String)> {
+        let Some(known) = self.history.known(object) else {
+            if let Some((start, _)) = self.history.around(object.address())
+                && let Some(other) = ObjectReference::from_address(start)
+            {
+                let offset = object.address().bytes_from(start);
+                let why = format!("no object begins there: it is at +{offset} in {}", self.name(other));
+                return Err((Cause::NoReference, why));
+            }
+            // The binding may have kept it alive unseen.
+            return match !self.history.is_complete() && space.check_live(object, 1 << VM::LOG_GRANULE).is_ok() {
+                true => Ok(()),
+                false => {
+                    Err((Cause::Dangling, "it was collected, or moved: nothing was allocated there since".to_string()))
+                }
+            };
+        };
+        let bytes = VM::object_size(object);
+        if bytes != known.bytes {
+            let why = format!("object_size says {bytes} bytes where {} were asked for", known.bytes);
+            return Err((Cause::Size, why));
         }
-        Some(bytes)
+        match (self.states.lent_byte(object), known.state) {
+            (Some(state), Some(left)) if state != left => {
+                let whose = if self.history.survived(object) { "that the collector left" } else { "of a new object" };
+                Err((Cause::State, format!("its state byte is {state:#04x}, not the {left:#04x} {whose}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the walk has found, in the order of the addresses. Objects must not overlap.
+    fn in_order(&self) -> Vec<Survivor> {
+        let survivor = |(object, seen): (&ObjectReference, &Seen<VM::Slot>)| Survivor {
+            range: object.address()..object.address().plus(seen.bytes),
+            state: self.states.lent_byte(*object),
+        };
+        let mut found: Vec<_> = self.seen.iter().map(survivor).collect();
+        found.sort_unstable_by_key(|survivor| survivor.range.start);
+        for pair in found.windows(2) {
+            if pair[0].range.end > pair[1].range.start {
+                self.fail_overlapping(pair[0].range.clone(), pair[1].range.start);
+            }
+        }
+        found
     }
 }

@@ -316,15 +316,6 @@ impl<VM: VMBinding> Space for CopySpace<VM> {
             false => Err(format!("it was left behind in from-space (state {})", self.states.describe(object))),
         }
     }
-    fn check_new(&self, object: ObjectReference) -> Result<(), String> {
-        match self.taken.at(object.address()).load(Relaxed) == YOUNG {
-            true => Ok(()),
-            false => Err("its block holds old objects: it was collected".to_string()),
-        }
-    }
-    fn unit_bytes(&self) -> usize {
-        BLOCK_BYTES
-    }
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
         if self.taken.at(address).load(Relaxed) == 0 {
             return None;

@@ -192,15 +192,6 @@ impl<VM: VMBinding> Space for MarkCompactSpace<VM> {
             false => Err("it was left behind above what is live".to_string()),
         }
     }
-    fn check_new(&self, object: ObjectReference) -> Result<(), String> {
-        match object.address() >= self.dense_end() {
-            true => Ok(()),
-            false => Err("it is among old objects: it was collected".to_string()),
-        }
-    }
-    fn unit_bytes(&self) -> usize {
-        BLOCK_BYTES
-    }
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
         let extent = self.frontier.extent();
         if address >= extent.block_start(Block(self.frontier.used())) {

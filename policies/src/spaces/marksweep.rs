@@ -3,8 +3,8 @@
 //! 1. Marking sets the mark bit of an object's cell; the first mark in a block gives the block the epoch.
 //! 2. After the trace, a block without a mark is free as a whole; every other block goes to the list of its size class.
 //! 3. A mutator that needs cells takes a block from the list, reads its mark bits a word at a time, and bumps through the runs of
-//!    free cells. This is the lazy sweep: it writes nothing, and never must be completed. But the verifier wants to know
-//!    what was handed out, so for it a run is then marked; and with poison the pause fills free cells.
+//!    free cells. This is the lazy sweep: it writes nothing, and never must be completed. But with
+//!    poison the pause fills free cells.
 //!
 //! In a generational plan marks stick: a minor collection keeps the epoch, so what is marked is old and is not traced again. It
 //! sweeps the blocks that mutators took since the last one, which they list as `touched`. Old objects that the binding releases lose
@@ -46,8 +46,6 @@ pub struct MarkSweepSpace<VM> {
     /// A byte a block, in a generational plan: whether it is on no list since it had no free cell when it was swept.
     full: SideBytes,
     states: ObjectStates<VM>,
-    /// Whether runs that are handed out are marked.
-    verified: bool,
 }
 
 impl<VM: VMBinding> MarkSweepSpace<VM> {
@@ -70,8 +68,6 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             touched: BlockList::new(),
             full: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
             states: context.states,
-            // In a generational plan a mark says that an object is old. Starts say more.
-            verified: context.options.verify && !context.states.is_generational() && !VM::OBJECT_STARTS,
         })
     }
 
@@ -89,9 +85,6 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
                 let block = self.marks.block(block);
                 if let Some(run) = block.next_free_run(cell.next_cell) {
                     cell.next_cell = run.end;
-                    if self.verified {
-                        block.mark_run(run.clone());
-                    }
                     self.install(cell, block.run(run), false, allocated);
                     continue;
                 }
@@ -370,18 +363,6 @@ impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
         match self.marks.is_marked(object, self.epoch.current()) {
             true => Ok(()),
             false => Err(format!("its cell is not marked (state {})", self.states.describe(object))),
-        }
-    }
-    fn check_new(&self, object: ObjectReference) -> Result<(), String> {
-        let state = self.marks.state(self.pool.extent().block_of(object.address())).load(Relaxed);
-        // Marked when it was handed out.
-        let known = match VM::OBJECT_STARTS {
-            true => self.states.starts().is_set(object.address()),
-            false => !self.verified || self.marks.is_marked(object, self.epoch.current()),
-        };
-        match state == BLOCK_NEW || known {
-            true => Ok(()),
-            false => Err("its cell is free: it was collected".to_string()),
         }
     }
 }

@@ -428,15 +428,6 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
             false => Err(format!("it is not marked (state {})", self.states.describe(object))),
         }
     }
-    fn check_new(&self, object: ObjectReference) -> Result<(), String> {
-        match self.states.is_marked(object, 0) {
-            true => Ok(()),
-            false => Err(format!("it was collected: it is old (state {})", self.states.describe(object))),
-        }
-    }
-    fn unit_bytes(&self) -> usize {
-        LINE_BYTES
-    }
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
         if self.blocks.at(address).load(Relaxed) == FREE {
             return None;
