@@ -5,7 +5,7 @@
 //! `barriers` (stores into old objects), `leaving_threads` (what short threads leave is used), `references` (weak references, finalizers, tables keyed by objects), `finalizers` (their order), `shrinking_tables` (what tables that held much leave behind), `pinning`, `conservative`
 //! (objects by their addresses, stacks whose words may be references), `compaction`
 //! (order, reach, and who is told what moved), `page_protect`, `vm_space` (objects outside the heap), `regions` (and pools: what the VM frees), `released_objects` (what a binding knows to be dead), `stale_references`
-//! (what the verifier says of dead objects), `reports` (what a heap says of itself), `heap_values` (heaps come and go), `fork` (processes part), `pacing` (goals, and memory that goes back), `epochs` (their numbers come round), `large_graphs`,
+//! (what the verifier says of dead objects), `reports` (what a heap says of itself), `heap_values` (heaps come and go), `fork` (processes part), `pacing` (goals, and memory that goes back), `epochs` (their numbers come round), `long_lived` (a thousand collections of one heap), `large_graphs`,
 //! `large_objects`, `worker_races` (eight workers that meet at every object), `warnings` (what a user hears of a heap that goes on). A plan from outside `policies` passes the same tests:
 //! see the crate `custom-plan`.
 
