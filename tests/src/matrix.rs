@@ -7,6 +7,7 @@ use crate::{Attached, MakeHeap, TestVM, assert_within_limit, options};
 use lab::heaps::never_free::NeverFreeHeap;
 use lab::workloads::{Params, SPECS, Spec, Workload};
 use mmtk_core::{Heap, OutOfMemory};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -326,7 +327,12 @@ pub fn all_workloads_near_their_minimum<VM: TestVM>(make: MakeHeap<VM>, plan: &s
         let mut least = HashMap::new();
         for (mutators, workers) in threads(plan, spec.workload) {
             let least = *least.entry(mutators).or_insert_with(|| {
-                (0..mutators).map(|tid| least_limit(make, plan, spec, tid, mutators)).sum::<usize>()
+                let shares: Vec<_> = (0..mutators).map(|tid| least_limit(make, plan, spec, tid, mutators)).collect();
+                // Not verified, so that allocation took the fast path.
+                let checksum = shares.iter().fold(0, |sum: u64, (_, checksum)| sum.wrapping_add(*checksum));
+                let right = expected(spec, sizes_that_fill(plan)(spec.workload), mutators);
+                assert_eq!(checksum, right, "{} on {plan}, alone: the checksum differs", spec.name);
+                shares.iter().map(|(limit, _)| limit).sum::<usize>()
             });
             // The threads' shares may be live all at once; a quarter more, since no two runs interleave alike.
             let limit = least + least / 4 + (mutators + workers) * (64 << 10);
@@ -337,15 +343,23 @@ pub fn all_workloads_near_their_minimum<VM: TestVM>(make: MakeHeap<VM>, plan: &s
     }
 }
 
-/// The smallest limit at which one mutator's share ran alone, to a quarter of a megabyte. Alone, so that the answer does not
-/// depend on how many threads happened to run at the same time.
-fn least_limit<VM: TestVM>(make: MakeHeap<VM>, plan: &str, spec: &'static Spec, tid: usize, mutators: usize) -> usize {
+/// The smallest limit at which one mutator's share ran alone, to a quarter of a megabyte, and its checksum. Alone, so that the answer does
+/// not depend on how many threads happened to run at the same time.
+fn least_limit<VM: TestVM>(
+    make: MakeHeap<VM>,
+    plan: &str,
+    spec: &'static Spec,
+    tid: usize,
+    mutators: usize,
+) -> (usize, u64) {
+    let checksum = Cell::new(0);
     let runs = |limit| {
         let case = Case { plan, workload: spec.name, mutators, workers: 1, stress: "search", limit };
         let heap = heap_for(make, &case, &[]);
         let result = run_some(spec, sizes_that_fill(plan)(spec.workload), &heap, tid..tid + 1, mutators);
         assert_within_limit(&heap);
         assert!(result.as_ref().err().is_none_or(|error| error.limit == limit), "{result:?}");
+        checksum.set(result.as_ref().map_or(checksum.get(), |sum| *sum));
         result.is_ok()
     };
     let (mut fails, mut works) = (LEAST_LIMIT, LEAST_LIMIT);
@@ -358,5 +372,5 @@ fn least_limit<VM: TestVM>(make: MakeHeap<VM>, plan: &str, spec: &'static Spec, 
         let middle = (fails + works) / 2;
         *(if runs(middle) { &mut works } else { &mut fails }) = middle;
     }
-    works
+    (works, checksum.get())
 }

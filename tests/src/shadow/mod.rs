@@ -3,7 +3,8 @@
 //! Each thread has a graph of its own, reached from its shadow stack and from two global roots; ids and patterns in the raw
 //! words tell its objects apart. Whenever a collection came by, the thread walks heap and model in step: the same shapes,
 //! the same sharing, every word as it was written, no two objects on the same bytes, objects that must not move where they
-//! were, weak references cleared exactly where the model reaches nothing; and whatever `natives` says of the heap's own references.
+//! were, weak references cleared exactly where the model reaches nothing; and whatever `natives` says of the heap's own references. And
+//! nothing is kept: where one thread is alone with a full collection, that has found as many bytes alive as the model has.
 //!
 //! Threads run either one operation at a time, in turns (who waits for the turn is in a native region), or all at once.
 
@@ -73,6 +74,8 @@ struct Program {
     every_bytes: usize,
     /// Of a generational plan; 0 leaves it to the heap.
     nursery_bytes: usize,
+    /// While a heap is verified, every allocation takes the slow path: some programs take the fast one.
+    verified: bool,
     flags: [bool; 4],
 }
 
@@ -112,17 +115,24 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn program() -> impl Strategy<Value = Program> {
-    let threads = proptest::collection::vec(proptest::collection::vec(op(), 1..80), 1..=MAX_THREADS);
+    let thread = || proptest::collection::vec(op(), 1..80);
+    // What the heap keeps as a whole is known where one thread is alone.
+    let threads = prop_oneof![
+        1 => proptest::collection::vec(thread(), 1),
+        1 => proptest::collection::vec(thread(), 2..=MAX_THREADS),
+    ];
     let every_bytes = prop_oneof![Just(0), Just(2 << 10), Just(16 << 10), Just(100 << 10)];
     // Minor collections must not depend on what the heap measures: a program that fails is to fail again.
     let nursery_bytes = prop_oneof![1 => Just(0), 2 => Just(4 << 10), 1 => Just(64 << 10)];
-    (threads, any::<bool>(), 1..4usize, every_bytes, nursery_bytes, any::<[bool; 4]>()).prop_map(
-        |(threads, in_turns, workers, every_bytes, nursery_bytes, flags)| Program {
+    let verified = proptest::bool::weighted(0.75);
+    (threads, any::<bool>(), 1..4usize, every_bytes, nursery_bytes, verified, any::<[bool; 4]>()).prop_map(
+        |(threads, in_turns, workers, every_bytes, nursery_bytes, verified, flags)| Program {
             threads,
             in_turns,
             workers,
             every_bytes,
             nursery_bytes,
+            verified,
             flags,
         },
     )
@@ -165,7 +175,7 @@ fn run<VM: TestVM>(make: MakeHeap<VM>, plan: &str, program: &Program) -> HeapSta
         plan,
         limit,
         &[
-            ("verify.trace", "true"),
+            ("verify.trace", if program.verified { "true" } else { "false" }),
             ("gc.workers", &workers),
             ("stress.every_bytes", &every_bytes),
             ("nursery.bytes", &nursery_bytes),
@@ -467,7 +477,7 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
             id,
             pinned: (large || semantics != Semantics::Default).then_some(object),
         });
-        self.check_if_collected();
+        self.check_if_collected_before(Some(self.nodes.len() - 1));
         if self.roots.len() > MAX_ROOTS {
             let object = m.peek(0);
             m.pop(1);
@@ -479,6 +489,11 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
     }
 
     fn check_if_collected(&mut self) {
+        self.check_if_collected_before(None);
+    }
+
+    /// If there was a collection, it was before `new` was made.
+    fn check_if_collected_before(&mut self, new: Option<usize>) {
         let statistics = self.heap.statistics();
         let since = statistics.collections - self.collections;
         if since == 0 {
@@ -486,6 +501,7 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
         }
         // A minor collection takes old objects for live, and what dead ones refer to.
         let all_full = statistics.full_collections - self.full_collections == since;
+        let found_bytes = (since == 1 && all_full && self.alone).then_some(statistics.live_bytes);
         (self.collections, self.full_collections) = (statistics.collections, statistics.full_collections);
         let mut found = self.check_graph();
         self.reach_held(&mut found);
@@ -506,7 +522,18 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
             }
             None => false,
         });
-        self.check_natives(found, all_full);
+        let alive = self.check_natives(found, all_full);
+        let bytes_of = |node: &usize| {
+            let Node { refs, words, .. } = &self.nodes[*node];
+            Handle::<VM>::words(Class { refs: refs.len(), bytes: words * 8 }) * 8
+        };
+        // The object that was being allocated came after the collection.
+        let live: usize = alive.iter().filter(|node| Some(**node) != new).map(bytes_of).sum();
+        if let Some(found) = found_bytes {
+            // Of several workers two may both count an object.
+            let right = if self.heap.options().gc_workers == 1 { found == live } else { found >= live };
+            assert!(right, "the collection found {found} bytes alive, where the model has {live}");
+        }
     }
 
     /// Walks heap and model in step from the roots; where each node is that they reach.
@@ -600,6 +627,7 @@ mod tests {
             workers: 1,
             every_bytes: 2 << 10,
             nursery_bytes: 0,
+            verified: true,
             flags: [false; 4],
         };
         for plan in policies::PLANS {
@@ -615,6 +643,7 @@ mod tests {
             workers: 1,
             every_bytes: 0,
             nursery_bytes: 4 << 10,
+            verified: true,
             flags: [false; 4],
         };
         for plan in policies::PLANS {

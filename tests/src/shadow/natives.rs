@@ -188,8 +188,9 @@ impl<VM: TestVM> Actor<'_, VM> {
         reached
     }
 
-    /// After a collection, which was a full one if `full`. `found` is what roots, soft references and ephemerons reach.
-    pub(super) fn check_natives(&mut self, mut found: Found, full: bool) {
+    /// After a collection, which was a full one if `full`. `found` is what roots, soft references and ephemerons reach. Returns what is
+    /// alive.
+    pub(super) fn check_natives(&mut self, mut found: Found, full: bool) -> HashSet<usize> {
         let strong: HashSet<usize> = found.places.keys().copied().collect();
         let waiting: Vec<usize> =
             self.natives.finalizers.iter().map(|(n, _)| *n).filter(|n| !strong.contains(n)).collect();
@@ -234,6 +235,7 @@ impl<VM: TestVM> Actor<'_, VM> {
         }
         // Of entries that are gone by now nothing is known here.
         assert!(!full || cleared.is_subset(&told), "nobody was told of some of {cleared:?}");
+        alive
     }
 
     /// Takes what is due from the queue.
