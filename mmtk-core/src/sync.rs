@@ -146,7 +146,7 @@ pub mod atomic {
     atomics!(AtomicU8 u8, AtomicU32 u32, AtomicU64 u64, AtomicUsize usize);
 }
 
-/// Locks without poisoning; `wait` takes the guard by reference. Std's are one word each. Locks that keep who waits in a table of the process would break in a forked child, which inherits the
+/// Locks without poisoning that refuse a thread that has them already; `wait` takes the guard by reference. Std's are one word each. Locks that keep who waits in a table of the process would break in a forked child, which inherits the
 /// table with threads in it that are gone (`fork`).
 mod locks {
     #[cfg(loom)]
@@ -156,34 +156,85 @@ mod locks {
     use std::sync as imp;
     use std::sync::PoisonError;
 
+    /// The thread that holds a lock, so that a second try of the same thread is an error and not a wait for ever.
+    ///
+    /// Relaxed will do: a thread finds itself only if it wrote that itself, and it takes its mark off before it gives the lock up.
+    #[cfg(not(loom))]
+    #[derive(Default)]
+    struct Holder(super::atomic::AtomicUsize);
+
+    #[cfg(not(loom))]
+    impl Holder {
+        /// A word that no two running threads share: the address of something that each has one of.
+        #[inline(always)]
+        fn this_thread() -> usize {
+            std::thread_local! { static HERE: u8 = const { 0 }; }
+            HERE.with(|here| std::ptr::from_ref(here).addr())
+        }
+        const fn none() -> Holder {
+            Holder(super::atomic::AtomicUsize::new(0))
+        }
+        #[inline(always)]
+        fn took(&self) {
+            self.0.store(Holder::this_thread(), super::atomic::Ordering::Relaxed);
+        }
+        #[inline(always)]
+        fn gives_up(&self) {
+            self.0.store(0, super::atomic::Ordering::Relaxed);
+        }
+        fn is_this_thread(&self) -> bool {
+            self.0.load(super::atomic::Ordering::Relaxed) == Holder::this_thread()
+        }
+    }
+
+    /// In a model a thread that takes a lock twice is a deadlock, which loom reports.
+    #[cfg(loom)]
+    #[derive(Default)]
+    struct Holder;
+
+    #[cfg(loom)]
+    impl Holder {
+        fn none() -> Holder {
+            Holder
+        }
+        fn took(&self) {}
+        fn gives_up(&self) {}
+    }
+
     /// A mutual-exclusion lock.
     #[derive(Default)]
-    pub struct Mutex<T>(imp::Mutex<T>);
-    /// The right to use what a [`Mutex`] protects. Empty only inside [`Condvar::wait`].
-    pub struct MutexGuard<'a, T>(Option<imp::MutexGuard<'a, T>>);
+    pub struct Mutex<T> {
+        lock: imp::Mutex<T>,
+        holder: Holder,
+    }
+    /// The right to use what a [`Mutex`] protects. Without its lock only inside [`Condvar::wait`] and [`MutexGuard::without`].
+    pub struct MutexGuard<'a, T> {
+        lock: Option<imp::MutexGuard<'a, T>>,
+        of: &'a Mutex<T>,
+    }
 
-    const HELD: &str = "the lock is given up only inside `wait`";
+    const HELD: &str = "the lock is given up only inside `wait` and `without`";
 
     impl<T> Mutex<T> {
         /// An unlocked mutex.
         #[cfg(loom)]
         pub fn new(value: T) -> Self {
-            Mutex(imp::Mutex::new(value))
+            Mutex { lock: imp::Mutex::new(value), holder: Holder::none() }
         }
         /// An unlocked mutex.
         #[cfg(not(loom))]
         pub const fn new(value: T) -> Self {
-            Mutex(imp::Mutex::new(value))
+            Mutex { lock: imp::Mutex::new(value), holder: Holder::none() }
         }
         /// What it protected.
         #[cfg(not(loom))]
         pub fn into_inner(self) -> T {
-            self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+            self.lock.into_inner().unwrap_or_else(PoisonError::into_inner)
         }
         /// What it protects, without locking: nobody else has it.
         #[cfg(not(loom))]
         pub fn get_mut(&mut self) -> &mut T {
-            self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+            self.lock.get_mut().unwrap_or_else(PoisonError::into_inner)
         }
         /// The lock, if nobody has it, the calling thread itself included.
         #[cfg(not(loom))]
@@ -195,19 +246,71 @@ mod locks {
             }
         }
         /// Waits for the lock.
+        ///
+        /// # Panics
+        /// When this thread holds it already.
         pub fn lock(&self) -> MutexGuard<'_, T> {
-            MutexGuard(Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)))
+            #[cfg(loom)]
+            let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            #[cfg(not(loom))]
+            let lock = match self.lock.try_lock() {
+                Ok(lock) => lock,
+                Err(imp::TryLockError::Poisoned(lock)) => lock.into_inner(),
+                Err(imp::TryLockError::WouldBlock) => self.wait(),
+            };
+            self.holder.took();
+            MutexGuard { lock: Some(lock), of: self }
+        }
+        #[cfg(not(loom))]
+        #[cold]
+        fn wait(&self) -> imp::MutexGuard<'_, T> {
+            assert!(
+                !self.holder.is_this_thread(),
+                "this thread has locked {} already and would wait for itself: something that the heap called (a listener, a \
+                 logger, a closure, a function of the VM) called the heap",
+                std::any::type_name::<T>()
+            );
+            self.lock.lock().unwrap_or_else(PoisonError::into_inner)
         }
     }
     impl<T> Deref for MutexGuard<'_, T> {
         type Target = T;
         fn deref(&self) -> &T {
-            self.0.as_ref().expect(HELD)
+            self.lock.as_ref().expect(HELD)
         }
     }
     impl<T> DerefMut for MutexGuard<'_, T> {
         fn deref_mut(&mut self) -> &mut T {
-            self.0.as_mut().expect(HELD)
+            self.lock.as_mut().expect(HELD)
+        }
+    }
+    impl<T> Drop for MutexGuard<'_, T> {
+        fn drop(&mut self) {
+            if self.lock.is_some() {
+                self.of.holder.gives_up();
+            }
+        }
+    }
+
+    impl<'a, T> MutexGuard<'a, T> {
+        /// Gives up the lock, and takes it again after `f`.
+        pub fn without<R>(guard: &mut Self, f: impl FnOnce() -> R) -> R {
+            drop(guard.give_up());
+            let result = f();
+            let again = guard.of.lock();
+            guard.took(again.into_lock());
+            result
+        }
+        fn into_lock(mut self) -> imp::MutexGuard<'a, T> {
+            self.lock.take().expect(HELD)
+        }
+        fn give_up(&mut self) -> imp::MutexGuard<'a, T> {
+            self.of.holder.gives_up();
+            self.lock.take().expect(HELD)
+        }
+        fn took(&mut self, lock: imp::MutexGuard<'a, T>) {
+            self.lock = Some(lock);
+            self.of.holder.took();
         }
     }
 
@@ -250,14 +353,18 @@ mod locks {
         }
         /// Gives up the lock, sleeps until notified, and takes the lock again.
         pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
-            let inner = guard.0.take().expect(HELD);
-            guard.0 = Some(self.0.wait(inner).unwrap_or_else(PoisonError::into_inner));
+            let lock = guard.give_up();
+            guard.took(self.0.wait(lock).unwrap_or_else(PoisonError::into_inner));
         }
-        /// As [`Condvar::wait`], but not for longer than this.
-        #[cfg(not(loom))]
+        /// As [`Condvar::wait`], but not for longer than this. In a model it does not sleep: the time is over at once.
         pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, most: std::time::Duration) {
-            let inner = guard.0.take().expect(HELD);
-            guard.0 = Some(self.0.wait_timeout(inner, most).unwrap_or_else(PoisonError::into_inner).0);
+            #[cfg(loom)]
+            let _ = (guard, most);
+            #[cfg(not(loom))]
+            {
+                let lock = guard.give_up();
+                guard.took(self.0.wait_timeout(lock, most).unwrap_or_else(PoisonError::into_inner).0);
+            }
         }
         /// Wakes one waiter.
         pub fn notify_one(&self) {
@@ -272,3 +379,45 @@ mod locks {
 #[cfg(not(loom))]
 pub use locks::RwLock;
 pub use locks::{Condvar, Mutex, MutexGuard};
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Condvar, Mutex};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::time::Duration;
+
+    fn refuses(lock: &Mutex<u32>) -> bool {
+        let again = catch_unwind(AssertUnwindSafe(|| drop(lock.lock())));
+        again.is_err_and(|panic| panic.downcast::<String>().unwrap().starts_with("this thread has locked u32 already"))
+    }
+
+    #[test]
+    fn a_thread_that_takes_a_lock_twice_is_told_so_and_keeps_it() {
+        let lock = Mutex::new(1);
+        let mut guard = lock.lock();
+        assert!(refuses(&lock) && refuses(&lock));
+        Condvar::new().wait_for(&mut guard, Duration::ZERO);
+        assert!(refuses(&lock), "it has the lock again");
+        drop(guard);
+        drop(lock.lock());
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_another_is_not_refused() {
+        let (lock, shared) = (Mutex::new(0), Condvar::new());
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        let mut guard = lock.lock();
+                        *guard += 1;
+                        shared.notify_all();
+                        // Gives the lock up, and takes it while others have had it.
+                        shared.wait_for(&mut guard, Duration::ZERO);
+                    }
+                });
+            }
+        });
+        assert_eq!(lock.into_inner(), 3000);
+    }
+}
