@@ -79,6 +79,7 @@ unsafe impl Sync for Mutator {}
 // SAFETY: as for Sync.
 unsafe impl Send for Mutator {}
 
+#[derive(Clone)]
 struct Entry(Arc<Mutator>);
 impl Stoppable for Entry {
     fn state(&self) -> &ThreadState {
@@ -102,7 +103,7 @@ fn a_pause_comes<O: Old>() {
             safepoint.enter_native(&mutator.state);
         })
     };
-    assert_eq!(safepoint.stop_all(None), Stop::Leader);
+    assert_eq!(safepoint.stop_all(None, &mut ()), Stop::Leader);
     // SAFETY: loom reports a race.
     let noted = mutator.noted.with(|noted| unsafe { *noted });
     assert!(noted, "the mutator was stopped behind its store");
@@ -159,6 +160,7 @@ impl Armed {
     }
 }
 
+#[derive(Clone)]
 struct Attached(Arc<(ThreadState, Armed)>);
 impl Stoppable for Attached {
     fn state(&self) -> &ThreadState {
@@ -179,7 +181,7 @@ fn one_attaches_while_barriers_are_armed() {
             safepoint.detach(&me.0, || ());
         })
     };
-    assert_eq!(safepoint.stop_all(None), Stop::Leader);
+    assert_eq!(safepoint.stop_all(None, &mut ()), Stop::Leader);
     heap.set(true);
     safepoint.with_stopped(|mutators| mutators.iter().for_each(|mutator| mutator.0.1.set(true)));
     safepoint.resume_all();

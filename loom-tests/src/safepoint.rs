@@ -3,10 +3,12 @@
 use crate::check::{Failure, fails_without, holds};
 use loom::cell::UnsafeCell;
 use loom::thread;
-use mmtk_core::safepoint::{Safepoint, Stop, Stoppable, ThreadState};
+use mmtk_core::safepoint::{Lateness, Safepoint, Stop, Stoppable, ThreadState, WaitsFor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
+#[derive(Clone)]
 struct Thread(Arc<ThreadState>);
 
 impl Stoppable for Thread {
@@ -46,13 +48,42 @@ impl Heap {
     }
 
     fn pause(&self, me: Option<&ThreadState>) -> Stop {
-        let stop = self.safepoint.stop_all(me);
+        self.pause_with(me, &mut ())
+    }
+
+    fn pause_with(&self, me: Option<&ThreadState>, lateness: &mut impl Lateness<Thread>) -> Stop {
+        let stop = self.safepoint.stop_all(me, lateness);
         if stop == Stop::Leader {
             self.pauses.fetch_add(1, Relaxed);
             (0..self.objects.len()).for_each(|object| self.touch(object));
             self.safepoint.resume_all();
         }
         stop
+    }
+}
+
+/// Looks twice, then reports once and waits as long as it takes. What it reports is counted.
+#[derive(Default)]
+struct Impatient {
+    looks: u32,
+    reports: u32,
+    late: usize,
+}
+
+impl Lateness<Thread> for Impatient {
+    fn patience(&mut self) -> Option<Duration> {
+        self.looks += 1;
+        match self.looks {
+            1 => Some(Duration::from_secs(1)),
+            2 => Some(Duration::ZERO),
+            _ => None,
+        }
+    }
+    fn report(&mut self, waits: WaitsFor<Thread>) {
+        self.reports += 1;
+        if let WaitsFor::Mutators(late) = waits {
+            self.late += late.len();
+        }
     }
 }
 
@@ -113,6 +144,42 @@ fn parks_through_two_pauses() {
     };
     let lead = |heap: &Heap| (0..2).for_each(|_| assert_eq!(heap.pause(None), Stop::Leader));
     beside(Heap::new(1).attach(0), run, lead);
+}
+
+/// The leader reports the mutator, and goes on waiting. It may answer while the leader does that.
+fn is_reported_and_polls() {
+    let run = |mutator: Mutator| {
+        mutator.touch();
+        mutator.poll();
+        mutator.touch();
+        mutator.detach();
+    };
+    let lead = |heap: &Heap| {
+        let mut lateness = Impatient::default();
+        assert_eq!(heap.pause_with(None, &mut lateness), Stop::Leader);
+        assert_eq!(
+            lateness.late, lateness.reports as usize,
+            "the lock was held since the leader saw that one is missing"
+        );
+        assert_eq!(heap.pause(None), Stop::Leader);
+    };
+    beside(Heap::new(1).attach(0), run, lead);
+}
+
+/// Two mutators want to collect at once, and have no patience.
+fn two_impatient_ones_want_to_lead() {
+    let heap = Heap::new(2);
+    let run = |mutator: Mutator| {
+        mutator.touch();
+        let _ = mutator.heap.pause_with(Some(&mutator.state), &mut Impatient::default());
+        mutator.touch();
+        mutator.detach();
+    };
+    let (one, two) = (heap.attach(0), heap.attach(1));
+    let other = thread::spawn(move || run(one));
+    run(two);
+    other.join().unwrap();
+    assert_eq!(heap.safepoint.attached(), 0);
 }
 
 fn calls_native_code() {
@@ -288,8 +355,15 @@ fn the_leader_waits_for_an_answer_from_each() {
     fails_without("safepoint-leader-waits", Failure::Race, None, polls);
     fails_without("safepoint-acknowledge", Failure::Deadlock, None, polls);
     fails_without("safepoint-acknowledge", Failure::Deadlock, None, calls_native_code);
-    // The counter of pauses: who wakes up in the next one must answer that one too.
-    fails_without("safepoint-next-pause", Failure::Deadlock, Some(3), parks_through_two_pauses);
+    // A mutator that wakes up in the next pause must answer that one too.
+    fails_without("safepoint-answers-each-pause", Failure::Deadlock, Some(3), parks_through_two_pauses);
+}
+
+#[test]
+fn a_leader_that_reports_who_is_late_misses_no_answer() {
+    holds(Some(3), is_reported_and_polls);
+    holds(Some(3), two_impatient_ones_want_to_lead);
+    fails_without("safepoint-late-leader-looks-again", Failure::Deadlock, Some(3), is_reported_and_polls);
 }
 
 #[test]

@@ -19,9 +19,10 @@
 
 use crate::alloc::{Mutator, MutatorState};
 use crate::binding::VMBinding;
+use crate::callback::Callback;
+use crate::events::Wait;
 use crate::instance::{HeapInner, Unfinished};
 use crate::plan::HeapError;
-use crate::safepoint::Stop;
 
 impl<VM: VMBinding> Mutator<VM> {
     /// Calls `fork`, which forks the process and returns what the system call did: 0 in the child. Returns it, in both processes. A safepoint:
@@ -35,10 +36,11 @@ impl<VM: VMBinding> Mutator<VM> {
     /// The plan shares memory between processes; `fork` was not called. Of the plans of `policies` that is PageProtect.
     ///
     /// # Panics
-    /// In a native region of this mutator.
+    /// In a native region of this mutator, and in a callback of the heap. When `fork` uses the heap, at once, which ends it in this process.
     pub fn fork(&self, fork: impl FnOnce() -> i32) -> Result<i32, HeapError> {
         self.check_running();
         let heap = self.heap();
+        heap.refuse_in("Mutator::fork", Callback::ANY);
         if !heap.plan.can_fork() {
             return Err(HeapError::Plan(format!(
                 "{} cannot fork: parent and child would share the memory of their objects",
@@ -53,19 +55,26 @@ impl<VM: VMBinding> Mutator<VM> {
 impl<VM: VMBinding> HeapInner<VM> {
     fn fork(&self, me: &MutatorState<VM>, fork: impl FnOnce() -> i32) -> i32 {
         self.safepoint.enter_native(me.thread());
-        self.idle.hold();
+        self.idle.hold(&mut |waited| {
+            let what = "its timer, which looks after the idle heap, to end";
+            self.report_waiting(Wait::Timer, waited, "a heap whose process is about to fork", what, Vec::new());
+        });
         self.safepoint.leave_native(me.thread());
-        // Whoever takes part in the pause of another thread tries again.
-        while self.safepoint.stop_all(Some(me.thread())) == Stop::Followed {}
+        self.stop_and_lead(Some(me));
         let unfinished = Unfinished(&self.safepoint);
         self.gang.end_helpers();
         self.solo.end_helpers();
-        let (result, gone) = self.idle.fork(|| self.listeners.fork(|| self.safepoint.fork(me.thread(), fork)));
+        let fork = || {
+            let _inside = self.call(Callback::Fork);
+            fork()
+        };
+        // A listener may set options, and so take the lock of the timer: that of the listeners comes first.
+        let (result, gone) = self.listeners.fork(|| self.idle.fork(|| self.safepoint.fork(me.thread(), fork)));
         if result >= 0 {
             self.memory.end_joining();
         }
         if result == 0 {
-            me.meter().begin();
+            me.begin_in_child();
         }
         for mutator in gone {
             // SAFETY: of a thread that stood still when the process was forked and is not in this one.

@@ -16,7 +16,9 @@
 //! Callers: attaching threads; leaders; who forks, or drops the heap; the timer.
 
 use crate::heap::Memory;
+use crate::patience::{Patience, Waiting};
 use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::warnings;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -196,13 +198,14 @@ pub(crate) struct Ended {
 /// The timer of one heap.
 pub(crate) struct Idle {
     shared: Arc<Shared>,
+    patience: Arc<Patience>,
 }
 
 impl Idle {
-    pub fn new(heap: Weak<dyn Quiet>, memory: Arc<Memory>, allocated: Arc<Allocated>) -> Idle {
+    pub fn new(heap: Weak<dyn Quiet>, memory: Arc<Memory>, allocated: Arc<Allocated>, patience: Arc<Patience>) -> Idle {
         let (created, changed) = (Instant::now(), Condvar::new());
         let shared = Shared { heap, memory, allocated, created, state: Mutex::default(), changed };
-        Idle { shared: Arc::new(shared) }
+        Idle { shared: Arc::new(shared), patience }
     }
 
     /// A full collection has ended. With a delay of 0 what is above the goal goes at once.
@@ -272,8 +275,9 @@ impl Idle {
         }
     }
 
-    /// Ends the timer, and waits for it; no other begins before [`Idle::release`]. Not in a pause: the timer may wait for its end.
-    pub fn hold(&self) {
+    /// Ends the timer, and waits for it; no other begins before [`Idle::release`]. Not in a pause: the timer may wait for its end. `report` is told
+    /// how long it has waited, when that is long.
+    pub fn hold(&self, report: &mut dyn FnMut(Duration)) {
         let mut state = self.shared.state.lock();
         state.holds += 1;
         let timer = state.timer.take();
@@ -283,8 +287,9 @@ impl Idle {
             return;
         }
         // If another thread waits for its end too, that one has the handle.
+        let mut waiting = Waiting::new(&self.patience);
         while state.running {
-            self.shared.changed.wait(&mut state);
+            waiting.wait(&self.shared.changed, &mut state, &mut *report);
         }
         drop(state);
         if let Some(timer) = timer {
@@ -311,7 +316,12 @@ impl Idle {
 
 impl Drop for Idle {
     fn drop(&mut self) {
-        self.hold();
+        self.hold(&mut |waited| {
+            warnings::warn(format_args!(
+                "the drop of a heap has waited {:.3} s for its timer, which looks after the idle heap, to end",
+                waited.as_secs_f64()
+            ));
+        });
     }
 }
 
@@ -492,7 +502,7 @@ mod tests {
     #[test]
     fn a_timer_that_is_ended_while_it_is_started_is_not_lost() {
         let memory = Memory::new(&crate::Options { heap_limit: MIB, ..Default::default() }).unwrap();
-        let idle = Idle::new(Weak::<NoHeap>::new(), memory, Arc::default());
+        let idle = Idle::new(Weak::<NoHeap>::new(), memory, Arc::default(), Arc::new(Patience::new(0)));
         let (done, finished) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             // Two end it as before a fork, one starts it as after each full collection.
@@ -510,7 +520,7 @@ mod tests {
                             while !is_running(&idle) && ended.load(Relaxed) == 0 {
                                 std::thread::yield_now();
                             }
-                            idle.hold();
+                            idle.hold(&mut |_| ());
                             assert!(!is_running(&idle), "held, it is not there");
                             idle.release();
                         }
@@ -518,12 +528,47 @@ mod tests {
                     });
                 }
             });
-            idle.hold();
+            idle.hold(&mut |_| ());
             done.send(Arc::strong_count(&idle.shared)).unwrap();
         });
         // Whoever waits for a timer that nobody ends waits for ever.
         let handles = finished.recv_timeout(60 * SECOND).expect("it neither hangs nor panics");
         assert_eq!(handles, 1, "a timer that nobody can end is running");
+    }
+
+    /// A heap that keeps the timer until it is told to let it go.
+    struct Keeping {
+        inside: std::sync::mpsc::Sender<()>,
+        go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+    }
+
+    impl Quiet for Keeping {
+        fn collect_while_idle(self: Arc<Self>) {}
+        fn look_around(&self) {
+            self.inside.send(()).unwrap();
+            self.go_on.lock().unwrap().recv_timeout(60 * SECOND).expect("the wait is reported");
+        }
+    }
+
+    #[test]
+    fn a_timer_that_takes_long_to_end_is_reported() {
+        let memory = Memory::new(&crate::Options { heap_limit: MIB, ..Default::default() }).unwrap();
+        let (inside, is_inside) = std::sync::mpsc::channel();
+        let (lets_go, go_on) = std::sync::mpsc::channel();
+        let heap: Arc<dyn Quiet> = Arc::new(Keeping { inside, go_on: go_on.into() });
+        let idle = Idle::new(Arc::downgrade(&heap), memory, Arc::default(), Arc::new(Patience::new(1)));
+        idle.attend(Delays { uncommit: None, idle: Some(SECOND) });
+        is_inside.recv_timeout(60 * SECOND).expect("the timer looks at once");
+        let mut reports = Vec::new();
+        idle.hold(&mut |waited| {
+            reports.push(waited);
+            if reports.len() == 3 {
+                lets_go.send(()).unwrap();
+            }
+        });
+        assert!(reports.len() >= 3 && reports.is_sorted(), "{reports:?}");
+        assert!(!is_running(&idle));
+        idle.release();
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub mod workers;
 pub mod trace;
 
 #[cfg(not(loom))]
+mod callback;
+#[cfg(not(loom))]
 pub mod cycle;
 #[cfg(not(loom))]
 pub mod events;
@@ -54,6 +56,8 @@ mod nursery;
 pub mod options;
 #[cfg(not(loom))]
 pub mod pacer;
+#[cfg(not(loom))]
+mod patience;
 #[cfg(not(loom))]
 pub mod pause;
 #[cfg(not(loom))]

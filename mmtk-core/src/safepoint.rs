@@ -5,16 +5,19 @@
 //! back.
 //!
 //! ```text
-//!  word                poll/park                    leave_native
-//!  RUNNING        --stop--> RUNNING|STOP  --acknowledge, wait--> RUNNING
-//!  NATIVE         --stop--> NATIVE|STOP   --wait at leave_native--> RUNNING
+//!  word                poll/park                                        resume
+//!  RUNNING        --stop--> RUNNING|STOP  --acknowledge--> RUNNING|STOP|ANSWERED --> RUNNING
+//!  NATIVE         --stop--> NATIVE|STOP   ------------------------------------------> NATIVE
 //! ```
+//! A leader that has waited long for answers gives up the lock, reports the threads that have not answered, and looks again. How long is
+//! for its caller to say ([`Lateness`]): no clock is read here.
 //! LOOK is a bit besides, which may be up in any state: at its next poll, or when it next comes to the slow path of allocation, the
 //! mutator is to look whether a collection is due. In a native region it waits for the end of that.
 //!
 //! I1. The transition into a native region and the stop request are read-modify-writes of the same word, so one of the two
 //!     sees the other; no fence is needed between two words.
-//! I2. `unacknowledged` is written under the lock only: one for each running mutator that was asked and has not answered.
+//! I2. `unacknowledged` and the bit ANSWERED are written under the lock only. The count is that of the words that hold STOP alone: running
+//!     mutators that were asked and have not answered.
 //! I3. While `stopping` is set nobody attaches, detaches or returns from a native region, and there is one leader.
 //! I4. What a mutator wrote before it acknowledged or entered native code is visible to the leader after `stop_all`; what
 //!     the leader wrote is visible to a mutator after it resumes. The lock carries it, or the word's Release/Acquire.
@@ -24,12 +27,15 @@
 //! Callers: mutator threads, and whichever thread leads a pause; `ask_to_look` any thread.
 
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use crate::sync::{Condvar, Mutex, dropped, order};
+use crate::sync::{Condvar, Mutex, MutexGuard, dropped, order};
+use std::time::Duration;
 
 const RUNNING: u32 = 0;
 const NATIVE: u32 = 1;
 const STOP: u32 = 2;
 const LOOK: u32 = 4;
+/// With STOP: the mutator has acknowledged this pause.
+const ANSWERED: u32 = 8;
 
 /// One mutator's state word. Compiled code may poll by itself: anything but zero means "call the slow path".
 #[derive(Debug)]
@@ -49,6 +55,11 @@ impl ThreadState {
         self.0.load(Relaxed) != RUNNING
     }
 
+    /// Whether a pause waits for its answer.
+    fn is_late(&self) -> bool {
+        self.0.load(Relaxed) & !LOOK == RUNNING | STOP
+    }
+
     /// Whether the mutator is inside a native region.
     pub fn is_native(&self) -> bool {
         self.0.load(Relaxed) & NATIVE != 0
@@ -61,11 +72,34 @@ pub trait Stoppable {
     fn state(&self) -> &ThreadState;
 }
 
+/// What a thread does that has waited long for others to stop or to collect.
+pub trait Lateness<T> {
+    /// How long to wait until the next report; for ever if there is no answer.
+    fn patience(&mut self) -> Option<Duration>;
+
+    /// The time is over. Called without the lock, while a pause is in progress: nobody attaches or detaches.
+    fn report(&mut self, waits: WaitsFor<T>);
+}
+
+/// What is waited for.
+pub enum WaitsFor<T> {
+    /// The leader: for these mutators, which it has asked to stop. Some may have answered meanwhile.
+    Mutators(Vec<T>),
+    /// A thread that wants to lead: for the end of the pause of another leader.
+    Leader,
+}
+
+/// Waits as long as it takes.
+impl<T> Lateness<T> for () {
+    fn patience(&mut self) -> Option<Duration> {
+        None
+    }
+    fn report(&mut self, _: WaitsFor<T>) {}
+}
+
 struct Registry<T> {
     threads: Vec<T>,
     stopping: bool,
-    /// How many pauses have ended; a waiter sleeps until it changes.
-    resumed: u64,
     unacknowledged: usize,
     /// The leader of the pause in progress panicked (I5).
     abandoned: bool,
@@ -111,7 +145,6 @@ impl<T: Stoppable> Safepoint<T> {
             registry: Mutex::new(Registry {
                 threads: Vec::new(),
                 stopping: false,
-                resumed: 0,
                 unacknowledged: 0,
                 abandoned: false,
             }),
@@ -142,13 +175,21 @@ impl<T: Stoppable> Safepoint<T> {
     pub fn detach(&self, state: &ThreadState, retire: impl FnOnce()) -> Option<T> {
         let mut registry = self.registry.lock();
         if !dropped!("safepoint-detach-waits") {
-            self.wait_while_stopping(&mut registry, Some(state));
+            self.wait_while_stopping(&mut registry, Some(state), &mut ());
         }
         if !registry.abandoned {
             retire();
         }
         let at = registry.threads.iter().position(|t| std::ptr::eq(t.state(), state))?;
         Some(registry.threads.swap_remove(at))
+    }
+
+    /// The first entry of which `is` says so.
+    pub fn find(&self, is: impl Fn(&T) -> bool) -> Option<T>
+    where
+        T: Clone,
+    {
+        self.registry.lock().threads.iter().find(|thread| is(thread)).cloned()
     }
 
     /// How many mutators are attached.
@@ -160,7 +201,7 @@ impl<T: Stoppable> Safepoint<T> {
     #[cold]
     pub fn park(&self, state: &ThreadState) {
         let mut registry = self.registry.lock();
-        self.wait_while_stopping(&mut registry, Some(state));
+        self.wait_while_stopping(&mut registry, Some(state), &mut ());
         registry.assert_usable();
     }
 
@@ -200,11 +241,11 @@ impl<T: Stoppable> Safepoint<T> {
         }
         if let Some(before) = stopped {
             // Asked, then; and that pause cannot end before the answer. Relaxed: the lock carries what I4 says.
-            assert_eq!(before & !LOOK, RUNNING | STOP, "native regions do not nest");
+            assert!(before & NATIVE == 0, "native regions do not nest");
             let mut registry = self.registry.lock();
             registry.assert_usable();
+            self.acknowledge(&mut registry, state);
             state.0.fetch_or(NATIVE, Relaxed);
-            self.acknowledge(&mut registry);
         }
     }
 
@@ -225,11 +266,14 @@ impl<T: Stoppable> Safepoint<T> {
     }
 
     /// Stops every mutator but `me` (none, if the caller is not one) and makes the caller the leader; if another thread
-    /// leads already, takes part in its pause instead and returns when that is over.
-    pub fn stop_all(&self, me: Option<&ThreadState>) -> Stop {
+    /// leads already, takes part in its pause instead and returns when that is over. What takes long is reported to `lateness`.
+    pub fn stop_all(&self, me: Option<&ThreadState>, lateness: &mut impl Lateness<T>) -> Stop
+    where
+        T: Clone,
+    {
         let mut registry = self.registry.lock();
         if registry.stopping && !dropped!("safepoint-one-leader") {
-            self.wait_while_stopping(&mut registry, me);
+            self.wait_while_stopping(&mut registry, me, lateness);
             registry.assert_usable();
             return Stop::Followed;
         }
@@ -246,7 +290,18 @@ impl<T: Stoppable> Safepoint<T> {
         }
         registry.unacknowledged = asked;
         while registry.unacknowledged > 0 && !dropped!("safepoint-leader-waits") {
-            self.all_stopped.wait(&mut registry);
+            match lateness.patience() {
+                None => self.all_stopped.wait(&mut registry),
+                Some(left) if !left.is_zero() => self.all_stopped.wait_for(&mut registry, left),
+                Some(_) => {
+                    let late = |thread: &&T| thread.state().is_late();
+                    let late = registry.threads.iter().filter(late).cloned().collect();
+                    MutexGuard::without(&mut registry, || lateness.report(WaitsFor::Mutators(late)));
+                    if dropped!("safepoint-late-leader-looks-again") {
+                        self.all_stopped.wait(&mut registry);
+                    }
+                }
+            }
         }
         Stop::Leader
     }
@@ -277,10 +332,10 @@ impl<T: Stoppable> Safepoint<T> {
         debug_assert!(registry.stopping);
         for thread in &registry.threads {
             // Release publishes what the pause wrote to a mutator that leaves native code without the lock (I4).
-            thread.state().0.fetch_and(!STOP, order!(Release, "safepoint-resume"));
+            let over = if dropped!("safepoint-answers-each-pause") { STOP } else { STOP | ANSWERED };
+            thread.state().0.fetch_and(!over, order!(Release, "safepoint-resume"));
         }
         registry.stopping = false;
-        registry.resumed += 1;
         self.resumed.notify_all();
     }
 
@@ -296,10 +351,12 @@ impl<T: Stoppable> Safepoint<T> {
         self.resumed.notify_all();
     }
 
-    fn acknowledge(&self, registry: &mut Registry<T>) {
+    fn acknowledge(&self, registry: &mut Registry<T>, me: &ThreadState) {
         if dropped!("safepoint-acknowledge") {
             return;
         }
+        // Relaxed: the lock orders it.
+        me.0.fetch_or(ANSWERED, Relaxed);
         registry.unacknowledged -= 1;
         if registry.unacknowledged == 0 {
             self.all_stopped.notify_one();
@@ -307,18 +364,21 @@ impl<T: Stoppable> Safepoint<T> {
     }
 
     /// Acknowledges each pause that asked this thread, and waits until none is in progress.
-    fn wait_while_stopping(&self, registry: &mut crate::sync::MutexGuard<'_, Registry<T>>, me: Option<&ThreadState>) {
+    fn wait_while_stopping(
+        &self,
+        registry: &mut MutexGuard<'_, Registry<T>>,
+        me: Option<&ThreadState>,
+        lateness: &mut impl Lateness<T>,
+    ) {
         while registry.stopping && !registry.abandoned {
             // In native code the leader did not count us; a thread that is not a mutator was never asked.
-            if me.is_some_and(|me| me.0.load(Relaxed) & !LOOK == RUNNING | STOP) {
-                self.acknowledge(registry);
+            if let Some(me) = me.filter(|me| me.is_late()) {
+                self.acknowledge(registry, me);
             }
-            let pause = registry.resumed;
-            while registry.stopping
-                && !registry.abandoned
-                && (registry.resumed == pause || dropped!("safepoint-next-pause"))
-            {
-                self.resumed.wait(registry);
+            match lateness.patience() {
+                None => self.resumed.wait(registry),
+                Some(left) if !left.is_zero() => self.resumed.wait_for(registry, left),
+                Some(_) => MutexGuard::without(registry, || lateness.report(WaitsFor::Leader)),
             }
         }
     }
@@ -358,7 +418,7 @@ mod tests {
                 });
             }
             for _ in 0..200 {
-                if safepoint.stop_all(None) == Stop::Leader {
+                if safepoint.stop_all(None, &mut ()) == Stop::Leader {
                     assert_eq!(inside.load(Relaxed), 0);
                     safepoint.resume_all();
                 }
@@ -373,13 +433,13 @@ mod tests {
         let safepoint = Safepoint::<Arc<ThreadState>>::new();
         let me = Arc::new(ThreadState::default());
         safepoint.attach(me.clone(), || ());
-        assert_eq!(safepoint.stop_all(Some(&me)), Stop::Leader);
+        assert_eq!(safepoint.stop_all(Some(&me), &mut ()), Stop::Leader);
         safepoint.abandon();
         let panics = |f: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err();
         assert!(me.should_stop());
         assert!(panics(&|| safepoint.park(&me)));
         assert!(panics(&|| safepoint.attach(Arc::new(ThreadState::default()), || ())));
-        assert!(panics(&|| assert_eq!(safepoint.stop_all(Some(&me)), Stop::Followed)));
+        assert!(panics(&|| assert_eq!(safepoint.stop_all(Some(&me), &mut ()), Stop::Followed)));
         assert!(safepoint.detach(&me, || unreachable!("a heap in doubt is left alone")).is_some());
     }
 
@@ -390,7 +450,7 @@ mod tests {
         safepoint.attach(me.clone(), || ());
         let leave = || safepoint.leave_native(&me);
         safepoint.enter_native(&me);
-        assert_eq!(safepoint.stop_all(None), Stop::Leader);
+        assert_eq!(safepoint.stop_all(None, &mut ()), Stop::Leader);
         safepoint.abandon();
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(leave)).is_err());
         assert!(!me.is_native() && me.should_stop());
@@ -410,7 +470,7 @@ mod tests {
         assert_eq!(told.load(Relaxed), 2);
         assert!(!safepoint.take_look(&me), "not in a native region");
         safepoint.enter_native(&other);
-        assert_eq!(safepoint.stop_all(None), Stop::Leader);
+        assert_eq!(safepoint.stop_all(None, &mut ()), Stop::Leader);
         ask();
         assert_eq!(told.load(Relaxed), 2, "in a pause the bit alone is put up");
         safepoint.resume_all();
@@ -431,7 +491,7 @@ mod tests {
         safepoint.enter_native(&me);
         assert!(me.is_native());
         assert!(safepoint.detach(&me, || ()).is_some());
-        assert_eq!(safepoint.stop_all(None), Stop::Leader);
+        assert_eq!(safepoint.stop_all(None, &mut ()), Stop::Leader);
         safepoint.resume_all();
     }
 }

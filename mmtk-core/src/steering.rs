@@ -279,8 +279,12 @@ impl Steering {
         self.allocation.store(if minors { usize::MAX } else { decision.allocation as usize }, Relaxed);
     }
 
-    /// Changes options of the pacer; the goal follows at once.
-    pub fn retune(&self, change: impl FnOnce(&mut Options) -> Result<(), OptionError>) -> Result<(), OptionError> {
+    /// Changes options of the pacer; the goal follows at once. `accepted` gets the options in force from now on.
+    pub fn retune(
+        &self,
+        change: impl FnOnce(&mut Options) -> Result<(), OptionError>,
+        accepted: impl FnOnce(&Options),
+    ) -> Result<(), OptionError> {
         let mut control = self.control.lock();
         let mut options = control.options.clone();
         change(&mut options)?;
@@ -293,6 +297,7 @@ impl Steering {
             // The new policy begins with what the old one was told last.
             control.policy = control.policy.succeeded_by(options.pacer_policy, config, control.last.as_ref());
         }
+        accepted(&options);
         control.options = options;
         self.follow(&mut control);
         Ok(())
@@ -361,7 +366,7 @@ mod tests {
         assert!(!reached(49 * MB) && reached(50 * MB));
         steering.minor_ended(1000);
         assert!(!reached(500 * MB));
-        steering.retune(|options| options.set("heap.headroom_percent", "40")).unwrap();
+        steering.retune(|options| options.set("heap.headroom_percent", "40"), |_| ()).unwrap();
         assert!(!reached(500 * MB));
     }
 
@@ -389,7 +394,7 @@ mod tests {
         write(waited("100.00"));
         assert!(look() < 200 * MB, "{}", steering.goal());
         // Who says how much it may be is not overruled.
-        steering.retune(|options| options.set("heap.soft_limit", "20000000")).unwrap();
+        steering.retune(|options| options.set("heap.soft_limit", "20000000"), |_| ()).unwrap();
         write(limit(10 * MB));
         write(waited("0.00"));
         assert_eq!(look(), 20 * MB);

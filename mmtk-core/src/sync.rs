@@ -239,38 +239,36 @@ mod locks {
         /// The lock, if nobody has it, the calling thread itself included.
         #[cfg(not(loom))]
         pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-            match self.0.try_lock() {
-                Ok(guard) => Some(MutexGuard(Some(guard))),
-                Err(std::sync::TryLockError::Poisoned(error)) => Some(MutexGuard(Some(error.into_inner()))),
-                Err(std::sync::TryLockError::WouldBlock) => None,
-            }
+            let lock = match self.lock.try_lock() {
+                Ok(lock) => lock,
+                Err(imp::TryLockError::Poisoned(lock)) => lock.into_inner(),
+                Err(imp::TryLockError::WouldBlock) => return None,
+            };
+            self.holder.took();
+            Some(MutexGuard { lock: Some(lock), of: self })
         }
         /// Waits for the lock.
         ///
         /// # Panics
         /// When this thread holds it already.
         pub fn lock(&self) -> MutexGuard<'_, T> {
-            #[cfg(loom)]
-            let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
             #[cfg(not(loom))]
-            let lock = match self.lock.try_lock() {
-                Ok(lock) => lock,
-                Err(imp::TryLockError::Poisoned(lock)) => lock.into_inner(),
-                Err(imp::TryLockError::WouldBlock) => self.wait(),
-            };
-            self.holder.took();
-            MutexGuard { lock: Some(lock), of: self }
+            return self.try_lock().unwrap_or_else(|| self.wait());
+            #[cfg(loom)]
+            MutexGuard { lock: Some(self.lock.lock().unwrap_or_else(PoisonError::into_inner)), of: self }
         }
         #[cfg(not(loom))]
         #[cold]
-        fn wait(&self) -> imp::MutexGuard<'_, T> {
+        fn wait(&self) -> MutexGuard<'_, T> {
             assert!(
                 !self.holder.is_this_thread(),
                 "this thread has locked {} already and would wait for itself: something that the heap called (a listener, a \
                  logger, a closure, a function of the VM) called the heap",
                 std::any::type_name::<T>()
             );
-            self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+            let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            self.holder.took();
+            MutexGuard { lock: Some(lock), of: self }
         }
     }
     impl<T> Deref for MutexGuard<'_, T> {

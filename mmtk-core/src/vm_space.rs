@@ -13,6 +13,7 @@
 
 use crate::address::ObjectReference;
 use crate::binding::{OutOfMemory, VMBinding};
+use crate::callback::Callback;
 use crate::heap::{Charge, Memory};
 use crate::instance::Heap;
 use crate::sync::{Mutex, MutexGuard};
@@ -98,9 +99,10 @@ impl<VM: VMBinding> Heap<VM> {
     /// There is no memory for the entry: some dozen bytes, counted against the limit.
     ///
     /// # Panics
-    /// When the object lies in this heap.
+    /// When the object lies in this heap, and in a function called by a collection.
     pub fn add_vm_object(&self, object: ObjectReference) -> Result<(), OutOfMemory> {
         let inner = self.inner();
+        inner.refuse_in("Heap::add_vm_object", &[Callback::Pause]);
         assert!(!inner.holds(object), "{object} lies in the heap: it is no object of the VM space");
         match inner.vm_space.add(object, &inner.memory) {
             true => Ok(()),
@@ -111,6 +113,7 @@ impl<VM: VMBinding> Heap<VM> {
     /// The slots of `object` are no roots any more, and it may go. Whether it was registered. From any thread, as [`Heap::add_vm_object`].
     pub fn remove_vm_object(&self, object: ObjectReference) -> bool {
         let inner = self.inner();
+        inner.refuse_in("Heap::remove_vm_object", &[Callback::Pause]);
         inner.vm_space.remove(object, &inner.memory)
     }
 }

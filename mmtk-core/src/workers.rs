@@ -12,6 +12,7 @@
 
 use crate::address::ObjectReference;
 use crate::alloc::Allocators;
+use crate::callback::{self, Frame};
 use crate::heap::os::thread_cpu_ns;
 use crate::heap::{EXTENTS, Extent};
 use crate::metadata::BlockBytes;
@@ -69,6 +70,8 @@ unsafe impl Send for Section {}
 #[derive(Default)]
 struct State {
     section: Option<Section>,
+    /// The callback in which the leader runs the section: its helpers are inside it too.
+    callback: Option<Frame>,
     number: u64,
     /// Helpers that entered the section.
     entered: usize,
@@ -140,6 +143,7 @@ impl Gang {
             let erased = unsafe { std::mem::transmute::<&(dyn Fn(&mut Worker) + Sync), &'static SectionFn>(section) };
             let mut state = self.shared.state.lock();
             state.section = Some(Section(erased));
+            state.callback = callback::current();
             state.number += 1;
             state.entered = 0;
             self.shared.woken.store(false, Relaxed);
@@ -278,6 +282,7 @@ fn help(shared: &Shared, index: usize) {
         last = state.number;
         state.entered += 1;
         state.inside += 1;
+        let _callback = state.callback.map(callback::enter);
         drop(state);
         let inside = Inside(shared);
         let before = thread_cpu_ns();
@@ -357,6 +362,28 @@ mod tests {
                 assert_eq!(entered.load(Relaxed), allowed);
             }
         }
+    }
+
+    #[test]
+    fn helpers_are_inside_the_callback_of_their_leader() {
+        let gang = Gang::new(3, "test");
+        let frame = Frame { heap: 42, what: callback::Callback::Pause };
+        let (entered, right) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let all = |expected: Option<Frame>| {
+            entered.store(0, Relaxed);
+            gang.run(true, &|_| {
+                entered.fetch_add(1, Relaxed);
+                right.fetch_add(usize::from(callback::current() == expected), Relaxed);
+                while entered.load(Relaxed) < 3 {
+                    std::thread::yield_now();
+                }
+            });
+        };
+        let inside = callback::enter(frame);
+        all(Some(frame));
+        drop(inside);
+        all(None);
+        assert_eq!(right.load(Relaxed), 6);
     }
 
     #[test]

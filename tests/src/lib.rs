@@ -1,13 +1,8 @@
 //! What the tests of whole collections share: bindings, workloads, the shadow heap, the watchdog.
 //!
-//! The tests themselves are in `tests/`: `matrix` (every plan, workload and stress option), `shadow_heap` (random programs beside a
-//! plain model), `out_of_memory`, `native_regions`, `refused_heaps`, `broken_bindings` (what a contract that is not kept leads to),
-//! `barriers` (stores into old objects), `leaving_threads` (what short threads leave is used), `references` (weak references, finalizers, tables keyed by objects), `finalizers` (their order), `shrinking_tables` (what tables that held much leave behind), `pinning`, `conservative`
-//! (objects by their addresses, stacks whose words may be references), `compaction`
-//! (order, reach, and who is told what moved), `page_protect`, `vm_space` (objects outside the heap), `regions` (and pools: what the VM frees), `released_objects` (what a binding knows to be dead), `stale_references`
-//! (what the verifier says of dead objects), `reports` (what a heap says of itself), `heap_values` (heaps come and go), `fork` (processes part), `pacing` (goals, and memory that goes back), `epochs` (their numbers come round), `long_lived` (a thousand collections of one heap), `large_graphs`,
-//! `large_objects`, `worker_races` (eight workers that meet at every object), `warnings` (what a user hears of a heap that goes on). A plan from outside `policies` passes the same tests:
-//! see the crate `custom-plan`.
+//! The tests themselves are in `tests/`, one file a capability; its header says what it shows. `matrix` runs every plan, workload
+//! and stress option, `shadow_heap` random programs beside a plain model. A plan from outside `policies` passes the same
+//! tests: see the crate `custom-plan`.
 
 pub mod matrix;
 pub mod shadow;

@@ -13,8 +13,10 @@ use super::{Request, Semantics};
 use crate::address::{Address, ObjectReference};
 use crate::barrier::BarrierTest;
 use crate::binding::{OutOfMemory, VMBinding};
+use crate::callback::Callback;
+use crate::events::LateThread;
 use crate::heap::Memory;
-use crate::heap::os::CpuMeter;
+use crate::heap::os::{self, CpuMeter};
 use crate::instance::{Heap, HeapInner};
 use crate::metadata::{MAX_CELL_BYTES, ObjectStates, class_of};
 use crate::pin::Moving;
@@ -26,7 +28,8 @@ use std::cell::{Cell, UnsafeCell};
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::thread::Thread;
 
 /// What the toolkit keeps for one thread.
 #[repr(C)]
@@ -45,8 +48,9 @@ pub struct MutatorState<VM: VMBinding> {
     /// Of a binding with conservative stacks.
     stack: StackNote,
     meter: CpuMeter,
-    /// The thread that attached it.
-    owner: std::thread::ThreadId,
+    owner: Thread,
+    /// The system's number of the owner; another in a forked child.
+    owner_id: AtomicU32,
     /// The mutator was dropped inside its own native region, whose end frees the state. For the owner alone.
     detached: Cell<bool>,
 }
@@ -78,7 +82,8 @@ impl<VM: VMBinding> MutatorState<VM> {
             stack: if VM::CONSERVATIVE_STACKS { StackNote::of_this_thread() } else { StackNote::default() },
             heap,
             meter: CpuMeter::of_this_thread(),
-            owner: std::thread::current().id(),
+            owner: std::thread::current(),
+            owner_id: AtomicU32::new(os::thread_id()),
             detached: Cell::new(false),
         })
     }
@@ -98,6 +103,28 @@ impl<VM: VMBinding> MutatorState<VM> {
         &self.meter
     }
 
+    /// The thread that attached it.
+    pub(crate) fn owner(&self) -> &Thread {
+        &self.owner
+    }
+
+    /// The system's number of its owner.
+    pub(crate) fn owner_id(&self) -> u32 {
+        self.owner_id.load(Relaxed)
+    }
+
+    /// The owner, for a report of mutators that have not stopped.
+    pub(crate) fn late_thread(&self) -> LateThread {
+        let id = self.owner_id();
+        LateThread { name: self.owner.name().map(str::to_owned), id, ended: !os::has_thread(id) }
+    }
+
+    /// The process has been forked, and this is the child: its owner has another number, and has used nothing of the processor yet.
+    pub(crate) fn begin_in_child(&self) {
+        self.owner_id.store(os::thread_id(), Relaxed);
+        self.meter.begin();
+    }
+
     /// Panics if an object was not whole granules: fast paths, those of compiled code too, do not look at sizes.
     pub(crate) fn check_cursor(allocators: &Allocators) {
         let (cursor, granule) = (allocators.bump.cursor(), 1usize << VM::LOG_GRANULE);
@@ -110,7 +137,7 @@ impl<VM: VMBinding> MutatorState<VM> {
 
     /// If the calling thread is its owner and runs: its next allocation is to come to the slow path. While no pause is in progress and none can begin.
     pub(crate) fn hold_if_own(&self) {
-        if self.owner == std::thread::current().id() && !self.thread.is_native() {
+        if self.owner.id() == std::thread::current().id() && !self.thread.is_native() {
             // SAFETY: this thread owns the allocators while it runs (I2), and it is not in a call that allocates: it has come here from the VM.
             unsafe { &mut *self.allocators.get() }.hold();
         }
@@ -385,6 +412,9 @@ impl<VM: VMBinding> Mutator<VM> {
     }
 
     /// A safepoint: stops here while a pause is in progress, and collects if that is due ([`Heap::adjust_external`]). One relaxed load otherwise.
+    ///
+    /// # Panics
+    /// In a callback of its heap, if a pause is in progress or one is due.
     #[inline(always)]
     pub fn poll(&self) {
         if self.shared().thread.should_stop() {
@@ -396,6 +426,7 @@ impl<VM: VMBinding> Mutator<VM> {
     #[inline(never)]
     fn park(&self) {
         let state = self.shared();
+        state.heap.refuse_in("Mutator::poll", Callback::ANY);
         state.heap.stop_or_look(state);
     }
 
@@ -435,6 +466,7 @@ impl<VM: VMBinding> Mutator<VM> {
                 }
             }
         }
+        state.heap.refuse_in("Mutator::native", Callback::ANY);
         let _free = Free(self.0);
         state.where_it_may_stop(|| {
             state.heap.safepoint.enter_native(&state.thread);
@@ -444,8 +476,12 @@ impl<VM: VMBinding> Mutator<VM> {
     }
 
     /// Collects now, a full collection. A safepoint.
+    ///
+    /// # Panics
+    /// In a callback of its heap.
     pub fn collect(&self) {
         let state = self.shared();
+        state.heap.refuse_in("Mutator::collect", Callback::ANY);
         state.where_it_may_stop(|| state.heap.collect(Some(state), crate::events::Cause::Requested));
     }
 
@@ -456,6 +492,7 @@ impl<VM: VMBinding> Mutator<VM> {
     /// Stops the other mutators, runs `f`, and lets them go on. A safepoint.
     pub(crate) fn while_stopped<R>(&self, f: impl FnOnce(&dyn Plan<VM>) -> R) -> R {
         let state = self.shared();
+        state.heap.refuse_in("for_each_object", Callback::ANY);
         state.where_it_may_stop(|| state.heap.while_stopped(Some(state), f))
     }
 
@@ -515,6 +552,9 @@ impl<VM: VMBinding> Drop for Mutator<VM> {
     fn drop(&mut self) {
         let state = self.shared();
         let heap = state.heap.clone();
+        if !std::thread::panicking() {
+            heap.refuse_in("the drop of a mutator", Callback::ANY);
+        }
         // SAFETY: the owner runs `leave` itself, while no pause can begin; the entry leaves the registry with it.
         heap.safepoint.detach(&state.thread, || unsafe {
             heap.leave(MutatorState::allocators_of_stopped(state));

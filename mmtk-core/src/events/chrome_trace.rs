@@ -98,6 +98,12 @@ impl<W: Write + Send> Listener for ChromeTrace<W> {
                     "name": "out of memory", "ph": "i", "s": "p", "tid": PAUSES_TID, "ts": time, "args": args,
                 })]);
             }
+            Event::Waiting { wait, at_ns, waited_ns, threads } => {
+                let args = json!({ "wait": wait, "waited_us": micros(*waited_ns), "threads": threads });
+                self.objects([json!({
+                    "name": "waiting", "ph": "i", "s": "p", "tid": PAUSES_TID, "ts": micros(*at_ns), "args": args,
+                })]);
+            }
             Event::Paced(_) => {}
             Event::HeapDropped => self.close(),
         }

@@ -35,8 +35,52 @@ pub enum Event {
         /// Most bytes the heap may hold.
         limit_bytes: usize,
     },
+    /// A thread has waited for others for `safepoint.warn_ms`, and waits on. Comes again each time that has doubled.
+    Waiting {
+        /// What it waits for.
+        wait: Wait,
+        /// When, in ns since heap creation.
+        at_ns: u64,
+        /// How long it has waited.
+        waited_ns: u64,
+        /// The mutators that have not stopped, if it waits for those.
+        threads: Vec<LateThread>,
+    },
     /// The heap is gone. Always the last event; files are closed now.
     HeapDropped,
+}
+
+/// What a thread of the heap may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wait {
+    /// The leader of a pause: until all mutators have stopped.
+    Mutators,
+    /// A thread that wants to lead a pause: until that of another leader is over.
+    Leader,
+    /// A thread that forks: until the thread that looks after the idle heap has ended.
+    Timer,
+}
+
+/// A mutator that has not stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LateThread {
+    /// The name that the thread had when it attached, if any.
+    pub name: Option<String>,
+    /// The system's number of the thread, as debuggers and `ps -T` show it.
+    pub id: u32,
+    /// Whether the thread is gone: it ended without dropping its mutator.
+    pub ended: bool,
+}
+
+impl fmt::Display for LateThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "thread {}", self.id)?;
+        if let Some(name) = &self.name {
+            write!(f, " ({name:?})")?;
+        }
+        f.write_str(if self.ended { ", which has ended without dropping its mutator" } else { "" })
+    }
 }
 
 /// One pause: when, why, how long, and what the heap looked like.

@@ -21,7 +21,7 @@ mod sink;
 mod summary;
 
 pub use chrome_trace::ChromeTrace;
-pub use event::{Cause, CollectionKind, Event, PauseReport, Phase, SpaceReport};
+pub use event::{Cause, CollectionKind, Event, LateThread, PauseReport, Phase, SpaceReport, Wait};
 pub use json_lines::JsonLines;
 pub use listeners::{Listener, Listeners};
 pub use paced::Paced;

@@ -157,7 +157,7 @@ impl State {
                 self.seen.out_of_memory += 1;
                 self.seen.reserved_bytes_peak = self.seen.reserved_bytes_peak.max(*reserved_bytes);
             }
-            Event::Paced(_) | Event::HeapDropped => {}
+            Event::Paced(_) | Event::Waiting { .. } | Event::HeapDropped => {}
         }
     }
 

@@ -239,6 +239,18 @@ pub fn process_cpu_ns() -> u64 {
     clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID).unwrap_or(0)
 }
 
+/// The system's number of this thread.
+pub fn thread_id() -> u32 {
+    // SAFETY: takes nothing and changes nothing.
+    unsafe { libc::gettid() as u32 }
+}
+
+/// Whether this process has a thread of that number. True if the system does not say.
+pub fn has_thread(id: u32) -> bool {
+    let threads = std::path::Path::new("/proc/self/task");
+    !threads.exists() || threads.join(id.to_string()).exists()
+}
+
 /// Writes to standard error without a lock, and without a word if that fails.
 pub fn write_to_standard_error(mut bytes: &[u8]) {
     while !bytes.is_empty() {

@@ -4,6 +4,7 @@ use super::HeapInner;
 use crate::address::Address;
 use crate::alloc::{Allocators, MutatorState};
 use crate::binding::{OutOfMemory, Tried, VMBinding};
+use crate::callback::Callback;
 use crate::events::{Cause, CollectionKind, Event};
 use crate::heap::{BLOCK_BYTES, Budget};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         if self.options.stress_yield {
             self.yield_at_random();
         }
+        self.refuse_in("an allocation", Callback::ANY);
         if me.thread().should_stop() {
             me.where_it_may_stop(|| self.safepoint.park(me.thread()));
             self.safepoint.take_look(me.thread());
@@ -124,11 +126,7 @@ impl<VM: VMBinding> HeapInner<VM> {
     fn out_of_memory(&self, requested: usize, tried: Tried) -> OutOfMemory {
         let budget: &Budget = self.memory.budget();
         let (reserved, limit) = (budget.reserved(), budget.limit());
-        self.listeners.emit(&Event::OutOfMemory {
-            requested_bytes: requested,
-            reserved_bytes: reserved,
-            limit_bytes: limit,
-        });
+        self.tell(&Event::OutOfMemory { requested_bytes: requested, reserved_bytes: reserved, limit_bytes: limit });
         OutOfMemory { requested, reserved, limit, tried, report: self.report() }
     }
 

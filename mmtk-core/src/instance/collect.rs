@@ -1,13 +1,14 @@
 //! A collection from the side of the thread that asks for it: it stops the others, leads the pause, and tells pacer, nursery and listeners what came of it.
 
-use super::HeapInner;
+use super::{HeapInner, Late};
 use crate::address::ObjectReference;
 use crate::alloc::MutatorState;
 use crate::binding::VMBinding;
+use crate::callback::Callback;
 use crate::cycle::CyclePhase;
 use crate::events::{Cause, CollectionKind, Event, Paced, PauseReport, SpaceReport};
 use crate::heap::EXTENTS;
-use crate::heap::os::thread_cpu_ns;
+use crate::heap::os::{self, thread_cpu_ns};
 use crate::idle::Ended;
 use crate::introspect::ambiguous_roots;
 use crate::nursery::Collected;
@@ -45,7 +46,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             return None;
         }
         let requested = Instant::now();
-        if self.safepoint.stop_all(me.map(MutatorState::thread)) == Stop::Followed {
+        if self.safepoint.stop_all(me.map(MutatorState::thread), &mut Late::new(self)) == Stop::Followed {
             return None;
         }
         if seen.is_some_and(|seen| seen != self.pauses.load(Relaxed)) {
@@ -53,12 +54,17 @@ impl<VM: VMBinding> HeapInner<VM> {
             return None;
         }
         let unfinished = Unfinished(&self.safepoint);
+        self.leader_id.store(me.map_or_else(os::thread_id, MutatorState::owner_id), Relaxed);
+        let inside = self.call(Callback::Pause);
         let (report, paced) = self.lead(me, cause, requested);
         let result = last(&report);
+        drop(inside);
+        self.leader_id.store(0, Relaxed);
         std::mem::forget(unfinished);
         if self.listeners.is_empty() {
             self.safepoint.resume_all();
         } else {
+            let _inside = self.call(Callback::Listener);
             self.listeners.emit_in_order(|| {
                 self.safepoint.resume_all();
                 let duration_ns = requested.elapsed().as_nanos() as u64;
@@ -71,13 +77,19 @@ impl<VM: VMBinding> HeapInner<VM> {
 
     /// Runs `f` with all mutators stopped but the caller.
     pub(crate) fn while_stopped<R>(&self, me: Option<&MutatorState<VM>>, f: impl FnOnce(&dyn Plan<VM>) -> R) -> R {
-        // Whoever takes part in the pause of another thread tries again.
-        while self.safepoint.stop_all(me.map(MutatorState::thread)) == Stop::Followed {}
+        self.stop_and_lead(me);
         let unfinished = Unfinished(&self.safepoint);
+        let inside = self.call(Callback::Pause);
         let result = f(&*self.plan);
+        drop(inside);
         std::mem::forget(unfinished);
         self.safepoint.resume_all();
         result
+    }
+
+    /// Stops all mutators but the caller, which leads. A caller that took part in the pause of another thread tries again.
+    pub(crate) fn stop_and_lead(&self, me: Option<&MutatorState<VM>>) {
+        while self.safepoint.stop_all(me.map(MutatorState::thread), &mut Late::new(self)) == Stop::Followed {}
     }
 
     /// The pause, from stopped mutators to just before they resume.

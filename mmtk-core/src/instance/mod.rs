@@ -6,12 +6,15 @@
 
 mod allocate;
 mod collect;
+mod late;
 
 pub(crate) use collect::Unfinished;
+pub(crate) use late::Late;
 
 use crate::address::{Address, ObjectReference};
 use crate::alloc::{Allocators, Leftovers, Mutator, MutatorState};
 use crate::binding::VMBinding;
+use crate::callback::{self, Callback, Frame};
 use crate::cycle::Cycle;
 use crate::events::{Cause, Event, Listener, Listeners};
 use crate::heap::{EXTENTS, Extent, Memory};
@@ -19,6 +22,7 @@ use crate::idle::{Allocated, Idle, Quiet};
 use crate::metadata::ObjectStates;
 use crate::nursery::{Nursery, NurseryConfig};
 use crate::options::{OptionError, Options, PlanFacts, Warnings};
+use crate::patience::Patience;
 use crate::pause::MutatorRef;
 use crate::pin::Moving;
 use crate::plan::{HeapError, Plan, PlanContext};
@@ -34,7 +38,7 @@ use crate::worker_count::WorkerCount;
 use crate::workers::Gang;
 use std::fmt::Write;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -64,6 +68,11 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     cycle: Cycle,
     pub(crate) steering: Steering,
     pub(crate) idle: Idle,
+    pub(crate) patience: Arc<Patience>,
+    /// The system's number of the thread that leads a pause in which all have stopped; 0 if there is none. For reports.
+    leader_id: AtomicU32,
+    /// The number of the pause, counted from 1, that a thread waiting for its end has reported.
+    reported_pause: AtomicU64,
     pub(crate) listeners: Listeners,
     created: Instant,
     /// Pauses so far; written by leaders.
@@ -193,10 +202,14 @@ impl<VM: VMBinding> Heap<VM> {
         let starts_in =
             plan.spaces().into_iter().filter(|space| space.keeps_starts()).map(|space| space.extent()).collect();
         let weak = WeakTables::new(plan.is_generational(), &memory);
+        let patience = Arc::new(Patience::new(options.safepoint_warn_ms));
         let nursery = plan.is_generational().then(|| Nursery::new(nursery, steering.goal()));
         Ok(Heap(Arc::new_cyclic(|me: &Weak<HeapInner<VM>>| HeapInner {
             vm,
-            idle: Idle::new(me.clone(), memory.clone(), allocated.clone()),
+            idle: Idle::new(me.clone(), memory.clone(), allocated.clone(), patience.clone()),
+            patience,
+            leader_id: AtomicU32::new(0),
+            reported_pause: AtomicU64::new(0),
             gang: Gang::new(options.gc_workers, "gc"),
             worker_counts: [(); 2].map(|()| Mutex::new(WorkerCount::new(options.gc_workers))),
             solo: Gang::new(1, "gc"),
@@ -232,7 +245,16 @@ impl<VM: VMBinding> Heap<VM> {
     /// A thread may be a mutator of several heaps. It is then running in all of them: while it waits in one for a pause, it
     /// holds up the others, and two threads that do so crosswise would wait for ever. Work in one heap inside the
     /// [`Mutator::native`] regions of the others.
+    ///
+    /// # Panics
+    /// When the thread is a mutator of this heap already: as it waits in one for a pause, the other could not answer. In a callback of this
+    /// heap.
     pub fn attach(&self, local: VM::Local) -> Mutator<VM> {
+        self.0.refuse_in("Heap::attach", Callback::ANY);
+        assert!(
+            self.0.mutator_of_this_thread().is_none(),
+            "this thread is a mutator of this heap already: use that mutator, or drop it before attaching again"
+        );
         // The state has its place for good before the registry learns of it: what moves a box may take it for its own alone.
         let mutator = Mutator::from_state(MutatorState::new(self.0.clone(), local));
         let arm = || mutator.shared().arm_barrier(self.0.nursery_bytes.load(Relaxed) != usize::MAX);
@@ -241,9 +263,18 @@ impl<VM: VMBinding> Heap<VM> {
         mutator
     }
 
-    /// Collects now, from a thread that is not a mutator of this heap (a mutator calls [`Mutator::collect`]).
+    /// Collects now. If this thread is a mutator of the heap and runs, it is [`Mutator::collect`], a safepoint.
+    ///
+    /// # Panics
+    /// In a callback of this heap.
     pub fn collect(&self) {
-        self.0.collect(None, Cause::Requested);
+        self.0.refuse_in("Heap::collect", Callback::ANY);
+        // SAFETY: the entry of this thread; no other detaches it.
+        let me = self.0.mutator_of_this_thread().map(|mutator| unsafe { &*mutator.0 });
+        match me.filter(|me| !me.thread().is_native()) {
+            Some(me) => me.where_it_may_stop(|| self.0.collect(Some(me), Cause::Requested)),
+            None => self.0.collect(None, Cause::Requested),
+        }
     }
 
     /// The VM.
@@ -261,7 +292,11 @@ impl<VM: VMBinding> Heap<VM> {
     }
 
     /// The options in force: those it was made with, and what [`Heap::retune`] changed.
+    ///
+    /// # Panics
+    /// In a closure of [`Heap::retune`], which has them already.
     pub fn tuned(&self) -> Options {
+        self.0.refuse_in("Heap::tuned", &[Callback::Retune]);
         self.0.steering.options()
     }
 
@@ -271,7 +306,11 @@ impl<VM: VMBinding> Heap<VM> {
     }
 
     /// Adds a listener, which is told first that the heap exists.
+    ///
+    /// # Panics
+    /// In a listener of this heap, and while it forks.
     pub fn listen(&self, mut listener: Box<dyn Listener>) {
+        self.0.refuse_in("Heap::listen", &[Callback::Listener, Callback::Fork]);
         listener.on_event(&Event::HeapCreated {
             plan: self.0.plan.name(),
             limit_bytes: self.0.memory.budget().limit(),
@@ -296,8 +335,16 @@ impl<VM: VMBinding> Heap<VM> {
     ///
     /// # Errors
     /// What `change` says, a value that is refused, or an option that cannot change; nothing has changed then.
+    ///
+    /// # Panics
+    /// In a closure of its own, and while the heap forks.
     pub fn retune(&self, change: impl FnOnce(&mut Options) -> Result<(), OptionError>) -> Result<(), OptionError> {
-        self.0.steering.retune(change)?;
+        self.0.refuse_in("Heap::retune", &[Callback::Retune, Callback::Fork]);
+        let change = |options: &mut Options| {
+            let _inside = self.0.call(Callback::Retune);
+            change(options)
+        };
+        self.0.steering.retune(change, |options| self.0.patience.set(options.safepoint_warn_ms))?;
         self.0.tell_if_due();
         self.0.attend_when_idle();
         Ok(())
@@ -338,6 +385,30 @@ impl<VM: VMBinding> Heap<VM> {
 }
 
 impl<VM: VMBinding> HeapInner<VM> {
+    /// This thread calls a callback.
+    pub(crate) fn call(&self, what: Callback) -> callback::Inside {
+        callback::enter(Frame { heap: std::ptr::from_ref(self).addr(), what })
+    }
+
+    /// Panics if this thread is inside one of these callbacks of this heap.
+    #[inline(always)]
+    pub(crate) fn refuse_in(&self, call: &str, callbacks: &[Callback]) {
+        callback::refuse(std::ptr::from_ref(self).addr(), call, callbacks);
+    }
+
+    /// Tells the listeners.
+    fn tell(&self, event: &Event) {
+        let _inside = self.call(Callback::Listener);
+        self.listeners.emit(event);
+    }
+
+    /// The entry of the calling thread, if it is attached.
+    fn mutator_of_this_thread(&self) -> Option<MutatorRef<VM>> {
+        let this_thread = std::thread::current().id();
+        // SAFETY: an entry of the registry points to an attached mutator's state; the lock keeps it there.
+        self.safepoint.find(|mutator| unsafe { &*mutator.0 }.owner().id() == this_thread)
+    }
+
     /// An object was allocated at `address`, in whatever space.
     pub(crate) fn note_start(&self, address: Address) {
         if VM::OBJECT_STARTS && self.starts_in.iter().any(|extent| extent.contains(address)) {
@@ -441,6 +512,6 @@ impl<VM: VMBinding> Quiet for HeapInner<VM> {
 
 impl<VM: VMBinding> Drop for HeapInner<VM> {
     fn drop(&mut self) {
-        self.listeners.emit(&Event::HeapDropped);
+        self.tell(&Event::HeapDropped);
     }
 }

@@ -5,7 +5,7 @@ use super::table::Options;
 use crate::pacer::PacerConfig;
 
 /// Options that a running heap can change.
-const TUNABLE: [&str; 10] = [
+const TUNABLE: [&str; 11] = [
     "heap.mode",
     "heap.headroom_percent",
     "heap.gc_cpu_target",
@@ -16,6 +16,7 @@ const TUNABLE: [&str; 10] = [
     "heap.return_memory",
     "heap.uncommit_delay_ms",
     "heap.idle_gc_s",
+    "safepoint.warn_ms",
 ];
 
 impl Options {

@@ -295,6 +295,10 @@ options! {
     /// has run long enough; always everywhere; never not even if the system would by itself.
     huge_pages: When { key: "os.huge_pages", default: When::Auto, allowed: OneOf }
 
+    /// A thread that has waited so long, in ms, for others to stop or to end says so, with their names, by a warning and an event; and again each time
+    /// that has doubled. 0 is never.
+    safepoint_warn_ms: u64 { key: "safepoint.warn_ms", default: 1000, allowed: Number(0..=86_400_000) }
+
     /// Where warnings go in a process that has installed no logger (crate log): to standard error, or nowhere. One heap that says never
     /// silences the process.
     warnings: Warnings { key: "warnings", default: Warnings::Stderr, allowed: OneOf }
@@ -430,6 +434,7 @@ mod tests {
             ("immix.defrag", "false"),
             ("page_protect.addresses", "1G"),
             ("os.huge_pages", "always"),
+            ("safepoint.warn_ms", "250"),
             ("warnings", "never"),
             ("stress.every_bytes", "64K"),
             ("stress.full_every", "2"),

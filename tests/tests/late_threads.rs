@@ -1,0 +1,224 @@
+//! Threads that do not stop: what waits for them says so, and which they are. No test waits for longer than it takes to hear of it.
+
+use mmtk_core::events::{Event, LateThread, Listener, Wait};
+use mmtk_core::weak::WeakProcessor;
+use mmtk_core::{ObjectReference, SlotVisitor, VMBinding, WordSlot};
+use plan_tests::{TestVM as _, Watchdog, options};
+use policies::new_heap;
+use reference::{Class, ReferenceHeap, ReferenceVM, ShadowStack, Thread, ThreadHandle, object};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Barrier, Mutex};
+
+const LIMIT: usize = 8 << 20;
+const SETTINGS: [(&str, &str); 3] = [("gc.workers", "1"), ("safepoint.warn_ms", "1"), ("warnings", "never")];
+
+/// What is waited for, for how many ns so far, and the threads that have not stopped.
+type Report = (Wait, u64, Vec<LateThread>);
+
+/// What was heard of waits.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<Report>>>);
+
+impl Heard {
+    fn listener(&self) -> Box<dyn Listener> {
+        let heard = self.clone();
+        Box::new(move |event: &Event| {
+            if let Event::Waiting { wait, waited_ns, threads, .. } = event {
+                heard.0.lock().unwrap().push((*wait, *waited_ns, threads.clone()));
+            }
+        })
+    }
+    fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+    fn wait_for(&self, reports: usize) {
+        while self.count() < reports {
+            std::thread::yield_now();
+        }
+    }
+    fn all(&self) -> Vec<Report> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+fn heap(settings: &[(&str, &str)]) -> (ReferenceHeap, Heard) {
+    let heap = new_heap(ReferenceVM::new(), options("Immix", LIMIT, settings)).unwrap();
+    let heard = Heard::default();
+    heap.listen(heard.listener());
+    (heap, heard)
+}
+
+fn spawn<'s, R: Send + 's>(
+    scope: &'s std::thread::Scope<'s, '_>,
+    name: &str,
+    f: impl FnOnce() -> R + Send + 's,
+) -> std::thread::ScopedJoinHandle<'s, R> {
+    std::thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, f).unwrap()
+}
+
+/// A mutator that somebody else drops.
+struct Forgotten(ThreadHandle);
+// SAFETY: its thread has ended.
+unsafe impl Send for Forgotten {}
+
+#[test]
+fn a_mutator_that_a_thread_forgot_to_drop_is_reported_again_and_again() {
+    let _watchdog = Watchdog::new();
+    let (heap, heard) = heap(&SETTINGS);
+    std::thread::scope(|scope| {
+        let forgotten = spawn(scope, "forgetful", || Forgotten(Thread::attach(&heap).into_handle())).join().unwrap();
+        scope.spawn(|| heap.collect());
+        // The system may know a thread for a moment longer than those that wait for its end.
+        while heard.count() < 4 || !heard.all().iter().any(|(_, _, threads)| threads[0].ended) {
+            std::thread::yield_now();
+        }
+        // SAFETY: the thread has ended, and nobody else has the handle.
+        drop(unsafe { Thread::from_handle(forgotten.0) });
+    });
+    let all = heard.all();
+    for (wait, _, threads) in &all {
+        assert_eq!((*wait, threads.len()), (Wait::Mutators, 1));
+        assert_eq!(threads[0].name.as_deref(), Some("forgetful"));
+        let text = threads[0].to_string();
+        assert_eq!(text.contains("has ended without dropping its mutator"), threads[0].ended, "{text}");
+    }
+    assert!(all.windows(2).all(|pair| pair[0].1 < pair[1].1), "{all:?}");
+    assert_eq!(heap.statistics().collections, 1, "and then the collection goes on");
+}
+
+/// One mutator runs until it was reported, another is in a native region.
+fn collect_beside_a_mutator_that_does_not_poll(heap: &ReferenceHeap, heard: &Heard) {
+    let (attached, go_on) = (Barrier::new(3), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        spawn(scope, "busy", || {
+            let thread = Thread::attach(heap);
+            attached.wait();
+            heard.wait_for(1);
+            thread.poll();
+        });
+        spawn(scope, "native", || {
+            let thread = Thread::attach(heap);
+            thread.native(|| {
+                attached.wait();
+                while !go_on.load(Relaxed) {
+                    std::thread::yield_now();
+                }
+            });
+        });
+        attached.wait();
+        heap.collect();
+        go_on.store(true, Relaxed);
+    });
+    let names = |threads: &[LateThread]| threads.iter().filter_map(|thread| thread.name.clone()).collect::<Vec<_>>();
+    for (wait, _, threads) in heard.all() {
+        assert_eq!((wait, names(&threads)), (Wait::Mutators, vec!["busy".to_owned()]));
+        assert!(!threads[0].ended && threads[0].id > 0);
+    }
+}
+
+#[test]
+fn a_mutator_that_does_not_poll_is_reported_and_one_in_a_native_region_is_not() {
+    let _watchdog = Watchdog::new();
+    let (heap, heard) = heap(&SETTINGS);
+    collect_beside_a_mutator_that_does_not_poll(&heap, &heard);
+}
+
+#[test]
+fn how_long_a_stop_may_take_can_be_set_while_the_heap_is_in_use() {
+    let _watchdog = Watchdog::new();
+    let (heap, heard) = heap(&[("safepoint.warn_ms", "0"), ("warnings", "never")]);
+    heap.retune(|options| options.set("safepoint.warn_ms", "1")).unwrap();
+    collect_beside_a_mutator_that_does_not_poll(&heap, &heard);
+}
+
+#[test]
+fn the_warning_names_the_threads_and_says_what_a_mutator_has_to_do() {
+    const CHILD: &str = "LATE_THREADS_CHILD";
+    let _watchdog = Watchdog::new();
+    if std::env::var_os(CHILD).is_some() {
+        let (heap, heard) = heap(&[("safepoint.warn_ms", "1")]);
+        return collect_beside_a_mutator_that_does_not_poll(&heap, &heard);
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let test = "the_warning_names_the_threads_and_says_what_a_mutator_has_to_do";
+    let output = child.args(["--exact", test, "--nocapture"]).env(CHILD, "1").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    for part in [
+        "1 of its 2 mutators to stop",
+        "(\"busy\")",
+        "Mutator::native",
+        "Immix",
+        "safepoint.warn_ms=1",
+        "MMTK_WARNINGS",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing in: {text}");
+    }
+}
+
+type Called = Arc<dyn Fn() + Send + Sync>;
+
+/// The reference VM, with a function that it calls in each pause.
+struct SlowVM {
+    vm: ReferenceVM,
+    called: Called,
+}
+
+// SAFETY: objects and roots of the reference VM, with their states beside them.
+unsafe impl VMBinding for SlowVM {
+    type Slot = WordSlot;
+    type Local = ShadowStack;
+
+    fn object_size(object: ObjectReference) -> usize {
+        ReferenceVM::object_size(object)
+    }
+    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        ReferenceVM::scan_part(object, 0, object::header(object).refs(), visitor);
+    }
+    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.vm.scan_thread(stack, visitor);
+    }
+    fn process_weak(&self, _: &mut dyn WeakProcessor) {
+        (self.called)();
+    }
+}
+
+#[test]
+fn a_thread_that_wants_to_collect_says_that_another_leads_for_long() {
+    let _watchdog = Watchdog::new();
+    let (heard, pauses, inside) = (Heard::default(), Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(2)));
+    let (theirs, entered) = (heard.clone(), inside.clone());
+    let called: Called = Arc::new(move || {
+        if pauses.fetch_add(1, Relaxed) == 0 {
+            entered.wait();
+            theirs.wait_for(2);
+        }
+    });
+    let heap = new_heap(SlowVM { vm: ReferenceVM::new(), called }, options("Immix", LIMIT, &SETTINGS)).unwrap();
+    heap.listen(heard.listener());
+    std::thread::scope(|scope| {
+        scope.spawn(|| heap.collect());
+        inside.wait();
+        heap.collect();
+    });
+    assert!(heard.all().iter().all(|(wait, _, threads)| *wait == Wait::Leader && threads.is_empty()));
+}
+
+#[test]
+fn a_listener_or_a_logger_that_panics_leaves_the_stop_as_it_is() {
+    let _watchdog = Watchdog::new();
+    let (heap, heard) = heap(&SETTINGS);
+    let panics = Arc::new(AtomicUsize::new(0));
+    let count = panics.clone();
+    heap.listen(Box::new(move |event: &Event| {
+        if matches!(event, Event::Waiting { .. }) {
+            count.fetch_add(1, Relaxed);
+            panic!("a listener should not");
+        }
+    }));
+    collect_beside_a_mutator_that_does_not_poll(&heap, &heard);
+    assert!(panics.load(Relaxed) > 0);
+    Thread::attach(&heap).alloc(Class { refs: 0, bytes: 8 });
+    heap.collect();
+}
