@@ -1,6 +1,7 @@
 //! Native regions and threads that come and go, beside collections.
 
 use mmtk_core::events::Event;
+use mmtk_core::weak::{ReferenceKind, Terms};
 use mmtk_core::{MutatorState, Semantics};
 use plan_tests::{Watchdog, collecting_plans, panic_of, verified_heap as heap};
 use policies::PLANS;
@@ -81,11 +82,79 @@ fn a_native_region_that_allocates_or_nests_is_told_so() {
         let class = Class { refs: 0, bytes: 8 };
         let text = panic_of(|| thread.native(|| thread.try_alloc_with(class, Semantics::Immortal)));
         assert!(text.contains("16 bytes requested inside a native region"), "{}: {text}", plan.name);
+        // In a release build, too, small objects at hand are not handed out.
+        thread.alloc(class);
+        let text = panic_of(|| thread.native(|| thread.alloc(class)));
+        assert!(text.contains("16 bytes requested inside a native region"), "{}: {text}", plan.name);
         let text = panic_of(|| thread.native(|| thread.native(|| ())));
         assert!(text.contains("native regions do not nest"), "{}: {text}", plan.name);
         thread.push(thread.alloc(class));
         thread.collect();
         thread.native(|| heap.collect());
+    }
+}
+
+#[test]
+fn a_native_region_neither_polls_nor_collects_nor_touches_objects() {
+    let _watchdog = Watchdog::new();
+    for plan in PLANS {
+        let heap = heap(plan.name, LIMIT, &[]);
+        let thread = Thread::attach(&heap);
+        let class = Class { refs: 1, bytes: 8 };
+        // What a minor collection finds old is noted by the barrier.
+        thread.push(thread.alloc(class));
+        thread.collect();
+        let object = thread.peek(0);
+        thread.with_mutator(|m| {
+            let references = m.references();
+            let weak = references.create(ReferenceKind::Weak, object.object().unwrap(), Terms::default()).unwrap();
+            type Call<'a> = (&'static str, Box<dyn FnMut() + 'a>);
+            let mut calls: Vec<Call<'_>> = vec![
+                ("poll", Box::new(|| m.poll())),
+                ("collect", Box::new(|| m.collect())),
+                ("remember", Box::new(|| m.remember(object.object().unwrap()))),
+                ("references", Box::new(|| _ = m.references())),
+                ("a handle of references from before", Box::new(|| _ = references.get(weak))),
+                ("pin", Box::new(|| _ = m.pin(object.object().unwrap()))),
+                ("fork", Box::new(|| _ = m.fork(|| -1))),
+            ];
+            if cfg!(debug_assertions) {
+                calls.push(("write_barrier", Box::new(|| m.write_barrier(object.object().unwrap()))));
+            }
+            for (call, mut make) in calls {
+                let text = panic_of(|| m.native(&mut make));
+                assert!(text.starts_with("this thread is inside a native region"), "{call} on {}: {text}", plan.name);
+            }
+        });
+        thread.alloc(class);
+        thread.collect();
+    }
+}
+
+/// Compiled code finds cursor and limit by itself.
+#[test]
+fn a_native_region_closes_the_range_of_its_mutator_and_opens_it_again() {
+    let _watchdog = Watchdog::new();
+    let range = |thread: &Thread| {
+        // SAFETY: the two words of the range, as compiled code reads them.
+        thread.with_mutator(|m| unsafe {
+            m.state().byte_add(MutatorState::<ReferenceVM>::CURSOR_OFFSET).cast::<[usize; 2]>().read()
+        })
+    };
+    for plan in ["NoGC", "Immix", "SemiSpace", "MarkCompact"] {
+        let heap = heap(plan, LIMIT, &[]);
+        let thread = Thread::attach(&heap);
+        thread.push(thread.alloc(Class { refs: 1, bytes: 8 }));
+        let before = range(&thread);
+        assert!(before[0] < before[1], "{plan} has no range");
+        let inside = thread.native(|| range(&thread));
+        assert_eq!(inside, [before[0]; 2], "{plan}");
+        assert_eq!(range(&thread), before, "{plan}");
+        if plan != "NoGC" {
+            thread.native(|| heap.collect());
+            assert_eq!(range(&thread), [0; 2], "{plan}: a pause took the range");
+        }
+        thread.alloc(Class { refs: 1, bytes: 8 });
     }
 }
 

@@ -198,6 +198,10 @@ pub(super) fn no_cells() -> [CellRange; SIZE_CLASSES] {
 pub struct Allocators {
     /// Ordinary objects of plans that bump.
     pub bump: BumpRange,
+    /// Objects of at most so many bytes may come from a cell at hand: `MAX_CELL_BYTES`, and 0 in a native region.
+    pub(super) cells_upto: usize,
+    /// In a native region: the limit of `bump`, which is then none. Zero elsewhere, and once a pause took the range.
+    pub(super) closed_limit: Address,
     /// Size classes of plans that allocate cells: empty otherwise, so that one test serves both.
     pub cells: [CellRange; SIZE_CLASSES],
     /// Objects that do not fit the hole at hand, if they are of `overflow_from` bytes at least.
@@ -255,6 +259,8 @@ impl Default for Allocators {
     fn default() -> Self {
         Allocators {
             bump: BumpRange::default(),
+            cells_upto: MAX_CELL_BYTES,
+            closed_limit: Address::default(),
             cells: no_cells(),
             overflow: BumpRange::default(),
             overflow_from: usize::MAX,
@@ -270,8 +276,24 @@ impl Default for Allocators {
 }
 
 impl Allocators {
+    /// The fast path finds nothing from now on: the mutator enters a native region, where an object that it allocates would not be there for
+    /// a pause.
+    #[inline]
+    pub(super) fn close(&mut self) {
+        self.closed_limit = std::mem::replace(&mut self.bump.limit, self.bump.cursor);
+        self.cells_upto = 0;
+    }
+
+    /// The fast path finds what was there before [`Allocators::close`], unless a pause took it. Without a `close` it does nothing.
+    #[inline]
+    pub(crate) fn open(&mut self) {
+        self.bump.limit = self.bump.limit.max(std::mem::take(&mut self.closed_limit));
+        self.cells_upto = MAX_CELL_BYTES;
+    }
+
     /// Forgets all ranges; what they held is found again by the sweep.
     pub fn clear(&mut self) {
+        self.closed_limit = Address::default();
         debug_assert!(self.unzeroed.is_empty(), "a large object was not zeroed before the next safepoint");
         self.bump.clear();
         self.overflow.clear();
@@ -415,6 +437,28 @@ mod tests {
         assert_eq!((allocators.bump.alloc(8), allocators.allocated), (None, 64));
         assert_eq!(allocators.extend(8), Some(start.plus(64)));
         assert_eq!((allocators.bump.alloc(8), allocators.allocated), (Some(start.plus(72)), allocated));
+    }
+
+    #[test]
+    fn closed_ranges_give_nothing_and_come_back_unless_a_pause_took_them() {
+        let at = Address::from_usize;
+        let mut allocators = Allocators::default();
+        let class = class_of(64);
+        let fast = |allocators: &mut Allocators| {
+            let cell = (64 <= allocators.cells_upto).then(|| allocators.cells[class].range.alloc(64)).flatten();
+            (allocators.bump.alloc(64), cell)
+        };
+        allocators.bump.install(at(0x1000), at(0x2000), true, &mut 0);
+        allocators.cells[class].range.install(at(0x8000), at(0x9000), true, &mut 0);
+        allocators.close();
+        assert_eq!(fast(&mut allocators), (None, None));
+        allocators.open();
+        assert_eq!(fast(&mut allocators), (Some(at(0x1000)), Some(at(0x8000))));
+        allocators.close();
+        assert_eq!(allocators.bump.bytes_left(), 0x2000 - 0x1040, "a pause retires what is left");
+        allocators.clear();
+        allocators.open();
+        assert_eq!(fast(&mut allocators), (None, None));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! I1. The state is boxed and does not move while the mutator is attached.
 //! I2. Allocators and local are used by the owning thread while it runs, by the leader of a pause while it is stopped,
 //!     never by both: the safepoint's protocol orders them.
-//! I3. A native region uses neither. The fast path does not look; the slow path, and a debug build, panic.
+//! I3. A native region uses neither. Its ranges are closed, so that the fast path of an allocation there finds none; slow paths panic.
 
 use super::bump::{Allocators, Pace};
 use super::{Request, Semantics};
@@ -237,7 +237,7 @@ impl<VM: VMBinding> Mutator<VM> {
     /// that returns. See [`Mutator::try_alloc`].
     ///
     /// # Panics
-    /// When `bytes` is anything else, or the thread is in a native region of this mutator. A debug build finds out at once, a
+    /// When the thread is in a native region of this mutator, or `bytes` is anything else. A debug build finds the latter at once, a
     /// release build in the slow path. What the fast path let pass: a part of a granule is found at the next slow path or
     /// pause; for zero bytes, which fit any range, it returns the address of the next object.
     #[inline(always)]
@@ -277,7 +277,9 @@ impl<VM: VMBinding> Mutator<VM> {
         if let Some(address) = allocators.bump.alloc(bytes) {
             return Some(self.begins(address));
         }
-        if bytes <= MAX_CELL_BYTES {
+        // SAFETY: only `close` and `open` write it. The compiler then knows that the class has a range.
+        unsafe { std::hint::assert_unchecked(allocators.cells_upto <= MAX_CELL_BYTES) };
+        if bytes <= allocators.cells_upto {
             let class = class_of(bytes);
             return allocators.cells[class]
                 .range
@@ -380,9 +382,15 @@ impl<VM: VMBinding> Mutator<VM> {
     /// allocated since the last safepoint. One relaxed load of the object's state and one branch; in plans that are not generational,
     /// and as long as there are no minor collections to come, only a flag of the mutator is looked at. For compiled code see
     /// [`Mutator::barrier_test`].
+    ///
+    /// # Panics
+    /// In a native region of this mutator: a debug build at once, a release build when the object is to be noted.
     #[inline(always)]
     pub fn write_barrier(&self, object: ObjectReference) {
         let state = self.shared();
+        if cfg!(debug_assertions) {
+            self.check_running();
+        }
         if state.barrier.load(Relaxed) && state.states.is_unlogged(object) {
             self.remember(object);
         }
@@ -404,6 +412,7 @@ impl<VM: VMBinding> Mutator<VM> {
     #[cold]
     #[inline(never)]
     pub fn remember(&self, object: ObjectReference) {
+        self.check_running();
         let state = self.shared();
         if state.states.log(object) && state.barrier.load(Relaxed) {
             // SAFETY: this thread owns the notes while it runs (I2); the borrow ends with this statement.
@@ -414,7 +423,7 @@ impl<VM: VMBinding> Mutator<VM> {
     /// A safepoint: stops here while a pause is in progress, and collects if that is due ([`Heap::adjust_external`]). One relaxed load otherwise.
     ///
     /// # Panics
-    /// In a callback of its heap, if a pause is in progress or one is due.
+    /// In a native region of this mutator, and in a callback of its heap if a pause is in progress or one is due.
     #[inline(always)]
     pub fn poll(&self) {
         if self.shared().thread.should_stop() {
@@ -425,6 +434,7 @@ impl<VM: VMBinding> Mutator<VM> {
     #[cold]
     #[inline(never)]
     fn park(&self) {
+        self.check_running();
         let state = self.shared();
         state.heap.refuse_in("Mutator::poll", Callback::ANY);
         state.heap.stop_or_look(state);
@@ -453,6 +463,8 @@ impl<VM: VMBinding> Mutator<VM> {
                 let state = unsafe { self.0.as_ref() };
                 if !state.detached.get() {
                     state.heap.safepoint.leave_native(&state.thread);
+                    // SAFETY: the owner, and it runs again (I2); the borrow ends with this statement.
+                    unsafe { &mut *state.allocators.get() }.open();
                 }
             }
         }
@@ -469,6 +481,9 @@ impl<VM: VMBinding> Mutator<VM> {
         state.heap.refuse_in("Mutator::native", Callback::ANY);
         let _free = Free(self.0);
         state.where_it_may_stop(|| {
+            assert!(!state.thread.is_native(), "native regions do not nest");
+            // SAFETY: the owner, and it runs still (I2); the borrow ends with this statement.
+            unsafe { &mut *state.allocators.get() }.close();
             state.heap.safepoint.enter_native(&state.thread);
             let _leave = Leave(self.0);
             f()
@@ -478,8 +493,9 @@ impl<VM: VMBinding> Mutator<VM> {
     /// Collects now, a full collection. A safepoint.
     ///
     /// # Panics
-    /// In a callback of its heap.
+    /// In a native region of this mutator, and in a callback of its heap.
     pub fn collect(&self) {
+        self.check_running();
         let state = self.shared();
         state.heap.refuse_in("Mutator::collect", Callback::ANY);
         state.where_it_may_stop(|| state.heap.collect(Some(state), crate::events::Cause::Requested));
@@ -511,7 +527,8 @@ impl<VM: VMBinding> Mutator<VM> {
     pub(crate) fn check_running(&self) {
         assert!(
             !self.shared().thread.is_native(),
-            "objects are asked about inside a native region of the same mutator"
+            "this thread is inside a native region of the mutator that it uses: there it may not touch, ask about or allocate objects, \
+             poll or collect"
         );
     }
 

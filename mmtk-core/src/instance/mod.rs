@@ -455,6 +455,8 @@ impl<VM: VMBinding> HeapInner<VM> {
 
     /// A thread detaches: others go on in its ranges.
     pub(crate) fn leave(&self, allocators: &mut Allocators) {
+        // It may be inside a native region.
+        allocators.open();
         self.leftovers.keep(allocators, 1 << VM::LOG_GRANULE);
         self.retire(allocators);
     }

@@ -118,7 +118,7 @@ impl<VM: VMBinding> Mutator<VM> {
 }
 
 impl<VM: VMBinding> References<'_, VM> {
-    /// Only while the mutator runs are the tables left alone by collections.
+    /// Each call looks whether the mutator runs: it may have entered a native region since it gave the handle.
     #[inline(always)]
     fn tables(&self) -> &WeakTables {
         self.mutator.weak_tables()
