@@ -162,6 +162,62 @@ mod tests {
         assert!(note.range().is_empty(), "back where it may not be stopped");
     }
 
+    /// A word that is nowhere but in one register: `masked` and `key` are known, their exclusive or is not.
+    #[cfg(target_arch = "x86_64")]
+    struct Hidden {
+        note: StackNote,
+        masked: usize,
+        key: usize,
+        seen: usize,
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    extern "C" fn look_for(hidden: &mut Hidden) {
+        let Hidden { note, masked, key, seen } = hidden;
+        note.run(|| each_word(note.range(), |word| *seen += usize::from(word ^ *key == *masked)));
+    }
+
+    /// The functions on the way to the note may save some of these registers for uses of their own, so all are tried.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn what_is_in_a_register_alone_is_among_the_words() {
+        let hidden = |masked| Hidden { note: StackNote::of_this_thread(), masked, key: 0x0123_4567_89ab_cdef, seen: 0 };
+        macro_rules! in_register {
+            ($register:literal) => {{
+                let mut hidden = std::hint::black_box(hidden(0x5eed_f00d_5eed_f00d));
+                // SAFETY: a call of a function with the C calling convention, which preserves the register; what else it may change is told to
+                // the compiler. The stack is aligned again when it is called.
+                unsafe {
+                    std::arch::asm!(
+                        concat!("push ", $register),
+                        "sub rsp, 8",
+                        concat!("mov ", $register, ", rax"),
+                        concat!("xor ", $register, ", rcx"),
+                        "xor eax, eax",
+                        "call {look_for}",
+                        "add rsp, 8",
+                        concat!("pop ", $register),
+                        look_for = sym look_for,
+                        in("rdi") &raw mut hidden,
+                        in("rax") hidden.masked,
+                        in("rcx") hidden.key,
+                        clobber_abi("C"),
+                    );
+                }
+                ($register, hidden.seen > 0)
+            }};
+        }
+        let seen = [
+            in_register!("rbx"),
+            in_register!("rbp"),
+            in_register!("r12"),
+            in_register!("r13"),
+            in_register!("r14"),
+            in_register!("r15"),
+        ];
+        assert!(seen.iter().all(|(_, seen)| *seen), "{seen:?}");
+    }
+
     #[test]
     fn a_thread_that_stopped_on_another_stack_has_no_words_of_its_own() {
         let note = StackNote::of_this_thread();
