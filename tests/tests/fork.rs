@@ -105,6 +105,12 @@ fn lives_on<VM: TestVM>(heap: &Heap<VM>, m: Handle<VM>, collects: bool) {
     check(m, 500);
 }
 
+fn until(flag: &AtomicBool) {
+    while !flag.load(Relaxed) {
+        std::thread::yield_now();
+    }
+}
+
 /// Tells the other threads to end, also when their test fails.
 struct StopOnDrop<'a>(&'a AtomicBool);
 
@@ -189,6 +195,56 @@ fn a_child_can_fork_again() {
         lives_on(&heap, m, true);
     }));
     lives_on(&heap, m, true);
+}
+
+/// Another thread made old objects of the forking thread refer to new ones. It is not in the child, but what its barrier noted is.
+#[test]
+fn what_a_thread_stored_in_old_objects_lives_on_in_a_child_that_does_not_have_the_thread() {
+    const OBJECTS: usize = 50;
+    let _watchdog = Watchdog::new();
+    for plan in PLANS.iter().map(|plan| plan.name).filter(|plan| plan.starts_with("Gen") || plan.starts_with("Sticky"))
+    {
+        // The first collections of the child are minor ones.
+        let settings = [("verify.trace", "true"), ("stress.every_bytes", "256K"), ("stress.full_every", "1000")];
+        let heap: Heap<ReferenceVM> = new_heap(ReferenceVM::new(), options(plan, 32 << 20, &settings)).unwrap();
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let old = m.push(m.alloc(OBJECTS, 0));
+        for n in 0..OBJECTS {
+            let object = m.alloc(1, 0);
+            m.write_ref(m.get(old), n, object);
+        }
+        m.mutator().collect();
+        let old_objects: Vec<usize> = (0..OBJECTS).map(|n| m.read_ref(m.get(old), n).0).collect();
+        let (stored, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (heap, stored, stop, old_objects) = (&heap, &stored, &stop, &old_objects);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let other = Attached::new(heap);
+                for (n, object) in old_objects.iter().enumerate() {
+                    let new = other.handle().alloc(0, 8);
+                    other.handle().write_word(new, 0, n as u64);
+                    other.handle().write_ref(LabRef(*object), 0, new);
+                }
+                stored.store(true, Relaxed);
+                other.handle().mutator().native(|| until(stop));
+            });
+            let _stop = StopOnDrop(stop);
+            m.mutator().native(|| until(stored));
+            let child = || {
+                let before = heap.statistics();
+                while heap.statistics().collections < before.collections + 2 {
+                    churn(m, 1000);
+                }
+                assert_eq!(heap.statistics().full_collections, before.full_collections, "{plan}: minor ones");
+                for n in 0..OBJECTS {
+                    let new = m.read_ref(m.read_ref(m.get(old), n), 0);
+                    assert_eq!(m.read_word(new, 0), n as u64, "{plan}");
+                }
+            };
+            assert!(fork(m, child), "{plan}");
+        });
+    }
 }
 
 #[test]
