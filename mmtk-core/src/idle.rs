@@ -15,7 +15,7 @@
 //! The thread ends when there is nothing to return or to join, and nothing that idle collections wait for.
 //! Callers: attaching threads; leaders; who forks, or drops the heap; the timer.
 
-use crate::heap::Memory;
+use crate::heap::{Asked, Memory, Why};
 use crate::patience::{Patience, Waiting};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::warnings;
@@ -215,7 +215,7 @@ impl Idle {
         if delays.uncommit == Some(Duration::ZERO) {
             let excess = budget.resident().saturating_sub(ended.goal);
             if excess > 0 {
-                self.shared.memory.give_back(excess);
+                self.shared.memory.give_back(excess, Why::Unneeded);
             }
         }
         let mut state = self.shared.state.lock();
@@ -269,9 +269,8 @@ impl Idle {
         let shared = self.shared.clone();
         match std::thread::Builder::new().name("gc-idle".to_owned()).spawn(move || run(&shared)) {
             Ok(thread) => (state.timer, state.running) = (Some(thread), true),
-            Err(error) => {
-                crate::warn_once!("cannot start the thread that returns memory and collects idle heaps: {error}")
-            }
+            // Memory stays, and idle heaps are not collected; the next collection tries again.
+            Err(error) => self.shared.memory.refusals().add(Asked::Thread, 0, &error),
         }
     }
 
@@ -334,7 +333,20 @@ fn excess(shared: &Shared, state: &State) -> usize {
     }
 }
 
+/// Lives as long as the timer's loop. If that panics, in a listener say, nobody may wait for its end any more, and the next may begin.
+struct Running<'a>(&'a Shared);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.state.lock().running = false;
+            self.0.changed.notify_all();
+        }
+    }
+}
+
 fn run(shared: &Shared) {
+    let _running = Running(shared);
     let budget = shared.memory.budget();
     let mut returning = Returning { needed: 0, since: Instant::now() };
     let mut activity = Activity::new(Instant::now(), None);
@@ -353,7 +365,7 @@ fn run(shared: &Shared) {
                 let excess = budget.resident().saturating_sub(needed);
                 if excess >= LEAST {
                     drop(state);
-                    let given = shared.memory.give_back(excess);
+                    let given = shared.memory.give_back(excess, Why::Unneeded);
                     state = shared.state.lock();
                     // What cannot be returned now will not be before the next collection.
                     returns = given > 0 || state.cycle.is_some_and(|now| now.began != cycle.began);

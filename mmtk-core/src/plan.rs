@@ -98,7 +98,7 @@ pub enum HeapError {
     Option(crate::options::OptionError),
     /// The plan needs what the binding cannot give, or there is no such plan; the text says which and what to choose.
     Plan(String),
-    /// The system refused address space or tables.
+    /// The system refused address space, tables, or what else the plan asks of it; the text says how much, and the limit behind it.
     System(io::Error),
 }
 
@@ -107,7 +107,7 @@ impl fmt::Display for HeapError {
         match self {
             HeapError::Option(error) => write!(f, "{error}"),
             HeapError::Plan(text) => write!(f, "{text}"),
-            HeapError::System(error) => write!(f, "the system refuses the heap's address space: {error}"),
+            HeapError::System(error) => write!(f, "the system refuses the heap what it needs: {error}"),
         }
     }
 }

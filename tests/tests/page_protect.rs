@@ -1,29 +1,17 @@
-//! PageProtect: who uses a dead object faults, and is told which it was. What ends a process runs in a child: this test again, with a variable set.
+//! PageProtect: who uses a dead object faults, and is told which it was. What ends a process runs in a child.
 
 use mmtk_core::Semantics;
-use plan_tests::{Watchdog, assert_within_limit, options, verified_heap};
+use plan_tests::{Watchdog, assert_within_limit, is_child, options, run_again, verified_heap};
 use policies::new_heap;
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
 use std::collections::HashSet;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-const CHILD: &str = "PAGE_PROTECT_CHILD";
 const NODE: Class = Class { refs: 2, bytes: 8 };
 
 fn heap(limit: usize, settings: &[(&str, &str)]) -> ReferenceHeap {
     new_heap(ReferenceVM::default(), options("PageProtect", limit, settings)).unwrap()
-}
-
-/// Runs this test again as a child.
-fn child(name: &str) -> Output {
-    let test = std::env::current_exe().unwrap();
-    Command::new(test).args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap()
-}
-
-fn is_child() -> bool {
-    std::env::var_os(CHILD).is_some()
 }
 
 /// An object that died in the second of four collections.
@@ -46,7 +34,7 @@ fn a_stale_reference_faults_and_the_report_says_what_it_was() {
         println!("and it was written to");
         return;
     }
-    let output = child("a_stale_reference_faults_and_the_report_says_what_it_was");
+    let output = run_again("a_stale_reference_faults_and_the_report_says_what_it_was");
     let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{out}{error}");
     let at = out.split("it was at ").nth(1).expect("the child got so far").split_whitespace().next().unwrap();
@@ -94,7 +82,7 @@ fn the_handler_of_the_program_is_called_after_the_report() {
         std::hint::black_box(thread.read_word(object, 2));
         return;
     }
-    let output = child("the_handler_of_the_program_is_called_after_the_report");
+    let output = run_again("the_handler_of_the_program_is_called_after_the_report");
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(42), "{error}");
     assert!(error.contains("it died in collection 2"), "{error}");
@@ -111,7 +99,7 @@ fn a_fault_elsewhere_is_the_program_s_alone() {
         std::hint::black_box(unsafe { std::ptr::without_provenance::<u64>(4096).read_volatile() });
         return;
     }
-    let output = child("a_fault_elsewhere_is_the_program_s_alone");
+    let output = run_again("a_fault_elsewhere_is_the_program_s_alone");
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(42), "{error}");
     assert!(!error.contains("thread") && !error.contains("collection"), "{error}");
@@ -130,7 +118,7 @@ fn each_of_two_heaps_explains_its_own() {
         std::hint::black_box(second.read_word(object, 600));
         return;
     }
-    let output = child("each_of_two_heaps_explains_its_own");
+    let output = run_again("each_of_two_heaps_explains_its_own");
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{error}");
     assert!(error.contains("0 references and 626 words in all, 5008 bytes"), "{error}");
@@ -260,4 +248,67 @@ fn more_objects_than_mappings_share_them() {
     thread.pop(1);
     thread.collect();
     assert!(heap.statistics().live_bytes < 1 << 20);
+}
+
+/// Whether the page of an object can be read, as the system tells.
+fn is_accessible(object: Ref) -> bool {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let hex = |text: &str| usize::from_str_radix(text, 16).unwrap();
+    let line = maps.lines().find(|line| {
+        let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        (hex(start)..hex(end)).contains(&object.0)
+    });
+    line.is_some_and(|line| line.split(' ').nth(1).unwrap().starts_with('r'))
+}
+
+/// As many live objects among as many dead ones, by turns, each on a page of its own.
+fn live_among_dead(objects: usize, limit: usize, mappings: Option<usize>) {
+    let heap = heap(limit, &[]);
+    if let Some(mappings) = mappings {
+        heap.memory().limit_mappings(mappings);
+    }
+    let thread = Thread::attach(&heap);
+    let array = thread.push(thread.alloc(Class { refs: objects, bytes: 0 }));
+    let mut dead = Vec::new();
+    for n in 0..objects {
+        let object = thread.try_alloc(NODE).unwrap_or_else(|error| panic!("after {n}: {error}"));
+        thread.write_word(object, 2, n as u64);
+        thread.write_ref(thread.get(array), n, object);
+        dead.push(thread.try_alloc(NODE).unwrap_or_else(|error| panic!("after {n}: {error}")));
+    }
+    thread.collect();
+    for n in 0..objects {
+        assert_eq!(thread.read_word(thread.read_ref(thread.get(array), n), 2), n as u64);
+    }
+    let report = heap.report();
+    assert!(report.contains("to make dead objects inaccessible") && report.contains("vm.max_map_count"), "{report}");
+    assert!(!is_accessible(dead[0]), "the first could be made so");
+    // The last one of all lies beside pages that were never used.
+    let last = dead[objects - 2];
+    assert!(is_accessible(last), "the last could not");
+    assert_within_limit(&heap);
+    // Once the others have died too, few mappings are needed.
+    thread.pop(1);
+    let kept = thread.push(thread.alloc(NODE));
+    thread.collect();
+    assert!(!is_accessible(last));
+    let refusals = heap.statistics().refusals;
+    dead.clear();
+    dead.extend((0..1000).map(|_| thread.alloc(NODE)));
+    thread.collect();
+    assert!(dead.iter().all(|object| !is_accessible(*object)) && is_accessible(thread.get(kept)));
+    assert_eq!(heap.statistics().refusals, refusals, "{}", heap.report());
+    assert!(heap.statistics().reserved_bytes < 1 << 20, "{}", heap.report());
+}
+
+#[test]
+fn where_mappings_are_used_up_dead_objects_stay_accessible_and_the_program_goes_on() {
+    let _watchdog = Watchdog::new();
+    live_among_dead(8000, 128 << 20, Some(4000));
+}
+
+#[test]
+#[ignore = "3 GB and a minute; the system's own limit of mappings"]
+fn two_hundred_thousand_live_objects_among_as_many_dead_ones_complete() {
+    live_among_dead(200_000, 3 << 30, None);
 }

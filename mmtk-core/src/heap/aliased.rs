@@ -6,7 +6,9 @@
 //!   memory      [ home 0 ]          [ home 2 ][ home 3 ] ..        a home takes memory once it is touched
 //! ```
 //! A home is named by the page with the same number. Neighbouring pages that are mapped onto their own homes are one mapping to the system,
-//! and so are neighbouring inaccessible ones; every other page is a mapping of its own, of which a process may have `max_mappings`.
+//! and so are neighbouring inaccessible ones; most others are a mapping each. A process may have a number of mappings (`vm.max_map_count`), and
+//! needs some for threads and for other memory. So they are counted (`Mappings`). Half of them may be pages that share homes, five eighths are
+//! the most with inaccessible pages between others, and three quarters with all pages.
 //!
 //! I1. What is mapped or protected lies inside the range, which is this value's (checked).
 //! I2. Who maps, protects or releases a page says that nobody uses it otherwise; the caller's tables know. Access to a page that is not mapped
@@ -15,9 +17,12 @@
 //! Source: Dhurjati and Adve, "Efficiently detecting all dangling pointer uses in production servers" (DSN 2006).
 
 use super::extent::Extent;
-use super::memory::Memory;
-use super::os::{Mapping, PAGE_BYTES};
+use super::mappings::Mappings;
+use super::memory::{Memory, refused};
+use super::os::{self, Mapping, PAGE_BYTES};
+use super::refusals::{self, Asked};
 use crate::address::Address;
+use crate::sync::Mutex;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -28,8 +33,14 @@ pub struct AliasedPages {
     memory: Arc<Memory>,
     extent: Extent,
     file: File,
+    mappings: Mutex<Mappings>,
+    /// How many mappings the process may have.
+    mappings_max: usize,
     _range: Mapping,
 }
+
+/// The least range, as a power of two.
+const LOG_LEAST: u32 = 24;
 
 impl AliasedPages {
     /// Reserves `bytes` of addresses, a power of two, or less if the system grants no more; none is accessible.
@@ -37,11 +48,17 @@ impl AliasedPages {
     /// # Errors
     /// When the system refuses even a small part, or a file in memory.
     pub fn reserve(memory: &Arc<Memory>, bytes: usize) -> io::Result<AliasedPages> {
-        let mut log_bytes = bytes.ilog2();
+        memory.objects_lie_elsewhere();
+        let limits = [refusals::address_space_left().map(|left| left / 4 * 3), os::file_size_limit()];
+        let most = limits.into_iter().flatten().fold(bytes, usize::min);
+        let mut log_bytes = most.max(1 << LOG_LEAST).ilog2();
         let range = loop {
             match Mapping::reserve(1 << log_bytes, PAGE_BYTES) {
                 Ok(range) => break range,
-                Err(error) if log_bytes < 26 => return Err(error),
+                Err(error) if log_bytes <= LOG_LEAST => {
+                    let what = "of addresses for objects (page_protect.addresses)";
+                    return Err(refused(1 << log_bytes, what, memory.budget().limit(), &error));
+                }
                 Err(_) => log_bytes -= 1,
             }
         };
@@ -57,8 +74,60 @@ impl AliasedPages {
             memory: memory.clone(),
             extent: Extent::new(range.start(), log_bytes, memory.next_extent() as u32),
             file,
+            mappings: Mutex::new(Mappings::new(1 << (log_bytes - PAGE_BYTES.ilog2()))),
+            mappings_max: refusals::max_mappings(),
             _range: range,
         })
+    }
+
+    /// How many mappings the process may have.
+    fn mappings_max(&self) -> usize {
+        self.memory.mappings_max().unwrap_or(self.mappings_max)
+    }
+
+    /// Few pages are left that hold nothing live.
+    pub fn used_up(&self) {
+        let pages = self.pages();
+        let error = io::Error::other(format!(
+            "live objects take most of the {pages} pages of addresses (page_protect.addresses)"
+        ));
+        self.memory.refusals().add(Asked::Page, PAGE_BYTES, &error);
+    }
+
+    /// Whether more pages may share homes.
+    pub fn may_share(&self) -> bool {
+        self.mappings.lock().count() < self.mappings_max() / 2
+    }
+
+    /// Whether half of the mappings that pages may take by sharing homes are in use.
+    pub fn is_crowded(&self) -> bool {
+        self.mappings.lock().count() > self.mappings_max() / 4
+    }
+
+    /// Whether the process has as many mappings or fewer when these pages are inaccessible.
+    pub fn is_cheap_to_protect(&self, page: u32, pages: u32) -> bool {
+        self.mappings.lock().change(page, pages, None) <= 0
+    }
+
+    /// Has the system change what pages show, if that leaves no more than `most` mappings.
+    fn change(
+        &self,
+        page: u32,
+        pages: u32,
+        home: Option<u32>,
+        most: usize,
+        call: impl FnOnce() -> bool,
+    ) -> io::Result<()> {
+        let mut mappings = self.mappings.lock();
+        let change = mappings.change(page, pages, home);
+        if change > 0 && mappings.count() + change as usize > most {
+            return Err(io::Error::other(refusals::too_many_mappings(mappings.count())));
+        }
+        if !call() {
+            return Err(io::Error::last_os_error());
+        }
+        mappings.set(page, pages, home);
+        Ok(())
     }
 
     /// The addresses.
@@ -85,48 +154,59 @@ impl AliasedPages {
     /// Maps pages onto as many homes, to be read and written.
     ///
     /// # Errors
-    /// When the system refuses: most often because the process has too many mappings.
+    /// When the process has too many mappings, or the system refuses. It is then known ([`Memory::refusals`]).
     pub fn map(&self, page: u32, home: u32, pages: u32) -> io::Result<()> {
-        self.memory.ask_for_commit()?;
         let (at, bytes) = self.range(page, pages);
         let (offset, _) = self.range(home, pages);
         let offset = offset.bytes_from(self.extent.start()) as libc::off_t;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE;
-        // SAFETY: the pages are ours (I1), and nobody uses them (I2).
-        let mapped = unsafe { libc::mmap(at.as_mut_ptr(), bytes, access, flags, self.file.as_raw_fd(), offset) };
-        if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+        let fd = self.file.as_raw_fd();
+        let mapped = self.memory.ask_for_commit().and_then(|()| {
+            self.change(page, pages, Some(home), self.mappings_max() / 4 * 3, || {
+                // SAFETY: the pages are ours (I1), and nobody uses them (I2).
+                unsafe { libc::mmap(at.as_mut_ptr(), bytes, access, flags, fd, offset) != libc::MAP_FAILED }
+            })
+        });
+        mapped.inspect_err(|error| self.memory.refusals().add(Asked::Page, bytes, error))
     }
 
     /// Makes pages inaccessible. What their homes hold stays.
     ///
     /// # Errors
-    /// When the system refuses, because the process has too many mappings; the pages are as they were.
+    /// When the process has too many mappings, or the system refuses; the pages are as they were. It is then known ([`Memory::refusals`]).
     pub fn protect(&self, page: u32, pages: u32) -> io::Result<()> {
         let (at, bytes) = self.range(page, pages);
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
-        // SAFETY: the pages are ours (I1); who still uses them faults, which is the purpose (I2).
-        let mapped = unsafe { libc::mmap(at.as_mut_ptr(), bytes, libc::PROT_NONE, flags, -1, 0) };
-        if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+        let protected = self.change(page, pages, None, self.mappings_max() / 8 * 5, || {
+            // SAFETY: the pages are ours (I1); who still uses them faults, which is the purpose (I2).
+            unsafe { libc::mmap(at.as_mut_ptr(), bytes, libc::PROT_NONE, flags, -1, 0) != libc::MAP_FAILED }
+        });
+        protected.inspect_err(|error| self.memory.refusals().add(Asked::Protection, bytes, error))
     }
 
-    /// Gives the memory of homes back to the system; they read as zero afterwards, under whatever addresses.
-    pub fn release(&self, home: u32, pages: u32) {
+    /// Gives the memory of homes back to the system; they read as zero afterwards, under whatever addresses. False if the system does not take
+    /// it: then they hold anything, and are resident still.
+    #[must_use]
+    pub fn release(&self, home: u32, pages: u32) -> bool {
         let (offset, bytes) = self.range(home, pages);
         let offset = offset.bytes_from(self.extent.start()) as libc::off_t;
         let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-        // SAFETY: a call on a file that is ours; nobody uses what these homes hold (I2).
-        let result = unsafe { libc::fallocate(self.file.as_raw_fd(), mode, offset, bytes as libc::off_t) };
-        assert_eq!(result, 0, "fallocate({offset:#x}, {bytes:#x}): {}", io::Error::last_os_error());
+        let released = self.memory.ask_for_return().and_then(|()| {
+            // SAFETY: a call on a file that is ours; nobody uses what these homes hold (I2).
+            match unsafe { libc::fallocate(self.file.as_raw_fd(), mode, offset, bytes as libc::off_t) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        });
+        released.inspect_err(|error| self.memory.refusals().add(Asked::Return, bytes, error)).is_ok()
     }
 }
 
 impl Memory {
     /// How many mappings a process may have.
     pub fn max_mappings() -> usize {
-        const DEFAULT: usize = 65_530;
-        let text = std::fs::read_to_string("/proc/sys/vm/max_map_count");
-        text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(DEFAULT)
+        refusals::max_mappings()
     }
 }
 
@@ -151,9 +231,54 @@ mod tests {
             assert_eq!(pages.start_of(9).plus(64).load::<u64>(), 7);
             pages.protect(5, 1).unwrap();
             assert_eq!(pages.start_of(9).plus(64).load::<u64>(), 7, "the home stays");
-            pages.release(5, 1);
+            assert!(pages.release(5, 1));
             assert_eq!(pages.start_of(9).plus(64).load::<u64>(), 0);
         }
+    }
+
+    /// Mappings of this process that begin in the range.
+    fn mappings_in(pages: &AliasedPages) -> usize {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let start = |line: &str| usize::from_str_radix(line.split('-').next().unwrap(), 16).unwrap();
+        maps.lines().filter(|line| pages.extent().contains(Address::from_usize(start(line)))).count()
+    }
+
+    #[test]
+    fn as_many_mappings_are_counted_as_the_system_has() {
+        let pages = pages();
+        let mut random = 1u64;
+        for n in 0..3000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (page, length) = ((random >> 40) as u32 % 200 + 1, (random >> 60) as u32 % 4 + 1);
+            match (random >> 50) % 4 {
+                0 => pages.protect(page, length).unwrap(),
+                1 => pages.map(page, 300 + (random >> 33) as u32 % 8, 1).unwrap(),
+                _ => pages.map(page, page, length).unwrap(),
+            }
+            if n % 100 == 0 {
+                // The range may have grown together with the mapping before it, which begins elsewhere.
+                let counted = pages.mappings.lock().count();
+                assert!((mappings_in(&pages)..=mappings_in(&pages) + 1).contains(&counted), "{counted} after {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_mappings_are_used_up_neighbours_can_be_mapped_still_and_the_limit_is_named() {
+        let pages = pages();
+        pages.memory.limit_mappings(80);
+        let mapped = (0..).take_while(|n| pages.map(2 * n, 300, 1).is_ok()).count();
+        assert_eq!(mapped, 30, "of the mappings three quarters, half of them with nothing");
+        let text = pages.map(1000, 1000, 1).unwrap_err().to_string();
+        assert!(text.contains("vm.max_map_count") && text.contains("60 of the"), "{text}");
+        // One protected in the midst of others costs two, and only less than that is left for it.
+        pages.map(59, 59, 1).unwrap_err();
+        pages.protect(58, 1).unwrap();
+        pages.map(58, 58, 2).unwrap();
+        pages.map(60, 60, 1).unwrap();
+        assert!(pages.protect(59, 1).is_err() && !pages.is_cheap_to_protect(59, 1));
+        assert!(pages.is_cheap_to_protect(60, 1) && pages.is_cheap_to_protect(0, 1));
+        assert_eq!(pages.memory.refusals().count(), 4);
     }
 
     #[test]

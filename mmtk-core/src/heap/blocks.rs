@@ -11,7 +11,7 @@ use super::block_list::BlockList;
 use super::budget::Charge;
 use super::chunks::Chunks;
 use super::extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent};
-use super::memory::{Cache, Memory};
+use super::memory::{Cache, Memory, Why};
 use super::os;
 use crate::address::Address;
 use crate::metadata::SideWords;
@@ -184,12 +184,15 @@ impl BlockPool {
 }
 
 impl Cache for BlockPool {
-    fn give_back(&self, bytes: usize) -> usize {
+    fn give_back(&self, bytes: usize, why: Why) -> usize {
         let mut given = 0;
         while given < bytes {
             let Some(number) = self.free.pop(&self.links) else { break };
             // SAFETY: popped, so this thread owns the block, and it holds nothing.
-            unsafe { self.memory().decommit(self.extent().block_start(Block(number)), BLOCK_BYTES) };
+            if !unsafe { self.memory().decommit(self.extent().block_start(Block(number)), BLOCK_BYTES, why) } {
+                self.free.push(&self.links, number);
+                break;
+            }
             self.clean.push(&self.links, number);
             given += BLOCK_BYTES;
         }

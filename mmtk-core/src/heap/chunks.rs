@@ -62,8 +62,7 @@ impl Chunks {
         if !self.memory.charge_tables(tables, by) {
             return false;
         }
-        if let Err(error) = self.memory.commit(self.extent.block_start(Block(committed)), CHUNK_BYTES) {
-            crate::warn_once!("the system refuses memory for the heap: {error}");
+        if self.memory.commit(self.extent.block_start(Block(committed)), CHUNK_BYTES).is_err() {
             self.memory.uncharge_tables(tables);
             return false;
         }

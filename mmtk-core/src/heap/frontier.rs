@@ -17,7 +17,7 @@ use super::blocks::Acquired;
 use super::budget::Charge;
 use super::chunks::Chunks;
 use super::extent::{BLOCK_BYTES, Block, Extent};
-use super::memory::{Cache, Memory};
+use super::memory::{Cache, Memory, Why};
 use super::os;
 use crate::address::Address;
 use crate::sync::Mutex;
@@ -124,16 +124,19 @@ impl Frontier {
 }
 
 impl Cache for Frontier {
-    fn give_back(&self, bytes: usize) -> usize {
+    fn give_back(&self, bytes: usize, why: Why) -> usize {
         let mut marks = self.marks.lock();
         let blocks = (bytes.div_ceil(BLOCK_BYTES)).min((marks.resident - marks.next) as usize);
         if blocks == 0 {
             return 0;
         }
-        marks.resident -= blocks as u32;
-        let start = self.extent().block_start(Block(marks.resident));
+        let resident = marks.resident - blocks as u32;
+        let start = self.extent().block_start(Block(resident));
         // SAFETY: free blocks (I1) that nobody can take while the lock is held, and they hold nothing.
-        unsafe { self.chunks.memory().decommit(start, blocks * BLOCK_BYTES) };
+        if !unsafe { self.chunks.memory().decommit(start, blocks * BLOCK_BYTES, why) } {
+            return 0;
+        }
+        marks.resident = resident;
         blocks * BLOCK_BYTES
     }
 }
@@ -157,8 +160,12 @@ mod tests {
         assert_eq!((budget.reserved(), budget.resident()), (3 * BLOCK_BYTES + 100, 5 * BLOCK_BYTES + 100));
         assert_eq!(frontier.used(), 3, "a block in use in part is in use");
         assert_eq!(acquire(), Some((3, false)));
-        assert_eq!(frontier.give_back(usize::MAX), BLOCK_BYTES);
-        assert_eq!(frontier.give_back(usize::MAX), 0);
+        memory.refuse_returns(true);
+        assert_eq!(frontier.give_back(usize::MAX, Why::Unneeded), 0);
+        assert_eq!((budget.resident(), memory.refusals().count()), (5 * BLOCK_BYTES + 100, 1));
+        memory.refuse_returns(false);
+        assert_eq!(frontier.give_back(usize::MAX, Why::Unneeded), BLOCK_BYTES);
+        assert_eq!(frontier.give_back(usize::MAX, Why::Unneeded), 0);
         assert_eq!((budget.reserved(), budget.resident()), (4 * BLOCK_BYTES + 100, 4 * BLOCK_BYTES + 100));
         assert_eq!(acquire(), Some((4, true)));
     }

@@ -100,15 +100,16 @@ impl Joining {
     }
 
     /// Gives memory back by `give`: nothing is joined meanwhile, and what huge pages the range touches are small again.
-    pub fn giving_back(&self, at: Address, bytes: usize, give: impl FnOnce()) {
+    pub fn giving_back<R>(&self, at: Address, bytes: usize, give: impl FnOnce() -> R) -> R {
         let _held = self.giving_back.lock();
-        give();
+        let given = give();
         let mut regions = self.regions.lock();
         let mut region = at.align_down(HUGE_PAGE_BYTES);
         while region < at.plus(bytes) {
             regions.set(region, false);
             region = region.plus(HUGE_PAGE_BYTES);
         }
+        given
     }
 
     /// Joins nothing any more.
@@ -283,7 +284,8 @@ mod tests {
         }
         let page = mapping.start().plus(HUGE_PAGE_BYTES + os::PAGE_BYTES);
         // SAFETY: used by this test alone, which writes to it anew.
-        joining.giving_back(page, os::PAGE_BYTES, || unsafe { mapping.give_back(page, os::PAGE_BYTES) });
+        joining
+            .giving_back(page, os::PAGE_BYTES, || unsafe { mapping.give_back(page, os::PAGE_BYTES, false).unwrap() });
         assert_eq!(joined(&joining, &mapping), [0]);
         join_all(&joining, &mapping);
         assert_eq!(joined(&joining, &mapping), [0]);
@@ -294,7 +296,8 @@ mod tests {
         // After a fork, say, it is counted still.
         joining.end();
         // SAFETY: used by this test alone.
-        joining.giving_back(page, os::PAGE_BYTES, || unsafe { mapping.give_back(page, os::PAGE_BYTES) });
+        joining
+            .giving_back(page, os::PAGE_BYTES, || unsafe { mapping.give_back(page, os::PAGE_BYTES, false).unwrap() });
         assert_eq!(joining.joined_bytes(), HUGE_PAGE_BYTES);
     }
 
@@ -312,7 +315,9 @@ mod tests {
             let page = mapping.start().plus(os::PAGE_BYTES);
             let resident_again = (0..100).any(|_| {
                 // SAFETY: this thread alone uses the page.
-                joining.giving_back(page, os::PAGE_BYTES, || unsafe { mapping.give_back(page, os::PAGE_BYTES) });
+                joining.giving_back(page, os::PAGE_BYTES, || unsafe {
+                    mapping.give_back(page, os::PAGE_BYTES, false).unwrap()
+                });
                 let resident = (0..10).any(|_| mapping.is_resident(mapping.start()).unwrap());
                 // SAFETY: committed, and this thread alone uses the page.
                 unsafe { page.store(1usize) };

@@ -8,12 +8,13 @@ use super::extent::{CHUNK_BYTES, Extent, LOG_BLOCK_BYTES};
 use super::first_touch::FirstTouch;
 use super::joining::Joining;
 use super::os::{self, Mapping, PAGE_BYTES};
+use super::refusals::{self, Asked, Refusals};
 use crate::address::Address;
 use crate::metadata::{SideBytes, SideWords};
-use crate::options::{Options, When};
+use crate::options::{Options, When, format_bytes};
 use crate::sync::Mutex;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 /// With `os.huge_pages=auto` a space gets huge pages from this offset on, if they do not turn out to be much dearer at first touch than
@@ -27,10 +28,19 @@ const TOUCH_FROM: usize = 16 << 20;
 /// How many spaces a plan can have.
 pub const EXTENTS: usize = 8;
 
+/// Why memory goes back to the system.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// Nobody needs it now. What the program has locked stays.
+    Unneeded,
+    /// Other memory is needed, and the limit is reached.
+    Limit,
+}
+
 /// Something that keeps freed memory for reuse and can give it back to the system.
 pub trait Cache: Send + Sync {
-    /// Gives back at least `bytes`, if it has so much; returns how many bytes went.
-    fn give_back(&self, bytes: usize) -> usize;
+    /// Gives back at least `bytes`, if it has so much and the system takes it; returns how many bytes went.
+    fn give_back(&self, bytes: usize, why: Why) -> usize;
 }
 
 /// The reservation, tables and budget of one heap.
@@ -45,17 +55,20 @@ pub struct Memory {
     first_touch: FirstTouch,
     joining: Joining,
     poison: bool,
+    refusals: Refusals,
     /// Test support: how many more commitments the "system" grants.
     commits_left: AtomicUsize,
+    /// Test support: the "system" takes nothing back.
+    refuses_returns: AtomicBool,
+    /// Test support: how many mappings the process may have; 0 if as many as the system says.
+    mappings_max: AtomicUsize,
 }
 
 impl Memory {
     /// Reserves address space for a heap with these options. No memory is used yet.
     pub fn new(options: &Options) -> io::Result<Arc<Memory>> {
         let limit = options.heap_limit.next_multiple_of(PAGE_BYTES);
-        // Room to fragment: pages are cheap to skip in a range that costs nothing.
-        let log_extent = (limit * 2).next_power_of_two().max(64 << 20).trailing_zeros();
-        let reservation = Mapping::reserve(EXTENTS << log_extent, 1 << log_extent)?;
+        let (reservation, log_extent) = Memory::reserve(limit)?;
         Ok(Arc::new(Memory {
             reservation,
             log_extent,
@@ -67,8 +80,28 @@ impl Memory {
             first_touch: FirstTouch::new(),
             joining: Joining::new(options.huge_pages == When::Auto),
             poison: options.poison,
+            refusals: Refusals::default(),
             commits_left: AtomicUsize::new(usize::MAX),
+            refuses_returns: AtomicBool::new(false),
+            mappings_max: AtomicUsize::new(0),
         }))
+    }
+
+    /// Address space for a heap of this limit, and the size of an extent as a power of two.
+    fn reserve(limit: usize) -> io::Result<(Mapping, u32)> {
+        // Room to fragment: pages are cheap to skip in a range that costs nothing.
+        let log_roomy = (limit * 2).next_power_of_two().max(64 << 20).ilog2();
+        let bytes = EXTENTS << log_roomy;
+        // What the process may use is not for this heap alone.
+        if refusals::address_space_left().is_none_or(|left| bytes <= left / 2)
+            && let Ok(roomy) = Mapping::reserve(bytes, 1 << log_roomy)
+        {
+            return Ok((roomy, log_roomy));
+        }
+        // Side tables are mapped as a whole, and as large as the extents ask for.
+        let log_tight = limit.next_power_of_two().max(16 << 20).ilog2();
+        let tight = Mapping::choose(EXTENTS << log_tight, 1 << log_tight, limit);
+        Ok((tight.map_err(|error| refused(limit, "of address space", limit, &error))?, log_tight))
     }
 
     /// The budget.
@@ -80,6 +113,11 @@ impl Memory {
     /// Whether freed memory is overwritten with a pattern.
     pub fn poisons(&self) -> bool {
         self.poison
+    }
+
+    /// Most objects lie outside the extents: no address space is kept for these.
+    pub(super) fn objects_lie_elsewhere(&self) {
+        self.reservation.keep_nothing();
     }
 
     /// The next unused extent.
@@ -121,7 +159,8 @@ impl Memory {
 
     /// A zeroed table that lives as long as this value.
     pub(crate) fn table(&self, bytes: usize) -> io::Result<Address> {
-        let table = Mapping::zeroed(bytes)?;
+        let limit = self.budget.limit();
+        let table = Mapping::zeroed(bytes).map_err(|error| refused(bytes, "for a side table", limit, &error))?;
         let start = table.start();
         self.tables.lock().push(table);
         Ok(start)
@@ -133,14 +172,14 @@ impl Memory {
     }
 
     /// Asks all caches for `bytes`; returns how many bytes went back to the system.
-    pub fn give_back(&self, bytes: usize) -> usize {
+    pub fn give_back(&self, bytes: usize, why: Why) -> usize {
         let caches: Vec<_> = self.caches.lock().iter().filter_map(Weak::upgrade).collect();
         let mut given = 0;
         for cache in caches {
             if given >= bytes {
                 break;
             }
-            given += cache.give_back(bytes - given);
+            given += cache.give_back(bytes - given, why);
         }
         given
     }
@@ -150,7 +189,7 @@ impl Memory {
     pub fn make_resident(&self, bytes: usize) -> bool {
         while !self.budget.make_resident(bytes) {
             // A good part at once, so that a heap at its limit does not come here for every block.
-            if self.give_back(bytes.max(CHUNK_BYTES / 4)) == 0 {
+            if self.give_back(bytes.max(CHUNK_BYTES / 4), Why::Limit) == 0 {
                 return self.budget.make_resident(bytes);
             }
         }
@@ -187,7 +226,14 @@ impl Memory {
     }
 
     /// Makes `[at, at + bytes)` usable.
+    ///
+    /// # Errors
+    /// The system refuses, which is then known ([`Memory::refusals`]).
     pub fn commit(&self, at: Address, bytes: usize) -> io::Result<()> {
+        self.try_commit(at, bytes).inspect_err(|error| self.refusals.add(Asked::Memory, bytes, error))
+    }
+
+    fn try_commit(&self, at: Address, bytes: usize) -> io::Result<()> {
         self.ask_for_commit()?;
         let huge = match self.huge_pages {
             When::Never => Some(false),
@@ -244,18 +290,61 @@ impl Memory {
         self.joining.joined_bytes()
     }
 
-    /// Gives the memory of whole pages back to the system and counts it as not resident.
+    /// Gives the memory of whole pages back to the system and counts it as not resident. False if the system does not take it: then it counts as
+    /// before, and holds anything.
     ///
     /// # Safety
     /// Nobody uses what the range holds, now or later.
-    pub unsafe fn decommit(&self, at: Address, bytes: usize) {
-        // SAFETY: the caller's promise.
-        self.joining.giving_back(at, bytes, || unsafe { self.reservation.give_back(at, bytes) });
-        self.budget.not_resident(bytes);
+    #[must_use]
+    pub unsafe fn decommit(&self, at: Address, bytes: usize, why: Why) -> bool {
+        let given = self.ask_for_return().and_then(|()| {
+            let locked_too = why == Why::Limit;
+            // SAFETY: the caller's promise.
+            self.joining.giving_back(at, bytes, || unsafe { self.reservation.give_back(at, bytes, locked_too) })
+        });
+        match given {
+            Ok(()) => self.budget.not_resident(bytes),
+            Err(ref error) => self.refusals.add(Asked::Return, bytes, error),
+        }
+        given.is_ok()
+    }
+
+    /// What the system refused so far.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// The system refuses, if a test wants it to.
+    pub(super) fn ask_for_return(&self) -> io::Result<()> {
+        match self.refuses_returns.load(Relaxed) {
+            true => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+            false => Ok(()),
+        }
+    }
+
+    /// Test support: from now on the system takes no memory back, or again does.
+    pub fn refuse_returns(&self, refuse: bool) {
+        self.refuses_returns.store(refuse, Relaxed);
+    }
+
+    /// How many mappings a test grants.
+    pub(super) fn mappings_max(&self) -> Option<usize> {
+        Some(self.mappings_max.load(Relaxed)).filter(|max| *max > 0)
+    }
+
+    /// Test support: the process may have so many mappings, of which some are in use.
+    pub fn limit_mappings(&self, most: usize) {
+        self.mappings_max.store(most, Relaxed);
     }
 
     /// Test support: after `n` more commitments the system refuses.
     pub fn refuse_commits_after(&self, n: usize) {
         self.commits_left.store(n, Relaxed);
     }
+}
+
+/// What to say of a heap that is refused `bytes`.
+pub(super) fn refused(bytes: usize, what: &str, limit: usize, error: &io::Error) -> io::Error {
+    let why = refusals::why(Asked::Memory, bytes, error);
+    io::Error::new(error.kind(), format!("{bytes} bytes {what}, with heap.limit={}: {error}{why}", format_bytes(limit)))
 }

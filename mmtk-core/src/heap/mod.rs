@@ -22,11 +22,17 @@ mod frontier;
 #[cfg(not(loom))]
 mod joining;
 #[cfg(not(loom))]
+mod mappings;
+#[cfg(not(loom))]
 mod memory;
 #[cfg(not(loom))]
 pub mod os;
 #[cfg(not(loom))]
 mod page_runs;
+#[cfg(not(loom))]
+mod refusals;
+#[cfg(not(loom))]
+mod sparse;
 
 pub use block_list::{BlockList, Links};
 pub use budget::{Budget, Charge};
@@ -38,6 +44,7 @@ pub use {
     blocks::{Acquired, BlockPool, Payment},
     extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent, LOG_BLOCK_BYTES},
     frontier::Frontier,
-    memory::{Cache, EXTENTS, Memory},
+    memory::{Cache, EXTENTS, Memory, Why},
     page_runs::{AcquiredPages, PageRuns},
+    refusals::{Asked, Refusals},
 };

@@ -1,8 +1,10 @@
-//! The system calls below the heap: address space, commitment, huge pages, processor time.
+//! The system calls below the heap: address space, commitment, huge pages, processor time. None panics when the system refuses: what is asked
+//! for is refused to the caller (`refusals`), and what only saves time or memory is done without.
 //!
 //! This is one of the homes of `unsafe`: each function states what it needs of its arguments. Nothing here knows what
 //! the memory is used for.
 
+use super::sparse::Sparse;
 use crate::address::Address;
 use std::io;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
@@ -14,11 +16,12 @@ pub const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// The size of a cache line, in bytes.
 pub const CACHE_LINE_BYTES: usize = 64;
 
-/// A range of reserved address space, released when dropped.
-#[derive(Debug)]
+/// A range of address space, released when dropped.
 pub struct Mapping {
     start: Address,
     bytes: usize,
+    /// If it is mapped piece by piece; otherwise all of it is ours.
+    sparse: Option<Sparse>,
 }
 
 impl Mapping {
@@ -37,16 +40,7 @@ impl Mapping {
         let bytes = bytes.checked_next_multiple_of(PAGE_BYTES).ok_or_else(too_large)?;
         let padded = if align > PAGE_BYTES { bytes.checked_add(align).ok_or_else(too_large)? } else { bytes };
         // SAFETY: an anonymous mapping at an address of the system's choice disturbs nothing that exists.
-        let raw = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                padded,
-                protection,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            )
-        };
+        let raw = unsafe { libc::mmap(std::ptr::null_mut(), padded, protection, ANONYMOUS, -1, 0) };
         if raw == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -55,11 +49,25 @@ impl Mapping {
         let (before, after) = (start.bytes_from(raw), padded - bytes - start.bytes_from(raw));
         for (at, extra) in [(raw, before), (start.plus(bytes), after)] {
             if extra > 0 {
-                // SAFETY: the two trimmings are parts of the mapping made above, which nobody has seen yet.
+                // SAFETY: the two trimmings are parts of the mapping made above, which nobody has seen yet. If the system refuses, they stay
+                // reserved: address space without memory.
                 unsafe { libc::munmap(at.as_mut_ptr(), extra) };
             }
         }
-        Ok(Mapping { start, bytes })
+        Ok(Mapping { start, bytes, sparse: None })
+    }
+
+    /// Chooses addresses, and maps each piece when it is committed. `kept` bytes of address space are reserved for that at once.
+    pub fn choose(bytes: usize, align: usize, kept: usize) -> io::Result<Mapping> {
+        let sparse = Sparse::choose(bytes, align, kept.next_multiple_of(PAGE_BYTES))?;
+        Ok(Mapping { start: sparse.start(), bytes, sparse: Some(sparse) })
+    }
+
+    /// No address space is kept for what is committed from now on ([`Mapping::choose`]).
+    pub fn keep_nothing(&self) {
+        if let Some(sparse) = &self.sparse {
+            sparse.keep_nothing();
+        }
     }
 
     /// The first address.
@@ -85,9 +93,13 @@ impl Mapping {
     /// them, or against them; none leaves it to the system.
     pub fn commit(&self, at: Address, bytes: usize, huge_pages: Option<bool>) -> io::Result<()> {
         self.assert_inside(at, bytes);
-        // SAFETY: the range is ours (asserted); more access to it cannot break anybody.
-        if unsafe { libc::mprotect(at.as_mut_ptr(), bytes, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
-            return Err(io::Error::last_os_error());
+        match &self.sparse {
+            Some(sparse) => sparse.commit(at, bytes)?,
+            // SAFETY: the range is ours (asserted); more access to it cannot break anybody.
+            None => match unsafe { libc::mprotect(at.as_mut_ptr(), bytes, libc::PROT_READ | libc::PROT_WRITE) } {
+                0 => (),
+                _ => return Err(io::Error::last_os_error()),
+            },
         }
         if let Some(huge) = huge_pages {
             let advice = if huge { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE };
@@ -128,22 +140,96 @@ impl Mapping {
         }
     }
 
-    /// Gives the memory behind whole pages back to the system; they read as zero afterwards.
+    /// Gives the memory behind whole pages back to the system; they read as zero afterwards. Memory that the program has locked only if
+    /// `locked_too`, and if the system can (Linux 5.18).
+    ///
+    /// # Errors
+    /// The system does not take it, most often because it is locked. Then the range holds anything, and counts as resident.
     ///
     /// # Safety
     /// Nobody uses what the range holds, now or later.
-    pub unsafe fn give_back(&self, at: Address, bytes: usize) {
+    pub unsafe fn give_back(&self, at: Address, bytes: usize, locked_too: bool) -> io::Result<()> {
         self.assert_inside(at, bytes);
-        // SAFETY: the range is ours (asserted) and unused (the caller's promise).
-        let result = unsafe { libc::madvise(at.as_mut_ptr(), bytes, libc::MADV_DONTNEED) };
-        assert_eq!(result, 0, "madvise({at}, {bytes:#x}): {}", io::Error::last_os_error());
+        let advise = |advice| {
+            // SAFETY: the range is ours (asserted) and unused (the caller's promise).
+            match unsafe { libc::madvise(at.as_mut_ptr(), bytes, advice) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        };
+        match advise(libc::MADV_DONTNEED) {
+            Err(error) if locked_too && error.raw_os_error() == Some(libc::EINVAL) => {
+                advise(MADV_DONTNEED_LOCKED).map_err(|_| error)
+            }
+            result => result,
+        }
     }
+}
+
+/// Linux 5.18; not in `libc` for each of its versions of the C library.
+const MADV_DONTNEED_LOCKED: i32 = 24;
+const ANONYMOUS: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+
+/// Maps a range, all of which must be free: whole pages, for reading and writing or for nothing.
+///
+/// # Errors
+/// Something is mapped there, or the system refuses.
+pub(super) fn map_free(at: Address, bytes: usize, accessible: bool) -> io::Result<()> {
+    let protection = if accessible { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_NONE };
+    let flags = ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    // SAFETY: with this flag the call disturbs nothing that exists.
+    let raw = unsafe { libc::mmap(at.as_mut_ptr(), bytes, protection, flags, -1, 0) };
+    if raw == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    if Address::from_ptr(raw) != at {
+        // A system before Linux 4.17 takes the address for a hint.
+        // SAFETY: made above, and nobody has seen it.
+        unsafe { libc::munmap(raw, bytes) };
+        return Err(io::Error::from_raw_os_error(libc::EEXIST));
+    }
+    Ok(())
+}
+
+/// Releases whole pages; whether the system did so.
+///
+/// # Safety
+/// They are the caller's, and nobody uses them any more.
+pub(super) unsafe fn unmap(at: Address, bytes: usize) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { libc::munmap(at.as_mut_ptr(), bytes) == 0 }
+}
+
+fn limit(read: impl FnOnce(&mut libc::rlimit) -> i32) -> Option<usize> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    (read(&mut limit) == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur as usize)
+}
+
+/// Bytes of address space that this process may use; none if there is no limit.
+pub(super) fn address_space_limit() -> Option<usize> {
+    // SAFETY: the call writes one limit, which is the caller's.
+    limit(|to| unsafe { libc::getrlimit(libc::RLIMIT_AS, to) })
+}
+
+/// Bytes that this process may lock in memory; none if there is no limit.
+pub(super) fn locked_memory_limit() -> Option<usize> {
+    // SAFETY: as above.
+    limit(|to| unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, to) })
+}
+
+/// Bytes that a file of this process may have; none if there is no limit.
+pub(super) fn file_size_limit() -> Option<usize> {
+    // SAFETY: as above.
+    limit(|to| unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, to) })
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours; whoever holds addresses into it holds them no longer than its owner lives.
-        unsafe { libc::munmap(self.start.as_mut_ptr(), self.bytes) };
+        if self.sparse.is_none() {
+            // SAFETY: the mapping is ours; whoever holds addresses into it holds them no longer than its owner lives. The system refuses if the
+            // process has so many mappings that this one cannot be cut off from its neighbours; then it stays.
+            unsafe { libc::munmap(self.start.as_mut_ptr(), self.bytes) };
+        }
     }
 }
 
@@ -229,9 +315,9 @@ pub unsafe fn poison(at: Address, bytes: usize) {
 /// The byte that poisoned memory is filled with.
 pub const POISON: u8 = 0xdb;
 
-/// Processor time of the calling thread, in nanoseconds.
+/// Processor time of the calling thread, in nanoseconds; 0 where the system does not say.
 pub fn thread_cpu_ns() -> u64 {
-    clock_ns(libc::CLOCK_THREAD_CPUTIME_ID).expect("each thread has a clock")
+    clock_ns(libc::CLOCK_THREAD_CPUTIME_ID).unwrap_or(0)
 }
 
 /// Processor time of all threads of the process, in nanoseconds.
@@ -325,8 +411,24 @@ mod tests {
         unsafe {
             assert_eq!(mapping.start().load::<u64>(), 0);
             mapping.start().store(7u64);
-            mapping.give_back(mapping.start(), PAGE_BYTES);
+            mapping.give_back(mapping.start(), PAGE_BYTES, false).unwrap();
             assert_eq!(mapping.start().load::<u64>(), 0);
+        }
+    }
+
+    #[test]
+    fn locked_memory_is_given_back_only_if_it_must() {
+        let mapping = Mapping::reserve(PAGE_BYTES, PAGE_BYTES).unwrap();
+        mapping.commit(mapping.start(), PAGE_BYTES, None).unwrap();
+        // SAFETY: committed above, used by this test alone.
+        unsafe {
+            mapping.start().store(7u64);
+            assert_eq!(libc::mlock(mapping.start().as_mut_ptr(), PAGE_BYTES), 0, "a page may be locked");
+            let error = mapping.give_back(mapping.start(), PAGE_BYTES, false).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+            assert_eq!(mapping.start().load::<u64>(), 7, "it was left alone");
+            let given = mapping.give_back(mapping.start(), PAGE_BYTES, true).is_ok();
+            assert_eq!(mapping.start().load::<u64>(), if given { 0 } else { 7 });
         }
     }
 
@@ -347,5 +449,7 @@ mod tests {
     fn an_impossible_reservation_is_an_error() {
         assert!(Mapping::reserve(usize::MAX - 1, PAGE_BYTES).is_err());
         assert!(Mapping::reserve(1 << 60, 1 << 30).is_err());
+        assert!(Mapping::choose(1 << 60, 1 << 30, 0).is_err());
+        assert!(Mapping::choose(1 << 30, 1 << 30, 1 << 60).is_err());
     }
 }

@@ -12,7 +12,7 @@
 use super::budget::Charge;
 use super::extent::{CHUNK_BYTES, Extent};
 use super::free_runs::FreeRuns;
-use super::memory::{Cache, Memory};
+use super::memory::{Cache, Memory, Why};
 use super::os::{self, PAGE_BYTES};
 use crate::address::Address;
 use crate::sync::Mutex;
@@ -142,10 +142,7 @@ impl PageRuns {
         if end > state.committed {
             let upto = end.next_multiple_of(CHUNK_BYTES).min(self.extent.bytes());
             let at = self.extent.start().plus(state.committed);
-            if let Err(error) = self.memory.commit(at, upto - state.committed) {
-                crate::warn_once!("the system refuses memory for a large object: {error}");
-                return None;
-            }
+            self.memory.commit(at, upto - state.committed).ok()?;
             state.committed = upto;
         }
         Some(())
@@ -174,13 +171,16 @@ impl PageRuns {
 }
 
 impl Cache for PageRuns {
-    fn give_back(&self, bytes: usize) -> usize {
+    fn give_back(&self, bytes: usize, why: Why) -> usize {
         let mut given = 0;
         while given < bytes {
             let wanted = (bytes - given).div_ceil(PAGE_BYTES);
             let Some(run) = self.state.lock().free.take_dirty(wanted) else { break };
             // SAFETY: the run was taken out of the free runs, so nobody else has it, and it holds nothing.
-            unsafe { self.memory.decommit(self.address(run.start), run.len() * PAGE_BYTES) };
+            if !unsafe { self.memory.decommit(self.address(run.start), run.len() * PAGE_BYTES, why) } {
+                self.state.lock().free.insert(&run, std::slice::from_ref(&run));
+                break;
+            }
             self.state.lock().free.insert(&run, &[]);
             given += run.len() * PAGE_BYTES;
         }
@@ -206,5 +206,22 @@ mod tests {
             pages.release(run.start, 9);
             assert_eq!(charged(), (1, 10));
         }
+    }
+
+    #[test]
+    fn pages_that_the_system_does_not_take_back_stay_resident_and_serve_again() {
+        let memory = Memory::new(&Options { heap_limit: 10 * PAGE_BYTES, ..Options::default() }).unwrap();
+        let pages = PageRuns::new(&memory, memory.extent(), 0);
+        let run = pages.acquire(9, Charge::Mutator).unwrap();
+        pages.release(run.start, 9);
+        memory.refuse_returns(true);
+        assert_eq!(pages.give_back(usize::MAX, Why::Unneeded), 0);
+        assert_eq!((memory.budget().resident() / PAGE_BYTES, memory.refusals().count()), (9, 1));
+        let again = pages.acquire(9, Charge::Mutator).unwrap();
+        assert_eq!(again, AcquiredPages { start: run.start, dirty: vec![(run.start, 9 * PAGE_BYTES)] });
+        pages.release(run.start, 9);
+        memory.refuse_returns(false);
+        assert_eq!(pages.give_back(usize::MAX, Why::Unneeded), 9 * PAGE_BYTES);
+        assert_eq!(memory.budget().resident(), 0);
     }
 }

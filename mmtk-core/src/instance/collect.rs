@@ -7,8 +7,8 @@ use crate::binding::VMBinding;
 use crate::callback::Callback;
 use crate::cycle::CyclePhase;
 use crate::events::{Cause, CollectionKind, Event, Paced, PauseReport, SpaceReport};
-use crate::heap::EXTENTS;
 use crate::heap::os::{self, thread_cpu_ns};
+use crate::heap::{EXTENTS, Why};
 use crate::idle::Ended;
 use crate::introspect::ambiguous_roots;
 use crate::nursery::Collected;
@@ -372,7 +372,7 @@ impl<VM: VMBinding> HeapInner<VM> {
     fn return_memory(&self, kind: CollectionKind, allocated: usize) {
         let (when, delays) = self.steering.idling();
         if when == When::Always {
-            self.memory.give_back(usize::MAX);
+            self.memory.give_back(usize::MAX, Why::Unneeded);
         }
         if kind == CollectionKind::Full {
             let (live, goal) = (self.live_bytes(), self.steering.goal());

@@ -135,6 +135,8 @@ pub struct HeapStatistics {
     pub goal_bytes: usize,
     /// The hard limit in bytes.
     pub limit_bytes: usize,
+    /// How often the system refused something: memory, or to take it back. [`Heap::report`] says what.
+    pub refusals: u64,
 }
 
 impl<VM: VMBinding> Heap<VM> {
@@ -365,6 +367,7 @@ impl<VM: VMBinding> Heap<VM> {
             external_bytes: self.0.steering.external(),
             goal_bytes: self.0.steering.goal(),
             limit_bytes: budget.limit(),
+            refusals: self.0.memory.refusals().count(),
         }
     }
 
@@ -497,6 +500,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         for space in self.plan.spaces() {
             let _ = writeln!(text, "  {:<12} {:>14} bytes reserved", space.name(), space.reserved_bytes());
         }
+        self.memory.refusals().report(&mut text);
         text
     }
 }
@@ -514,6 +518,12 @@ impl<VM: VMBinding> Quiet for HeapInner<VM> {
 
 impl<VM: VMBinding> Drop for HeapInner<VM> {
     fn drop(&mut self) {
-        self.tell(&Event::HeapDropped);
+        let tell = || self.tell(&Event::HeapDropped);
+        if std::thread::panicking() {
+            // A listener that panics once more would end the process.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(tell));
+        } else {
+            tell();
+        }
     }
 }

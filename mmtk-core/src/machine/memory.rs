@@ -1,6 +1,6 @@
 //! How much memory there is for this process.
 //!
-//! The smallest of: physical memory, and the limit of each cgroup from our own up to the root, v2 and v1.
+//! The smallest of: physical memory, the limit of each cgroup from our own up to the root, v2 and v1, and that of the process's address space.
 //! An ancestor may be tighter than our own group. In a container the path in `/proc/self/cgroup` may be the host's and
 //! not exist here; the walk up then ends at the mount point, which is the container's own group. What cannot be read is
 //! no limit: a default must not fail.
@@ -13,7 +13,14 @@ pub(super) fn memory_bytes(root: &Path) -> Option<u64> {
     let physical = fs::read_to_string(root.join("proc/meminfo")).ok().and_then(|text| mem_total(&text));
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let limits = groups.lines().filter_map(|line| limit_of_group(&root.join("sys/fs/cgroup"), line));
-    limits.chain(physical).min()
+    let limits_of_process = fs::read_to_string(root.join("proc/self/limits")).unwrap_or_default();
+    limits.chain(physical).chain(address_space(&limits_of_process)).min()
+}
+
+/// `Max address space         268435456            unlimited            bytes` -> bytes.
+fn address_space(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// `MemTotal:  16384 kB` -> bytes.
@@ -57,6 +64,16 @@ mod tests {
     fn without_cgroups_physical_memory_decides() {
         assert_eq!(memory(&Root::new("plain", &[MEMINFO])), Some(16 << 30));
         assert_eq!(memory(&Root::new("nothing", &[("proc/empty", "")])), None);
+    }
+
+    #[test]
+    fn the_address_space_of_the_process_is_a_limit_too() {
+        let limits =
+            |soft| format!("Limit   Soft Limit   Hard Limit   Units\nMax address space   {soft}   unlimited   bytes\n");
+        let root = Root::new("ulimit", &[MEMINFO, ("proc/self/limits", &limits("268435456"))]);
+        assert_eq!(memory(&root), Some(256 << 20));
+        let root = Root::new("no-ulimit", &[MEMINFO, ("proc/self/limits", &limits("unlimited"))]);
+        assert_eq!(memory(&root), Some(16 << 30));
     }
 
     #[test]

@@ -113,7 +113,7 @@ options! {
     /// Which collector runs. The names are checked where the plan is selected.
     plan: String { key: "plan", default: "Immix".to_owned(), allowed: Name }
 
-    /// The heap never grows beyond this; auto is half of the memory that the machine or its cgroup grants.
+    /// The heap never grows beyond this; auto is half of the memory that the machine, its cgroup or `ulimit -v` grants.
     heap_limit: usize {
         key: "heap.limit",
         default: machine::default_heap_bytes(),

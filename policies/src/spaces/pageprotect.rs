@@ -2,8 +2,9 @@
 //!
 //! Small objects share memory although each has a page to itself: the page of a new object is mapped onto a home in which a slot of its size is
 //! free, and the object lies at that slot's place in its page (`AliasedPages`). Each such page is a mapping of its own, and the system grants a
-//! process a number of them. When half of it is used up, it is time to collect; if most of these objects live, those that come then get homes of
-//! their own, and neighbours share one mapping.
+//! process a number of them. When half of it is used up, it is time to collect; if a quarter is then still in use, objects that come later get
+//! homes of their own, and neighbours share one mapping. Dead objects between live ones then cost two mappings each: those for which there are
+//! none left stay accessible, until others around them have died.
 //!
 //! 1. Pages are handed out in the order of their addresses. Once round, those whose objects died longest ago in this order come
 //!    again, and what is known of these is forgotten. Live ones are passed over.
@@ -13,8 +14,9 @@
 //!
 //! I1. A page's byte says what it is: unused, the first of a live object (new, or the epoch in which it was marked), another page of one, or
 //!     dead. Written under the lock, but for marks in a trace.
-//! I2. A home is charged as long as it has a live object. Each object is charged for its note and its pages' bytes until it is forgotten.
-//! I3. Live pages are accessible; all others are not.
+//! I2. A home is charged as long as it has a live object, or the system does not take its memory back. Each object is charged for its note and
+//!     its pages' bytes until it is forgotten.
+//! I3. Live pages are accessible, and those in `exposed`; all others are not.
 //! Callers: `allocate` any mutator; the tracer any worker; `explain` a signal handler, which only tries the lock; the rest the leader.
 //! Source: Dhurjati and Adve (DSN 2006); the plan of this name in MMTk, which has the idea of a debugging collector.
 
@@ -85,7 +87,11 @@ struct State {
     homes: HashMap<u32, Home>,
     /// Homes with a free slot, by class.
     open: [BTreeSet<u32>; CLASSES],
-    /// So many objects live that more of them than can share homes are expected.
+    /// Homes without objects that the system did not take back, a page each.
+    kept: BTreeSet<u32>,
+    /// Pages of dead objects, forgotten or not, that are accessible.
+    exposed: BTreeSet<u32>,
+    /// So many mappings are in use after a collection that more objects than can share homes are expected.
     crowded: bool,
     /// The next page to be handed out, if it is free.
     cursor: u32,
@@ -101,8 +107,6 @@ struct Shared {
     state: Mutex<State>,
     /// Collections that have swept this space.
     collections: AtomicU32,
-    /// Live objects up to which homes are shared.
-    aliased_max: usize,
 }
 
 /// The space.
@@ -142,7 +146,6 @@ impl<VM: VMBinding> PageProtectSpace<VM> {
             memory: context.memory.clone(),
             state: Mutex::default(),
             collections: AtomicU32::new(0),
-            aliased_max: Memory::max_mappings() / 2,
         });
         let _explained = explain_faults(shared.clone())?;
         Ok(PageProtectSpace { shared, epoch: Epoch::default(), _explained, vm: PhantomData })
@@ -194,10 +197,16 @@ impl<VM: VMBinding> PageProtectSpace<VM> {
         // What they were can be read as long as they are accessible.
         let types: Vec<u32> = dead.iter().map(|page| shared.type_of::<VM>(state, *page)).collect();
         shared.protect(state, &dead);
+        shared.release_kept(state);
         for (page, type_number) in dead.into_iter().zip(types) {
             shared.bury(state, page, type_number, died);
         }
-        state.crowded = state.live.len() > shared.aliased_max / 2;
+        state.crowded = shared.pages.is_crowded();
+        let live: usize = state.live.values().map(|live| pages_of(live.bytes as usize) as usize).sum();
+        if forget_all && live > shared.pages.pages() as usize / 8 * 7 {
+            // In all likelihood this is why the heap will be out of memory.
+            shared.pages.used_up();
+        }
         shared.forget_oldest(state, forget_all);
     }
 }
@@ -235,7 +244,7 @@ impl Shared {
 
     /// A new object: where it begins, and whether its memory is still to be zeroed.
     fn make(&self, state: &mut State, bytes: usize, pages: u32) -> Option<(Address, bool)> {
-        let room = state.live.len() < self.aliased_max;
+        let room = self.pages.may_share();
         if !room && !state.crowded {
             return None;
         }
@@ -259,6 +268,7 @@ impl Shared {
         };
         self.mark(page).store(NEW, Relaxed);
         (page + 1..page + pages).for_each(|more| self.mark(more).store(MORE, Relaxed));
+        (page..page + pages).for_each(|page| _ = state.exposed.remove(&page));
         state.cursor = page + pages;
         let offset = slot * class.map_or(0, slot_bytes);
         state.live.insert(page, Live { bytes: bytes as u32, home, offset: offset as u32 });
@@ -285,7 +295,8 @@ impl Shared {
             }
             let in_use = |page: &u32| {
                 let mark = self.mark(*page).load(Relaxed);
-                (mark != UNUSED && mark != DEAD) || homes && state.homes.contains_key(page)
+                (mark != UNUSED && mark != DEAD)
+                    || homes && (state.homes.contains_key(page) || state.kept.contains(page))
             };
             match (at..at + pages).rev().find(in_use) {
                 None => {
@@ -334,15 +345,34 @@ impl Shared {
         state.type_number(&VM::type_name(object))
     }
 
-    /// Makes the pages of dead objects, in the order of their addresses, inaccessible: neighbours in one call.
-    fn protect(&self, state: &State, dead: &[u32]) {
-        let end_of = |page: u32| page + pages_of(state.live[&page].bytes as usize);
-        for run in dead.chunk_by(|page, next| end_of(*page) == *next) {
-            let (first, end) = (run[0], end_of(run[run.len() - 1]));
-            if self.pages.protect(first, end - first).is_err() {
-                // They stay as they would in any other space: accessible, and without an owner.
-                mmtk_core::warn_once!("too many mappings: dead objects stay accessible (vm.max_map_count)");
+    /// Makes the pages of dead objects inaccessible, and those of earlier ones that are not: neighbours in one call. First what leaves no more
+    /// mappings than there are.
+    fn protect(&self, state: &mut State, dead: &[u32]) {
+        for page in dead {
+            let pages = pages_of(state.live[page].bytes as usize);
+            state.exposed.extend(*page..page + pages);
+        }
+        let pages: Vec<u32> = state.exposed.iter().copied().collect();
+        let runs: Vec<(u32, u32)> =
+            pages.chunk_by(|page, next| page + 1 == *next).map(|run| (run[0], run.len() as u32)).collect();
+        let (cheap, dear): (Vec<_>, Vec<_>) =
+            runs.into_iter().partition(|(first, pages)| self.pages.is_cheap_to_protect(*first, *pages));
+        for (first, pages) in cheap.into_iter().chain(dear) {
+            if self.pages.protect(first, pages).is_err() {
+                // The rest stay as they would in any other space: accessible, and without an owner.
+                break;
             }
+            (first..first + pages).for_each(|page| _ = state.exposed.remove(&page));
+        }
+    }
+
+    /// Tries again to give back the homes that the system did not take.
+    fn release_kept(&self, state: &mut State) {
+        while let Some(home) = state.kept.first().copied()
+            && self.pages.release(home, 1)
+        {
+            state.kept.remove(&home);
+            self.memory.uncharge_tables(PAGE_BYTES);
         }
     }
 
@@ -360,11 +390,17 @@ impl Shared {
             None => 0,
         };
         if left == 0 {
-            if let Some(Home { class, .. }) = state.homes.remove(&home) {
-                state.open[class].remove(&home);
+            match self.pages.release(home, pages) {
+                true => {
+                    if let Some(Home { class, .. }) = state.homes.remove(&home) {
+                        state.open[class].remove(&home);
+                    }
+                    self.memory.uncharge_tables(pages as usize * PAGE_BYTES);
+                }
+                // One that was shared serves again; others are kept until the system takes them.
+                false if state.homes.contains_key(&home) => (),
+                false => state.kept.extend(home..home + pages),
             }
-            self.pages.release(home, pages);
-            self.memory.uncharge_tables(pages as usize * PAGE_BYTES);
         }
         state.dead.insert(page, Dead { bytes, offset, type_number, died });
     }
@@ -478,7 +514,7 @@ impl<VM: VMBinding> Space for PageProtectSpace<VM> {
             let own = !state.homes.contains_key(page) && live.home == *page;
             of(pages) + if own { pages as usize * PAGE_BYTES } else { 0 }
         });
-        notes + live.sum::<usize>() + state.homes.len() * PAGE_BYTES
+        notes + live.sum::<usize>() + (state.homes.len() + state.kept.len()) * PAGE_BYTES
     }
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
         let (shared, page) = (&self.shared, self.shared.page_of(object.address()));
