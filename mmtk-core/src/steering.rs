@@ -148,7 +148,7 @@ impl Steering {
         if counted.saturating_sub(live) < LEAST_ROOM.max((counted as f64 * LEAST_RELEASED) as usize) {
             return;
         }
-        // Whoever has the lock decides anew, or the next report does.
+        // The thread that has the lock decides anew, or the next report does.
         if let Some(mut control) = self.control.try_lock() {
             self.recount_external(&mut control);
             self.follow(&mut control);

@@ -172,7 +172,7 @@ struct Liar(ReferenceVM);
 /// What it is wrong about.
 #[derive(Copy, Clone, Debug)]
 enum Lie {
-    /// Its size, by so many bytes.
+    /// Its size, by this many bytes.
     Size(isize),
     /// Its slots: one more is visited, at this offset.
     Slot(usize),

@@ -43,7 +43,7 @@ impl Recorded {
         (self.heap.statistics().reserved_bytes, self.steps.lock().unwrap().clone())
     }
 
-    /// The same once the heap had so many objects: its spaces keep their side tables.
+    /// The same once the heap had that many objects: its spaces keep their side tables.
     fn after_objects(&self, thread: &Thread, count: usize) -> State {
         objects(thread, count);
         thread.pop(1);

@@ -20,7 +20,7 @@ fn heap(plan: &str, limit: usize, settings: &[(&str, &str)]) -> ReferenceHeap {
     new_heap(ReferenceVM::new(), options(plan, limit, &all)).unwrap_or_else(|error| panic!("{plan}: {error}"))
 }
 
-/// A list that takes so many bytes, of objects with `words` words beside their reference, as a root.
+/// A list that takes `bytes` bytes, of objects with `words` words beside their reference, as a root.
 fn list<VM: TestVM>(m: Handle<VM>, bytes: usize, words: usize) {
     let root = m.push(LabRef::NULL);
     let length = bytes / (8 * (words + 2));
@@ -101,7 +101,7 @@ fn a_process_with_locked_memory_runs_every_plan() {
         pass_again("a_process_with_locked_memory_runs_every_plan");
         return;
     }
-    // Whoever may lock no more than a few MiB cannot have a heap then.
+    // A process that may lock no more than a few MiB cannot have a heap then.
     // SAFETY: the child exists for this.
     if unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) } != 0 {
         return;

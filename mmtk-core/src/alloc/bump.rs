@@ -198,7 +198,7 @@ pub(super) fn no_cells() -> [CellRange; SIZE_CLASSES] {
 pub struct Allocators {
     /// Ordinary objects of plans that bump.
     pub bump: BumpRange,
-    /// Objects of at most so many bytes may come from a cell at hand: `MAX_CELL_BYTES`, and 0 in a native region.
+    /// The largest object, in bytes, that may come from a cell at hand: `MAX_CELL_BYTES`, and 0 in a native region.
     pub(super) cells_upto: usize,
     /// In a native region: the limit of `bump`, which is then none. Zero elsewhere, and once a pause took the range.
     pub(super) closed_limit: Address,
@@ -349,7 +349,7 @@ impl Allocators {
         ThreadCells { cells, pace: *pace, allocated, leftovers: leftovers.as_deref(), of: CellsOf::NonMoving }
     }
 
-    /// Goes on in a range that another thread left when it detached, if there is one for an object of so many bytes. To be asked before memory is taken
+    /// Goes on in a range that another thread left when it detached, if there is one for an object of `bytes` bytes. To be asked before memory is taken
     /// for `bump`; it is the plan's own, whatever range it was.
     pub fn bump_in_leftovers(&mut self, bytes: usize) -> Option<Address> {
         self.bump = self.leftovers.as_ref()?.take_bump(bytes)?;

@@ -78,12 +78,12 @@ impl Leftovers {
         self.listed.fetch_add(kept, Relaxed);
     }
 
-    /// A range of at least so many bytes: one of the shortest, so that long ones are left to larger objects.
+    /// A range of at least `bytes` bytes: one of the shortest, so that long ones are left to larger objects.
     pub(super) fn take_bump(&self, bytes: usize) -> Option<BumpRange> {
         self.take(|lists| lists.bump[length_at_least(bytes)..].iter_mut().find_map(Vec::pop))
     }
 
-    /// A range of at least so many bytes that begins above `floor`: the lowest. Looks at all of them.
+    /// A range of at least `bytes` bytes that begins above `floor`: the lowest. Looks at all of them.
     pub(super) fn take_lowest_bump(&self, bytes: usize, floor: Address) -> Option<BumpRange> {
         self.take(|lists| {
             let ranges = lists.bump.iter().enumerate();
@@ -142,12 +142,12 @@ impl Leftovers {
     }
 }
 
-/// The list for a range of so many bytes, which are `LEAST_BYTES` at least.
+/// The list for a range of `bytes` bytes, at least `LEAST_BYTES`.
 fn length_at_most(bytes: usize) -> usize {
     ((bytes / LEAST_BYTES).ilog2() as usize).min(LENGTHS - 1)
 }
 
-/// The first list whose ranges all have so many bytes; none beyond the last.
+/// The first list whose ranges all have at least `bytes` bytes; none beyond the last.
 fn length_at_least(bytes: usize) -> usize {
     let length = bytes.div_ceil(LEAST_BYTES).next_power_of_two().ilog2() as usize;
     length.min(LENGTHS)

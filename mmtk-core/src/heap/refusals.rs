@@ -57,7 +57,7 @@ struct Kind {
 pub struct Refusals(Mutex<Vec<Kind>>);
 
 impl Refusals {
-    /// The system refused so many bytes.
+    /// The system refused this many bytes.
     #[cold]
     pub fn add(&self, asked: Asked, bytes: usize, error: &io::Error) {
         let mut kinds = self.0.lock();

@@ -79,7 +79,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         }
     }
 
-    /// Collects if that is due before so many bytes are allocated.
+    /// Collects if that is due before `bytes` bytes are allocated.
     fn collect_if_due(self: &Arc<Self>, me: &MutatorState<VM>, bytes: usize) {
         // A minor collection may leave so much that a full one is due after all.
         for _ in 0..2 {
@@ -116,7 +116,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         self.steering.reached(reserved, self.allocated.since_full(), bytes).then_some(Cause::Growth)
     }
 
-    /// A table cannot grow by so many bytes, and its caller cannot stop for a collection.
+    /// A table cannot grow by this many bytes, and its caller cannot stop for a collection.
     pub(crate) fn no_memory_for_tables(&self, bytes: usize) -> OutOfMemory {
         let tried = if self.plan.can_collect() { Tried::MayNotCollect } else { Tried::PlanNeverCollects };
         self.out_of_memory(bytes, tried)

@@ -113,7 +113,7 @@ impl HeapSize {
         self.external
     }
 
-    /// So many bytes outside the heap were not live after all.
+    /// This many bytes outside the heap were not live after all.
     pub fn released(&mut self, bytes: f64) {
         let bytes = amount(bytes).min(self.external);
         for of in [&mut self.traced, &mut self.base, &mut self.retained, &mut self.external] {
@@ -311,7 +311,7 @@ impl Overspent {
         }
     }
 
-    /// Bytes that mutators allocate before another collection of a heap in which so many bytes are live is within the cap.
+    /// Bytes that mutators allocate before another collection of a heap in which this many bytes are live is within the cap.
     fn room(&self, config: &PacerConfig, allocation: Rate, marked: f64) -> f64 {
         allocated_in(FIXED_NS + marked * self.ns_a_byte + self.ns, config.gc_cpu_cap, allocation).min(MOST_BYTES)
     }

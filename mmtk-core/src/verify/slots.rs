@@ -12,7 +12,7 @@ use std::ops::Range;
 /// What is wrong with a slot.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It is not aligned to so many bytes.
+    /// It is not aligned to this many bytes.
     NotAligned(usize),
     /// It lies in the heap, but not in the object that is scanned.
     Outside,

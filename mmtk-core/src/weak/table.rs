@@ -403,7 +403,7 @@ impl Table {
         }
     }
 
-    /// Whether more than half of the chunks would go in [`Table::compact`], once so many entries more are free.
+    /// Whether more than half of the chunks would go in [`Table::compact`], once `fewer` more entries are free.
     pub fn is_sparse_without(&self, fewer: usize) -> bool {
         let state = self.state.lock();
         state.made.len() > 2 * (state.in_use - fewer).div_ceil(CHUNK as usize)

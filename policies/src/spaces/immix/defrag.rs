@@ -97,7 +97,7 @@ impl Defrag {
         BLOCK_BYTES.saturating_sub(self.live_bytes.word(block.0).load(Relaxed) as usize)
     }
 
-    /// Some used blocks have so many bytes that are not live, and so many in free lines.
+    /// Some used blocks have `waste` bytes that are not live, and `holes` bytes in free lines.
     pub fn add_swept(&self, waste: usize, holes: usize) {
         self.waste.fetch_add(waste, Relaxed);
         self.holes.fetch_add(holes, Relaxed);

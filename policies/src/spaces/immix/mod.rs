@@ -207,7 +207,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         Some(hole)
     }
 
-    /// A whole block, if so many bytes are left then; its lines are all ours.
+    /// A whole block, if `left` bytes are left then; its lines are all ours.
     fn take_block(&self, by: Charge, left: usize) -> Option<(Address, bool)> {
         let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES + left, by))?;
         self.pool.memory().budget().unreserve(left);
