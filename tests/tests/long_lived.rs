@@ -212,7 +212,7 @@ impl<'h, VM: TestVM> Life<'h, VM> {
                 self.gone.push(std::mem::replace(&mut self.entries[slot], new));
             }
         }
-        if round % 10 == 0 {
+        if round.is_multiple_of(10) {
             let slot = self.random(RING);
             let at = self.entry_at(slot);
             self.pinned = m.mutator().pin(as_object(at)).ok().map(|()| (slot, at));

@@ -259,7 +259,7 @@ fn address_space_that_the_system_refuses_is_an_error_that_says_so() {
             assert!(heaps.len() < 20);
         };
         assert!(matches!(error, HeapError::System(_)), "{error:?}");
-        assert!(error.to_string().contains("the system refuses the heap's address space"), "{error}");
+        assert!(error.to_string().contains("bytes of address space, with heap.limit=1T"), "{error}");
         heaps.clear();
         let heap = new_heap(ReferenceVM::new(), options("Immix", 1 << 40, &[])).expect("room again");
         Thread::attach(&heap).alloc(Class { refs: 0, bytes: 8 });
