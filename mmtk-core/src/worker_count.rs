@@ -4,7 +4,7 @@
 //! that meet at the same objects wait for each other. So what counts is what was measured.
 //!
 //! 1. The levels are the most that the heap may use, half of that, and so on down to one. A heap begins at the top.
-//! 2. Every so often two pauses run one level lower, or one level higher: a trial. Their cost is compared with the usual cost at
+//! 2. Every so often a pause runs one level lower, or one level higher: a trial. Its cost is compared with the usual cost at
 //!    the present level, both for each object traced.
 //! 3. Of two levels the higher one is better if it saves enough stopped time for the processor time that it adds. The better one
 //!    becomes the level. While nothing changes trials become rare, since a trial may be a longer pause.
@@ -16,9 +16,9 @@
 /// Objects that a pause must trace to say anything: a good multiple of those after which helpers are woken.
 const OBJECTS_MIN: usize = 1 << 15;
 /// Pauses of a trial.
-const TRIAL_PAUSES: u32 = 2;
+const TRIAL_PAUSES: u32 = 1;
 /// Pauses before the first trial, and after each change.
-const FIRST_INTERVAL: u32 = 6;
+const FIRST_INTERVAL: u32 = 16;
 /// The most pauses between two trials.
 const LAST_INTERVAL: u32 = 192;
 /// How much the last pause counts in the usual cost.
