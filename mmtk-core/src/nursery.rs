@@ -43,7 +43,7 @@ pub struct NurseryConfig {
     pub always: bool,
     /// The largest size that the controller chooses.
     pub max_bytes: usize,
-    /// How long minor collections should take, in ns; 0 is no matter.
+    /// How long minor collections should take, in ns; 0: no goal.
     pub pause_goal_ns: u64,
 }
 

@@ -10,7 +10,7 @@
 //! I1. Only pieces, markers and what is kept are ours. The range lies far from where the system puts mappings by itself, but another part of the
 //!     program may take addresses in it: a piece is mapped only where nothing is.
 //! I2. Markers, a page each, tell other heaps that the range is taken.
-//! Callers: whoever commits memory; its owner drops it.
+//! Callers: any thread that commits memory; its owner drops it.
 
 use super::os::{self, PAGE_BYTES};
 use crate::address::Address;

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-/// Of the collections that `stress.every_bytes` asks for, every so manieth is a full one, unless `stress.full_every` says otherwise.
+/// Of the collections that `stress.every_bytes` asks for, every Nth is a full one, unless `stress.full_every` says otherwise.
 const STRESS_FULL_EVERY: u64 = 4;
 
 impl<VM: VMBinding> HeapInner<VM> {

@@ -259,8 +259,8 @@ options! {
         needs: [Need::Generational, Need::NurseryOfItsChoice],
     }
 
-    /// How long minor collections should take, in microseconds: the heap chooses the nursery so that about half take less. 0 is no
-    /// matter: then the nursery is the one that costs the least.
+    /// How long minor collections should take, in microseconds: the heap chooses the nursery so that about half take less. 0: no
+    /// goal, and then the nursery is the one that costs the least.
     nursery_pause_goal_us: u64 {
         key: "nursery.pause_goal_us", default: 0, allowed: Number(0..=10_000_000),
         needs: [Need::Generational, Need::NurseryOfItsChoice],
@@ -303,10 +303,10 @@ options! {
     /// silences the process.
     warnings: Warnings { key: "warnings", default: Warnings::Stderr, allowed: OneOf }
 
-    /// Collect each time so many bytes were allocated, to find missing roots and barriers early; 0 is off.
+    /// Collect each time this many bytes were allocated, to find missing roots and barriers early; 0 is off.
     stress_bytes: usize { key: "stress.every_bytes", default: 0, allowed: Bytes(0..=TIB), needs: [Need::Collections] }
 
-    /// Generational plans: of the collections that the nursery or stress.every_bytes ask for, each so manieth is a full one; with 2, a full
+    /// Generational plans: of the collections that the nursery or stress.every_bytes ask for, every Nth is a full one; with 2, a full
     /// collection follows every minor one. 0 leaves it to the heap: none of the nursery's, one in four of the others.
     stress_full_every: u64 {
         key: "stress.full_every", default: 0, allowed: Number(0..=1_000_000),
