@@ -11,6 +11,7 @@
 //!
 //! I1. A range belongs to one thread: it was taken from a block or hole that nobody else allocates in.
 //! I2. `cursor <= limit <= end`; `[cursor, limit)` reads as zero unless the range is for copies.
+//! I3. `Allocators::fast_cells` is the distance of `cells` or of `no_cells` from `cells`. Only `close` and `open` write it.
 
 use super::leftovers::{CellsOf, Leftovers};
 use crate::address::{Address, ObjectReference};
@@ -193,17 +194,22 @@ pub(super) fn no_cells() -> [CellRange; SIZE_CLASSES] {
     std::array::from_fn(|_| CellRange::default())
 }
 
+/// Where the cells of a closed thread are, in bytes from those of an open one.
+const NO_CELLS_FROM_CELLS: usize = std::mem::offset_of!(Allocators, no_cells) - std::mem::offset_of!(Allocators, cells);
+
 /// What a thread needs to allocate: a mutator for new objects, a worker for copies.
 #[repr(C)]
 pub struct Allocators {
     /// Ordinary objects of plans that bump.
     pub bump: BumpRange,
-    /// The largest object, in bytes, that may come from a cell at hand: `MAX_CELL_BYTES`, and 0 in a native region.
-    pub(super) cells_upto: usize,
+    /// Bytes from `cells` to the cells of the fast path: those themselves, and `no_cells` in a native region (I3).
+    pub(super) fast_cells: usize,
     /// In a native region: the limit of `bump`, which is then none. Zero elsewhere, and once a pause took the range.
     pub(super) closed_limit: Address,
     /// Size classes of plans that allocate cells: empty otherwise, so that one test serves both.
     pub cells: [CellRange; SIZE_CLASSES],
+    /// Cells that are never filled. Of each thread, so that what the fast path reads is never shared.
+    pub(super) no_cells: [CellRange; SIZE_CLASSES],
     /// Objects that do not fit the hole at hand, if they are of `overflow_from` bytes at least.
     pub overflow: BumpRange,
     /// Smaller objects look for another hole.
@@ -259,9 +265,10 @@ impl Default for Allocators {
     fn default() -> Self {
         Allocators {
             bump: BumpRange::default(),
-            cells_upto: MAX_CELL_BYTES,
+            fast_cells: 0,
             closed_limit: Address::default(),
             cells: no_cells(),
+            no_cells: no_cells(),
             overflow: BumpRange::default(),
             overflow_from: usize::MAX,
             hole: HoleCursor::default(),
@@ -281,14 +288,25 @@ impl Allocators {
     #[inline]
     pub(super) fn close(&mut self) {
         self.closed_limit = std::mem::replace(&mut self.bump.limit, self.bump.cursor);
-        self.cells_upto = 0;
+        self.fast_cells = NO_CELLS_FROM_CELLS;
     }
 
     /// The fast path finds what was there before [`Allocators::close`], unless a pause took it. Without a `close` it does nothing.
     #[inline]
     pub(crate) fn open(&mut self) {
         self.bump.limit = self.bump.limit.max(std::mem::take(&mut self.closed_limit));
-        self.cells_upto = MAX_CELL_BYTES;
+        self.fast_cells = 0;
+    }
+
+    /// The cells that the fast path allocates in. `class` is that of a size.
+    #[inline(always)]
+    pub(super) fn fast_cells(&mut self, class: usize) -> &mut CellRange {
+        debug_assert!(class < SIZE_CLASSES);
+        // SAFETY: `fast_cells` leads to an array of this struct (I3), and there is a class of this number in both.
+        unsafe {
+            let cells = std::ptr::from_mut(self).byte_add(std::mem::offset_of!(Allocators, cells) + self.fast_cells);
+            &mut *cells.cast::<CellRange>().add(class)
+        }
     }
 
     /// Forgets all ranges; what they held is found again by the sweep.
@@ -444,10 +462,8 @@ mod tests {
         let at = Address::from_usize;
         let mut allocators = Allocators::default();
         let class = class_of(64);
-        let fast = |allocators: &mut Allocators| {
-            let cell = (64 <= allocators.cells_upto).then(|| allocators.cells[class].range.alloc(64)).flatten();
-            (allocators.bump.alloc(64), cell)
-        };
+        let fast =
+            |allocators: &mut Allocators| (allocators.bump.alloc(64), allocators.fast_cells(class).range.alloc(64));
         allocators.bump.install(at(0x1000), at(0x2000), true, &mut 0);
         allocators.cells[class].range.install(at(0x8000), at(0x9000), true, &mut 0);
         allocators.close();

@@ -277,11 +277,10 @@ impl<VM: VMBinding> Mutator<VM> {
         if let Some(address) = allocators.bump.alloc(bytes) {
             return Some(self.begins(address));
         }
-        // SAFETY: only `close` and `open` write it. The compiler then knows that the class has a range.
-        unsafe { std::hint::assert_unchecked(allocators.cells_upto <= MAX_CELL_BYTES) };
-        if bytes <= allocators.cells_upto {
+        if bytes <= MAX_CELL_BYTES {
             let class = class_of(bytes);
-            return allocators.cells[class]
+            return allocators
+                .fast_cells(class)
                 .range
                 .alloc(crate::metadata::class_bytes(class))
                 .map(|address| self.begins(address));
