@@ -363,6 +363,9 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.gang.for_each_worker(|worker| {
             let found = std::mem::take(&mut worker.live_bytes);
             self.live_bytes.iter_mut().zip(found).for_each(|(live, found)| *live += found);
+            if let Some((extent, found)) = worker.block_bytes.flush() {
+                self.live_bytes[extent.number()] += found;
+            }
             let objects = std::mem::take(&mut worker.objects);
             self.live_objects += objects;
             self.traced_objects += objects;

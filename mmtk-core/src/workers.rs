@@ -10,12 +10,12 @@
 //! I3. No more workers enter a section than are allowed. That number changes between sections.
 //! Callers: `run` and `allow` the leader; `wake` any worker inside the section.
 
-use crate::address::ObjectReference;
+use crate::address::{Address, ObjectReference};
 use crate::alloc::Allocators;
 use crate::callback::{self, Frame};
 use crate::heap::os::thread_cpu_ns;
 use crate::heap::{EXTENTS, Extent};
-use crate::metadata::BlockBytes;
+use crate::metadata::{BlockBytes, BlockTotals};
 use crate::sync::{Condvar, Mutex};
 use std::any::Any;
 use std::sync::Arc;
@@ -38,22 +38,28 @@ pub struct Worker {
     pub held: Vec<ObjectReference>,
     /// Objects that it reached first, where finalizers are put in order (`weak`).
     pub(crate) noted: Vec<ObjectReference>,
-    /// Bytes of objects that it marked or copied, by the number of their space's extent.
+    /// Bytes of objects that it marked or copied in spaces that do not count by block, by the number of the space's extent.
     pub live_bytes: [usize; EXTENTS],
     /// Bytes that it copied.
     pub copied_bytes: usize,
     /// Objects that it marked or copied.
     pub objects: usize,
     /// Bytes of those in spaces that count by block.
-    pub block_bytes: BlockBytes,
+    pub(crate) block_bytes: BlockBytes,
 }
 
 impl Worker {
     /// Counts an object found live in the space that has this extent.
     #[inline(always)]
     pub fn count(&mut self, extent: Extent, bytes: usize) {
-        // The remainder is the number itself; it saves the check of bounds.
-        self.live_bytes[extent.number() % EXTENTS] += bytes;
+        self.live_bytes[extent.number()] += bytes;
+        self.objects += 1;
+    }
+
+    /// Counts an object found live, at `address` of a space that counts by block.
+    #[inline(always)]
+    pub fn count_in_block(&mut self, totals: &BlockTotals, address: Address, bytes: usize) {
+        self.block_bytes.add(totals, address, bytes);
         self.objects += 1;
     }
 }

@@ -4,6 +4,7 @@
 //! a subtraction and a shift, with no load. An extent is cut into 4 MiB chunks (the unit of commitment) and 32 KiB blocks (the
 //! unit that changes hands).
 
+use super::EXTENTS;
 use crate::address::{Address, ObjectReference};
 
 /// Bytes of a block, as a power of two. 32 KiB as in Immix: half the first-level cache of common processors, and
@@ -31,12 +32,15 @@ pub struct Block(pub u32);
 
 impl Extent {
     pub(crate) fn new(start: Address, log_bytes: u32, number: u32) -> Extent {
+        assert!((number as usize) < EXTENTS);
         Extent { start, log_bytes, number }
     }
 
     /// Its number among the extents of the heap, below [`EXTENTS`](super::EXTENTS).
     #[inline(always)]
     pub fn number(&self) -> usize {
+        // SAFETY: `new` saw to it. A table by number is then read without a test of the bounds, for each live object.
+        unsafe { std::hint::assert_unchecked((self.number as usize) < EXTENTS) };
         self.number as usize
     }
 

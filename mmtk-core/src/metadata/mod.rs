@@ -23,7 +23,7 @@ mod side_table;
 pub mod slot_word;
 
 #[cfg(not(loom))]
-pub use block_bytes::BlockBytes;
+pub use block_bytes::{BlockBytes, BlockTotals};
 #[cfg(not(loom))]
 pub use cells::{
     BLOCK_FREE, BLOCK_NEW, BlockCells, CellClass, CellMarks, MAX_CELL_BYTES, SIZE_CLASSES, class_bytes, class_of,

@@ -13,7 +13,7 @@
 //! When memory runs out, a round pays if it frees anything worth mentioning, and rounds follow each other as long as they do: what one
 //! frees is room for the copies of the next.
 //!
-//! I1. A copy that finds no room stays where it is (`ImmixEvacuator`). The counts are exact from the sweep on (`BlockBytes`).
+//! I1. A copy that finds no room stays where it is (`ImmixEvacuator`). The counts are exact once the trace is over (`BlockBytes`).
 //! I2. Part of the budget is kept for copies, so that evacuation is possible when the heap is full.
 //! I3. At least one block is free after a round if one was before it: copies take the last one only when what they need is known to fit.
 //!     When few blocks are free, workers share the one they fill, since blocks that each filled in part would be what was free.
@@ -21,7 +21,7 @@
 use super::lines::{LINE_BYTES, LINES};
 use super::{FREE, ImmixSpace, SOURCE};
 use mmtk_core::heap::{BLOCK_BYTES, Block, Budget, Extent};
-use mmtk_core::metadata::SideWords;
+use mmtk_core::metadata::BlockTotals;
 use mmtk_core::pause::Pause;
 use mmtk_core::{HeapError, PlanContext, VMBinding};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -39,8 +39,7 @@ pub struct Defrag {
     enabled: bool,
     always: bool,
     headroom_percent: u32,
-    /// A word a block: bytes that the last trace found live in it.
-    live_bytes: SideWords,
+    live_bytes: BlockTotals,
     /// Bytes of used blocks that are not live, after the last full sweep.
     waste: AtomicUsize,
     /// Bytes of their free lines.
@@ -56,7 +55,7 @@ impl Defrag {
             enabled: can_move && context.options.immix_defrag,
             always: context.options.stress_defrag,
             headroom_percent: context.options.immix_headroom_percent,
-            live_bytes: context.memory.block_words(extent)?,
+            live_bytes: BlockTotals::new(context.memory.block_words(extent)?, extent),
             waste: AtomicUsize::new(0),
             holes: AtomicUsize::new(0),
             workers: context.options.gc_workers,
@@ -78,13 +77,13 @@ impl Defrag {
     }
 
     /// The counts, for the tracers.
-    pub fn live_bytes(&self) -> SideWords {
+    pub fn live_bytes(&self) -> BlockTotals {
         self.live_bytes
     }
 
     /// The counts start at nothing.
     pub fn begin_trace(&self, blocks: u32) {
-        (0..blocks).for_each(|block| self.live_bytes.word(block).store(0, Relaxed));
+        self.live_bytes.clear(blocks);
     }
 
     pub fn begin_sweep(&self) {
@@ -94,7 +93,7 @@ impl Defrag {
 
     /// The bytes of a used block that are not live.
     pub fn waste_in(&self, block: Block) -> usize {
-        BLOCK_BYTES.saturating_sub(self.live_bytes.word(block.0).load(Relaxed) as usize)
+        BLOCK_BYTES.saturating_sub(self.live_bytes.bytes_in(block))
     }
 
     /// Some used blocks have `waste` bytes that are not live, and `holes` bytes in free lines.
@@ -153,7 +152,7 @@ impl Defrag {
                 .map(|n| (n, space.pool.extent().block_start(Block(n))))
                 .filter(|&(_, start)| space.blocks.at(start).load(Relaxed) != FREE)
                 .map(|(n, start)| {
-                    let live = self.live_bytes.word(n).load(Relaxed).div_ceil(LINE_BYTES as u32);
+                    let live = self.live_bytes.bytes_in(Block(n)).div_ceil(LINE_BYTES) as u32;
                     (start, live.min(LINES), LINES - space.lines.count_live(start, epoch))
                 })
         };

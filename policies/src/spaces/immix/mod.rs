@@ -322,10 +322,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
 
     /// Frees empty blocks and lists those with holes.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
-        pause.for_each_worker(|worker| {
-            worker.allocators.clear();
-            worker.block_bytes.flush(&self.defrag.live_bytes());
-        });
+        pause.for_each_worker(|worker| worker.allocators.clear());
         self.shared_copies.lock().clear();
         self.defrag.end_round();
         // Blocks that mutators gave up for their small holes are all fresh: the lists are left with those that are not.

@@ -6,7 +6,7 @@ use crate::spaces::copy::moved_to;
 use mmtk_core::alloc::CopyTarget;
 use mmtk_core::events::CollectionKind;
 use mmtk_core::heap::{BLOCK_BYTES, Charge, Extent, LOG_BLOCK_BYTES};
-use mmtk_core::metadata::{Claim, ObjectStates, SideBytes, SideWords, is_pinned};
+use mmtk_core::metadata::{BlockTotals, Claim, ObjectStates, SideBytes, is_pinned};
 use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
 use mmtk_core::{ObjectReference, VMBinding};
@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 pub struct ImmixMarker<VM> {
     states: ObjectStates<VM>,
     lines: Lines,
-    live_bytes: SideWords,
+    live_bytes: BlockTotals,
     extent: Extent,
     epoch: u8,
     /// What objects are marked with.
@@ -63,8 +63,7 @@ impl<VM: VMBinding> ImmixMarker<VM> {
     #[inline(always)]
     fn found(&self, object: ObjectReference, bytes: usize, worker: &mut Worker) {
         self.lines.mark(object.address(), bytes, self.epoch);
-        worker.block_bytes.add(&self.live_bytes, self.extent.block_of(object.address()), bytes, worker.alone);
-        worker.count(self.extent, bytes);
+        worker.count_in_block(&self.live_bytes, object.address(), bytes);
     }
 
     /// The object, if it was reached.
