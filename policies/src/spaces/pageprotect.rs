@@ -84,6 +84,8 @@ struct Home {
 struct State {
     live: BTreeMap<u32, Live>,
     dead: BTreeMap<u32, Dead>,
+    /// Of those in `dead`.
+    dead_pages: usize,
     homes: HashMap<u32, Home>,
     /// Homes with a free slot, by class.
     open: [BTreeSet<u32>; CLASSES],
@@ -198,9 +200,9 @@ impl<VM: VMBinding> PageProtectSpace<VM> {
         let types: Vec<u32> = dead.iter().map(|page| shared.type_of::<VM>(state, *page)).collect();
         shared.protect(state, &dead);
         shared.release_kept(state);
-        for (page, type_number) in dead.into_iter().zip(types) {
-            shared.bury(state, page, type_number, died);
-        }
+        let bury = |(page, type_number): (u32, u32)| shared.bury(state, page, type_number, died);
+        let emptied: Vec<(u32, u32)> = dead.into_iter().zip(types).filter_map(bury).collect();
+        shared.release(state, emptied);
         state.crowded = shared.pages.is_crowded();
         let live: usize = state.live.values().map(|live| pages_of(live.bytes as usize) as usize).sum();
         if forget_all && live > shared.pages.pages() as usize / 8 * 7 {
@@ -319,21 +321,20 @@ impl Shared {
             return;
         };
         state.dead.remove(&first);
+        state.dead_pages -= pages as usize;
         (first..first + pages).for_each(|page| self.mark(page).store(UNUSED, Relaxed));
         self.memory.uncharge_tables(NOTE_BYTES * pages as usize);
     }
 
     /// The notes of dead objects may take a quarter of what the others leave free, or in an emergency nothing.
     fn forget_oldest(&self, state: &mut State, all: bool) {
-        let of = |dead: &Dead| NOTE_BYTES * pages_of(dead.bytes as usize) as usize;
-        let mut notes: usize = state.dead.values().map(of).sum();
+        let notes = |state: &State| NOTE_BYTES * state.dead_pages;
         let budget = self.memory.budget();
-        let allowed = if all { 0 } else { (budget.limit() + notes).saturating_sub(budget.reserved()) / 4 };
-        while notes > allowed {
+        let allowed = if all { 0 } else { (budget.limit() + notes(state)).saturating_sub(budget.reserved()) / 4 };
+        while notes(state) > allowed {
             // Next to be handed out is what was handed out first.
             let next = state.dead.range(state.cursor..).next().or_else(|| state.dead.iter().next());
-            let Some((first, dead)) = next else { break };
-            notes -= of(dead);
+            let Some((first, _)) = next else { break };
             self.forget(state, *first);
         }
     }
@@ -376,9 +377,9 @@ impl Shared {
         }
     }
 
-    /// An object died, and its pages are inaccessible.
-    fn bury(&self, state: &mut State, page: u32, type_number: u32, died: u32) {
-        let Some(Live { bytes, home, offset }) = state.live.remove(&page) else { return };
+    /// An object died, and its pages are inaccessible. Returns the pages of its home, by the first and their number, if nothing else is in it.
+    fn bury(&self, state: &mut State, page: u32, type_number: u32, died: u32) -> Option<(u32, u32)> {
+        let Live { bytes, home, offset } = state.live.remove(&page)?;
         let pages = pages_of(bytes as usize);
         (page..page + pages).for_each(|page| self.mark(page).store(DEAD, Relaxed));
         let left = match state.homes.get_mut(&home) {
@@ -389,20 +390,28 @@ impl Shared {
             }
             None => 0,
         };
-        if left == 0 {
-            match self.pages.release(home, pages) {
-                true => {
+        state.dead.insert(page, Dead { bytes, offset, type_number, died });
+        state.dead_pages += pages as usize;
+        (left == 0).then_some((home, pages))
+    }
+
+    /// Gives homes in which nothing is left back to the system: neighbours in one call.
+    fn release(&self, state: &mut State, mut emptied: Vec<(u32, u32)>) {
+        emptied.sort_unstable();
+        for run in emptied.chunk_by(|(home, pages), (next, _)| home + pages == *next) {
+            let (first, pages) = (run[0].0, run.iter().map(|(_, pages)| pages).sum());
+            if self.pages.release(first, pages) {
+                for home in first..first + pages {
                     if let Some(Home { class, .. }) = state.homes.remove(&home) {
                         state.open[class].remove(&home);
                     }
-                    self.memory.uncharge_tables(pages as usize * PAGE_BYTES);
                 }
-                // One that was shared serves again; others are kept until the system takes them.
-                false if state.homes.contains_key(&home) => (),
-                false => state.kept.extend(home..home + pages),
+                self.memory.uncharge_tables(pages as usize * PAGE_BYTES);
+            } else {
+                // Those that were shared serve again; others are kept until the system takes them.
+                state.kept.extend((first..first + pages).filter(|home| !state.homes.contains_key(home)));
             }
         }
-        state.dead.insert(page, Dead { bytes, offset, type_number, died });
     }
 }
 
