@@ -267,7 +267,9 @@ pub enum Tried {
     TooLarge,
     /// Nothing: the plan never collects.
     PlanNeverCollects,
-    /// Nothing: the caller holds references that a collection would make stale. It can collect, and ask again.
+    /// Nothing: the caller holds references that a collection would make stale. [`Mutator::or_collect`] collects, and asks again.
+    ///
+    /// [`Mutator::or_collect`]: crate::Mutator::or_collect
     MayNotCollect,
 }
 
@@ -284,7 +286,8 @@ impl fmt::Display for OutOfMemory {
             Tried::MayNotCollect => {
                 write!(
                     f,
-                    "; nothing was collected, since the caller may hold references: collect and try again, or choose a larger heap.limit"
+                    "; nothing was collected, since the caller may hold references: ask inside Mutator::or_collect, or choose a larger \
+                     heap.limit"
                 )?;
             }
         }
@@ -293,6 +296,20 @@ impl fmt::Display for OutOfMemory {
 }
 
 impl std::error::Error for OutOfMemory {}
+
+/// An error that may say that memory has run out ([`Mutator::or_collect`]).
+///
+/// [`Mutator::or_collect`]: crate::Mutator::or_collect
+pub trait MayBeOutOfMemory {
+    /// What it says of memory, if that is what it says.
+    fn out_of_memory(&mut self) -> Option<&mut OutOfMemory>;
+}
+
+impl MayBeOutOfMemory for OutOfMemory {
+    fn out_of_memory(&mut self) -> Option<&mut OutOfMemory> {
+        Some(self)
+    }
+}
 
 /// The state cell type-erased over its location, for code that is not hot.
 pub(crate) fn describe_state(cell: impl StateCell) -> String {

@@ -86,7 +86,7 @@ pub mod weak;
 pub use {
     address::{Address, ObjectReference},
     alloc::{Mutator, MutatorState, Semantics},
-    binding::{OutOfMemory, Slot, SlotVisitor, StateLocation, Tried, VMBinding, WordSlot},
+    binding::{MayBeOutOfMemory, OutOfMemory, Slot, SlotVisitor, StateLocation, Tried, VMBinding, WordSlot},
     instance::{Heap, HeapStatistics},
     options::Options,
     plan::{HeapError, Plan, PlanContext},

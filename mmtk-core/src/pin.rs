@@ -18,7 +18,7 @@
 
 use crate::address::ObjectReference;
 use crate::alloc::Mutator;
-use crate::binding::{OutOfMemory, Slot, SlotVisitor, VMBinding};
+use crate::binding::{MayBeOutOfMemory, OutOfMemory, Slot, SlotVisitor, VMBinding};
 use crate::heap::Extent;
 use crate::metadata::{ObjectStates, pin_count};
 use std::fmt;
@@ -51,12 +51,21 @@ impl fmt::Display for PinError {
 
 impl std::error::Error for PinError {}
 
+impl MayBeOutOfMemory for PinError {
+    fn out_of_memory(&mut self) -> Option<&mut OutOfMemory> {
+        match self {
+            PinError::Moves(_) => None,
+            PinError::OutOfMemory(error) => Some(error),
+        }
+    }
+}
+
 impl<VM: VMBinding> Mutator<VM> {
     /// Makes the object stay where it is until [`Mutator::unpin`] is called as often. It does not keep the object alive. Objects that never
     /// move, and those outside the heap, need no pin and can have one. Not a safepoint.
     ///
     /// # Errors
-    /// The plan moves all objects of this space; or there is no memory for the table of pins.
+    /// The plan moves all objects of this space; or there is no memory for the table of pins (see [`Mutator::or_collect`]).
     ///
     /// # Panics
     /// In a native region of this mutator.

@@ -96,7 +96,7 @@ impl<VM: VMBinding> Heap<VM> {
     /// A second time changes nothing. From any thread; waits while a collection runs, so not from inside one.
     ///
     /// # Errors
-    /// There is no memory for the entry: some dozen bytes, counted against the limit.
+    /// There is no memory for the entry: some dozen bytes, counted against the limit. See [`Mutator::or_collect`](crate::Mutator::or_collect).
     ///
     /// # Panics
     /// When the object lies in this heap, and in a function called by a collection.

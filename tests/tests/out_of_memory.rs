@@ -1,14 +1,18 @@
 //! What happens when memory runs out, or the system refuses it.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use mmtk_core::{HeapError, OutOfMemory, Semantics};
+use mmtk_core::events::Event;
+use mmtk_core::pin::PinError;
+use mmtk_core::weak::{AddressTable, FinalizerOrder, ReferenceKind, Terms};
+use mmtk_core::{Address, HeapError, Mutator, ObjectReference, OutOfMemory, Semantics, Tried};
 use plan_tests::{
     Attached, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options, verified_heap as heap,
 };
 use policies::{PLANS, new_heap};
-use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle};
+use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread, ThreadHandle, object};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 const LIMIT: usize = 2 << 20;
@@ -24,18 +28,23 @@ const KINDS: [(&str, Class, Semantics); 7] = [
     ("large immortal", Class { refs: 1, bytes: 100_000 }, Semantics::Immortal),
 ];
 
-/// Chains new objects at root 0 until memory is exhausted; how many there were.
-fn fill(m: ThreadHandle, class: Class, semantics: Semantics) -> (usize, OutOfMemory) {
+/// Chains new objects at a root until memory is exhausted; how many there were.
+fn fill_at(m: ThreadHandle, root: usize, class: Class, semantics: Semantics) -> (usize, OutOfMemory) {
     for count in 0.. {
         match m.try_alloc_with(class, semantics) {
             Ok(object) => {
-                m.write_ref(object, 0, m.get(0));
-                m.set(0, object);
+                m.write_ref(object, 0, m.get(root));
+                m.set(root, object);
             }
             Err(error) => return (count, error),
         }
     }
     unreachable!()
+}
+
+/// The same at root 0.
+fn fill(m: ThreadHandle, class: Class, semantics: Semantics) -> (usize, OutOfMemory) {
+    fill_at(m, 0, class, semantics)
 }
 
 #[test]
@@ -155,6 +164,134 @@ fn many_threads_may_run_out_of_memory_at_once() {
             }
         });
         assert_eq!(exhausted.load(Relaxed), 4);
+        assert_within_limit(&heap);
+    }
+}
+
+/// Asks for an entry about the object with this number, which is given.
+type Request<'a> = Box<dyn Fn(&Mutator<ReferenceVM>, usize, ObjectReference) -> Result<(), OutOfMemory> + 'a>;
+
+/// Objects in memory of the test's own.
+struct Outside(Vec<[u64; 2]>);
+
+impl Outside {
+    fn new(count: usize) -> Outside {
+        let mut objects = vec![[0u64; 2]; count];
+        // SAFETY: two words each, of this vector, which never grows.
+        objects.iter_mut().for_each(|at| unsafe { object::write_header(Address::from_ptr(at.as_mut_ptr()), 0, 2) });
+        Outside(objects)
+    }
+    fn object(&self, n: usize) -> ObjectReference {
+        ObjectReference::from_address(Address::from_ptr(&raw const self.0[n])).unwrap()
+    }
+}
+
+/// What asks for memory and does not collect.
+fn requests<'a>(heap: &'a ReferenceHeap, table: &'a AddressTable, outside: &'a Outside) -> [(&'a str, Request<'a>); 7] {
+    [
+        (
+            "weak",
+            Box::new(|m, _, object| m.references().create(ReferenceKind::Weak, object, Terms::default()).map(drop)),
+        ),
+        (
+            "ephemeron",
+            Box::new(|m, _, object| m.references().create_ephemeron(object, Some(object), Terms::default()).map(drop)),
+        ),
+        ("finalizer", Box::new(|m, _, object| m.references().add_finalizer(object, FinalizerOrder::Any).map(drop))),
+        ("hash", Box::new(|m, _, object| m.references().identity_hash(object).map(drop))),
+        ("table", Box::new(|m, n, object| table.insert(m, object, n as u64).map(drop))),
+        (
+            "pin",
+            Box::new(|m, _, object| match m.pin(object) {
+                Err(PinError::OutOfMemory(error)) => Err(error),
+                _ => Ok(()),
+            }),
+        ),
+        ("VM object", Box::new(|_, n, _| heap.add_vm_object(outside.object(n)))),
+    ]
+}
+
+/// A heap that counts how often it says that memory has run out.
+fn listened(plan: &str) -> (ReferenceHeap, Arc<AtomicUsize>) {
+    let heap = heap(plan, LIMIT, &[]);
+    let said = Arc::new(AtomicUsize::new(0));
+    let counter = said.clone();
+    heap.listen(Box::new(move |event: &Event| {
+        counter.fetch_add(usize::from(matches!(event, Event::OutOfMemory { .. })), Relaxed);
+    }));
+    (heap, said)
+}
+
+/// Objects in an array at the next root.
+fn objects_at_root(thread: &Thread, objects: usize) {
+    let array = thread.push(thread.alloc(Class { refs: objects, bytes: 0 }));
+    for n in 0..objects {
+        let object = thread.alloc(Class { refs: 0, bytes: 8 });
+        thread.write_ref(thread.get(array), n, object);
+    }
+}
+
+#[test]
+fn what_makes_an_entry_finds_room_in_a_heap_full_of_garbage() {
+    let _watchdog = Watchdog::new();
+    const OBJECTS: usize = 3000;
+    let outside = Outside::new(OBJECTS);
+    for plan in collecting_plans() {
+        for kind in 0..7 {
+            let (heap, said) = listened(plan);
+            let thread = Thread::attach(&heap);
+            objects_at_root(&thread, OBJECTS);
+            let table = thread.with_mutator(AddressTable::new);
+            let (what, request) = requests(&heap, &table, &outside).into_iter().nth(kind).unwrap();
+            let ask = |n: usize| {
+                let object = thread.read_ref(thread.get(0), n).object().unwrap();
+                thread.with_mutator(|mutator| request(mutator, n, object))
+            };
+            let garbage = thread.push(Ref::NULL);
+            fill_at(*thread, garbage, Class { refs: 1, bytes: 1000 }, Semantics::Default);
+            thread.set(garbage, Ref::NULL);
+            let (collections, before) = (heap.statistics().collections, said.load(Relaxed));
+            if let Some(error) = (0..OBJECTS).find_map(|n| ask(n).err()) {
+                assert_eq!(error.tried, Tried::MayNotCollect, "{what} on {plan}");
+                assert_eq!(heap.statistics().collections, collections, "{what} on {plan}");
+                for n in 0..OBJECTS {
+                    let made = thread.with_mutator(|mutator| mutator.or_collect(|| ask(n)));
+                    made.unwrap_or_else(|error| panic!("{what} {n} on {plan}: {error}"));
+                }
+                assert!(heap.statistics().collections > collections, "{what} on {plan}");
+            } else {
+                // Where nothing moves, these need no entry.
+                assert!(["hash", "pin"].contains(&what), "{what} on {plan}");
+            }
+            assert_eq!(said.load(Relaxed), before, "{what} on {plan}: memory has not run out");
+            assert_within_limit(&heap);
+        }
+    }
+}
+
+#[test]
+fn what_makes_an_entry_is_out_of_memory_after_every_collection_there_is() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let (heap, said) = listened(plan);
+        let thread = Thread::attach(&heap);
+        objects_at_root(&thread, 1);
+        let target = || thread.read_ref(thread.get(0), 0).object().unwrap();
+        let create = |m: &Mutator<ReferenceVM>| m.references().create(ReferenceKind::Weak, target(), Terms::default());
+        let error = thread.with_mutator(|m| {
+            loop {
+                if let Err(error) = m.or_collect(|| create(m)) {
+                    break error;
+                }
+            }
+        });
+        assert_eq!((error.tried, said.load(Relaxed)), (Tried::Collections, 1), "{plan}");
+        assert!(error.to_string().contains("after an emergency collection"), "{error}");
+        // What does not concern memory is an error at once.
+        let collections = heap.statistics().collections;
+        let refused = thread.with_mutator(|m| m.or_collect(|| Err::<(), _>(PinError::Moves("it moves".to_string()))));
+        assert_eq!(refused, Err(PinError::Moves("it moves".to_string())));
+        assert_eq!(heap.statistics().collections, collections, "{plan}");
         assert_within_limit(&heap);
     }
 }

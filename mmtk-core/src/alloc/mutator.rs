@@ -12,7 +12,7 @@ use super::bump::{Allocators, Pace};
 use super::{Request, Semantics};
 use crate::address::{Address, ObjectReference};
 use crate::barrier::BarrierTest;
-use crate::binding::{OutOfMemory, VMBinding};
+use crate::binding::{MayBeOutOfMemory, OutOfMemory, VMBinding};
 use crate::callback::Callback;
 use crate::events::LateThread;
 use crate::heap::Memory;
@@ -498,6 +498,22 @@ impl<VM: VMBinding> Mutator<VM> {
         let state = self.shared();
         state.heap.refuse_in("Mutator::collect", Callback::ANY);
         state.where_it_may_stop(|| state.heap.collect(Some(state), crate::events::Cause::Requested));
+    }
+
+    /// What `request` returns: native references, finalizers, pins, entries of tables keyed by objects or of the VM space. These do not collect
+    /// when the heap is full, since their caller may hold references. This does, as often and as hard as an allocation, and calls `request`
+    /// again each time: it reads the references that it needs from where collections find them. A safepoint, if `request` is out of memory.
+    ///
+    /// # Errors
+    /// That of `request`: after every collection there is, if it is out of memory; at once, if it is something else.
+    ///
+    /// # Panics
+    /// In a native region of this mutator, and in a callback of its heap.
+    pub fn or_collect<R, E: MayBeOutOfMemory>(&self, request: impl FnMut() -> Result<R, E>) -> Result<R, E> {
+        self.check_running();
+        let state = self.shared();
+        state.heap.refuse_in("Mutator::or_collect", Callback::ANY);
+        state.heap.or_collect(state, request)
     }
 
     pub(crate) fn heap(&self) -> &HeapInner<VM> {

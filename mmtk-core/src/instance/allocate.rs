@@ -3,7 +3,7 @@
 use super::HeapInner;
 use crate::address::Address;
 use crate::alloc::{Allocators, MutatorState};
-use crate::binding::{OutOfMemory, Tried, VMBinding};
+use crate::binding::{MayBeOutOfMemory, OutOfMemory, Tried, VMBinding};
 use crate::callback::Callback;
 use crate::events::{Cause, CollectionKind, Event};
 use crate::heap::{BLOCK_BYTES, Budget};
@@ -71,6 +71,43 @@ impl<VM: VMBinding> HeapInner<VM> {
         Err(self.out_of_memory(bytes, tried))
     }
 
+    /// Calls `request`, and as long as it is out of memory the collections that an allocation would take in between. It is called while
+    /// mutators run: code of the VM, which may use the heap.
+    pub(crate) fn or_collect<R, E: MayBeOutOfMemory>(
+        self: &Arc<Self>,
+        me: &MutatorState<VM>,
+        mut request: impl FnMut() -> Result<R, E>,
+    ) -> Result<R, E> {
+        let mut attempts = if self.plan.can_collect() { 0 } else { MAX_ATTEMPTS };
+        loop {
+            let seen = self.pauses.load(Relaxed);
+            let mut error = match request() {
+                Ok(result) => return Ok(result),
+                Err(error) => error,
+            };
+            let Some(out_of_memory) = error.out_of_memory() else { return Err(error) };
+            if attempts >= MAX_ATTEMPTS {
+                if self.plan.can_collect() {
+                    *out_of_memory = self.out_of_memory(out_of_memory.requested, Tried::Collections);
+                }
+                return Err(error);
+            }
+            let cause = if attempts == 0 { Cause::HeapFull } else { Cause::Emergency };
+            let led = me.where_it_may_stop(|| {
+                self.collect_unless_done(Some(me), cause, Some(seen), |report| {
+                    (report.kind, report.reserved_before_bytes.saturating_sub(report.reserved_after_bytes))
+                })
+            });
+            attempts = match led {
+                // As in `allocate`: a full one is next, or another thread collected.
+                Some((CollectionKind::Minor, _)) | None => attempts,
+                // One last time, with what it freed.
+                Some((_, freed)) if attempts >= 2 && freed < BLOCK_BYTES => MAX_ATTEMPTS,
+                Some(_) => attempts + 1,
+            };
+        }
+    }
+
     /// The slow path of a poll.
     pub(crate) fn stop_or_look(self: &Arc<Self>, me: &MutatorState<VM>) {
         me.where_it_may_stop(|| self.safepoint.park(me.thread()));
@@ -122,11 +159,13 @@ impl<VM: VMBinding> HeapInner<VM> {
         self.out_of_memory(bytes, tried)
     }
 
-    /// There is no room for so many bytes: tells the listeners.
+    /// There is no room for so many bytes: tells the listeners, unless a collection may help.
     fn out_of_memory(&self, requested: usize, tried: Tried) -> OutOfMemory {
         let budget: &Budget = self.memory.budget();
         let (reserved, limit) = (budget.reserved(), budget.limit());
-        self.tell(&Event::OutOfMemory { requested_bytes: requested, reserved_bytes: reserved, limit_bytes: limit });
+        if tried != Tried::MayNotCollect {
+            self.tell(&Event::OutOfMemory { requested_bytes: requested, reserved_bytes: reserved, limit_bytes: limit });
+        }
         OutOfMemory { requested, reserved, limit, tried, report: self.report() }
     }
 

@@ -218,7 +218,7 @@ impl AddressTable {
     /// Gives the object these bits; returns those it had.
     ///
     /// # Errors
-    /// Out of memory, if the limit leaves no room for the table to grow; nothing has changed then.
+    /// Out of memory, if the limit leaves no room for the table to grow; nothing has changed then. See [`Mutator::or_collect`].
     pub fn insert<VM: VMBinding>(
         &self,
         mutator: &Mutator<VM>,

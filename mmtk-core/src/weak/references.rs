@@ -100,7 +100,7 @@ pub enum FinalizerOrder {
 /// The native references of a heap, as a running mutator sees them. Nothing here is a safepoint.
 ///
 /// What makes an entry fails with [`OutOfMemory`] if the limit leaves no room for the table to grow. It does not collect, because the
-/// caller's references would go stale; the caller can, and try again.
+/// caller's references would go stale. Inside [`Mutator::or_collect`] it is tried again after the collections that an allocation would take.
 pub struct References<'m, VM: VMBinding> {
     mutator: &'m Mutator<VM>,
 }
