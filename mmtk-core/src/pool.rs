@@ -33,6 +33,8 @@ pub struct PoolCells {
     pub partial: BTreeSet<Block>,
     /// Objects that were freed since the last pause, and whose cells are free only after the next.
     pub waiting: HashSet<ObjectReference>,
+    /// Blocks in which cells were taken since the last collection, if its space wants to know.
+    pub young: BTreeSet<Block>,
 }
 
 /// A pool's cells, which its space looks at in pauses.

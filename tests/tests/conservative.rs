@@ -2,6 +2,8 @@
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::metadata::EPOCH_MAX;
+use mmtk_core::pool::Pool;
+use mmtk_core::region::Region;
 use mmtk_core::{Address, Heap, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use plan_tests::matrix::{self, Stress, all_workloads};
 use plan_tests::{
@@ -646,5 +648,85 @@ fn ambiguous_words_of_what_finalizers_and_ephemerons_keep_are_followed() {
             while m.mutator().references().next_finalizable().is_some() {}
             m.mutator().collect();
         }
+    }
+}
+
+/// An object of each kind that no collection frees, with a reference to a new object of the heap.
+#[inline(never)]
+fn uncollected<VM: TestVM>(m: Handle<VM>, region: &Region<VM>, pool: &Pool<VM>) -> [LabRef; 3] {
+    let words = Handle::<VM>::words(Class { refs: 1, bytes: 8 });
+    let target = m.push(m.alloc(1, 24));
+    let immortal = m.try_alloc(Class { refs: 1, bytes: 8 }, Semantics::Immortal).unwrap();
+    let objects = [immortal.0, region.alloc(&m.mutator(), words * 8).as_usize(), pool.alloc(&m.mutator()).as_usize()];
+    for object in objects {
+        // SAFETY: just returned by the allocator, of that many words.
+        unsafe { object::write_header(Address::from_usize(object), 1, words) };
+        m.write_ref(LabRef(object), 0, m.get(target));
+    }
+    m.pop(1);
+    objects.map(LabRef)
+}
+
+fn region_and_pool<VM: TestVM>(heap: &Heap<VM>) -> (Region<VM>, Pool<VM>) {
+    (heap.region().unwrap(), heap.pool(Handle::<VM>::words(Class { refs: 1, bytes: 8 }) * 8).unwrap())
+}
+
+#[test]
+fn what_a_collection_did_not_reach_is_found_no_more_though_it_keeps_its_memory() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = heap::<FindingVM>(plan);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let (region, pool) = region_and_pool(&heap);
+        let found = |object: LabRef| m.mutator().find_object(Address::from_usize(object.0 + 8)).is_some();
+        let mut kept = Vec::new();
+        for round in 0..5 {
+            // Beside those that live, in the same pages and blocks, and in those that are taken next.
+            let mut dead = Vec::new();
+            for _ in 0..200 {
+                dead.extend(uncollected(m, &region, &pool));
+            }
+            kept.extend(uncollected(m, &region, &pool));
+            kept[kept.len() - 3..].iter().for_each(|object| _ = m.push(*object));
+            assert!(dead.iter().chain(&kept).all(|object| found(*object)), "{plan}");
+            // A minor one, where there are such.
+            let before = heap.statistics().collections;
+            for _ in 0..100 {
+                if heap.statistics().collections == before {
+                    churn(m, 50);
+                }
+            }
+            if heap.statistics().collections == before {
+                m.mutator().collect();
+            }
+            assert!(kept.iter().all(|object| found(*object)), "{plan}: what lives, in round {round}");
+            let left: Vec<_> = dead.iter().map(|object| found(*object)).collect();
+            assert!(!left.contains(&true), "{plan}: {:?} in round {round}", left.iter().position(|found| *found));
+        }
+        m.pop(kept.len());
+    }
+}
+
+#[test]
+fn a_stale_word_does_not_revive_what_a_minor_collection_did_not_reach() {
+    let _watchdog = Watchdog::new();
+    for plan in PLANS.iter().filter(|plan| plan.pins && plan.barrier) {
+        let heap = heap::<AmbiguousVM<false>>(plan.name);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let (region, pool) = region_and_pool(&heap);
+        // Hidden, so that no word of the stack looks like them.
+        let dead: Vec<usize> = (0..50).flat_map(|_| uncollected(m, &region, &pool)).map(|object| !object.0).collect();
+        let before = heap.statistics().collections;
+        churn(m, 4000);
+        assert!(heap.statistics().collections > before, "{}: a minor collection", plan.name);
+        // What the unreached ones referred to is gone; then somebody has words that look like their addresses.
+        dead.iter().for_each(|hidden| _ = m.push(LabRef(!hidden)));
+        for _ in 0..3 {
+            churn(m, 4000);
+        }
+        m.mutator().collect();
+        m.pop(dead.len());
     }
 }

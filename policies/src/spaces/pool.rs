@@ -4,6 +4,9 @@
 //! Cells are taken from the lowest block that has a free one, so that the upper ones empty; an empty block is free as soon as the pool has
 //! another with room.
 //!
+//! Where objects begin is known to bindings with `OBJECT_STARTS`. As in regions, what a collection did not reach keeps its cell, but is found
+//! no more.
+//!
 //! A freed cell, or a released pool, waits for the sweep of the next pause where the barrier may have noted the object, where the verifier wants to find
 //! references that are left, and a pool also where the caller is no mutator.
 //!
@@ -138,24 +141,33 @@ impl<VM: VMBinding> PoolSpace<VM> {
         }
     }
 
-    /// Frees the cells and pools that waited, and in a full collection forgets where unreached objects begin: nobody may use them.
+    /// Frees the cells and pools that waited, and forgets where objects begin that this collection could have freed and did not reach: nobody may
+    /// use them.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         let mut pools = self.pools.lock();
         std::mem::take(&mut pools.released).iter().for_each(|cells| self.free_pool(cells));
+        let mut young = Vec::new();
         for cells in pools.open.values() {
             let mut cells = cells.lock();
             std::mem::take(&mut cells.waiting).into_iter().for_each(|object| self.free_cell(&mut cells, object));
+            young.extend(std::mem::take(&mut cells.young));
         }
-        if VM::OBJECT_STARTS && pause.kind() == CollectionKind::Full {
-            let epoch = self.epoch.current();
-            pause.parallel("sweep pools", self.blocks.watermark() as usize, |_, blocks| {
-                for block in blocks.map(|number| Block(number as u32)) {
-                    if self.cells.state(block).load(Relaxed) == TAKEN {
-                        let start = self.blocks.extent().block_start(block);
-                        super::common::forget_unmarked(&self.states, start, epoch);
-                    }
-                }
-            });
+        if !VM::OBJECT_STARTS {
+            return;
+        }
+        let epoch = self.epoch.current();
+        let forget_unreached = |block| {
+            if self.cells.state(block).load(Relaxed) == TAKEN {
+                super::common::forget_unmarked(&self.states, self.blocks.extent().block_start(block), epoch);
+            }
+        };
+        match pause.kind() {
+            CollectionKind::Full => pause.parallel("sweep pools", self.blocks.watermark() as usize, |_, blocks| {
+                blocks.map(|number| Block(number as u32)).for_each(forget_unreached);
+            }),
+            CollectionKind::Minor => pause.parallel("sweep pools", young.len(), |_, blocks| {
+                young[blocks].iter().copied().for_each(forget_unreached);
+            }),
         }
     }
 
@@ -208,6 +220,9 @@ impl<VM: VMBinding> mmtk_core::pool::PoolSpace for PoolSpace<VM> {
         self.states.forget(start, bytes);
         if VM::OBJECT_STARTS {
             self.states.starts().set_shared(start);
+            if self.states.is_generational() {
+                pool.young.insert(block);
+            }
         }
         let mut range = BumpRange::default();
         range.install(start, start.plus(bytes), false, allocated);

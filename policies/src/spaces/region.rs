@@ -6,11 +6,13 @@
 //!    that are left, or where the caller is no mutator, the runs wait for the sweep of the next pause.
 //!
 //! Where objects begin is known to bindings with `OBJECT_STARTS`, and if the plan moves objects after the trace: it must find what was
-//! reached here a second time.
+//! reached here a second time. What a collection did not reach keeps its memory, but is found no more: what it refers to is gone, and a word
+//! of a stack that looks like its address would lead the trace there.
 //!
 //! I1. A page's state says whether its memory belongs to a region. Set by the thread that acquires or releases the run.
-//! I2. A start is set only where an object is that was new or reached at the last full collection: so no mark is older than that, and none is
-//!     taken for one of an epoch with the same number.
+//! I2. A start is set only where an object is that is new, or was reached by the last collection that could have freed it: so no mark is older
+//!     than the last full one, and none is taken for one of an epoch with the same number.
+//! I3. Objects made since the last collection lie in runs that are listed: in `fresh`, or as the one in which a region goes on.
 //! Callers: `allocate` and `release` as `mmtk_core::region` says; the tracer any worker; the rest the leader.
 
 use super::epoch::Epoch;
@@ -54,6 +56,10 @@ struct Regions {
     opened: u32,
     /// Every run by its first page, until it is free.
     runs: BTreeMap<usize, Run>,
+    /// Runs acquired since the last collection, by their first pages. Some may be free again.
+    fresh: Vec<usize>,
+    /// The first page of the run in which each region goes on, by its number.
+    going_on: BTreeMap<u32, usize>,
     /// Regions that wait for the next sweep.
     released: Vec<RegionMemory>,
 }
@@ -127,9 +133,12 @@ impl<VM: VMBinding> RegionSpace<VM> {
         }
         let pages = bytes.div_ceil(PAGE_BYTES).next_multiple_of(RUN_PAGES);
         let AcquiredPages { start, dirty } = self.pages.acquire(pages, Charge::Mutator)?;
-        let run_bytes = pages * PAGE_BYTES;
+        let (run_bytes, first) = (pages * PAGE_BYTES, self.page_of(start));
         self.states.forget(start, run_bytes);
-        self.regions.lock().runs.insert(self.page_of(start), Run { pages, region: region.number });
+        let mut regions = self.regions.lock();
+        regions.runs.insert(first, Run { pages, region: region.number });
+        regions.fresh.push(first);
+        drop(regions);
         self.set_pages(start, pages, USED);
         self.reserved.fetch_add(run_bytes, Relaxed);
         self.top.fetch_max(start.plus(run_bytes).bytes_from(self.pages.extent().start()), Relaxed);
@@ -140,11 +149,13 @@ impl<VM: VMBinding> RegionSpace<VM> {
         // A large object may leave less than there was.
         if range.bytes_left() > region.range.bytes_left() {
             region.range = range;
+            self.regions.lock().going_on.insert(region.number, first);
         }
         address
     }
 
     fn free(&self, region: RegionMemory) {
+        self.regions.lock().going_on.remove(&region.number);
         for (start, pages) in region.runs {
             if let Some(starts) = &self.starts {
                 starts.clear(start, pages * PAGE_BYTES);
@@ -169,24 +180,42 @@ impl<VM: VMBinding> RegionSpace<VM> {
         });
     }
 
-    /// Frees the regions that were released, and in a full collection forgets where unreached objects begin: nobody may use them.
+    /// Frees the regions that were released, and forgets where objects begin that this collection could have freed and did not reach: nobody may
+    /// use them.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         let released = std::mem::take(&mut self.regions.lock().released);
         released.into_iter().for_each(|region| self.free(region));
         self.lower_top();
-        if pause.kind() == CollectionKind::Minor {
-            return;
-        }
-        if let Some(starts) = self.starts {
-            let epoch = self.epoch.current();
-            self.for_each_page(pause, "sweep regions", |page| {
-                self.objects_in(page, |object| {
-                    if !self.states.is_marked(object, epoch) {
-                        starts.clear(object.address(), 1 << VM::LOG_GRANULE);
-                    }
-                });
+        let young = self.take_young();
+        let Some(starts) = self.starts else { return };
+        let epoch = self.epoch.current();
+        let forget_unreached = |page| {
+            self.objects_in(page, |object| {
+                if !self.states.is_marked(object, epoch) {
+                    starts.clear(object.address(), 1 << VM::LOG_GRANULE);
+                }
             });
+        };
+        match pause.kind() {
+            CollectionKind::Full => self.for_each_page(pause, "sweep regions", forget_unreached),
+            CollectionKind::Minor => {
+                pause.parallel("sweep regions", young.len(), |_, pages| {
+                    young[pages].iter().copied().for_each(forget_unreached)
+                });
+            }
         }
+    }
+
+    /// The pages of the runs in which objects may be new (I3). In a pause.
+    fn take_young(&self) -> Vec<Address> {
+        let mut regions = self.regions.lock();
+        let mut firsts = std::mem::take(&mut regions.fresh);
+        firsts.extend(regions.going_on.values());
+        firsts.sort_unstable();
+        firsts.dedup();
+        let run = |first: usize| first..first + regions.runs.get(&first).map_or(0, |run| run.pages);
+        let start = self.pages.extent().start();
+        firsts.into_iter().flat_map(run).map(|page| start.plus(page * PAGE_BYTES)).collect()
     }
 
     /// Above the last run there is nothing to look at. In a pause: no run is being acquired.
