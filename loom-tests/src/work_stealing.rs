@@ -8,7 +8,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Mutex;
 use loom::thread;
 use mmtk_core::sync::atomic::AtomicUsize;
-use mmtk_core::sync::spin;
+use mmtk_core::sync::{MutexGuard, spin};
 use mmtk_core::trace::termination::{Look, Termination};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize as Unseen, Ordering::Relaxed};
@@ -155,6 +155,30 @@ fn publishes() {
     assert!(termination.leave());
 }
 
+/// A worker that is about to sleep gives up the lock instead, to report that it has waited long, while the last of the others leaves.
+fn reports() {
+    let termination = Arc::new(Termination::new());
+    termination.open();
+    assert!(termination.start());
+    let helper = {
+        let termination = termination.clone();
+        thread::spawn(move || _ = termination.leave())
+    };
+    if !termination.leave() {
+        let mut reported = false;
+        let found = termination.look_and_sleep(
+            || false,
+            0,
+            |changed, sleeping| match std::mem::replace(&mut reported, true) {
+                false => MutexGuard::without(sleeping, || ()),
+                true => changed.wait(sleeping),
+            },
+        );
+        assert_eq!(found, Look::Finished);
+    }
+    helper.join().unwrap();
+}
+
 #[test]
 fn two_workers_do_everything_once_and_return() {
     holds(Some(2), traces::<2, 0>);
@@ -198,4 +222,10 @@ fn without_a_wake_up_at_the_end_the_others_sleep_for_ever() {
     fails_without("termination-wake", Failure::Deadlock, Some(3), traces::<2, 0>);
     // The lock keeps the wake-up from falling between a sleeper's last look and its sleep.
     fails_without("termination-wake-lock", Failure::Deadlock, Some(3), traces::<2, 0>);
+}
+
+#[test]
+fn a_worker_that_has_reported_looks_again_before_it_sleeps() {
+    holds(Some(3), reports);
+    fails_without("termination-looks-again", Failure::Deadlock, Some(3), reports);
 }

@@ -8,18 +8,24 @@
 //!     enter any more, so the borrow never outlives its owner.
 //! I2. A helper enters a section at most once, as the worker with its own number.
 //! I3. No more workers enter a section than are allowed. That number changes between sections.
+//! I4. A panic of a helper, or of the leader while helpers are at work, ends the process, with its text: what they share is in doubt. Where the
+//!     leader is alone, its panic unwinds.
+//! A leader that waits long for helpers says which are at work (`patience`).
 //! Callers: `run` and `allow` the leader; `wake` any worker inside the section.
 
 use crate::address::{Address, ObjectReference};
 use crate::alloc::Allocators;
 use crate::callback::{self, Frame};
-use crate::heap::os::thread_cpu_ns;
+use crate::heap::os::{self, thread_cpu_ns};
 use crate::heap::{EXTENTS, Extent};
 use crate::metadata::{BlockBytes, BlockTotals};
-use crate::sync::{Condvar, Mutex};
+use crate::patience::{Patience, Waiting};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 /// What a worker keeps through a pause.
 ///
@@ -93,6 +99,8 @@ struct Shared {
     workers: Vec<Mutex<Worker>>,
     /// How many workers may enter a section, the leader included.
     allowed: AtomicUsize,
+    /// The thread of each helper while it is at work in the section; else 0. Only reports look at them.
+    at_work: Vec<AtomicU32>,
     /// Whether helpers were asked into the current section.
     woken: AtomicBool,
     started: AtomicUsize,
@@ -105,6 +113,32 @@ pub struct Gang {
     /// Buffers that sections leave for the next ones, of various types.
     spares: Mutex<Vec<Box<dyn Any + Send>>>,
     name: String,
+    overdue: Option<Overdue>,
+}
+
+/// What becomes of a leader's wait for helpers that is too long.
+struct Overdue {
+    patience: Arc<Patience>,
+    report: Box<Report>,
+}
+
+/// Says for how long the leader has waited, and for which helpers: number and thread. There may be none left.
+type Report = dyn Fn(Duration, Vec<(usize, u32)>) + Send + Sync;
+
+/// A wait of the leader for its helpers.
+pub(crate) struct Late<'a> {
+    gang: &'a Gang,
+    waiting: Option<Waiting<'a>>,
+}
+
+impl Late<'_> {
+    /// Waits to be notified, or reports, without the lock, and returns.
+    pub fn wait<T>(&mut self, on: &Condvar, guard: &mut MutexGuard<'_, T>) {
+        match &mut self.waiting {
+            Some(waiting) => waiting.wait(on, guard, |waited| self.gang.report(waited)),
+            None => on.wait(guard),
+        }
+    }
 }
 
 impl Gang {
@@ -119,13 +153,44 @@ impl Gang {
                 cpu_ns: (0..size).map(|_| AtomicU64::new(0)).collect(),
                 workers: (0..size).map(worker).collect(),
                 allowed: AtomicUsize::new(size),
+                at_work: (0..size).map(|_| AtomicU32::new(0)).collect(),
                 woken: AtomicBool::new(false),
                 started: AtomicUsize::new(0),
             }),
             threads: Mutex::default(),
             spares: Mutex::default(),
             name: name.to_string(),
+            overdue: None,
         }
+    }
+
+    /// The same, whose leader calls `report` when it has waited long for helpers.
+    pub(crate) fn reporting(
+        mut self,
+        patience: Arc<Patience>,
+        report: impl Fn(Duration, Vec<(usize, u32)>) + Send + Sync + 'static,
+    ) -> Gang {
+        self.overdue = Some(Overdue { patience, report: Box::new(report) });
+        self
+    }
+
+    /// The leader begins to wait for helpers.
+    pub(crate) fn late(&self) -> Late<'_> {
+        Late { gang: self, waiting: self.overdue.as_ref().map(|overdue| Waiting::new(&overdue.patience)) }
+    }
+
+    fn report(&self, waited: Duration) {
+        let thread = |helper: usize| self.shared.at_work[helper].load(Relaxed);
+        let late = (1..self.size()).map(|helper| (helper, thread(helper))).filter(|(_, thread)| *thread != 0);
+        self.overdue.iter().for_each(|overdue| (overdue.report)(waited, late.clone().collect()));
+    }
+
+    /// A helper waits for work in `f`: nobody waits for it.
+    pub(crate) fn resting<R>(&self, helper: usize, f: impl FnOnce() -> R) -> R {
+        let thread = self.shared.at_work[helper].swap(0, Relaxed);
+        let result = f();
+        self.shared.at_work[helper].store(thread, Relaxed);
+        result
     }
 
     /// How many workers there are, the leader included.
@@ -158,9 +223,27 @@ impl Gang {
                 self.wake();
             }
         }
-        // Closes the section also if the leader's part unwinds.
-        let _close = Close(&self.shared);
-        section(&mut self.shared.workers[0].lock());
+        // The section is closed also if the leader's part unwinds.
+        let result = catch_unwind(AssertUnwindSafe(|| section(&mut self.shared.workers[0].lock())));
+        let panicked = result.err();
+        self.close(panicked.as_deref());
+        panicked.into_iter().for_each(|panic| resume_unwind(panic));
+    }
+
+    /// Nobody enters the section any more; returns when all who entered have left. `panicked`: the leader, with this.
+    fn close(&self, panicked: Option<&(dyn Any + Send)>) {
+        let mut state = self.shared.state.lock();
+        state.section = None;
+        if let Some(panic) = panicked
+            && state.inside > 0
+        {
+            // Helpers may wait for work of the leader's that will never come, and the closure they are in is about to go.
+            abort("the leader of a collection", panic);
+        }
+        let mut late = self.late();
+        while state.inside > 0 {
+            late.wait(&self.shared.left, &mut state);
+        }
     }
 
     /// Runs something as the leader, without a section for others to enter.
@@ -249,24 +332,23 @@ impl Drop for Gang {
     }
 }
 
-struct Close<'a>(&'a Shared);
-
-impl Drop for Close<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.state.lock();
-        state.section = None;
-        if state.inside > 0 && std::thread::panicking() {
-            // Helpers may wait for work of the leader's that will never come, and the closure they are in is about to go.
-            eprintln!("the leader of a pause panicked while helpers were at work; aborting");
-            std::process::abort();
-        }
-        while state.inside > 0 {
-            self.0.left.wait(&mut state);
-        }
-    }
+/// Ends the process: `who` has panicked where nothing can go on. The text comes again, since the program may have a panic hook of its own.
+fn abort(who: &str, panic: &(dyn Any + Send)) -> ! {
+    let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text.as_str(),
+        (None, None) => "a panic without a text",
+    };
+    let message = format!(
+        "{who} panicked while others were at work, and the heap cannot go on; aborting: {text}
+"
+    );
+    os::write_to_standard_error(message.as_bytes());
+    std::process::abort()
 }
 
 fn help(shared: &Shared, index: usize) {
+    let thread = os::thread_id();
     let mut last = 0;
     loop {
         let mut state = shared.state.lock();
@@ -286,6 +368,7 @@ fn help(shared: &Shared, index: usize) {
             }
         };
         last = state.number;
+        shared.at_work[index].store(thread, Relaxed);
         state.entered += 1;
         state.inside += 1;
         let _callback = state.callback.map(callback::enter);
@@ -296,13 +379,13 @@ fn help(shared: &Shared, index: usize) {
             let mut worker = shared.workers[index].lock();
             // SAFETY: the section was open when we entered, and `run` waits until `inside` is zero again (I1).
             let section = unsafe { &*section.0 };
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| section(&mut worker)));
-            if result.is_err() {
-                // A heap in doubt: the panic message is out, nothing may run on.
-                eprintln!("a GC worker panicked; aborting");
-                std::process::abort();
+            let result = catch_unwind(AssertUnwindSafe(|| section(&mut worker)));
+            if let Err(panic) = result {
+                // A heap in doubt: nothing may run on.
+                abort(&format!("GC worker {index}"), &*panic);
             }
         }
+        shared.at_work[index].store(0, Relaxed);
         shared.cpu_ns[index].fetch_add(thread_cpu_ns() - before, Relaxed);
         drop(inside);
     }

@@ -43,7 +43,7 @@ pub enum Event {
         at_ns: u64,
         /// How long it has waited.
         waited_ns: u64,
-        /// The mutators that have not stopped, if it waits for those.
+        /// The mutators that have not stopped, or the helpers that are at work, if it waits for those.
         threads: Vec<LateThread>,
     },
     /// The heap is gone. Always the last event; files are closed now.
@@ -58,6 +58,8 @@ pub enum Wait {
     Mutators,
     /// A thread that wants to lead a pause: until that of another leader is over.
     Leader,
+    /// The leader of a pause: until its helpers have ended their part of a step.
+    Workers,
     /// A thread that forks: until the thread that looks after the idle heap has ended.
     Timer,
 }

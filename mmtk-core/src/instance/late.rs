@@ -10,11 +10,21 @@ use crate::pause::MutatorRef;
 use crate::safepoint::{Lateness, WaitsFor};
 use crate::warnings;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Weak;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// More threads are counted in a warning, not named. The event has all.
 const NAMED: usize = 8;
+
+/// The threads, for a warning.
+fn named(threads: &[LateThread]) -> String {
+    let mut names: Vec<String> = threads.iter().take(NAMED).map(LateThread::to_string).collect();
+    if threads.len() > NAMED {
+        names.push(format!("and {} more", threads.len() - NAMED));
+    }
+    names.join("; ")
+}
 
 /// Reports when mutators take long to stop, or another leader's pause takes long.
 pub(crate) struct Late<'a, VM: VMBinding> {
@@ -64,22 +74,47 @@ impl<VM: VMBinding> Lateness<MutatorRef<VM>> for Late<'_, VM> {
     }
 }
 
+/// What the leader of a pause does that has waited long for helpers: their numbers and threads are given.
+pub(super) fn workers_are_late<VM: VMBinding>(
+    heap: Weak<HeapInner<VM>>,
+) -> impl Fn(Duration, Vec<(usize, u32)>) + Send + Sync {
+    move |waited, late| {
+        if let Some(heap) = heap.upgrade() {
+            heap.report_late_workers(waited, &late);
+        }
+    }
+}
+
 impl<VM: VMBinding> HeapInner<VM> {
+    /// The leader waits for these helpers. All may have come back meanwhile.
+    fn report_late_workers(&self, waited: Duration, late: &[(usize, u32)]) {
+        if late.is_empty() {
+            return;
+        }
+        let thread =
+            |(helper, id): &(usize, u32)| LateThread { name: Some(format!("gc-{helper}")), id: *id, ended: false };
+        let threads: Vec<LateThread> = late.iter().map(thread).collect();
+        let what = format!(
+            "{} of its {} helpers to end a step of the collection ({}): {}. A function of the VM that the helper called, `scan_object`              say, may not have returned",
+            threads.len(),
+            self.gang.size() - 1,
+            self.cycle.phase(),
+            named(&threads)
+        );
+        self.report_waiting(Wait::Workers, waited, "the leader of a collection", &what, threads);
+    }
+
     /// A leader waits for these mutators. All may have stopped meanwhile.
     fn report_late(&self, waited: Duration, threads: Vec<LateThread>) {
         if threads.is_empty() {
             return;
-        }
-        let mut names: Vec<String> = threads.iter().take(NAMED).map(LateThread::to_string).collect();
-        if threads.len() > NAMED {
-            names.push(format!("and {} more", threads.len() - NAMED));
         }
         let what = format!(
             "{} of its {} mutators to stop: {}. A mutator stops when it polls, allocates or enters a native region: long loops have to \
              poll, long calls of other code belong inside `Mutator::native`, and a thread that ends has to drop its mutator",
             threads.len(),
             self.safepoint.attached(),
-            names.join("; ")
+            named(&threads)
         );
         self.report_waiting(Wait::Mutators, waited, "a collection", &what, threads);
     }

@@ -204,7 +204,14 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
                 return false;
             }
             let visible = || stealers.iter().enumerate().any(|(i, s)| i != me && !s.is_empty());
-            if termination.look(visible, PATIENCE) == Look::Finished {
+            let found = match me {
+                0 => {
+                    let mut late = self.gang.late();
+                    termination.look_and_sleep(visible, PATIENCE, |changed, sleeping| late.wait(changed, sleeping))
+                }
+                helper => self.gang.resting(helper, || termination.look(visible, PATIENCE)),
+            };
+            if found == Look::Finished {
                 return false;
             }
             if let Some(packet) = self.steal(me) {

@@ -17,7 +17,7 @@
 //! Callers: GC workers in a tracing section.
 
 use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use crate::sync::{Condvar, Mutex, dropped, order};
+use crate::sync::{Condvar, Mutex, MutexGuard, dropped, order};
 
 /// The counts of one tracing section.
 #[derive(Default)]
@@ -109,14 +109,30 @@ impl Termination {
     }
 
     /// Looks for work with `anything_to_steal`, spinning `patience` rounds before it sleeps. Called after `leave`.
-    pub fn look(&self, mut anything_to_steal: impl FnMut() -> bool, patience: usize) -> Look {
+    pub fn look(&self, anything_to_steal: impl FnMut() -> bool, patience: usize) -> Look {
+        self.look_and_sleep(anything_to_steal, patience, |changed, sleeping| changed.wait(sleeping))
+    }
+
+    /// The same, and it sleeps by calling `sleep`, which waits to be notified. It may give up the lock to do something else, and then it
+    /// returns without having waited.
+    pub fn look_and_sleep(
+        &self,
+        mut anything_to_steal: impl FnMut() -> bool,
+        patience: usize,
+        sleep: impl FnMut(&Condvar, &mut MutexGuard<'_, ()>),
+    ) -> Look {
         self.hungry.fetch_add(1, Relaxed);
-        let found = self.look_while_hungry(&mut anything_to_steal, patience);
+        let found = self.look_while_hungry(&mut anything_to_steal, patience, sleep);
         self.hungry.fetch_sub(1, Relaxed);
         found
     }
 
-    fn look_while_hungry(&self, anything_to_steal: &mut impl FnMut() -> bool, patience: usize) -> Look {
+    fn look_while_hungry(
+        &self,
+        anything_to_steal: &mut impl FnMut() -> bool,
+        patience: usize,
+        mut sleep: impl FnMut(&Condvar, &mut MutexGuard<'_, ()>),
+    ) -> Look {
         for _ in 0..patience {
             // Acquire, here and under the lock, pairs with Release in `leave` (I2).
             if self.active.load(order!(Acquire, "termination-look")) == 0 {
@@ -137,7 +153,10 @@ impl Termination {
                 drop(sleeping);
                 return self.join();
             }
-            self.changed.wait(&mut sleeping);
+            sleep(&self.changed, &mut sleeping);
+            if dropped!("termination-looks-again") {
+                self.changed.wait(&mut sleeping);
+            }
         }
     }
 }
