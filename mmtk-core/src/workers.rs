@@ -225,9 +225,10 @@ impl Gang {
         }
         // The section is closed also if the leader's part unwinds.
         let result = catch_unwind(AssertUnwindSafe(|| section(&mut self.shared.workers[0].lock())));
-        let panicked = result.err();
-        self.close(panicked.as_deref());
-        panicked.into_iter().for_each(|panic| resume_unwind(panic));
+        self.close(result.as_ref().err().map(|panic| &**panic));
+        if let Err(panic) = result {
+            resume_unwind(panic);
+        }
     }
 
     /// Nobody enters the section any more; returns when all who entered have left. `panicked`: the leader, with this.

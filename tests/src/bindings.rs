@@ -3,13 +3,48 @@
 use crate::MakeHeap;
 use mmtk_core::weak::WeakProcessor;
 use mmtk_core::{Address, ObjectReference, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
-use reference::{ReferenceVM, ShadowStack};
+use reference::{ReferenceVM, ShadowStack, object};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 /// How many global roots the VM of a test has.
 pub const GLOBALS: usize = 8;
+
+/// What a binding delegates whose objects and roots are those of the test binding `$of` in its field `$vm`: items of its `VMBinding`.
+#[macro_export]
+macro_rules! delegate_to {
+    ($of:ty, $vm:tt) => {
+        type Slot = mmtk_core::WordSlot;
+        type Local = reference::ShadowStack;
+
+        fn slots_of_large(object: mmtk_core::ObjectReference) -> Option<usize> {
+            <$of as mmtk_core::VMBinding>::slots_of_large(object)
+        }
+        fn scan_part(
+            object: mmtk_core::ObjectReference,
+            from: usize,
+            to: usize,
+            visitor: &mut impl mmtk_core::SlotVisitor<mmtk_core::WordSlot>,
+        ) {
+            <$of as mmtk_core::VMBinding>::scan_part(object, from, to, visitor);
+        }
+        fn scan_thread(
+            &self,
+            stack: &mut reference::ShadowStack,
+            visitor: &mut impl mmtk_core::SlotVisitor<mmtk_core::WordSlot>,
+        ) {
+            self.$vm.scan_thread(stack, visitor);
+        }
+        fn scan_vm(&self, visitor: &mut impl mmtk_core::SlotVisitor<mmtk_core::WordSlot>) {
+            self.$vm.scan_vm(visitor);
+        }
+        fn process_weak(&self, weak: &mut dyn mmtk_core::weak::WeakProcessor) {
+            self.$vm.process_weak(weak);
+        }
+    };
+}
 
 /// A binding whose objects are laid out like those of the reference binding.
 pub trait TestVM: VMBinding<Slot = WordSlot, Local = ShadowStack> {
@@ -38,8 +73,7 @@ pub struct SideVM<const LOG_GRANULE: u32>(ReferenceVM);
 
 // SAFETY: as for the reference binding, to which all is delegated; sizes are rounded up to granules by `Attached`.
 unsafe impl<const LOG_GRANULE: u32> VMBinding for SideVM<LOG_GRANULE> {
-    type Slot = WordSlot;
-    type Local = ShadowStack;
+    delegate_to!(ReferenceVM, 0);
 
     const LOG_GRANULE: u32 = LOG_GRANULE;
     const STATE: StateLocation = StateLocation::Side;
@@ -50,21 +84,6 @@ unsafe impl<const LOG_GRANULE: u32> VMBinding for SideVM<LOG_GRANULE> {
     }
     fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
         ReferenceVM::scan_object(object, visitor);
-    }
-    fn slots_of_large(object: ObjectReference) -> Option<usize> {
-        ReferenceVM::slots_of_large(object)
-    }
-    fn scan_part(object: ObjectReference, from: usize, to: usize, visitor: &mut impl SlotVisitor<WordSlot>) {
-        ReferenceVM::scan_part(object, from, to, visitor);
-    }
-    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.0.scan_thread(stack, visitor);
-    }
-    fn scan_vm(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.0.scan_vm(visitor);
-    }
-    fn process_weak(&self, weak: &mut dyn WeakProcessor) {
-        self.0.process_weak(weak);
     }
     fn out_of_memory(&self, error: &OutOfMemory) {
         self.0.out_of_memory(error);
@@ -77,6 +96,48 @@ impl<const LOG_GRANULE: u32> TestVM for SideVM<LOG_GRANULE> {
     }
     fn reference(&self) -> &ReferenceVM {
         &self.0
+    }
+}
+
+type Called = Arc<dyn Fn() + Send + Sync>;
+
+/// The reference VM, with a function that each pause calls.
+#[derive(Default)]
+pub struct CalledVM {
+    vm: ReferenceVM,
+    called: Mutex<Option<Called>>,
+}
+
+impl CalledVM {
+    /// Pauses call this from now on.
+    pub fn call(&self, function: impl Fn() + Send + Sync + 'static) {
+        *self.called.lock().unwrap() = Some(Arc::new(function));
+    }
+    /// Pauses call nothing any more.
+    pub fn call_nothing(&self) {
+        *self.called.lock().unwrap() = None;
+    }
+}
+
+// SAFETY: objects and roots of the reference VM, with their states beside them.
+unsafe impl VMBinding for CalledVM {
+    type Slot = WordSlot;
+    type Local = ShadowStack;
+
+    const WRITE_BARRIER: bool = true;
+
+    fn object_size(object: ObjectReference) -> usize {
+        ReferenceVM::object_size(object)
+    }
+    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        ReferenceVM::scan_part(object, 0, object::header(object).refs(), visitor);
+    }
+    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.vm.scan_thread(stack, visitor);
+    }
+    fn process_weak(&self, _: &mut dyn WeakProcessor) {
+        let called = self.called.lock().unwrap().clone();
+        called.into_iter().for_each(|called| called());
     }
 }
 

@@ -14,7 +14,7 @@ mod panics;
 mod watchdog;
 
 pub use attached::{Attached, Handle};
-pub use bindings::{AmbiguousVM, HEAPS, SideVM, TestVM};
+pub use bindings::{AmbiguousVM, CalledVM, HEAPS, SideVM, TestVM};
 pub use child::{is_child, pass_again, run_again};
 pub use panics::{panic_of, text_of};
 pub use watchdog::Watchdog;

@@ -1,12 +1,9 @@
 //! Threads that do not stop: what waits for them says so, and which they are. No test waits for longer than it takes to hear of it.
 
 use mmtk_core::events::{Event, LateThread, Listener, Wait};
-use mmtk_core::weak::WeakProcessor;
-use mmtk_core::{ObjectReference, SlotVisitor, VMBinding, WordSlot};
-use plan_tests::{TestVM as _, Watchdog, options};
+use plan_tests::{CalledVM, TestVM as _, Watchdog, is_child, options, pass_again};
 use policies::new_heap;
-use reference::{Class, ReferenceHeap, ReferenceVM, ShadowStack, Thread, ThreadHandle, object};
-use std::process::Command;
+use reference::{Class, ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Barrier, Mutex};
 
@@ -134,17 +131,12 @@ fn how_long_a_stop_may_take_can_be_set_while_the_heap_is_in_use() {
 
 #[test]
 fn the_warning_names_the_threads_and_says_what_a_mutator_has_to_do() {
-    const CHILD: &str = "LATE_THREADS_CHILD";
     let _watchdog = Watchdog::new();
-    if std::env::var_os(CHILD).is_some() {
+    if is_child() {
         let (heap, heard) = heap(&[("safepoint.warn_ms", "1")]);
         return collect_beside_a_mutator_that_does_not_poll(&heap, &heard);
     }
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    let test = "the_warning_names_the_threads_and_says_what_a_mutator_has_to_do";
-    let output = child.args(["--exact", test, "--nocapture"]).env(CHILD, "1").output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
+    let text = pass_again("the_warning_names_the_threads_and_says_what_a_mutator_has_to_do");
     for part in [
         "1 of its 2 mutators to stop",
         "(\"busy\")",
@@ -157,45 +149,18 @@ fn the_warning_names_the_threads_and_says_what_a_mutator_has_to_do() {
     }
 }
 
-type Called = Arc<dyn Fn() + Send + Sync>;
-
-/// The reference VM, with a function that it calls in each pause.
-struct SlowVM {
-    vm: ReferenceVM,
-    called: Called,
-}
-
-// SAFETY: objects and roots of the reference VM, with their states beside them.
-unsafe impl VMBinding for SlowVM {
-    type Slot = WordSlot;
-    type Local = ShadowStack;
-
-    fn object_size(object: ObjectReference) -> usize {
-        ReferenceVM::object_size(object)
-    }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
-        ReferenceVM::scan_part(object, 0, object::header(object).refs(), visitor);
-    }
-    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.vm.scan_thread(stack, visitor);
-    }
-    fn process_weak(&self, _: &mut dyn WeakProcessor) {
-        (self.called)();
-    }
-}
-
 #[test]
 fn a_thread_that_wants_to_collect_says_that_another_leads_for_long() {
     let _watchdog = Watchdog::new();
     let (heard, pauses, inside) = (Heard::default(), Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(2)));
     let (theirs, entered) = (heard.clone(), inside.clone());
-    let called: Called = Arc::new(move || {
+    let heap = new_heap(CalledVM::default(), options("Immix", LIMIT, &SETTINGS)).unwrap();
+    heap.vm().call(move || {
         if pauses.fetch_add(1, Relaxed) == 0 {
             entered.wait();
             theirs.wait_for(2);
         }
     });
-    let heap = new_heap(SlowVM { vm: ReferenceVM::new(), called }, options("Immix", LIMIT, &SETTINGS)).unwrap();
     heap.listen(heard.listener());
     std::thread::scope(|scope| {
         scope.spawn(|| heap.collect());

@@ -1,11 +1,10 @@
 //! Calls that would wait for their own thread are refused at once: two mutators on one thread, and what a callback may not do.
 
 use mmtk_core::events::Event;
-use mmtk_core::weak::WeakProcessor;
-use mmtk_core::{Address, Heap, ObjectReference, SlotVisitor, VMBinding, WordSlot};
-use plan_tests::{Watchdog, collecting_plans, options, panic_of, verified_heap as heap};
+use mmtk_core::{Address, Heap, ObjectReference, VMBinding};
+use plan_tests::{CalledVM, Watchdog, collecting_plans, options, panic_of, verified_heap as heap};
 use policies::{PLANS, new_heap};
-use reference::{Class, Ref, ReferenceHeap, ReferenceVM, ShadowStack, Thread, ThreadHandle, object};
+use reference::{Class, Ref, ReferenceHeap, ShadowStack, Thread, ThreadHandle};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -198,45 +197,14 @@ fn a_closure_of_fork_only_forks() {
     }
 }
 
-type Called = Box<dyn Fn() + Send + Sync>;
-
-/// The reference VM, with a function that it calls in each pause.
-#[derive(Default)]
-struct CallingVM {
-    vm: ReferenceVM,
-    called: Mutex<Option<Arc<Called>>>,
-}
-
-// SAFETY: objects and roots of the reference VM, with their states beside them.
-unsafe impl VMBinding for CallingVM {
-    type Slot = WordSlot;
-    type Local = ShadowStack;
-
-    const WRITE_BARRIER: bool = true;
-
-    fn object_size(object: ObjectReference) -> usize {
-        ReferenceVM::object_size(object)
-    }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
-        ReferenceVM::scan_part(object, 0, object::header(object).refs(), visitor);
-    }
-    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.vm.scan_thread(stack, visitor);
-    }
-    fn process_weak(&self, _: &mut dyn WeakProcessor) {
-        let called = self.called.lock().unwrap().clone();
-        called.into_iter().for_each(|called| called());
-    }
-}
-
 #[test]
 fn a_function_of_the_vm_that_a_collection_calls_neither_collects_nor_attaches() {
     let _watchdog = Watchdog::new();
     for plan in collecting_plans() {
-        let heap = new_heap(CallingVM::default(), options(plan, LIMIT, &[("gc.workers", "1")])).unwrap();
+        let heap = new_heap(CalledVM::default(), options(plan, LIMIT, &[("gc.workers", "1")])).unwrap();
         let (theirs, made) = (heap.clone(), Arc::new(AtomicUsize::new(0)));
         let count = made.clone();
-        let called: Called = Box::new(move || {
+        heap.vm().call(move || {
             let place = "a function called by a collection";
             count.fetch_add(are_refused(calls(&theirs), place), Relaxed);
             let outside = ObjectReference::from_address(Address::from_usize(1 << 20)).unwrap();
@@ -246,11 +214,10 @@ fn a_function_of_the_vm_that_a_collection_calls_neither_collects_nor_attaches() 
             ];
             are_refused(vm_space, place);
         });
-        *heap.vm().called.lock().unwrap() = Some(Arc::new(called));
         heap.collect();
         let mutator = heap.attach(ShadowStack::default());
         mutator.collect();
-        *heap.vm().called.lock().unwrap() = None;
+        heap.vm().call_nothing();
         assert!(made.load(Relaxed) >= 4, "{plan}");
         mutator.collect();
     }
@@ -259,13 +226,13 @@ fn a_function_of_the_vm_that_a_collection_calls_neither_collects_nor_attaches() 
 #[test]
 fn a_refused_call_in_a_collection_ends_the_heap_and_hangs_nobody() {
     let _watchdog = Watchdog::new();
-    let heap = new_heap(CallingVM::default(), options("Immix", LIMIT, &[("gc.workers", "1")])).unwrap();
+    let heap = new_heap(CalledVM::default(), options("Immix", LIMIT, &[("gc.workers", "1")])).unwrap();
     let theirs = heap.clone();
-    *heap.vm().called.lock().unwrap() = Some(Arc::new(Box::new(move || theirs.collect())));
+    heap.vm().call(move || theirs.collect());
     let mutator = heap.attach(ShadowStack::default());
     let text = panic_of(|| mutator.collect());
     assert!(text.starts_with("Heap::collect is refused inside a function called by a collection"), "{text}");
-    *heap.vm().called.lock().unwrap() = None;
+    heap.vm().call_nothing();
     let text = panic_of(|| mutator.collect());
     assert!(text.contains("this heap cannot be used any more"), "{text}");
 }

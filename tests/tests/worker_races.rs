@@ -6,11 +6,10 @@
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use lab::workloads::rng::Rng;
-use mmtk_core::weak::WeakProcessor;
 use mmtk_core::{ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, assert_within_limit, dense_plans, options};
+use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, assert_within_limit, delegate_to, dense_plans, options};
 use policies::new_heap;
-use reference::{Class, ReferenceVM, ShadowStack};
+use reference::{Class, ReferenceVM};
 use std::cell::Cell;
 
 /// A binding that lets other threads run now and then while the collector asks it about objects.
@@ -28,8 +27,7 @@ fn maybe_yield(every: u64) {
 
 // SAFETY: all is delegated, and a thread that lets others run keeps every promise.
 unsafe impl<VM: TestVM> VMBinding for Yielding<VM> {
-    type Slot = WordSlot;
-    type Local = ShadowStack;
+    delegate_to!(VM, 0);
 
     const LOG_GRANULE: u32 = VM::LOG_GRANULE;
     const STATE: StateLocation = VM::STATE;
@@ -43,21 +41,6 @@ unsafe impl<VM: TestVM> VMBinding for Yielding<VM> {
     fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
         maybe_yield(100);
         VM::scan_object(object, visitor);
-    }
-    fn slots_of_large(object: ObjectReference) -> Option<usize> {
-        VM::slots_of_large(object)
-    }
-    fn scan_part(object: ObjectReference, from: usize, to: usize, visitor: &mut impl SlotVisitor<WordSlot>) {
-        VM::scan_part(object, from, to, visitor);
-    }
-    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.0.scan_thread(stack, visitor);
-    }
-    fn scan_vm(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.0.scan_vm(visitor);
-    }
-    fn process_weak(&self, weak: &mut dyn WeakProcessor) {
-        self.0.process_weak(weak);
     }
 }
 
