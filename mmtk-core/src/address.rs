@@ -105,7 +105,7 @@ impl Address {
         unsafe {
             core::arch::x86_64::_mm_prefetch(self.0 as *const i8, core::arch::x86_64::_MM_HINT_T0);
         }
-        #[cfg(target_arch = "aarch64")]
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
         // SAFETY: a prefetch is a hint; it has no architectural effect at any address.
         unsafe {
             core::arch::asm!("prfm pldl1keep, [{0}]", in(reg) self.0, options(nostack, preserves_flags, readonly));
@@ -115,12 +115,13 @@ impl Address {
     /// As [`Address::prefetch`], for a line that will be written: other processors' copies of it go.
     #[inline(always)]
     pub fn prefetch_write(self) {
-        #[cfg(target_arch = "x86_64")]
+        // Miri runs no assembly.
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
         // SAFETY: a prefetch is a hint; it has no architectural effect at any address. Processors without it do nothing.
         unsafe {
             core::arch::asm!("prefetchw [{0}]", in(reg) self.0, options(nostack, preserves_flags, readonly));
         }
-        #[cfg(target_arch = "aarch64")]
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
         // SAFETY: a prefetch is a hint; it has no architectural effect at any address.
         unsafe {
             core::arch::asm!("prfm pstl1keep, [{0}]", in(reg) self.0, options(nostack, preserves_flags, readonly));

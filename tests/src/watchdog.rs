@@ -4,8 +4,8 @@ use std::io::Write;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-/// Generous: the tests take seconds, but may share few processors with many.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// Generous: the tests take seconds, but may share few processors with many. Under an interpreter they take minutes.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(miri) { 3600 } else { 180 });
 
 /// Lives as long as the test that it watches.
 pub struct Watchdog(Option<(Sender<()>, std::thread::JoinHandle<()>)>);

@@ -90,7 +90,9 @@ impl Memory {
     /// Address space for a heap of this limit, and the size of an extent as a power of two.
     fn reserve(limit: usize) -> io::Result<(Mapping, u32)> {
         // Room to fragment: pages are cheap to skip in a range that costs nothing.
-        let log_roomy = (limit * 2).next_power_of_two().max(64 << 20).ilog2();
+        // In Miri what is reserved is memory.
+        let least = if cfg!(miri) { CHUNK_BYTES } else { 64 << 20 };
+        let log_roomy = (limit * 2).next_power_of_two().max(least).ilog2();
         let bytes = EXTENTS << log_roomy;
         // What the process may use is not for this heap alone.
         if refusals::address_space_left().is_none_or(|left| bytes <= left / 2)

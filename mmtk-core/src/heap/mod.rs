@@ -27,6 +27,8 @@ mod mappings;
 mod memory;
 #[cfg(not(loom))]
 pub mod os;
+#[cfg(miri)]
+mod os_in_miri;
 #[cfg(not(loom))]
 mod page_runs;
 #[cfg(not(loom))]

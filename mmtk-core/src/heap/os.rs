@@ -4,6 +4,8 @@
 //! This is one of the homes of `unsafe`: each function states what it needs of its arguments. Nothing here knows what
 //! the memory is used for.
 
+#[cfg(miri)]
+use super::os_in_miri as libc;
 use super::sparse::Sparse;
 use crate::address::Address;
 use std::io;
