@@ -226,6 +226,38 @@ fn an_ephemeron_does_not_refer_to_its_value_and_keeps_it() {
     });
 }
 
+/// The value is followed when the order is known: what it leads to is a link in a chain.
+#[test]
+fn a_chain_through_the_value_of_an_ephemeron_keeps_its_order() {
+    on_every_plan(|plan, m| {
+        // 0 -> 1 -> 2, of which 1 has no finalizer, and is the value of an ephemeron whose key is 3.
+        graph(m, &[vec![1], vec![2], vec![], vec![]]);
+        let node = |n: usize| m.read_ref(m.peek(0), n);
+        let terms = mmtk_core::weak::Terms::default();
+        let made = m.mutator().references().create_ephemeron(object(node(3)), Some(object(node(1))), terms).unwrap();
+        [3, 2, 0].into_iter().for_each(|n| add_finalizer(m, node(n), Topological));
+        m.pop(1);
+        let came = collected(m);
+        assert_eq!(came.len(), 3, "{plan}");
+        assert!(came.iter().position(|n| *n == 0) < came.iter().position(|n| *n == 2), "{plan}: {came:?}");
+        m.mutator().references().free(made);
+    });
+}
+
+#[test]
+fn cycles_wait_for_finalizers_without_order_too() {
+    on_every_plan(|plan, m| {
+        for ordered in [ReferrersFirst, Topological] {
+            let finalizers = [(0, ordered), (1, ordered), (2, Any)];
+            unreachable_graph(m, &[vec![1], vec![0], vec![]], &finalizers);
+            assert_eq!(collected(m), [2], "{plan}");
+            let mut came = collected(m);
+            came.sort_unstable();
+            assert_eq!(came, [0, 1], "{plan}");
+        }
+    });
+}
+
 /// What the next collection of an unreachable graph is to queue, by definition; these finalizers are left.
 fn expected(reaches: &[Vec<bool>], left: &[(usize, FinalizerOrder)]) -> Vec<bool> {
     let any = |(_, order): &(usize, FinalizerOrder)| *order == Any;

@@ -528,6 +528,72 @@ fn soft_references_go_when_they_are_not_used_or_memory_is_short() {
     }
 }
 
+/// However much they were used.
+#[test]
+fn an_emergency_clears_soft_references_and_an_ordinary_collection_does_not() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = verified_heap(plan, 8 << 20, &[("references.soft_collections", "1000000")]);
+        let thread = Thread::attach(&heap);
+        let large = thread.push(thread.try_alloc(Class { refs: 0, bytes: 3 << 20 }).unwrap());
+        let cache = create(&thread, ReferenceKind::Soft, thread.get(large), Terms::default());
+        thread.pop(1);
+        (0..5).for_each(|_| thread.collect());
+        assert!(!with(&thread, |references| references.is_cleared(cache)), "{plan}");
+        let more = thread.try_alloc(Class { refs: 0, bytes: 5 << 20 });
+        assert!(more.is_ok(), "{plan}: {}", more.unwrap_err());
+        assert!(with(&thread, |references| references.is_cleared(cache)), "{plan}");
+    }
+}
+
+/// It keeps nothing once its owner is dead, and what it did when its owner comes back.
+#[test]
+fn a_soft_reference_keeps_its_target_as_long_as_its_owner_lives() {
+    on_every_plan(|plan, thread| {
+        for finalized in [false, true] {
+            let [owner, target] = [1, 2].map(|number| node(thread, number));
+            let terms = Terms { owner: thread.get(owner).object(), notify: false };
+            let soft = create(thread, ReferenceKind::Soft, thread.get(target), terms);
+            let of_target = create(thread, ReferenceKind::Phantom, thread.get(target), Terms::default());
+            if finalized {
+                with(thread, |r| r.add_finalizer(object(thread.get(owner)), FinalizerOrder::Any).unwrap());
+            }
+            thread.pop(2);
+            thread.collect();
+            assert_eq!(with(thread, |r| r.is_cleared(of_target)), !finalized, "{plan}");
+            if finalized {
+                assert_eq!(get(thread, soft), Some(2), "{plan}: its owner came back");
+                assert!(with(thread, |r| r.next_finalizable()).is_some(), "{plan}");
+            }
+            with(thread, |r| r.free(of_target));
+            thread.collect();
+        }
+    });
+}
+
+/// It waits to be told of, with the others in the queue.
+#[test]
+fn a_reference_that_is_cleared_while_it_is_queued_stays_in_the_queue() {
+    on_every_plan(|plan, thread| {
+        for kind in [ReferenceKind::Soft, ReferenceKind::Weak, ReferenceKind::Phantom, ReferenceKind::Ephemeron] {
+            let target = node(thread, 1);
+            let made: Vec<Reference> = (0..3).map(|_| create(thread, kind, thread.get(target), notified())).collect();
+            thread.pop(1);
+            if kind == ReferenceKind::Soft {
+                with(thread, |r| made.iter().for_each(|soft| r.clear(*soft)));
+                assert_eq!(with(thread, |r| r.waiting()), 0, "{plan}: nobody is told of what the VM clears");
+                with(thread, |r| made.into_iter().for_each(|soft| r.free(soft)));
+                continue;
+            }
+            thread.collect();
+            with(thread, |r| r.clear(made[0]));
+            let told: Vec<Reference> = std::iter::from_fn(|| with(thread, |r| r.next_cleared())).collect();
+            assert_eq!(told, made, "{plan}, {kind:?}");
+            with(thread, |r| made.into_iter().for_each(|reference| r.free(reference)));
+        }
+    });
+}
+
 /// A chain of ephemerons: the value of each leads to the key of the next. Created from its end, or in a wild order.
 fn chain(plan: &str, links: usize, wild: bool) {
     let limit = 96 * links.max(1 << 15) * 4;
