@@ -1,7 +1,7 @@
 //! One run in a process of its own: `mmtk run --json` as a child, with a time limit, its outcome classified.
 //!
-//! A process a run, because collectors leave traces in a process (mappings, tables, threads), and because some of them
-//! can be made only once.
+//! A process a run, because collectors leave traces in a process (mappings, tables, threads), and because
+//! some of them can be made only once.
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;

@@ -1,7 +1,8 @@
 //! The command line.
 //!
-//! The options of a run are global: every command that makes runs takes them, with the same meaning. Values of the toolkit's
-//! options come, each over the one before, from the lab's defaults, `--config`, `MMTK_*` variables, the flags, `--set`.
+//! The options of a run are global: every command that makes runs takes them, with the same meaning. Values
+//! of the toolkit's options come, each over the one before, from the lab's defaults, `--config`, `MMTK_*`
+//! variables, the flags, `--set`.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -38,7 +39,8 @@ pub struct Cli {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Options of a run")]
 pub struct RunOptions {
-    /// Collector, see `mmtk list`; `compare` takes several, separated by commas. NAME@key=value adds a setting
+    /// Collector, see `mmtk list`; `compare` takes several, separated by commas. NAME@key=value adds a
+    /// setting
     #[arg(long, short, global = true, visible_alias = "plans", value_delimiter = ',', value_name = "NAME")]
     pub plan: Vec<String>,
     /// Heap limit, such as 128M or 1.5G [default: 256M]; `compare` takes several
@@ -68,7 +70,8 @@ pub struct RunOptions {
     /// Prints JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// Writes the pacer's decisions and what they were made from, a line of JSON each (`run` on our plans, `pacer drive`)
+    /// Writes the pacer's decisions and what they were made from, a line of JSON each (`run` on our plans,
+    /// `pacer drive`)
     #[arg(long, global = true, value_name = "FILE.jsonl")]
     pub pacer_log: Option<PathBuf>,
     /// Writes a page about the heap over time (`run` on our plans only)
@@ -136,7 +139,8 @@ pub enum PacerCommand {
     /// Simulates a heap that is marked beside its mutators, with a policy in control.
     #[command(after_long_help = scenarios_help())]
     Simulate(Simulation),
-    /// Runs scenarios on a heap of ours: threads that allocate at their rates. Sizes and times are a tenth of the simulator's.
+    /// Runs scenarios on a heap of ours: threads that allocate at their rates. Sizes and times are a tenth of
+    /// the simulator's.
     #[command(after_long_help = scenarios_help())]
     Drive {
         /// Scenarios, see below.
@@ -145,7 +149,8 @@ pub enum PacerCommand {
         #[arg(long)]
         all: bool,
     },
-    /// Makes the decisions of a log (`run --pacer-log`) once more, by the policy that made them or by another.
+    /// Makes the decisions of a log (`run --pacer-log`) once more, by the policy that made them or by
+    /// another.
     Replay {
         /// The log.
         file: PathBuf,
@@ -273,7 +278,8 @@ fn whole(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
     value.ok_or_else(|| format!("must be {least}..={most}"))
 }
 
-/// As with more GC workers than that, nobody gains by more; and beyond some ten thousand the system has no mappings left for their stacks.
+/// As with more GC workers than that, nobody gains by more; and beyond some ten thousand the system has no
+/// mappings left for their stacks.
 fn mutators(text: &str) -> Result<usize, String> {
     whole(text, 1..=4096).map(|n| n as usize)
 }

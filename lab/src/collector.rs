@@ -8,7 +8,8 @@
 //! | `malloc`, `malloc:bump`, `malloc:bump-thp` | never free: the floor of the mutator |
 //! | `go`, `java17:G1`, ... | an external program, see `peers-external/run.sh` |
 //!
-//! A name may carry settings of its own: `Immix@immix.defrag=false`, `upstream:GenImmix@threads=1`, `bdwgc@grow=1`.
+//! A name may carry settings of its own: `Immix@immix.defrag=false`, `upstream:GenImmix@threads=1`,
+//! `bdwgc@grow=1`.
 
 use crate::failure::Failure;
 use crate::suggest;

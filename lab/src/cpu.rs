@@ -13,7 +13,8 @@ impl ThreadClock {
 
     /// The clock of the thread with this id.
     pub fn of(tid: libc::pid_t) -> Self {
-        // The kernel's encoding, as in glibc's `pthread_getcpuclockid`: ~tid, CPUCLOCK_PERTHREAD_MASK, CPUCLOCK_SCHED.
+        // The kernel's encoding, as in glibc's `pthread_getcpuclockid`: ~tid, CPUCLOCK_PERTHREAD_MASK,
+        // CPUCLOCK_SCHED.
         Self((!tid << 3) | 4 | 2)
     }
 

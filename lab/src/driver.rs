@@ -3,7 +3,8 @@
 //! 1. A full collection between iterations, untimed, so that each starts from the same heap.
 //! 2. Reset of the collector's statistics and of the peak resident size.
 //! 3. The workload on its mutator threads; wall time, process CPU and the system's counters around it.
-//! 4. CPU spent collecting comes from the heap; the rest is the mutator's. So the two always add up to the whole.
+//! 4. CPU spent collecting comes from the heap; the rest is the mutator's. So the two always add up to the
+//!    whole.
 
 use std::time::{Duration, Instant};
 

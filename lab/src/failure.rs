@@ -13,7 +13,8 @@ pub enum Failure {
     Mismatch(String),
     /// An external program is not installed. Exit status 127, as a shell uses.
     NotInstalled(String),
-    /// The reader of standard output has left, as `head` does once it has seen enough: nothing is wrong. Exit status 0, without a word.
+    /// The reader of standard output has left, as `head` does once it has seen enough: nothing is wrong. Exit
+    /// status 0, without a word.
     NoReader,
 }
 

@@ -1,6 +1,7 @@
 //! Ctrl-C while a child process runs: the child, and whatever it started, ends too.
 //!
-//! Each child leads a process group of its own, so the terminal's signal does not reach it; the handler passes it on.
+//! Each child leads a process group of its own, so the terminal's signal does not reach it; the handler
+//! passes it on.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 

@@ -3,8 +3,8 @@
 //! 1. From a guess, halve while it fits or double until it does.
 //! 2. Halve the interval between what does not fit and what does, down to 1 % or 256 KiB.
 //!
-//! A collector need not be monotonic near its minimum, so the answer is a heap that was seen to fit, within the
-//! resolution of one that was seen not to.
+//! A collector need not be monotonic near its minimum, so the answer is a heap that was seen to fit, within
+//! the resolution of one that was seen not to.
 
 /// The smallest limit that the options take.
 const FLOOR_BYTES: u64 = 1 << 20;

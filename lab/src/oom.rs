@@ -1,6 +1,8 @@
-//! Out of memory ends a run with a message, a JSON line under `--json`, and its own exit status: never a crash.
+//! Out of memory ends a run with a message, a JSON line under `--json`, and its own exit status: never a
+//! crash.
 //!
-//! Adapters call [`exit`] from wherever their collector reports exhaustion, even from deep inside a mutator's allocation.
+//! Adapters call [`exit`] from wherever their collector reports exhaustion, even from deep inside a mutator's
+//! allocation.
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -24,7 +26,8 @@ struct Context {
 /// What a run still has to write when memory has run out.
 static LAST_WORDS: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 
-/// Calls `f` before the process ends for want of memory, on the thread that met it. Later calls change nothing.
+/// Calls `f` before the process ends for want of memory, on the thread that met it. Later calls change
+/// nothing.
 pub fn on_exit(f: impl Fn() + Send + Sync + 'static) {
     LAST_WORDS.get_or_init(|| Box::new(f));
 }
@@ -49,7 +52,8 @@ pub fn exit(detail: &str) -> ! {
     if let Some(last_words) = LAST_WORDS.get() {
         last_words();
     }
-    // SAFETY: ends the process at once. Handlers registered with `atexit` must not run beside stopped threads.
+    // SAFETY: ends the process at once. Handlers registered with `atexit` must not run beside stopped
+    // threads.
     unsafe { libc::_exit(OUT_OF_MEMORY_STATUS) }
 }
 

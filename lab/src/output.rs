@@ -1,8 +1,8 @@
 //! Standard output and standard error: what is printed reaches its reader, or the command ends with a reason.
 //!
-//! `println!` panics when the reader has left (`mmtk list | head`) and when a disk is full. Here a reader that has left ends the command without a
-//! word and with success, and any other error is said on standard error. Notes on standard error are for people: a note that cannot be written is
-//! dropped.
+//! `println!` panics when the reader has left (`mmtk list | head`) and when a disk is full. Here a reader
+//! that has left ends the command without a word and with success, and any other error is said on standard
+//! error. Notes on standard error are for people: a note that cannot be written is dropped.
 
 use std::io::{ErrorKind, Write};
 

@@ -102,7 +102,8 @@ impl Percentiles {
 }
 
 impl Latency {
-    /// From the service times in order of arrival, in ticks, and the length of a tick; `None` without requests.
+    /// From the service times in order of arrival, in ticks, and the length of a tick; `None` without
+    /// requests.
     pub fn of(ticks: &[u32], us_per_tick: f64) -> Option<Self> {
         if ticks.is_empty() {
             return None;

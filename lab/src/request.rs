@@ -48,7 +48,8 @@ impl Request {
         self.options.gc_workers
     }
 
-    /// Takes `key=value` settings, those in the collector's name last: into the options for our plans, else to the peer.
+    /// Takes `key=value` settings, those in the collector's name last: into the options for our plans, else
+    /// to the peer.
     ///
     /// # Errors
     /// Names the setting.

@@ -1,15 +1,16 @@
 //! Threads that start together, or not at all.
 //!
-//! A system refuses threads: by a limit of the user or the cgroup, or for want of memory. Then the threads that were started before return without
-//! having done anything. Otherwise a run would go on with fewer mutators than were asked for, or wait for those that never come.
+//! A system refuses threads: by a limit of the user or the cgroup, or for want of memory. Then the threads
+//! that were started before return without having done anything. Otherwise a run would go on with fewer
+//! mutators than were asked for, or wait for those that never come.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
 
-/// Calls `work` on `count` threads with this stack, each with its number, once all have been started. Returns the wall time from then until the
-/// last has ended, and what they returned.
+/// Calls `work` on `count` threads with this stack, each with its number, once all have been started. Returns
+/// the wall time from then until the last has ended, and what they returned.
 ///
 /// # Errors
 /// The system refuses a thread.

@@ -1,5 +1,5 @@
-//! Scenarios on real threads, for a moment: no heap exceeds its limit, and what fits is not out of memory. What depends on time is measured by
-//! `mmtk pacer drive --all`.
+//! Scenarios on real threads, for a moment: no heap exceeds its limit, and what fits is not out of memory.
+//! What depends on time is measured by `mmtk pacer drive --all`.
 
 use lab::drive::Drive;
 use lab::simulate::{Outcome, Scenario, scenario};

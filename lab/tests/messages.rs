@@ -1,5 +1,5 @@
-//! What the command says when something is wrong: files that are missing, endless, full or unreadable; readers that leave; threads that the system
-//! refuses; amounts out of range.
+//! What the command says when something is wrong: files that are missing, endless, full or unreadable;
+//! readers that leave; threads that the system refuses; amounts out of range.
 
 use std::fs::File;
 use std::io::Read;

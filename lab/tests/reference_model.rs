@@ -1,4 +1,5 @@
-//! The simulator against figures that the reference model of the pacer gave, in Python and with another generator's same numbers: `data/reference-model.csv`.
+//! The simulator against figures that the reference model of the pacer gave, in Python and with another
+//! generator's same numbers: `data/reference-model.csv`.
 
 use lab::simulate::{Metrics, Plant, Quantum, SCENARIOS, run, scenario};
 use mmtk_core::pacer::{PacerConfig, PolicyName};

@@ -1,5 +1,5 @@
-//! The write barrier: of mutators that store into an old object at the same time, one remembers it, and the pause finds it remembered.
-//! A mutator that attaches while a pause arms the barrier has it armed.
+//! The write barrier: of mutators that store into an old object at the same time, one remembers it, and the
+//! pause finds it remembered. A mutator that attaches while a pause arms the barrier has it armed.
 
 use crate::check::{Failure, fails_without, holds};
 use crate::forwarding::{InHeader, Old, OnTheSide};
@@ -139,7 +139,8 @@ fn without_the_order_of_the_safepoint_a_pause_misses_what_was_noted() {
     }
 }
 
-/// Whether barriers are armed: what leaders decide for the heap, and what a mutator goes by. Not atomic: loom reports a race.
+/// Whether barriers are armed: what leaders decide for the heap, and what a mutator goes by. Not atomic: loom
+/// reports a race.
 #[derive(Default)]
 struct Armed(UnsafeCell<bool>);
 

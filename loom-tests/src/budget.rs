@@ -1,4 +1,5 @@
-//! The budget: its limit holds at every instant, a refused charge leaves no trace, a returned one is taken over cleanly.
+//! The budget: its limit holds at every instant, a refused charge leaves no trace, a returned one is taken
+//! over cleanly.
 
 use crate::check::{Failure, fails_without, holds};
 use loom::cell::UnsafeCell;
@@ -78,7 +79,8 @@ fn refusal() {
     assert_eq!((memory.budget.reserved(), memory.budget.peak_reserved()), (2, 2));
 }
 
-/// The peak counts what two threads held together, though one may have returned its part before the other looks.
+/// The peak counts what two threads held together, though one may have returned its part before the other
+/// looks.
 fn peak() {
     let memory = Memory::new(2);
     assert!(memory.reserve(1, Charge::Mutator));

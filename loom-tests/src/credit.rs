@@ -34,7 +34,8 @@ fn conserved() {
     assert_eq!(spent.load(Relaxed) + credits.available(), 5);
 }
 
-/// A cycle ends while a worker earns and a mutator pays: in the new one nothing is there that was not earned in it.
+/// A cycle ends while a worker earns and a mutator pays: in the new one nothing is there that was not earned
+/// in it.
 fn void_after_the_cycle() {
     let credits = Arc::new(Credits::new(CAP));
     credits.earn(0, 1);

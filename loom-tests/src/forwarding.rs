@@ -1,6 +1,7 @@
 //! The forwarding word, in a header and in a side table: one copier, and the others use its copy.
 //!
-//! At most one thread of a model waits for another: two that wait take turns for ever, which loom counts as a schedule.
+//! At most one thread of a model waits for another: two that wait take turns for ever, which loom counts as a
+//! schedule.
 
 use crate::check::{Failure, fails_without, holds};
 use loom::cell::UnsafeCell;

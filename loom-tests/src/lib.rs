@@ -1,13 +1,15 @@
-//! Models of the protocols in `mmtk-core`, explored by loom: every schedule and every value that a weak memory allows.
+//! Models of the protocols in `mmtk-core`, explored by loom: every schedule and every value that a weak
+//! memory allows.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p loom-tests --release`; without the cfg the crate is empty.
 //!
-//! A model is a function that `check::holds`. For each ordering and step that carries a name in a protocol file there is a
-//! test that `check::fails_without` it, so a model that checks nothing cannot pass for one that does; the last test
-//! here compares the names on both sides.
+//! A model is a function that `check::holds`. For each ordering and step that carries a name in a protocol
+//! file there is a test that `check::fails_without` it, so a model that checks nothing cannot pass for one
+//! that does; the last test here compares the names on both sides.
 //!
-//! What loom does not see: load buffering (a load that takes its value from a store later in program order), spurious failures of
-//! `compare_exchange_weak`, spurious wake-ups. The stress tests beside the protocols and on the reference binding stay for that.
+//! What loom does not see: load buffering (a load that takes its value from a store later in program order),
+//! spurious failures of `compare_exchange_weak`, spurious wake-ups. The stress tests beside the protocols and
+//! on the reference binding stay for that.
 
 #![cfg(all(loom, test))]
 

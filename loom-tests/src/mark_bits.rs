@@ -1,4 +1,5 @@
-//! The mark bits of one block: the first worker clears what an older epoch left, and no bit is won twice or lost.
+//! The mark bits of one block: the first worker clears what an older epoch left, and no bit is won twice or
+//! lost.
 
 use crate::check::{Failure, fails_without, holds};
 use loom::thread;

@@ -1,4 +1,5 @@
-//! Safepoints: the leader has the heap to itself, both sides see what the other did, and nobody waits for ever.
+//! Safepoints: the leader has the heap to itself, both sides see what the other did, and nobody waits for
+//! ever.
 
 use crate::check::{Failure, fails_without, holds};
 use loom::cell::UnsafeCell;
@@ -17,7 +18,8 @@ impl Stoppable for Thread {
     }
 }
 
-/// A heap with an object for each of its mutators. A mutator touches its own while it runs, the leader all of them.
+/// A heap with an object for each of its mutators. A mutator touches its own while it runs, the leader all of
+/// them.
 struct Heap {
     safepoint: Safepoint<Thread>,
     objects: Vec<UnsafeCell<usize>>,
@@ -43,7 +45,8 @@ impl Heap {
     }
 
     fn touch(&self, object: usize) {
-        // SAFETY: loom reports a race, that is, an access while the leader has the heap, or one that has not seen the other's.
+        // SAFETY: loom reports a race, that is, an access while the leader has the heap, or one that has not
+        // seen the other's.
         self.objects[object].with_mut(|object| unsafe { *object += 1 });
     }
 

@@ -1,4 +1,5 @@
-//! The slot's word: a worker that reads the new address there sees the copy, however the other worker learned of it.
+//! The slot's word: a worker that reads the new address there sees the copy, however the other worker learned
+//! of it.
 
 use crate::check::{Failure, fails_without, holds};
 use crate::forwarding::{InHeader, Old, OnTheSide};
@@ -47,8 +48,8 @@ impl<O: Old> Scene<O> {
     }
 }
 
-/// A worker traces both slots: it copies, or learns of the copy by the old object. Another one scans the object that holds
-/// the second slot, too.
+/// A worker traces both slots: it copies, or learns of the copy by the old object. Another one scans the
+/// object that holds the second slot, too.
 fn slots_lead_to_the_copy<O: Old>() {
     let slots = [0, 1].map(|_| AtomicU64::new(OLD_AT));
     let scene = Arc::new(Scene { old: O::new(EPOCH - 1), copy: UnsafeCell::new(0), slots });

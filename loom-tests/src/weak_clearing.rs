@@ -1,7 +1,9 @@
-//! Clearing against resurrection: what a finalizer brings back is not cleared by whoever looks at references after that step.
+//! Clearing against resurrection: what a finalizer brings back is not cleared by whoever looks at references
+//! after that step.
 //!
-//! In one step workers take dead objects with finalizers from a shared counter and mark them; in the next they clear phantom references whose
-//! targets are not marked. Marks are relaxed stores: that the second step sees them all is the work of the end of the first.
+//! In one step workers take dead objects with finalizers from a shared counter and mark them; in the next
+//! they clear phantom references whose targets are not marked. Marks are relaxed stores: that the second step
+//! sees them all is the work of the end of the first.
 
 use crate::check::{Failure, fails, fails_without, holds};
 use crate::forwarding::{InHeader, Old, OnTheSide};

@@ -1,7 +1,9 @@
-//! Work stealing with counted termination: everything is done once, nobody returns before that, and everybody returns.
+//! Work stealing with counted termination: everything is done once, nobody returns before that, and everybody
+//! returns.
 //!
-//! A locked vector stands in for the deque. Whether there is something to steal is asked of a relaxed count beside it, and a
-//! worker writes its tally after it last touched a deque, so that no order comes from the deques that the protocol must give.
+//! A locked vector stands in for the deque. Whether there is something to steal is asked of a relaxed count
+//! beside it, and a worker writes its tally after it last touched a deque, so that no order comes from the
+//! deques that the protocol must give.
 
 use crate::check::{Failure, fails_without, holds};
 use loom::cell::UnsafeCell;
@@ -155,7 +157,8 @@ fn publishes() {
     assert!(termination.leave());
 }
 
-/// A worker that is about to sleep gives up the lock instead, to report that it has waited long, while the last of the others leaves.
+/// A worker that is about to sleep gives up the lock instead, to report that it has waited long, while the
+/// last of the others leaves.
 fn reports() {
     let termination = Arc::new(Termination::new());
     termination.open();

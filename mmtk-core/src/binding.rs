@@ -1,8 +1,8 @@
 //! What a VM implements.
 //!
-//! One trait. Four items are required: the slot type, an object's size, its slots, and the roots of a thread. The rest has
-//! defaults that suit a new VM: objects are copied with a byte copy, collector state lives in side tables, threads poll,
-//! out of memory reports and aborts.
+//! One trait. Four items are required: the slot type, an object's size, its slots, and the roots of a thread.
+//! The rest has defaults that suit a new VM: objects are copied with a byte copy, collector state lives in
+//! side tables, threads poll, out of memory reports and aborts.
 
 use crate::address::{Address, ObjectReference};
 use crate::metadata::{SlotWord, StateCell};
@@ -17,17 +17,18 @@ use std::ops::Range;
 /// A VM whose slots have no stable address can let the slot be the reference itself, and set
 /// [`VMBinding::CAN_MOVE`] to false.
 ///
-/// Where objects may move, `load` and `store` are atomic, `load` acquires and `store` releases: two workers may scan the
-/// same object, and the second may read in the slot what the first has stored there. It then reads the moved object
-/// with nothing but the slot between them ([`SlotWord`]). [`WordSlot`] does so.
+/// Where objects may move, `load` and `store` are atomic, `load` acquires and `store` releases: two workers
+/// may scan the same object, and the second may read in the slot what the first has stored there. It then
+/// reads the moved object with nothing but the slot between them ([`SlotWord`]). [`WordSlot`] does so.
 pub trait Slot: Copy + Send + fmt::Debug + 'static {
     /// The object it refers to, if any. References out of the heap are allowed; the collector ignores them.
     fn load(self) -> Option<ObjectReference>;
     /// Makes it refer to the new place of a moved object. Called only inside a pause, and only if
     /// [`VMBinding::CAN_MOVE`].
     fn store(self, object: ObjectReference);
-    /// The bytes that it occupies in memory, aligned to their number; none if it stands for the reference itself. The verifier asks: it
-    /// tells slots that are visited twice, lie outside their object or are not aligned.
+    /// The bytes that it occupies in memory, aligned to their number; none if it stands for the reference
+    /// itself. The verifier asks: it tells slots that are visited twice, lie outside their object or are not
+    /// aligned.
     fn place(self) -> Option<Range<Address>> {
         None
     }
@@ -42,8 +43,8 @@ impl WordSlot {
     /// The slot at `address`.
     ///
     /// # Safety
-    /// While the collector may visit the slot, the address is mapped, aligned to a word, and holds zero or an object's
-    /// address.
+    /// While the collector may visit the slot, the address is mapped, aligned to a word, and holds zero or an
+    /// object's address.
     #[inline(always)]
     pub const unsafe fn at(address: Address) -> WordSlot {
         WordSlot(address)
@@ -58,7 +59,8 @@ impl WordSlot {
 impl Slot for WordSlot {
     #[inline(always)]
     fn load(self) -> Option<ObjectReference> {
-        // SAFETY: `at`'s contract. Two workers may update a slot of an object they both scan, hence an atomic.
+        // SAFETY: `at`'s contract. Two workers may update a slot of an object they both scan, hence an
+        // atomic.
         let word = unsafe { self.0.as_atomic_u64() };
         ObjectReference::from_address(Address::from_usize(SlotWord(word).load() as usize))
     }
@@ -84,8 +86,9 @@ pub trait SlotVisitor<S: Slot> {
     /// Visits one slot.
     fn visit(&mut self, slot: S);
 
-    /// Visits words of an object that may be references, and may be anything else: each that is the address of an object or one inside it
-    /// keeps that object alive. For bindings with [`VMBinding::CONSERVATIVE_HEAP`].
+    /// Visits words of an object that may be references, and may be anything else: each that is the address
+    /// of an object or one inside it keeps that object alive. For bindings with
+    /// [`VMBinding::CONSERVATIVE_HEAP`].
     fn visit_ambiguous(&mut self, _words: Range<Address>) {
         panic!("ambiguous words are visited in objects alone, by bindings with CONSERVATIVE_HEAP");
     }
@@ -94,9 +97,9 @@ pub trait SlotVisitor<S: Slot> {
 /// Where the collector keeps an object's state byte (mark epoch and forwarding).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum StateLocation {
-    /// The VM lends the top byte of the 8-byte word at this offset from the object's start. A new object has zero there;
-    /// the VM masks the byte out when it reads the word (relaxed atomically, if it scans in parallel), and never writes it.
-    /// A moved object's old word is overwritten whole.
+    /// The VM lends the top byte of the 8-byte word at this offset from the object's start. A new object has
+    /// zero there; the VM masks the byte out when it reads the word (relaxed atomically, if it scans in
+    /// parallel), and never writes it. A moved object's old word is overwritten whole.
     HeaderTopByte(isize),
     /// A side table, one byte a granule. A moved object's first word is overwritten in the old copy.
     Side,
@@ -107,17 +110,17 @@ pub enum StateLocation {
 /// # Safety
 /// The collector trusts the binding with memory. An implementation promises:
 /// - `object_size` returns the size that was allocated, for every object, until it is found dead;
-/// - `scan_object` visits every slot of the object that may hold a reference into the heap, each once, and nothing else; with
-///   the same object it visits the same slots until a mutator runs;
-/// - `scan_thread`, `scan_vm` and the two for pinned roots together visit every reference into the heap that a mutator could still
-///   follow, each once, apart
-///   from those inside objects;
+/// - `scan_object` visits every slot of the object that may hold a reference into the heap, each once, and
+///   nothing else; with the same object it visits the same slots until a mutator runs;
+/// - `scan_thread`, `scan_vm` and the two for pinned roots together visit every reference into the heap that
+///   a mutator could still follow, each once, apart from those inside objects;
 /// - `object_size` and the scans read no other object that may move: it may be elsewhere already, or not yet;
-/// - neither blocks on a mutator, allocates in this heap, or unwinds: they run in a pause, on any thread (with `gc.workers` 1 and `heap.idle_gc_s` 0 on the one that
-///   asked for the collection);
-/// - ranges of words that `scan_ambiguous` looks at and that `scan_object` passes to `visit_ambiguous` are mapped, and nobody writes to them
-///   while they are read;
-/// - a new object is ready to be scanned (its header written, its slots null or valid) before the mutator's next safepoint.
+/// - neither blocks on a mutator, allocates in this heap, or unwinds: they run in a pause, on any thread
+///   (with `gc.workers` 1 and `heap.idle_gc_s` 0 on the one that asked for the collection);
+/// - ranges of words that `scan_ambiguous` looks at and that `scan_object` passes to `visit_ambiguous` are
+///   mapped, and nobody writes to them while they are read;
+/// - a new object is ready to be scanned (its header written, its slots null or valid) before the mutator's
+///   next safepoint.
 pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// A place that holds a reference.
     type Slot: Slot;
@@ -132,21 +135,22 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     const CAN_MOVE: bool = true;
 
     /// Whether a minor collection learns of every reference from an old object to a new one: mutators call
-    /// [`Mutator::write_barrier`](crate::Mutator::write_barrier) whenever they store a reference into an object, or the binding finds
-    /// the new objects that they stored by other means, and visits them in [`VMBinding::scan_vm_minor`]. Generational plans refuse a
-    /// binding that says no.
+    /// [`Mutator::write_barrier`](crate::Mutator::write_barrier) whenever they store a reference into an
+    /// object, or the binding finds the new objects that they stored by other means, and visits them in
+    /// [`VMBinding::scan_vm_minor`]. Generational plans refuse a binding that says no.
     const WRITE_BARRIER: bool = false;
 
-    /// Whether the heap notes where each object begins, so that it can say what lies at an address ([`Heap::find_object`](crate::Heap::find_object)).
-    /// A bit a granule, and a store for each object that is made. Compiled code that allocates sets the bit itself
+    /// Whether the heap notes where each object begins, so that it can say what lies at an address
+    /// ([`Heap::find_object`](crate::Heap::find_object)). A bit a granule, and a store for each object that
+    /// is made. Compiled code that allocates sets the bit itself
     /// ([`Mutator::start_parts`](crate::Mutator::start_parts)).
     const OBJECT_STARTS: bool = false;
 
     /// The object's size in bytes, a multiple of the granule.
     fn object_size(object: ObjectReference) -> usize;
 
-    /// What kind of object this is, in a few words, for reports. It may be dead: then it is as it was when it was last used, but
-    /// nothing that it refers to may be looked at.
+    /// What kind of object this is, in a few words, for reports. It may be dead: then it is as it was when it
+    /// was last used, but nothing that it refers to may be looked at.
     fn type_name(_object: ObjectReference) -> Cow<'static, str> {
         "object".into()
     }
@@ -157,19 +161,22 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// Visits the roots of a stopped thread.
     fn scan_thread(&self, local: &mut Self::Local, visitor: &mut impl SlotVisitor<Self::Slot>);
 
-    /// Whether the native stacks and registers of mutators are searched for references: any word that is the address of an object, or
-    /// one inside it, keeps it alive and in place. For VMs whose compiler does not say where references are. Asks for
-    /// [`VMBinding::OBJECT_STARTS`]; plans that move every object refuse such a binding.
+    /// Whether the native stacks and registers of mutators are searched for references: any word that is the
+    /// address of an object, or one inside it, keeps it alive and in place. For VMs whose compiler does not
+    /// say where references are. Asks for [`VMBinding::OBJECT_STARTS`]; plans that move every object refuse
+    /// such a binding.
     const CONSERVATIVE_STACKS: bool = false;
 
     /// Whether objects have words that may be references or not: [`VMBinding::scan_object`] passes these to
-    /// [`SlotVisitor::visit_ambiguous`], and for each object whichever it knows: slots, if it has a bitmap or a procedure that says where
-    /// they are; all words; or nothing. Asks for [`VMBinding::OBJECT_STARTS`], and for a plan that moves nothing and can find objects
-    /// while it traces; the others refuse such a binding.
+    /// [`SlotVisitor::visit_ambiguous`], and for each object whichever it knows: slots, if it has a bitmap or
+    /// a procedure that says where they are; all words; or nothing. Asks for [`VMBinding::OBJECT_STARTS`],
+    /// and for a plan that moves nothing and can find objects while it traces; the others refuse such a
+    /// binding.
     const CONSERVATIVE_HEAP: bool = false;
 
-    /// With [`VMBinding::CONSERVATIVE_STACKS`]: calls `look` with further ranges whose words may be references, such as the stacks of coroutines:
-    /// all of them, also of one on which the thread runs now. The heap knows the stack alone on which the thread was attached.
+    /// With [`VMBinding::CONSERVATIVE_STACKS`]: calls `look` with further ranges whose words may be
+    /// references, such as the stacks of coroutines: all of them, also of one on which the thread runs now.
+    /// The heap knows the stack alone on which the thread was attached.
     fn scan_ambiguous(&self, _local: &mut Self::Local, _look: &mut dyn FnMut(Range<Address>)) {}
 
     /// The address in an ambiguous word, for VMs that tag references.
@@ -180,26 +187,29 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// Visits roots that belong to no thread.
     fn scan_vm(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}
 
-    /// In a minor collection, in place of [`VMBinding::scan_vm`]: the same roots, of which those of old objects may be left out. A
-    /// binding without barrier also visits here each new object that an old one refers to. The verifier does not call it.
+    /// In a minor collection, in place of [`VMBinding::scan_vm`]: the same roots, of which those of old
+    /// objects may be left out. A binding without barrier also visits here each new object that an old one
+    /// refers to. The verifier does not call it.
     fn scan_vm_minor(&self, visitor: &mut impl SlotVisitor<Self::Slot>) {
         self.scan_vm(visitor);
     }
 
     /// Whether there are roots whose targets must not move: [`VMBinding::scan_pinned_roots`] and
-    /// [`VMBinding::scan_transitively_pinned_roots`]. Plans that move every object refuse a binding that says yes.
+    /// [`VMBinding::scan_transitively_pinned_roots`]. Plans that move every object refuse a binding that says
+    /// yes.
     const PINS_ROOTS: bool = false;
 
-    /// Visits roots whose targets must stay where they are in this collection: somebody outside the heap knows their addresses. Beside
-    /// the other roots, not among them. Called several times in a pause; it visits the same slots each time.
+    /// Visits roots whose targets must stay where they are in this collection: somebody outside the heap
+    /// knows their addresses. Beside the other roots, not among them. Called several times in a pause; it
+    /// visits the same slots each time.
     fn scan_pinned_roots(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}
 
     /// As [`VMBinding::scan_pinned_roots`], where all that the targets lead to must stay, too.
     fn scan_transitively_pinned_roots(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}
 
-    /// If the object consists of many consecutive slots (a large array): how many there are. The collector then
-    /// visits them piece by piece with [`VMBinding::scan_part`], so that workers can share it. Asked for objects of more than
-    /// 8 KiB only.
+    /// If the object consists of many consecutive slots (a large array): how many there are. The collector
+    /// then visits them piece by piece with [`VMBinding::scan_part`], so that workers can share it. Asked for
+    /// objects of more than 8 KiB only.
     fn slots_of_large(_object: ObjectReference) -> Option<usize> {
         None
     }
@@ -209,35 +219,38 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
         unreachable!("slots_of_large returned a number, so scan_part must be implemented")
     }
 
-    /// For a VM with ephemerons of its own, instead of those of the heap ([`crate::weak`]): keeps alive what they hold whose keys are live,
-    /// and clears nothing. Returns whether it kept anything; then it is called again, until nothing changes. Once more so after
-    /// finalizers have brought objects back. Runs on the thread that leads the pause.
+    /// For a VM with ephemerons of its own, instead of those of the heap ([`crate::weak`]): keeps alive what
+    /// they hold whose keys are live, and clears nothing. Returns whether it kept anything; then it is called
+    /// again, until nothing changes. Once more so after finalizers have brought objects back. Runs on the
+    /// thread that leads the pause.
     fn trace_weak(&self, _weak: &mut dyn WeakProcessor) -> bool {
         false
     }
 
-    /// For a VM with weak references of its own: called when the live objects are known and nothing has been freed. It clears what refers to
-    /// dead objects, and may keep objects alive. Runs on the thread that leads the pause. A plan that collects in several rounds
-    /// calls it in each.
+    /// For a VM with weak references of its own: called when the live objects are known and nothing has been
+    /// freed. It clears what refers to dead objects, and may keep objects alive. Runs on the thread that
+    /// leads the pause. A plan that collects in several rounds calls it in each.
     ///
-    /// A plan that moves objects only after all live ones are known (MarkCompact) calls it twice in a pause. The first call decides:
-    /// [`WeakProcessor::live`] returns objects where they still are. The second comes when they have moved: what the VM still holds
-    /// is live, and `live` and `keep_alive` turn its old place into the new one. So each call must pass every reference that the VM keeps
-    /// through either of them, once, and keep what comes back.
+    /// A plan that moves objects only after all live ones are known (MarkCompact) calls it twice in a pause.
+    /// The first call decides: [`WeakProcessor::live`] returns objects where they still are. The second comes
+    /// when they have moved: what the VM still holds is live, and `live` and `keep_alive` turn its old place
+    /// into the new one. So each call must pass every reference that the VM keeps through either of them,
+    /// once, and keep what comes back.
     fn process_weak(&self, _weak: &mut dyn WeakProcessor) {}
 
     /// Called at the end of a pause, before mutators resume.
     fn pause_ends(&self) {}
 
-    /// Collections took more than `pacer.gc_cpu_cap` of the processor time for two seconds, and left less than a twentieth of the heap free: the program
-    /// crawls. A VM may raise an error, drop caches, or tell its user. Called at the end of a pause, before mutators resume: it must
-    /// not allocate or unwind; it may note what is to be done at the next safepoint. Called again when that lasts for two seconds more.
+    /// Collections took more than `pacer.gc_cpu_cap` of the processor time for two seconds, and left less
+    /// than a twentieth of the heap free: the program crawls. A VM may raise an error, drop caches, or tell
+    /// its user. Called at the end of a pause, before mutators resume: it must not allocate or unwind; it may
+    /// note what is to be done at the next safepoint. Called again when that lasts for two seconds more.
     fn limit_exceeded(&self, report: &str) {
         warnings::warn(format_args!("the heap is all but full, and collections take most of the time\n{report}"));
     }
 
-    /// No memory, even after the last emergency collection. May unwind, exit, or free something; if it returns, the process
-    /// aborts. `try_alloc` returns the error instead and does not come here.
+    /// No memory, even after the last emergency collection. May unwind, exit, or free something; if it
+    /// returns, the process aborts. `try_alloc` returns the error instead and does not come here.
     fn out_of_memory(&self, error: &OutOfMemory) {
         eprintln!("{error}");
     }
@@ -267,7 +280,8 @@ pub enum Tried {
     TooLarge,
     /// Nothing: the plan never collects.
     PlanNeverCollects,
-    /// Nothing: the caller holds references that a collection would make stale. [`Mutator::or_collect`] collects, and asks again.
+    /// Nothing: the caller holds references that a collection would make stale. [`Mutator::or_collect`]
+    /// collects, and asks again.
     ///
     /// [`Mutator::or_collect`]: crate::Mutator::or_collect
     MayNotCollect,

@@ -5,8 +5,9 @@
 //!                                             ^                        '--> Compacting --'       |
 //!                                             '--------------------------------------------------'  collect harder: another round
 //! ```
-//! Compacting is for plans that move objects once all that are live are known; others move them in Tracing, or not at all.
-//! The leader of a pause is the only writer. Others read it to say in a message what the heap was doing.
+//! Compacting is for plans that move objects once all that are live are known; others move them in Tracing,
+//! or not at all. The leader of a pause is the only writer. Others read it to say in a message what the heap
+//! was doing.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};

@@ -1,21 +1,24 @@
 //! Forking a process that has a heap.
 //!
-//! The child gets the forking thread alone, but all memory as it was: locks that other threads held stay held, helpers that should be woken are not there,
-//! and the registry lists threads that will never stop. So the heap comes to rest first:
+//! The child gets the forking thread alone, but all memory as it was: locks that other threads held stay
+//! held, helpers that should be woken are not there, and the registry lists threads that will never stop. So
+//! the heap comes to rest first:
 //!
-//! 1. the timer that looks after idle heaps ends, and no other begins, while the forking thread is in a native region: the timer may be waiting for it;
+//! 1. the timer that looks after idle heaps ends, and no other begins, while the forking thread is in a
+//!    native region: the timer may be waiting for it;
 //! 2. all mutators stop, as for a collection: they hold none of the heap's locks; and the helpers end;
-//! 3. the locks that others may take at any time, in native regions or without being mutators, are held by the forking thread: those of the
-//!    timer, of the listeners and of the safepoint.
+//! 3. the locks that others may take at any time, in native regions or without being mutators, are held by
+//!    the forking thread: those of the timer, of the listeners and of the safepoint.
 //!
-//! Helpers and timer are started again when they are next needed, in each process. Neither joins small pages to huge ones any more: that would
-//! double what they share.
+//! Helpers and timer are started again when they are next needed, in each process. Neither joins small pages
+//! to huge ones any more: that would double what they share.
 //!
-//! In the child the other mutators are then detached. What they kept for the VM ([`VMBinding::Local`]) is neither dropped nor scanned any more: objects
-//! that they alone referred to are garbage. Each keeps the heap's memory in place, so that goes with the process.
+//! In the child the other mutators are then detached. What they kept for the VM ([`VMBinding::Local`]) is
+//! neither dropped nor scanned any more: objects that they alone referred to are garbage. Each keeps the
+//! heap's memory in place, so that goes with the process.
 //!
-//! The safepoint's lock and conditions are std's (`sync`), which keep no queue outside themselves: what the child inherits from
-//! threads that waited is a number.
+//! The safepoint's lock and conditions are std's (`sync`), which keep no queue outside themselves: what the
+//! child inherits from threads that waited is a number.
 
 use crate::alloc::{Mutator, MutatorState};
 use crate::binding::VMBinding;
@@ -25,18 +28,21 @@ use crate::instance::{HeapInner, Unfinished};
 use crate::plan::HeapError;
 
 impl<VM: VMBinding> Mutator<VM> {
-    /// Calls `fork`, which forks the process and returns what the system call did: 0 in the child. Returns it, in both processes. A safepoint:
-    /// the other mutators stand still until the parent has its answer, and in the child they are gone; listeners stay with the parent.
+    /// Calls `fork`, which forks the process and returns what the system call did: 0 in the child. Returns
+    /// it, in both processes. A safepoint: the other mutators stand still until the parent has its answer,
+    /// and in the child they are gone; listeners stay with the parent.
     ///
-    /// While `fork` runs, no thread but those inside native regions may be in a call of this heap ([`Heap::add_vm_object`](crate::Heap::add_vm_object),
-    /// say), and neither `fork` nor handlers that the system calls for it (`pthread_atfork`) may use the heap. A process with several heaps
-    /// nests the calls.
+    /// While `fork` runs, no thread but those inside native regions may be in a call of this heap
+    /// ([`Heap::add_vm_object`](crate::Heap::add_vm_object), say), and neither `fork` nor handlers that the
+    /// system calls for it (`pthread_atfork`) may use the heap. A process with several heaps nests the calls.
     ///
     /// # Errors
-    /// The plan shares memory between processes; `fork` was not called. Of the plans of `policies` that is PageProtect.
+    /// The plan shares memory between processes; `fork` was not called. Of the plans of `policies` that is
+    /// PageProtect.
     ///
     /// # Panics
-    /// In a native region of this mutator, and in a callback of the heap. When `fork` uses the heap, at once, which ends it in this process.
+    /// In a native region of this mutator, and in a callback of the heap. When `fork` uses the heap, at once,
+    /// which ends it in this process.
     pub fn fork(&self, fork: impl FnOnce() -> i32) -> Result<i32, HeapError> {
         self.check_running();
         let heap = self.heap();

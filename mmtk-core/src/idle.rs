@@ -1,15 +1,20 @@
-//! What a heap does while its program does little: memory that it no longer needs goes back to the system, and garbage that no collection
-//! would come for is collected. And what it does beside its program: small pages are joined to huge ones (`heap/joining.rs`).
+//! What a heap does while its program does little: memory that it no longer needs goes back to the system,
+//! and garbage that no collection would come for is collected. And what it does beside its program: small
+//! pages are joined to huge ones (`heap/joining.rs`).
 //!
-//! What does a heap need? Until the next full collection is due it will use what there is up to the goal: that much is kept while the program
-//! allocates as fast as in the cycle before. A program that has slowed down to a quarter of it needs what is live, and what it allocated since.
-//! More than that is returned once nothing has used it for the delay; so a program in a steady state never returns what it takes again.
+//! What does a heap need? Until the next full collection is due it will use what there is up to the goal:
+//! that much is kept while the program allocates as fast as in the cycle before. A program that has slowed
+//! down to a quarter of it needs what is live, and what it allocated since. More than that is returned once
+//! nothing has used it for the delay; so a program in a steady state never returns what it takes again.
 //!
-//! A program that allocated and then went quiet is collected once, so that the memory of what died can go back, and finalizers run. A steady
-//! one is collected so only if its cycles are very long: some nine times the time after which a program counts as quiet.
+//! A program that allocated and then went quiet is collected once, so that the memory of what died can go
+//! back, and finalizers run. A steady one is collected so only if its cycles are very long: some nine times
+//! the time after which a program counts as quiet.
 //!
-//! 1. Attaching, and each full collection, start the timer, a thread, if there will be something for it to do.
-//! 2. It looks eight times in each delay: it returns what is above the need then, or leads a collection, or waits on.
+//! 1. Attaching, and each full collection, start the timer, a thread, if there will be something for it to
+//!    do.
+//! 2. It looks eight times in each delay: it returns what is above the need then, or leads a collection, or
+//!    waits on.
 //! 3. Each collection has it join pages, if the program has earned that, one region after the other.
 //!
 //! The thread ends when there is nothing to return or to join, and nothing that idle collections wait for.
@@ -28,12 +33,13 @@ use std::time::{Duration, Instant};
 const LEAST: usize = 256 << 10;
 /// A program is quiet when it allocates at less than this part of the rate before.
 const QUIET: f64 = 0.25;
-/// A quiet program is left so much over what is live, as a part of that: it will not take back page by page what was just returned. So much
-/// garbage there must be at least for an idle collection.
+/// A quiet program is left so much over what is live, as a part of that: it will not take back page by page
+/// what was just returned. So much garbage there must be at least for an idle collection.
 const SPARE: f64 = 0.0625;
 /// How often the timer looks in a delay: what was needed in between is seen in what is reserved.
 const LOOKS: u32 = 8;
-/// The program did something in the time between two looks if it brought so much of what was allocated since the last full collection.
+/// The program did something in the time between two looks if it brought so much of what was allocated since
+/// the last full collection.
 const ACTIVE_PART: usize = 64;
 
 /// Bytes that mutators have allocated, counted at refills.
@@ -95,7 +101,8 @@ struct Cycle {
 }
 
 impl Cycle {
-    /// Bytes that it cannot do without, with so many reserved now. Not what is reserved: that counts room for copies, which may never have been touched.
+    /// Bytes that it cannot do without, with so many reserved now. Not what is reserved: that counts room for
+    /// copies, which may never have been touched.
     fn least(&self, reserved: usize) -> usize {
         self.live + (SPARE * self.live as f64) as usize + reserved.saturating_sub(self.retained)
     }
@@ -132,7 +139,8 @@ impl Activity {
         Activity { cycle, allocated: 0, active: now }
     }
 
-    /// Whether to collect now a heap in whose cycle so many bytes were allocated, and so many were live when it began.
+    /// Whether to collect now a heap in whose cycle so many bytes were allocated, and so many were live when
+    /// it began.
     fn looks_idle(
         &mut self,
         now: Instant,
@@ -274,8 +282,8 @@ impl Idle {
         }
     }
 
-    /// Ends the timer, and waits for it; no other begins before [`Idle::release`]. Not in a pause: the timer may wait for its end. `report` is told
-    /// how long it has waited, when that is long.
+    /// Ends the timer, and waits for it; no other begins before [`Idle::release`]. Not in a pause: the timer
+    /// may wait for its end. `report` is told how long it has waited, when that is long.
     pub fn hold(&self, report: &mut dyn FnMut(Duration)) {
         let mut state = self.shared.state.lock();
         state.holds += 1;
@@ -296,12 +304,14 @@ impl Idle {
         }
     }
 
-    /// Ends one [`Idle::hold`]. Who ends the last sees to it that the timer is started again ([`Idle::attend`]).
+    /// Ends one [`Idle::hold`]. Who ends the last sees to it that the timer is started again
+    /// ([`Idle::attend`]).
     pub fn release(&self) {
         self.shared.state.lock().holds -= 1;
     }
 
-    /// Calls `f`, which forks the process and returns 0 first in the child, while nobody else has the lock. The caller holds the timer.
+    /// Calls `f`, which forks the process and returns 0 first in the child, while nobody else has the lock.
+    /// The caller holds the timer.
     pub fn fork<R>(&self, f: impl FnOnce() -> (i32, R)) -> (i32, R) {
         let mut state = self.shared.state.lock();
         let result = f();
@@ -333,7 +343,8 @@ fn excess(shared: &Shared, state: &State) -> usize {
     }
 }
 
-/// Lives as long as the timer's loop. If that panics, in a listener say, nobody may wait for its end any more, and the next may begin.
+/// Lives as long as the timer's loop. If that panics, in a listener say, nobody may wait for its end any
+/// more, and the next may begin.
 struct Running<'a>(&'a Shared);
 
 impl Drop for Running<'_> {
@@ -459,7 +470,8 @@ mod tests {
         assert_eq!(cycle(began).need(began, 250 * MIB, MIB), 250 * MIB);
     }
 
-    /// The seconds in which an idle collection is due after 10 s of quiet, of a program that has allocated `allocated(second)` bytes by then.
+    /// The seconds in which an idle collection is due after 10 s of quiet, of a program that has allocated
+    /// `allocated(second)` bytes by then.
     fn due(seconds: u64, live: usize, allocated: impl Fn(u64) -> usize) -> Vec<u64> {
         let began = Instant::now();
         let mut activity = Activity::new(began, None);

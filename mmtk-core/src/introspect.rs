@@ -1,8 +1,9 @@
 //! What lies at an address: for conservative roots, debuggers, and programs in C that ask about their memory.
 //!
-//! Any address will do: inside an object, outside the heap, where memory was freed. The heap notes where each object begins
-//! (`metadata::ObjectStarts`), and each space knows which of those have died (`Space::find_object`). For bindings with
-//! [`VMBinding::OBJECT_STARTS`] alone; for others these functions do not compile.
+//! Any address will do: inside an object, outside the heap, where memory was freed. The heap notes where each
+//! object begins (`metadata::ObjectStarts`), and each space knows which of those have died
+//! (`Space::find_object`). For bindings with [`VMBinding::OBJECT_STARTS`] alone; for others these functions
+//! do not compile.
 //!
 //! I1. What a mutator learns holds until its next safepoint: until then nothing is freed or moved.
 
@@ -31,8 +32,8 @@ pub struct ObjectInfo {
     pub is_old: bool,
 }
 
-/// How compiled code notes that an object begins at `address`: it sets bit `(address >> shift) & 7` of the byte at
-/// `base + (address >> (shift + 3))` (wrapping). No other thread changes that byte at the same time.
+/// How compiled code notes that an object begins at `address`: it sets bit `(address >> shift) & 7` of the
+/// byte at `base + (address >> (shift + 3))` (wrapping). No other thread changes that byte at the same time.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct StartParts {
     /// What is added to the shifted address.
@@ -67,12 +68,13 @@ fn find_in<VM: VMBinding>(plan: &dyn Plan<VM>, address: Address) -> Option<Objec
 }
 
 impl<VM: VMBinding> Mutator<VM> {
-    /// The object that lies at `address`, which may be anywhere inside it; none if there is no object, or it is not of this heap. Objects
-    /// that the last collection found dead are none. New ones are found whether anything refers to them or not: by their own thread as
-    /// soon as they are allocated, by others once they have been told of them. Not a safepoint; the answer holds until the next
-    /// one.
+    /// The object that lies at `address`, which may be anywhere inside it; none if there is no object, or it
+    /// is not of this heap. Objects that the last collection found dead are none. New ones are found whether
+    /// anything refers to them or not: by their own thread as soon as they are allocated, by others once they
+    /// have been told of them. Not a safepoint; the answer holds until the next one.
     ///
-    /// [`VMBinding::object_size`] may be asked of an object that another thread has just allocated: then it reads zero.
+    /// [`VMBinding::object_size`] may be asked of an object that another thread has just allocated: then it
+    /// reads zero.
     ///
     /// # Panics
     /// In a native region of this mutator.
@@ -92,9 +94,10 @@ impl<VM: VMBinding> Mutator<VM> {
         self.heap().describe(address)
     }
 
-    /// Visits every object of the heap: those that `find_object` would find. What became unreachable since the last collection is among
-    /// them; collect before, to have it gone. A safepoint; the other threads stand still while `visit` is called, which must
-    /// neither allocate in this heap nor come to a safepoint. It may unwind, and then the heap is as it is after a panic in a pause.
+    /// Visits every object of the heap: those that `find_object` would find. What became unreachable since
+    /// the last collection is among them; collect before, to have it gone. A safepoint; the other threads
+    /// stand still while `visit` is called, which must neither allocate in this heap nor come to a safepoint.
+    /// It may unwind, and then the heap is as it is after a panic in a pause.
     ///
     /// # Panics
     /// In a native region of this mutator.
@@ -112,14 +115,15 @@ impl<VM: VMBinding> Mutator<VM> {
 }
 
 impl<VM: VMBinding> Heap<VM> {
-    /// As [`Mutator::find_object`], for a thread that is not a mutator, while no collection runs: nothing else keeps what is found in place.
+    /// As [`Mutator::find_object`], for a thread that is not a mutator, while no collection runs: nothing
+    /// else keeps what is found in place.
     pub fn find_object(&self, address: Address) -> Option<ObjectReference> {
         self.inner().find_object(address)
     }
 }
 
-/// The objects that stopped threads may refer to from their stacks, registers and further ambiguous words: sorted, each once. The leader,
-/// with all allocators retired, before anything is prepared.
+/// The objects that stopped threads may refer to from their stacks, registers and further ambiguous words:
+/// sorted, each once. The leader, with all allocators retired, before anything is prepared.
 pub(crate) fn ambiguous_roots<VM: VMBinding>(
     vm: &VM,
     plan: &dyn Plan<VM>,

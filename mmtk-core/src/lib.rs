@@ -1,13 +1,15 @@
 //! Mechanism of a garbage-collection toolkit. It names no VM and no collector.
 //!
-//! Read in this order: [`address`] and [`binding`] (what a VM gives), [`heap`] and [`metadata`] (memory and tables),
-//! [`alloc`], [`barrier`], [`pin`] and [`introspect`] (how objects are made, written, held in place and found again), `vm_space` (those outside), [`region`] and [`pool`]
-//! (those the VM frees), [`safepoint`], [`workers`] and [`trace`] (how a pause works), [`plan`], [`space`] and
-//! [`pause`] (what a collector is made of), [`Heap`] (all of it together).
+//! Read in this order: [`address`] and [`binding`] (what a VM gives), [`heap`] and [`metadata`] (memory and
+//! tables), [`alloc`], [`barrier`], [`pin`] and [`introspect`] (how objects are made, written, held in place
+//! and found again), `vm_space` (those outside), [`region`] and [`pool`] (those the VM frees), [`safepoint`],
+//! [`workers`] and [`trace`] (how a pause works), [`plan`], [`space`] and [`pause`] (what a collector is made
+//! of), [`Heap`] (all of it together).
 //!
-//! Unsafe code lives in `address`, `heap`, `metadata`, `alloc`, `stack`, `introspect`, `workers`, `fork` and `pause`; the other modules forbid it.
-//! Under `--cfg loom` only the protocol files are compiled: `sync`, `heap::block_list`, `heap::budget`, `heap::credit`,
-//! `metadata::evacuation`, `metadata::forwarding`, `metadata::mark_bits`, `metadata::slot_word`, `safepoint`, `trace::termination`, `weak::conditions`,
+//! Unsafe code lives in `address`, `heap`, `metadata`, `alloc`, `stack`, `introspect`, `workers`, `fork` and
+//! `pause`; the other modules forbid it. Under `--cfg loom` only the protocol files are compiled: `sync`,
+//! `heap::block_list`, `heap::budget`, `heap::credit`, `metadata::evacuation`, `metadata::forwarding`,
+//! `metadata::mark_bits`, `metadata::slot_word`, `safepoint`, `trace::termination`, `weak::conditions`,
 //! `weak::index`.
 
 pub mod sync;

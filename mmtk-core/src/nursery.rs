@@ -1,37 +1,46 @@
-//! How much mutators allocate between two collections of a generational plan, and what the next one may free. Pure arithmetic: no
-//! heap, no clock.
+//! How much mutators allocate between two collections of a generational plan, and what the next one may free.
+//! Pure arithmetic: no heap, no clock.
 //!
-//! A larger nursery is the cheaper one: more of what is in it has died by the time it is looked at. So it takes half of the room
-//! that is left, up to a bound; the other half is for what survives and for the nurseries after it. As promotions fill the room the
-//! nurseries shrink, and in the end a full collection is due.
+//! A larger nursery is the cheaper one: more of what is in it has died by the time it is looked at. So it
+//! takes half of the room that is left, up to a bound; the other half is for what survives and for the
+//! nurseries after it. As promotions fill the room the nurseries shrink, and in the end a full collection is
+//! due.
 //!
-//! Do minor collections pay at all? Let a minor collection cost `c` ns for each byte allocated and let the share `s` of those bytes survive;
-//! a full one costs `C` ns and leaves `R` bytes of room. Full collections alone cost `C / R` a byte. With minor ones a byte costs
-//! `c`, and the room lasts for `R / s` bytes: `c + s C / R`. So they pay while `c < (1 - s) C / R`. The last collections tell all four. When they
-//! do not pay, there are none until the next full collection; then they are tried again, but ever more rarely while that stays in vain.
+//! Do minor collections pay at all? Let a minor collection cost `c` ns for each byte allocated and let the
+//! share `s` of those bytes survive; a full one costs `C` ns and leaves `R` bytes of room. Full collections
+//! alone cost `C / R` a byte. With minor ones a byte costs `c`, and the room lasts for `R / s` bytes: `c + s
+//! C / R`. So they pay while `c < (1 - s) C / R`. The last collections tell all four. When they do not pay,
+//! there are none until the next full collection; then they are tried again, but ever more rarely while that
+//! stays in vain.
 //!
-//! To let the room fill up has a price of its own where its memory was never touched, once. So, as one who does not know how often he will go skiing rents
-//! skis until the rent would have bought them, the heap lives with minor collections in the memory it has until they have cost so much more than full
-//! ones would have, and then fills the room (Karlin, Manasse, Rudolph and Sleator, "Competitive Snoopy Caching", Algorithmica 1988).
+//! To let the room fill up has a price of its own where its memory was never touched, once. So, as one who
+//! does not know how often he will go skiing rents skis until the rent would have bought them, the heap lives
+//! with minor collections in the memory it has until they have cost so much more than full ones would have,
+//! and then fills the room (Karlin, Manasse, Rudolph and Sleator, "Competitive Snoopy Caching", Algorithmica
+//! 1988).
 //!
 //! With a goal for pauses that full collections do not meet, there are always minor ones.
 //!
 //! Callers: the leader of a pause.
-//! Source: the nursery of half the room is Appel's ("Simple generational garbage collection and fast allocation", SP&E 1989).
+//! Source: the nursery of half the room is Appel's ("Simple generational garbage collection and fast
+//! allocation", SP&E 1989).
 
 /// No nursery is smaller, but where an option says so: a minor collection has a cost of its own.
 const MIN_BYTES: usize = 256 << 10;
 /// A nursery of less than this part of the room that the last full collection left is not worth a collection.
 const LEAST_PART: usize = 16;
-/// Before the first full collection nothing is known about its cost: then minor ones pay if no more than this survives.
+/// Before the first full collection nothing is known about its cost: then minor ones pay if no more than this
+/// survives.
 const UNTRIED_SURVIVAL: f64 = 0.5;
 /// Weight of the newest minor collection in the averages.
 const NEWEST: f64 = 0.5;
-/// Full collections before the second trial; each that is in vain makes the wait longer by a factor, up to a bound.
+/// Full collections before the second trial; each that is in vain makes the wait longer by a factor, up to a
+/// bound.
 const FIRST_WAIT: u32 = 2;
 const LONGER: u32 = 4;
 const MAX_WAIT: u32 = 128;
-/// What the goal may be to the live bytes that fill it: a copying space holds as much again in reserve, and some is lost in holes.
+/// What the goal may be to the live bytes that fill it: a copying space holds as much again in reserve, and
+/// some is lost in holes.
 const OVERHEAD: std::ops::RangeInclusive<f64> = 1.0..=2.25;
 
 /// What the options say.
@@ -62,7 +71,8 @@ pub struct Collected {
     pub reserved: usize,
     /// Bytes reserved at which the heap is full from now on.
     pub goal: usize,
-    /// What it would cost to touch those of them for the first time that were never touched, or were given back, in ns.
+    /// What it would cost to touch those of them for the first time that were never touched, or were given
+    /// back, in ns.
     pub fresh_ns: f64,
     /// Whether it was: then what was allocated is what there was room for.
     pub was_full: bool,
@@ -98,8 +108,9 @@ pub struct Nursery {
     trigger: Option<usize>,
     /// Live bytes at the last full collection, and what was promoted since.
     live: usize,
-    /// What is reserved in a heap that is full to the bytes that fill it, those of objects long dead that no full collection has freed included. The goal
-    /// would not do: in a heap that grows it is another one when the collection has ended.
+    /// What is reserved in a heap that is full to the bytes that fill it, those of objects long dead that no
+    /// full collection has freed included. The goal would not do: in a heap that grows it is another one when
+    /// the collection has ended.
     overhead: f64,
     /// Once there was one.
     full: Option<Full>,
@@ -109,7 +120,8 @@ pub struct Nursery {
     within_goal: f64,
     /// Since the last full collection: ns spent in minor ones, bytes allocated.
     spent: (f64, usize),
-    /// What it would cost to touch the rest of the memory, and what minor collections have cost more than full ones since any of it was touched, in ns.
+    /// What it would cost to touch the rest of the memory, and what minor collections have cost more than
+    /// full ones since any of it was touched, in ns.
     fresh_ns: f64,
     rent_ns: f64,
     /// Full collections until the next trial, and how many that will be if it is in vain.
@@ -138,7 +150,8 @@ impl Nursery {
         nursery
     }
 
-    /// Bytes that mutators may allocate before the next minor collection; `usize::MAX` while there is to be none.
+    /// Bytes that mutators may allocate before the next minor collection; `usize::MAX` while there is to be
+    /// none.
     pub fn trigger_bytes(&self) -> usize {
         self.trigger.unwrap_or(usize::MAX)
     }
@@ -161,7 +174,8 @@ impl Nursery {
         }
     }
 
-    /// What filling the room costs besides the collection: what its memory costs, less what was paid for not touching it.
+    /// What filling the room costs besides the collection: what its memory costs, less what was paid for not
+    /// touching it.
     fn price_ns(&self) -> f64 {
         (self.fresh_ns - self.rent_ns).max(0.0)
     }
@@ -449,7 +463,8 @@ mod tests {
         assert!(goes_on(0.2 * LIMIT as f64), "but to fill the heap would");
     }
 
-    /// Minor collections of which each costs 1 ms more than its part of a full one, until there are none, when touching the rest costs so much.
+    /// Minor collections of which each costs 1 ms more than its part of a full one, until there are none,
+    /// when touching the rest costs so much.
     fn rented(nursery: &mut Nursery, fresh_ns: f64) -> usize {
         let ended = |cpu_ns: u64, fresh_ns| Collected {
             allocated: 1 << 20,
@@ -471,7 +486,8 @@ mod tests {
 
     #[test]
     fn memory_is_touched_once_as_much_was_paid_for_leaving_it_alone() {
-        // In the end each minor collection has cost 1 ms for 1 MiB, which filling 100 MiB would cost too, were it 100 ms.
+        // In the end each minor collection has cost 1 ms for 1 MiB, which filling 100 MiB would cost too,
+        // were it 100 ms.
         let minors = rented(&mut Nursery::new(ADAPTIVE, LIMIT), 300e6);
         assert!((150..=300).contains(&minors), "{minors}");
         assert_eq!(rented(&mut Nursery::new(ADAPTIVE, LIMIT), 50e6), 0, "cheaper at once");

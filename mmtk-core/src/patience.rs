@@ -1,7 +1,7 @@
 //! Patience: how long a thread waits for others before it says so.
 //!
-//! It reports when it has waited for `safepoint.warn_ms`, and again each time that has doubled, for as long as it waits. The clock is
-//! read only by a thread that has to wait.
+//! It reports when it has waited for `safepoint.warn_ms`, and again each time that has doubled, for as long
+//! as it waits. The clock is read only by a thread that has to wait.
 //!
 //! Callers: leaders of pauses, a second leader, who ends helpers or the timer.
 

@@ -66,7 +66,8 @@ impl<VM: VMBinding> Copy for MutatorRef<VM> {}
 impl<VM: VMBinding> MutatorRef<VM> {
     /// See [`MutatorState::arm_barrier`].
     pub(crate) fn arm_barrier(&self, armed: bool) {
-        // SAFETY: an entry of the registry points to an attached mutator's state, which lives until it is detached.
+        // SAFETY: an entry of the registry points to an attached mutator's state, which lives until it is
+        // detached.
         unsafe { &*self.0 }.arm_barrier(armed);
     }
 
@@ -77,8 +78,9 @@ impl<VM: VMBinding> MutatorRef<VM> {
     }
 }
 
-// SAFETY: the state behind it is reached from other threads in two ways only: its `ThreadState`, the barrier's flag and the meter, which are
-// atomic, and, while its owner is stopped, the parts that `MutatorState` gives to the leader.
+// SAFETY: the state behind it is reached from other threads in two ways only: its `ThreadState`, the
+// barrier's flag and the meter, which are atomic, and, while its owner is stopped, the parts that
+// `MutatorState` gives to the leader.
 unsafe impl<VM: VMBinding> Send for MutatorRef<VM> {}
 // SAFETY: as for Send.
 unsafe impl<VM: VMBinding> Sync for MutatorRef<VM> {}
@@ -102,19 +104,22 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.emergency
     }
 
-    /// What this collection may free. Minor only in plans that are generational: then what is marked with the current epoch stays
-    /// so, the trace begins at the roots and the remembered objects, and only new memory is swept.
+    /// What this collection may free. Minor only in plans that are generational: then what is marked with the
+    /// current epoch stays so, the trace begins at the roots and the remembered objects, and only new memory
+    /// is swept.
     pub fn kind(&self) -> CollectionKind {
         self.kind
     }
 
-    /// Whether minor collections go on, since the last ones paid or an option says so. Never in plans that are not generational.
-    /// If not, what was allocated since the last collection is most of the heap, and no nursery.
+    /// Whether minor collections go on, since the last ones paid or an option says so. Never in plans that
+    /// are not generational. If not, what was allocated since the last collection is most of the heap, and no
+    /// nursery.
     pub fn minor_collections_pay(&self) -> bool {
         self.minor_collections_pay
     }
 
-    /// In a minor collection: old objects that count as live but are dead. Before the sweep, a space takes away the marks of its own.
+    /// In a minor collection: old objects that count as live but are dead. Before the sweep, a space takes
+    /// away the marks of its own.
     pub fn released(&self) -> &[ObjectReference] {
         &self.released
     }
@@ -181,9 +186,9 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.parallel("sweep", items, f);
     }
 
-    /// Before [`Pause::trace_roots`] in a plan that moves objects: traces what transitively pinned roots reach, with a tracer that leaves
-    /// everything where it is. In a minor collection old objects are not gone through, so whatever the remembered ones refer to is
-    /// taken for reachable from such a root.
+    /// Before [`Pause::trace_roots`] in a plan that moves objects: traces what transitively pinned roots
+    /// reach, with a tracer that leaves everything where it is. In a minor collection old objects are not
+    /// gone through, so whatever the remembered ones refer to is taken for reachable from such a root.
     pub fn trace_pinned<T: Tracer<VM>>(&mut self, tracer: T) {
         if !VM::PINS_ROOTS {
             return;
@@ -207,8 +212,8 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         });
     }
 
-    /// Traces everything that the roots reach, and in a minor collection what the remembered objects refer to. Returns when no
-    /// worker has work.
+    /// Traces everything that the roots reach, and in a minor collection what the remembered objects refer
+    /// to. Returns when no worker has work.
     pub fn trace_roots<T: Tracer<VM>>(&mut self, tracer: T) {
         self.cycle.enter(CyclePhase::Tracing);
         self.timed("trace", |pause| {
@@ -274,15 +279,15 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.count_live();
     }
 
-    /// Begins the compaction, in plans that move objects when all that are live are known: the roots and what the binding kept alive. Then
-    /// the plan decides where objects go, updates references ([`Pause::update_roots`]), moves objects, and ends with
-    /// [`Pause::forward_weak`].
+    /// Begins the compaction, in plans that move objects when all that are live are known: the roots and what
+    /// the binding kept alive. Then the plan decides where objects go, updates references
+    /// ([`Pause::update_roots`]), moves objects, and ends with [`Pause::forward_weak`].
     pub fn begin_compaction(&mut self) {
         self.cycle.enter(CyclePhase::Compacting);
     }
 
-    /// A step that the workers do together, helpers woken if `wake` or an option says so: each calls `f` once, which takes what there
-    /// is to do until there is nothing left.
+    /// A step that the workers do together, helpers woken if `wake` or an option says so: each calls `f`
+    /// once, which takes what there is to do until there is nothing left.
     pub fn together(&mut self, name: &'static str, wake: bool, f: impl Fn(&mut Worker) + Sync) {
         self.timed(name, |pause| {
             let wake = wake || pause.options.gc_helpers == WakeHelpers::Always;
@@ -309,8 +314,8 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         });
     }
 
-    /// A trace that begins with what `f` does with things that are numbered up to `count`, a range at a time; returns when no worker
-    /// has work.
+    /// A trace that begins with what `f` does with things that are numbered up to `count`, a range at a time;
+    /// returns when no worker has work.
     pub(crate) fn trace_from<T: Tracer<VM>>(
         &mut self,
         name: &'static str,

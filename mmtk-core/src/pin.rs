@@ -7,11 +7,13 @@
 //! | the binding: `scan_transitively_pinned_roots` | the same, and all that they reach stays as well |
 //! | stacks that are scanned conservatively | the same as for pinned roots |
 //!
-//! A pinned object's state byte has a bit (`metadata::PINNED`). A space that moves objects claims each before it copies it, and settles it in place
-//! if the bit is set; its block is kept, the others in it move. Counts are in a table keyed by objects. What is reached from transitively pinned
-//! roots is traced first, in place; then it is marked, and the trace that moves objects passes it over.
+//! A pinned object's state byte has a bit (`metadata::PINNED`). A space that moves objects claims each before
+//! it copies it, and settles it in place if the bit is set; its block is kept, the others in it move. Counts
+//! are in a table keyed by objects. What is reached from transitively pinned roots is traced first, in place;
+//! then it is marked, and the trace that moves objects passes it over.
 //!
-//! I1. The bit of an object is set while its count is not zero: both change under the lock of the table (`metadata/pin_count.rs`).
+//! I1. The bit of an object is set while its count is not zero: both change under the lock of the table
+//!     (`metadata/pin_count.rs`).
 //! I2. The barrier's bit is in the same byte, so either is changed by an exchange.
 //! I3. Bits that a pause sets for its pinned roots are cleared at its end.
 //! Callers: mutators; the leader of a pause.
@@ -61,11 +63,13 @@ impl MayBeOutOfMemory for PinError {
 }
 
 impl<VM: VMBinding> Mutator<VM> {
-    /// Makes the object stay where it is until [`Mutator::unpin`] is called as often. It does not keep the object alive. Objects that never
-    /// move, and those outside the heap, need no pin and can have one. Not a safepoint.
+    /// Makes the object stay where it is until [`Mutator::unpin`] is called as often. It does not keep the
+    /// object alive. Objects that never move, and those outside the heap, need no pin and can have one. Not a
+    /// safepoint.
     ///
     /// # Errors
-    /// The plan moves all objects of this space; or there is no memory for the table of pins (see [`Mutator::or_collect`]).
+    /// The plan moves all objects of this space; or there is no memory for the table of pins (see
+    /// [`Mutator::or_collect`]).
     ///
     /// # Panics
     /// In a native region of this mutator.

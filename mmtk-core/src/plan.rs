@@ -30,7 +30,8 @@ impl<'a, VM: VMBinding> PlanContext<'a, VM> {
         PlanContext { memory: self.memory, options: self.options, states: self.states.generational() }
     }
 
-    /// A table of a space of its own, for where objects begin. It costs [`ObjectStarts::table_bytes`], which the space charges.
+    /// A table of a space of its own, for where objects begin. It costs [`ObjectStarts::table_bytes`], which
+    /// the space charges.
     pub fn object_starts(&self, extent: Extent) -> Result<ObjectStarts, HeapError> {
         Ok(ObjectStarts::new(self.memory, extent, VM::LOG_GRANULE)?)
     }
@@ -38,7 +39,8 @@ impl<'a, VM: VMBinding> PlanContext<'a, VM> {
 
 /// A complete collector.
 ///
-/// The virtual calls happen per buffer refill and per pause; the tracing loop is generic over the plan's `Tracer`.
+/// The virtual calls happen per buffer refill and per pause; the tracing loop is generic over the plan's
+/// `Tracer`.
 pub trait Plan<VM: VMBinding>: Send + Sync {
     /// Its name, as users select it.
     fn name(&self) -> &'static str;
@@ -46,26 +48,27 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
     /// Its spaces: for limits, reports and the verifier.
     fn spaces(&self) -> Vec<&dyn Space>;
 
-    /// The slow path of allocation: `bytes` zeroed bytes, from a range at hand or a new one; what is long to zero goes to
-    /// [`Allocators::zero_later`].
+    /// The slow path of allocation: `bytes` zeroed bytes, from a range at hand or a new one; what is long to
+    /// zero goes to [`Allocators::zero_later`].
     /// None if the budget is exhausted; then the caller collects and tries again.
     /// Called by any mutator; takes no lock in the common case.
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address>;
 
-    /// A mutator's ranges are about to be forgotten, at the beginning of each pause and when it detaches: spaces that must know
-    /// about them take note.
+    /// A mutator's ranges are about to be forgotten, at the beginning of each pause and when it detaches:
+    /// spaces that must know about them take note.
     fn retire(&self, allocators: &mut Allocators);
 
     /// One collection, from stopped mutators to swept spaces. Called by the leader of a pause.
     fn collect(&self, pause: &mut Pause<'_, VM>);
 
-    /// Whether it remembers stores, so that minor collections are possible ([`Pause::kind`]). Its spaces are then made from
-    /// [`PlanContext::generational`].
+    /// Whether it remembers stores, so that minor collections are possible ([`Pause::kind`]). Its spaces are
+    /// then made from [`PlanContext::generational`].
     fn is_generational(&self) -> bool {
         false
     }
 
-    /// Whether its tracer finds objects by their addresses, while it traces, and none of them moves: then objects may have ambiguous words.
+    /// Whether its tracer finds objects by their addresses, while it traces, and none of them moves: then
+    /// objects may have ambiguous words.
     fn scans_conservatively(&self) -> bool {
         false
     }
@@ -80,7 +83,8 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
         None
     }
 
-    /// Whether a forked process has memory of its own for the objects ([`Mutator::fork`](crate::Mutator::fork)).
+    /// Whether a forked process has memory of its own for the objects
+    /// ([`Mutator::fork`](crate::Mutator::fork)).
     fn can_fork(&self) -> bool {
         true
     }
@@ -96,9 +100,11 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
 pub enum HeapError {
     /// An option is wrong, or does not fit the binding; the text names it.
     Option(crate::options::OptionError),
-    /// The plan needs what the binding cannot give, or there is no such plan; the text says which and what to choose.
+    /// The plan needs what the binding cannot give, or there is no such plan; the text says which and what to
+    /// choose.
     Plan(String),
-    /// The system refused address space, tables, or what else the plan asks of it; the text says how much, and the limit behind it.
+    /// The system refused address space, tables, or what else the plan asks of it; the text says how much,
+    /// and the limit behind it.
     System(io::Error),
 }
 

@@ -1,11 +1,14 @@
-//! Pools: objects of one size that the VM frees one by one. Descriptors, handles, inline caches, frames on the heap.
+//! Pools: objects of one size that the VM frees one by one. Descriptors, handles, inline caches, frames on
+//! the heap.
 //!
-//! An object of a pool is one like any other, as those of regions are (`region`): it never moves, and is scanned when something reaches it; what
-//! nothing reached in a collection may be freed, but not used. Freeing an object that is still referred to leaves a dangling
-//! reference, which the verifier reports in the next pause; so that it can, a freed cell is not used again before.
+//! An object of a pool is one like any other, as those of regions are (`region`): it never moves, and is
+//! scanned when something reaches it; what nothing reached in a collection may be freed, but not used.
+//! Freeing an object that is still referred to leaves a dangling reference, which the verifier reports in the
+//! next pause; so that it can, a freed cell is not used again before.
 //!
-//! I1. A pool's cells are changed under its lock, which is taken by a running mutator, or by the leader of a pause. Nobody who holds it comes to a
-//!     safepoint. The space's own lock is never taken while it is held, but the other way round.
+//! I1. A pool's cells are changed under its lock, which is taken by a running mutator, or by the leader of a
+//!     pause. Nobody who holds it comes to a safepoint. The space's own lock is never taken while it is held,
+//!     but the other way round.
 //! I2. A block belongs to one pool, from the time it is acquired until it is free.
 
 use crate::address::{Address, ObjectReference};
@@ -48,13 +51,15 @@ pub trait PoolSpace: Space {
     fn allocate(&self, pool: &mut PoolCells, pace: Pace, allocated: &mut usize) -> Option<Address>;
     /// Frees an object; says why it cannot.
     fn free(&self, pool: &mut PoolCells, object: ObjectReference) -> Result<(), String>;
-    /// The pool ends with all its objects. Its memory is free at once, if `now` and nothing speaks against it, or in the next pause.
+    /// The pool ends with all its objects. Its memory is free at once, if `now` and nothing speaks against
+    /// it, or in the next pause.
     fn release(&self, pool: &SharedCells, now: bool);
 }
 
 /// A pool of objects of one size. Any mutator of its heap may allocate in it and free what is in it.
 ///
-/// Dropping it frees all that is in it, in the next pause: a thread that is no mutator may drop it. See [`Pool::release`].
+/// Dropping it frees all that is in it, in the next pause: a thread that is no mutator may drop it. See
+/// [`Pool::release`].
 pub struct Pool<VM: VMBinding> {
     heap: Heap<VM>,
     bytes: usize,
@@ -63,10 +68,12 @@ pub struct Pool<VM: VMBinding> {
 }
 
 impl<VM: VMBinding> Heap<VM> {
-    /// Opens a pool of objects of `bytes` bytes. It has no memory until something is allocated in it, and then whole blocks of 32 KiB.
+    /// Opens a pool of objects of `bytes` bytes. It has no memory until something is allocated in it, and
+    /// then whole blocks of 32 KiB.
     ///
     /// # Errors
-    /// `bytes` is not a whole number of granules, or more than [`MAX_CELL_BYTES`]; or the plan has no pools; those of `policies` all have.
+    /// `bytes` is not a whole number of granules, or more than [`MAX_CELL_BYTES`]; or the plan has no pools;
+    /// those of `policies` all have.
     pub fn pool(&self, bytes: usize) -> Result<Pool<VM>, HeapError> {
         let granule = 1usize << VM::LOG_GRANULE;
         if bytes == 0 || !bytes.is_multiple_of(granule) || bytes > MAX_CELL_BYTES {
@@ -89,7 +96,8 @@ impl<VM: VMBinding> Pool<VM> {
         self.cells.as_ref().expect("a pool is released by its owner, or when it is dropped")
     }
 
-    /// Zeroed memory for an object of the pool's size. A safepoint. Out of memory is as in [`Mutator::alloc`].
+    /// Zeroed memory for an object of the pool's size. A safepoint. Out of memory is as in
+    /// [`Mutator::alloc`].
     ///
     /// # Panics
     /// When the mutator belongs to another heap, or is in a native region.
@@ -108,11 +116,13 @@ impl<VM: VMBinding> Pool<VM> {
         Ok(address)
     }
 
-    /// Frees an object of this pool. Its cell can be used again at once, but for the verifier and in generational plans, where that is after
-    /// the next pause. Native references, finalizers and tables keyed by objects must not know it.
+    /// Frees an object of this pool. Its cell can be used again at once, but for the verifier and in
+    /// generational plans, where that is after the next pause. Native references, finalizers and tables keyed
+    /// by objects must not know it.
     ///
     /// # Panics
-    /// When it is no object of this pool, or was freed before and its cell not used again; and as [`Pool::alloc`].
+    /// When it is no object of this pool, or was freed before and its cell not used again; and as
+    /// [`Pool::alloc`].
     pub fn free(&self, mutator: &Mutator<VM>, object: ObjectReference) {
         mutator.check_owner(&self.heap);
         mutator.check_running();

@@ -1,18 +1,21 @@
-//! Regions: objects that go all together, when the VM says so. A request of a server, a pass of a compiler, a frame of a game.
+//! Regions: objects that go all together, when the VM says so. A request of a server, a pass of a compiler, a
+//! frame of a game.
 //!
-//! An object of a region is one like any other: roots and objects may refer to it, and it may refer to others; it never moves. It is scanned when
-//! something reaches it. What nothing reached in a collection must not be used any more, though its memory is still there: what it refers to may be
-//! gone. The collector frees nothing here: releasing a region does, in a time that grows with its blocks and not with its objects.
+//! An object of a region is one like any other: roots and objects may refer to it, and it may refer to
+//! others; it never moves. It is scanned when something reaches it. What nothing reached in a collection must
+//! not be used any more, though its memory is still there: what it refers to may be gone. The collector frees
+//! nothing here: releasing a region does, in a time that grows with its blocks and not with its objects.
 //!
-//! Who still refers to an object of a released region has a dangling reference. The verifier (`verify.trace`) reports it in the next pause,
-//! wherever it is; to be sure of that, memory of a released region is not used again before that pause. Without the verifier, a
-//! collection that meets such a reference panics if the memory was not used again; else nothing is noticed.
+//! Who still refers to an object of a released region has a dangling reference. The verifier (`verify.trace`)
+//! reports it in the next pause, wherever it is; to be sure of that, memory of a released region is not used
+//! again before that pause. Without the verifier, a collection that meets such a reference panics if the
+//! memory was not used again; else nothing is noticed.
 //!
-//! I1. A region's memory is changed under its lock, which is taken by a running mutator, or by the leader of a pause on behalf of one. Nobody who
-//!     holds it comes to a safepoint.
+//! I1. A region's memory is changed under its lock, which is taken by a running mutator, or by the leader of
+//!     a pause on behalf of one. Nobody who holds it comes to a safepoint.
 //! I2. Runs of pages belong to one region, from the time they are acquired until it is released.
-//! Source: region-based memory management (Tofte and Talpin, Information and Computation 1997), without the inference: when a region ends is
-//! the VM's affair.
+//! Source: region-based memory management (Tofte and Talpin, Information and Computation 1997), without the
+//! inference: when a region ends is the VM's affair.
 
 use crate::address::Address;
 use crate::alloc::{BumpRange, Mutator, Pace};
@@ -56,14 +59,15 @@ pub trait RegionSpace: Space {
     fn open(&self) -> RegionMemory;
     /// Zeroed memory for an object of any size; none if the budget is exhausted.
     fn allocate(&self, region: &mut RegionMemory, bytes: usize, pace: Pace, allocated: &mut usize) -> Option<Address>;
-    /// The region ends. Its memory is free at once, if `now` and nothing speaks against it, or in the next pause.
+    /// The region ends. Its memory is free at once, if `now` and nothing speaks against it, or in the next
+    /// pause.
     fn release(&self, region: RegionMemory, now: bool);
 }
 
 /// A region. Any mutator of its heap may allocate in it.
 ///
-/// Dropping it releases it, too, but its memory is free only in the next pause: a thread that is no mutator may drop it. See
-/// [`Region::release`].
+/// Dropping it releases it, too, but its memory is free only in the next pause: a thread that is no mutator
+/// may drop it. See [`Region::release`].
 pub struct Region<VM: VMBinding> {
     heap: Heap<VM>,
     /// None once it is released.
@@ -125,8 +129,9 @@ impl<VM: VMBinding> Region<VM> {
         self.with_memory(|memory| memory.number)
     }
 
-    /// The region ends, and its memory is free: at once, but for the verifier and in generational plans, where it is free in the next
-    /// pause. No object of it may be used any more, and native references, finalizers and tables keyed by objects must not know one.
+    /// The region ends, and its memory is free: at once, but for the verifier and in generational plans,
+    /// where it is free in the next pause. No object of it may be used any more, and native references,
+    /// finalizers and tables keyed by objects must not know one.
     ///
     /// # Panics
     /// When the mutator belongs to another heap, or is in a native region.

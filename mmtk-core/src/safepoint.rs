@@ -1,28 +1,31 @@
 //! Stopping mutators: poll, park, native regions, stop-all and resume-all, attach and detach.
 //!
 //! Each mutator has one state word. The leader of a pause raises STOP in every word; a running mutator
-//! acknowledges at its next poll and parks, one in a native region counts as stopped already and is held up when it comes
-//! back.
+//! acknowledges at its next poll and parks, one in a native region counts as stopped already and is held up
+//! when it comes back.
 //!
 //! ```text
 //!  word                poll/park                                        resume
 //!  RUNNING        --stop--> RUNNING|STOP  --acknowledge--> RUNNING|STOP|ANSWERED --> RUNNING
 //!  NATIVE         --stop--> NATIVE|STOP   ------------------------------------------> NATIVE
 //! ```
-//! A leader that has waited long for answers gives up the lock, reports the threads that have not answered, and looks again. How long is
-//! for its caller to say ([`Lateness`]): no clock is read here.
-//! LOOK is a bit besides, which may be up in any state: at its next poll, or when it next comes to the slow path of allocation, the
-//! mutator is to look whether a collection is due. In a native region it waits for the end of that.
+//! A leader that has waited long for answers gives up the lock, reports the threads that have not answered,
+//! and looks again. How long is for its caller to say ([`Lateness`]): no clock is read here.
+//! LOOK is a bit besides, which may be up in any state: at its next poll, or when it next comes to the slow
+//! path of allocation, the mutator is to look whether a collection is due. In a native region it waits for
+//! the end of that.
 //!
-//! I1. The transition into a native region and the stop request are read-modify-writes of the same word, so one of the two
-//!     sees the other; no fence is needed between two words.
-//! I2. `unacknowledged` and the bit ANSWERED are written under the lock only. The count is that of the words that hold STOP alone: running
-//!     mutators that were asked and have not answered.
-//! I3. While `stopping` is set nobody attaches, detaches or returns from a native region, and there is one leader.
-//! I4. What a mutator wrote before it acknowledged or entered native code is visible to the leader after `stop_all`; what
-//!     the leader wrote is visible to a mutator after it resumes. The lock carries it, or the word's Release/Acquire.
-//! I5. A pause whose leader panicked is never over: nobody may touch the heap again. Whoever waits for it, or comes to a
-//!     safepoint later, panics; to detach is all that is left.
+//! I1. The transition into a native region and the stop request are read-modify-writes of the same word, so
+//!     one of the two sees the other; no fence is needed between two words.
+//! I2. `unacknowledged` and the bit ANSWERED are written under the lock only. The count is that of the words
+//!     that hold STOP alone: running mutators that were asked and have not answered.
+//! I3. While `stopping` is set nobody attaches, detaches or returns from a native region, and there is one
+//!     leader.
+//! I4. What a mutator wrote before it acknowledged or entered native code is visible to the leader after
+//!     `stop_all`; what the leader wrote is visible to a mutator after it resumes. The lock carries it, or
+//!     the word's Release/Acquire.
+//! I5. A pause whose leader panicked is never over: nobody may touch the heap again. Whoever waits for it, or
+//!     comes to a safepoint later, panics; to detach is all that is left.
 //! I6. A mutator that looks sees what the thread that asked for it had done before: the word carries it.
 //! Callers: mutator threads, and whichever thread leads a pause; `ask_to_look` any thread.
 
@@ -49,7 +52,8 @@ impl Default for ThreadState {
 }
 
 impl ThreadState {
-    /// Whether the mutator must call the slow path. One relaxed load: the slow path takes the lock, which orders the rest.
+    /// Whether the mutator must call the slow path. One relaxed load: the slow path takes the lock, which
+    /// orders the rest.
     #[inline(always)]
     pub fn should_stop(&self) -> bool {
         self.0.load(Relaxed) != RUNNING
@@ -153,8 +157,9 @@ impl<T: Stoppable> Safepoint<T> {
         }
     }
 
-    /// Adds a mutator, in state RUNNING, once no pause is in progress. `admitted` runs while none can begin: what it reads of what leaders
-    /// write stays true until the mutator's first safepoint, and leaders change the mutator itself only from then on.
+    /// Adds a mutator, in state RUNNING, once no pause is in progress. `admitted` runs while none can begin:
+    /// what it reads of what leaders write stays true until the mutator's first safepoint, and leaders change
+    /// the mutator itself only from then on.
     pub fn attach(&self, thread: T, admitted: impl FnOnce()) {
         let mut admitted = Some(admitted);
         let mut admit = || admitted.take().into_iter().for_each(|admitted| admitted());
@@ -170,8 +175,8 @@ impl<T: Stoppable> Safepoint<T> {
         admit();
     }
 
-    /// Removes the calling mutator and returns its entry. It may be inside a native region. `retire` runs while no pause
-    /// can begin, just before the entry goes; not in a heap in doubt (I5).
+    /// Removes the calling mutator and returns its entry. It may be inside a native region. `retire` runs
+    /// while no pause can begin, just before the entry goes; not in a heap in doubt (I5).
     pub fn detach(&self, state: &ThreadState, retire: impl FnOnce()) -> Option<T> {
         let mut registry = self.registry.lock();
         if !dropped!("safepoint-detach-waits") {
@@ -205,12 +210,13 @@ impl<T: Stoppable> Safepoint<T> {
         registry.assert_usable();
     }
 
-    /// Asks all mutators to look whether a collection is due ([`Safepoint::take_look`]). `f` is called with each, unless a pause is in
-    /// progress; none can begin meanwhile.
+    /// Asks all mutators to look whether a collection is due ([`Safepoint::take_look`]). `f` is called with
+    /// each, unless a pause is in progress; none can begin meanwhile.
     pub fn ask_to_look(&self, f: impl FnMut(&T)) {
         let registry = self.registry.lock();
         for thread in &registry.threads {
-            // Release pairs with Acquire in `take_look` (I6), where the bit is up already, too: so it is always written.
+            // Release pairs with Acquire in `take_look` (I6), where the bit is up already, too: so it is
+            // always written.
             thread.state().0.fetch_or(LOOK, order!(Release, "safepoint-ask"));
         }
         if !registry.stopping {
@@ -229,9 +235,11 @@ impl<T: Stoppable> Safepoint<T> {
         true
     }
 
-    /// Enters a native region: until [`Safepoint::leave_native`] the thread touches no object, and pauses do not wait for it.
+    /// Enters a native region: until [`Safepoint::leave_native`] the thread touches no object, and pauses do
+    /// not wait for it.
     pub fn enter_native(&self, state: &ThreadState) {
-        // Release publishes what the mutator did, for a leader that finds NATIVE (I4). It fails only if another bit is up (I1).
+        // Release publishes what the mutator did, for a leader that finds NATIVE (I4). It fails only if
+        // another bit is up (I1).
         let enter = |seen| {
             state.0.compare_exchange(seen, seen | NATIVE, order!(Release, "safepoint-enter-native"), Relaxed).err()
         };
@@ -240,7 +248,8 @@ impl<T: Stoppable> Safepoint<T> {
             stopped = enter(LOOK);
         }
         if let Some(before) = stopped {
-            // Asked, then; and that pause cannot end before the answer. Relaxed: the lock carries what I4 says.
+            // Asked, then; and that pause cannot end before the answer. Relaxed: the lock carries what I4
+            // says.
             assert!(before & NATIVE == 0, "native regions do not nest");
             let mut registry = self.registry.lock();
             registry.assert_usable();
@@ -258,15 +267,17 @@ impl<T: Stoppable> Safepoint<T> {
             while registry.stopping && !registry.abandoned && !dropped!("safepoint-leave-waits") {
                 self.resumed.wait(&mut registry);
             }
-            // The region is over in any case, and its mutator may be dropped; in a heap in doubt STOP stays up (I5).
+            // The region is over in any case, and its mutator may be dropped; in a heap in doubt STOP stays
+            // up (I5).
             let look = state.0.load(Relaxed) & LOOK;
             state.0.store(if registry.abandoned { RUNNING | STOP } else { RUNNING } | look, Relaxed);
             registry.assert_usable();
         }
     }
 
-    /// Stops every mutator but `me` (none, if the caller is not one) and makes the caller the leader; if another thread
-    /// leads already, takes part in its pause instead and returns when that is over. What takes long is reported to `lateness`.
+    /// Stops every mutator but `me` (none, if the caller is not one) and makes the caller the leader; if
+    /// another thread leads already, takes part in its pause instead and returns when that is over. What
+    /// takes long is reported to `lateness`.
     pub fn stop_all(&self, me: Option<&ThreadState>, lateness: &mut impl Lateness<T>) -> Stop
     where
         T: Clone,
@@ -313,8 +324,8 @@ impl<T: Stoppable> Safepoint<T> {
         f(&registry.threads)
     }
 
-    /// The leader calls `fork`, which forks the process and returns 0 in the child, while nobody else holds the lock. In the child no thread
-    /// but that of `me` is left: the entries of the others are returned.
+    /// The leader calls `fork`, which forks the process and returns 0 in the child, while nobody else holds
+    /// the lock. In the child no thread but that of `me` is left: the entries of the others are returned.
     pub fn fork(&self, me: &ThreadState, fork: impl FnOnce() -> i32) -> (i32, Vec<T>) {
         let mut registry = self.registry.lock();
         assert!(registry.stopping, "a process is forked while mutators are stopped");
@@ -331,7 +342,8 @@ impl<T: Stoppable> Safepoint<T> {
         let mut registry = self.registry.lock();
         debug_assert!(registry.stopping);
         for thread in &registry.threads {
-            // Release publishes what the pause wrote to a mutator that leaves native code without the lock (I4).
+            // Release publishes what the pause wrote to a mutator that leaves native code without the lock
+            // (I4).
             let over = if dropped!("safepoint-answers-each-pause") { STOP } else { STOP | ANSWERED };
             thread.state().0.fetch_and(!over, order!(Release, "safepoint-resume"));
         }

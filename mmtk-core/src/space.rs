@@ -17,22 +17,25 @@ pub trait Space: Send + Sync {
     }
     /// Bytes it has reserved: blocks or pages it owns, and what it holds in reserve for them.
     fn reserved_bytes(&self) -> usize;
-    /// Whether `[address, address + bytes)` is memory that an object can occupy now. The answer is for the verifier:
-    /// in its own words, what is wrong.
+    /// Whether `[address, address + bytes)` is memory that an object can occupy now. The answer is for the
+    /// verifier: in its own words, what is wrong.
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String>;
-    /// After a full trace and before mutators run: whether the space's tables agree that this reachable object is live. Asked again
-    /// before the next trace of objects that the binding may have kept alive.
+    /// After a full trace and before mutators run: whether the space's tables agree that this reachable
+    /// object is live. Asked again before the next trace of objects that the binding may have kept alive.
     fn check_live(&self, object: ObjectReference, bytes: usize) -> Result<(), String>;
-    /// The object that lies at an address of this extent, which may be anywhere inside it. Objects that the last collection found dead are
-    /// none; new ones are found whether anything refers to them or not. For bindings with `OBJECT_STARTS`.
+    /// The object that lies at an address of this extent, which may be anywhere inside it. Objects that the
+    /// last collection found dead are none; new ones are found whether anything refers to them or not. For
+    /// bindings with `OBJECT_STARTS`.
     fn find_object(&self, _address: Address) -> Option<ObjectReference> {
         None
     }
-    /// Whether the bits of [`ObjectStates::starts`](crate::metadata::ObjectStates::starts) are kept here: mutators set them.
+    /// Whether the bits of [`ObjectStates::starts`](crate::metadata::ObjectStates::starts) are kept here:
+    /// mutators set them.
     fn keeps_starts(&self) -> bool {
         false
     }
-    /// Visits the objects that `find_object` would find, in a pause or while no other thread allocates. For bindings with `OBJECT_STARTS`.
+    /// Visits the objects that `find_object` would find, in a pause or while no other thread allocates. For
+    /// bindings with `OBJECT_STARTS`.
     fn for_each_object(&self, _visit: &mut dyn FnMut(ObjectReference)) {}
     /// Whether an object that `find_object` found has survived a collection.
     fn survived(&self, _object: ObjectReference) -> bool {

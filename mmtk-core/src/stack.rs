@@ -1,13 +1,14 @@
-//! Native stacks, scanned conservatively: what a stopped thread may still use is in its registers or in the frames above the point where
-//! it stopped.
+//! Native stacks, scanned conservatively: what a stopped thread may still use is in its registers or in the
+//! frames above the point where it stopped.
 //!
-//! A mutator passes through `StackNote::run` on its way to whatever may hold it up in a pause. That spills the registers that calls
-//! preserve to the stack, and notes where the stack ends; the other registers hold nothing that the thread uses after a call.
-//! The leader then reads each word from there to the stack's base.
+//! A mutator passes through `StackNote::run` on its way to whatever may hold it up in a pause. That spills
+//! the registers that calls preserve to the stack, and notes where the stack ends; the other registers hold
+//! nothing that the thread uses after a call. The leader then reads each word from there to the stack's base.
 //!
-//! I1. While a thread is stopped, `[top, base)` is mapped and above its stack pointer: the frames there are those that called `run`.
-//! I2. A word may be changed while it is read, by a thread in a native region that writes to a local of an older frame; that is no
-//!     reference that the thread alone keeps.
+//! I1. While a thread is stopped, `[top, base)` is mapped and above its stack pointer: the frames there are
+//!     those that called `run`.
+//! I2. A word may be changed while it is read, by a thread in a native region that writes to a local of an
+//!     older frame; that is no reference that the thread alone keeps.
 //! I3. Other ranges that are read come from the binding, which promises that they are mapped (`VMBinding`).
 //! Callers: `run` the owner; `range` the leader of a pause; `each_word` any worker in it.
 //! Source: Boehm and Weiser, "Garbage collection in an uncooperative environment" (1988).
@@ -18,7 +19,8 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Where a mutator's stack lies, and where it ended when the thread last went to a place where it may be stopped.
+/// Where a mutator's stack lies, and where it ended when the thread last went to a place where it may be
+/// stopped.
 #[derive(Debug, Default)]
 pub(crate) struct StackNote {
     stack: Range<usize>,
@@ -64,8 +66,8 @@ impl StackNote {
         f();
     }
 
-    /// The words that may hold what the stopped thread refers to. None if it stopped on another stack than its own, which the binding
-    /// then passes in `scan_ambiguous`.
+    /// The words that may hold what the stopped thread refers to. None if it stopped on another stack than
+    /// its own, which the binding then passes in `scan_ambiguous`.
     pub fn range(&self) -> Range<Address> {
         let (top, end) = (self.top.load(Relaxed), self.stack.end);
         let top = if self.stack.contains(&top) { top } else { end };
@@ -77,7 +79,8 @@ impl StackNote {
 pub(crate) fn each_word(range: Range<Address>, mut visit: impl FnMut(usize)) {
     let mut at = range.start.align_up(size_of::<usize>());
     while at.plus(size_of::<usize>()) <= range.end {
-        // SAFETY: an aligned word that is mapped (I1, I3). Volatile: it may hold anything at all, and change (I2).
+        // SAFETY: an aligned word that is mapped (I1, I3). Volatile: it may hold anything at all, and change
+        // (I2).
         visit(unsafe { at.as_mut_ptr::<usize>().read_volatile() });
         at = at.plus(size_of::<usize>());
     }
@@ -88,7 +91,8 @@ fn stack_of_this_thread() -> io::Result<Range<Address>> {
     let check = |code| if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) };
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     let (mut start, mut bytes) = (std::ptr::null_mut(), 0);
-    // SAFETY: the attributes are written by the first call before they are read by the second, and destroyed once.
+    // SAFETY: the attributes are written by the first call before they are read by the second, and destroyed
+    // once.
     unsafe {
         check(libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()))?;
         let found = check(libc::pthread_attr_getstack(attributes.as_ptr(), &mut start, &mut bytes));
@@ -177,7 +181,8 @@ mod tests {
         note.run(|| each_word(note.range(), |word| *seen += usize::from(word ^ *key == *masked)));
     }
 
-    /// The functions on the way to the note may save some of these registers for uses of their own, so all are tried.
+    /// The functions on the way to the note may save some of these registers for uses of their own, so all
+    /// are tried.
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn what_is_in_a_register_alone_is_among_the_words() {
@@ -185,8 +190,9 @@ mod tests {
         macro_rules! in_register {
             ($register:literal) => {{
                 let mut hidden = std::hint::black_box(hidden(0x5eed_f00d_5eed_f00d));
-                // SAFETY: a call of a function with the C calling convention, which preserves the register; what else it may change is told to
-                // the compiler. The stack is aligned again when it is called.
+                // SAFETY: a call of a function with the C calling convention, which preserves the register;
+                // what else it may change is told to the compiler. The stack is aligned again when it is
+                // called.
                 unsafe {
                     std::arch::asm!(
                         concat!("push ", $register),

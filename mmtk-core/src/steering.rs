@@ -1,6 +1,7 @@
 //! Drives the pacer from a heap: gathers what it is told, and keeps what it decided where fast paths see it.
 //!
-//! A cycle of the pacer is what lies between the ends of two full collections; minor ones within it are part of its cost.
+//! A cycle of the pacer is what lies between the ends of two full collections; minor ones within it are part
+//! of its cost.
 //!
 //! Callers: leaders of pauses; the timer (`idle`); `reached`, `external` and `adjust_external` any thread.
 
@@ -22,7 +23,8 @@ const LEAST_ROOM: usize = 64 << 10;
 /// The goal follows what the VM has freed outside the heap in steps of this part.
 const LEAST_RELEASED: f64 = 1.0 / 32.0;
 
-/// Unless told otherwise, a heap has so much of the memory that machine and cgroup grant: the rest is for the VM's own.
+/// Unless told otherwise, a heap has so much of the memory that machine and cgroup grant: the rest is for the
+/// VM's own.
 const SOFT_PART: f64 = 0.9;
 
 /// The policy and what it was told last.
@@ -49,8 +51,8 @@ pub(crate) struct Steering {
     allocation: AtomicUsize,
     /// Bytes of the VM's that its objects keep outside the heap.
     external: AtomicUsize,
-    /// The least that `external` was since the last full collection: what of it was live then. The VM frees the rest when it hears of dead objects, after the
-    /// collection, which so took it for live.
+    /// The least that `external` was since the last full collection: what of it was live then. The VM frees
+    /// the rest when it hears of dead objects, after the collection, which so took it for live.
     external_live: AtomicUsize,
     /// What of it the trigger takes for live.
     external_counted: AtomicUsize,
@@ -112,8 +114,9 @@ impl Steering {
         }
     }
 
-    /// Whether a collection is due, with so many bytes reserved and `allocated` since the last full one, before `request` more are. A heap
-    /// whose goal is its limit is full when the budget says so. What may fit between live objects is tried there first: it is not known yet to take more.
+    /// Whether a collection is due, with so many bytes reserved and `allocated` since the last full one,
+    /// before `request` more are. A heap whose goal is its limit is full when the budget says so. What may
+    /// fit between live objects is tried there first: it is not known yet to take more.
     pub fn reached(&self, reserved: usize, allocated: usize, request: usize) -> bool {
         // Right after a full collection another frees nothing, however much is asked for.
         if allocated == 0 && self.external_new.load(Relaxed) == 0 {
@@ -180,7 +183,8 @@ impl Steering {
 
     pub fn minor_ended(&self, cpu_ns: u64) {
         self.gc_cpu_ns.fetch_add(cpu_ns, Relaxed);
-        // What it freed is allocated once more, and says nothing about what is used again between live objects.
+        // What it freed is allocated once more, and says nothing about what is used again between live
+        // objects.
         self.allocation.store(usize::MAX, Relaxed);
     }
 
@@ -270,7 +274,8 @@ impl Steering {
     }
 
     fn keep(&self, decision: &Decision, retained: f64) {
-        // Memory of the VM's may be above any limit of ours: no collection frees it, and the heap is not to be collected all the time.
+        // Memory of the VM's may be above any limit of ours: no collection frees it, and the heap is not to
+        // be collected all the time.
         let beyond = retained > decision.trigger;
         let trigger = if beyond { (retained as usize).saturating_add(LEAST_ROOM) } else { decision.trigger as usize };
         self.trigger.store(trigger, Relaxed);
@@ -279,7 +284,8 @@ impl Steering {
         self.allocation.store(if minors { usize::MAX } else { decision.allocation as usize }, Relaxed);
     }
 
-    /// Changes options of the pacer; the goal follows at once. `accepted` gets the options in force from now on.
+    /// Changes options of the pacer; the goal follows at once. `accepted` gets the options in force from now
+    /// on.
     pub fn retune(
         &self,
         change: impl FnOnce(&mut Options) -> Result<(), OptionError>,

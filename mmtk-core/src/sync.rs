@@ -1,9 +1,10 @@
 //! Atomics and locks for the protocol files: std's normally, loom's under `--cfg loom`.
 //!
-//! A protocol file takes everything that two threads share from here, so that the very same source is
-//! what the models in `loom-tests` explore. `order!` and `dropped!` mark the orderings and steps that a model
-//! can weaken by name; outside a loom build both are constants and cost nothing. For each name a test shows that a model fails
-//! without it, so an ordering that bears no name is either `Relaxed` or says why no model can see it.
+//! A protocol file takes everything that two threads share from here, so that the very same source is what
+//! the models in `loom-tests` explore. `order!` and `dropped!` mark the orderings and steps that a model can
+//! weaken by name; outside a loom build both are constants and cost nothing. For each name a test shows that
+//! a model fails without it, so an ordering that bears no name is either `Relaxed` or says why no model can
+//! see it.
 
 #[cfg(not(loom))]
 pub use std::sync::atomic;
@@ -17,8 +18,8 @@ pub fn spin() {
     std::hint::spin_loop();
 }
 
-/// The memory ordering, or a weaker one while a model has weakened `name`: `Relaxed`, or one half of `AcqRel` if what is
-/// dropped is `name-acquire` or `name-release`.
+/// The memory ordering, or a weaker one while a model has weakened `name`: `Relaxed`, or one half of `AcqRel`
+/// if what is dropped is `name-acquire` or `name-release`.
 macro_rules! order {
     ($ordering:ident, $name:literal) => {{
         #[cfg(loom)]
@@ -47,7 +48,8 @@ pub mod mutation {
     use std::cell::Cell;
     use std::sync::atomic::Ordering;
 
-    // Loom runs all threads of a model as coroutines of one OS thread, so a std thread local reaches all of them.
+    // Loom runs all threads of a model as coroutines of one OS thread, so a std thread local reaches all of
+    // them.
     std::thread_local! { static ACTIVE: Cell<&'static str> = const { Cell::new("") }; }
 
     pub(crate) fn is(name: &str) -> bool {
@@ -79,10 +81,10 @@ pub mod mutation {
 
 /// loom's atomics, each with a second word that every operation changes first.
 ///
-/// Loom tries two operations in both orders if they conflict, but it compares an operation with the last one on its word only.
-/// If that is the same thread's own load, say the one before its exchange, then an earlier load of another thread goes
-/// unnoticed, and the order in which that load comes later is never tried. Changes of a word always conflict. They are
-/// relaxed, so they make nothing visible.
+/// Loom tries two operations in both orders if they conflict, but it compares an operation with the last one
+/// on its word only. If that is the same thread's own load, say the one before its exchange, then an earlier
+/// load of another thread goes unnoticed, and the order in which that load comes later is never tried.
+/// Changes of a word always conflict. They are relaxed, so they make nothing visible.
 #[cfg(loom)]
 pub mod atomic {
     pub use loom::Ordering;
@@ -146,8 +148,9 @@ pub mod atomic {
     atomics!(AtomicU8 u8, AtomicU32 u32, AtomicU64 u64, AtomicUsize usize);
 }
 
-/// Locks without poisoning that refuse a thread that has them already; `wait` takes the guard by reference. Std's are one word each. Locks that keep who waits in a table of the process would break in a forked child, which inherits the
-/// table with threads in it that are gone (`fork`).
+/// Locks without poisoning that refuse a thread that has them already; `wait` takes the guard by reference.
+/// Std's are one word each. Locks that keep who waits in a table of the process would break in a forked
+/// child, which inherits the table with threads in it that are gone (`fork`).
 mod locks {
     #[cfg(loom)]
     use loom::sync as imp;
@@ -156,9 +159,11 @@ mod locks {
     use std::sync as imp;
     use std::sync::PoisonError;
 
-    /// The thread that holds a lock, so that a second try of the same thread is an error and not a wait for ever.
+    /// The thread that holds a lock, so that a second try of the same thread is an error and not a wait for
+    /// ever.
     ///
-    /// Relaxed will do: a thread finds itself only if it wrote that itself, and it takes its mark off before it gives the lock up.
+    /// Relaxed will do: a thread finds itself only if it wrote that itself, and it takes its mark off before
+    /// it gives the lock up.
     #[cfg(not(loom))]
     #[derive(Default)]
     struct Holder(super::atomic::AtomicUsize);
@@ -207,7 +212,8 @@ mod locks {
         lock: imp::Mutex<T>,
         holder: Holder,
     }
-    /// The right to use what a [`Mutex`] protects. Without its lock only inside [`Condvar::wait`] and [`MutexGuard::without`].
+    /// The right to use what a [`Mutex`] protects. Without its lock only inside [`Condvar::wait`] and
+    /// [`MutexGuard::without`].
     pub struct MutexGuard<'a, T> {
         lock: Option<imp::MutexGuard<'a, T>>,
         of: &'a Mutex<T>,
@@ -354,7 +360,8 @@ mod locks {
             let lock = guard.give_up();
             guard.took(self.0.wait(lock).unwrap_or_else(PoisonError::into_inner));
         }
-        /// As [`Condvar::wait`], but not for longer than this. In a model it does not sleep: the time is over at once.
+        /// As [`Condvar::wait`], but not for longer than this. In a model it does not sleep: the time is over
+        /// at once.
         pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, most: std::time::Duration) {
             #[cfg(loom)]
             let _ = (guard, most);

@@ -1,13 +1,16 @@
-//! The VM space: objects outside the heap that refer into it, such as those of a boot image, static data, or another allocator.
+//! The VM space: objects outside the heap that refer into it, such as those of a boot image, static data, or
+//! another allocator.
 //!
-//! The heap does not own them: it neither frees nor moves them, and they are no objects for `find_object`. As long as one is registered, its slots are
-//! roots: every collection visits them, a minor one too, so stores into them need no barrier (and [`Mutator::write_barrier`] is not for
-//! them). References from the heap to them are passed over, as to everything outside.
+//! The heap does not own them: it neither frees nor moves them, and they are no objects for `find_object`. As
+//! long as one is registered, its slots are roots: every collection visits them, a minor one too, so stores
+//! into them need no barrier (and [`Mutator::write_barrier`] is not for them). References from the heap to
+//! them are passed over, as to everything outside.
 //!
 //! I1. An object is listed once; `places` says where.
 //! I2. Entries are charged before they are made.
 //! Callers: any thread; the leader holds the lock for a whole pause.
-//! Source: the VM space of MMTk, whose objects are traced only when they are reached; here all of them count as reached.
+//! Source: the VM space of MMTk, whose objects are traced only when they are reached; here all of them count
+//! as reached.
 //!
 //! [`Mutator::write_barrier`]: crate::Mutator::write_barrier
 
@@ -19,8 +22,8 @@ use crate::instance::Heap;
 use crate::sync::{Mutex, MutexGuard};
 use std::collections::HashMap;
 
-/// What an entry takes: a word in the list, which may have grown by half too much, and 17 bytes in a table that is at most 7/8 full and may
-/// have doubled just now.
+/// What an entry takes: a word in the list, which may have grown by half too much, and 17 bytes in a table
+/// that is at most 7/8 full and may have doubled just now.
 const ENTRY_BYTES: usize = 16 + 40;
 /// Entries that are charged at once.
 const CHARGED_AT_ONCE: usize = 256;
@@ -92,11 +95,13 @@ impl VmSpace {
 }
 
 impl<VM: VMBinding> Heap<VM> {
-    /// The slots of `object`, which lies outside this heap, are roots from now on. The binding's `object_size` and `scan_object` must know it.
-    /// A second time changes nothing. From any thread; waits while a collection runs, so not from inside one.
+    /// The slots of `object`, which lies outside this heap, are roots from now on. The binding's
+    /// `object_size` and `scan_object` must know it. A second time changes nothing. From any thread; waits
+    /// while a collection runs, so not from inside one.
     ///
     /// # Errors
-    /// There is no memory for the entry: some dozen bytes, counted against the limit. See [`Mutator::or_collect`](crate::Mutator::or_collect).
+    /// There is no memory for the entry: some dozen bytes, counted against the limit. See
+    /// [`Mutator::or_collect`](crate::Mutator::or_collect).
     ///
     /// # Panics
     /// When the object lies in this heap, and in a function called by a collection.
@@ -110,7 +115,8 @@ impl<VM: VMBinding> Heap<VM> {
         }
     }
 
-    /// The slots of `object` are no roots any more, and it may go. Whether it was registered. From any thread, as [`Heap::add_vm_object`].
+    /// The slots of `object` are no roots any more, and it may go. Whether it was registered. From any
+    /// thread, as [`Heap::add_vm_object`].
     pub fn remove_vm_object(&self, object: ObjectReference) -> bool {
         let inner = self.inner();
         inner.refuse_in("Heap::remove_vm_object", &[Callback::Pause]);

@@ -1,12 +1,13 @@
 //! Warnings: what a user has to hear although the heap goes on.
 //!
 //! 1. A logger of the crate `log`, if the program has installed one, gets each warning.
-//! 2. Without one the warning goes to standard error, in one write and without a lock: a thread that is inside a lock of standard error
-//!    when the process forks never leaves it in the child.
-//! 3. `warnings=never`, or MMTK_WARNINGS=never for a VM that reads no environment, keeps standard error clean.
+//! 2. Without one the warning goes to standard error, in one write and without a lock: a thread that is
+//!    inside a lock of standard error when the process forks never leaves it in the child.
+//! 3. `warnings=never`, or MMTK_WARNINGS=never for a VM that reads no environment, keeps standard error
+//!    clean.
 //!
-//! Standard error belongs to the process, so the switch does too, and what `warn_once!` remembers. A warning that each heap
-//! gives once is an [`Once`] in a field of its own.
+//! Standard error belongs to the process, so the switch does too, and what `warn_once!` remembers. A warning
+//! that each heap gives once is an [`Once`] in a field of its own.
 //!
 //! Callers: any thread, at any time, also with locks of the heap held. So a logger must not use the heap.
 
@@ -65,11 +66,13 @@ impl Once {
     }
 }
 
-/// Gives a warning, unless this process has given one of the same words: for warnings that are about a setting, which each of its heaps has.
+/// Gives a warning, unless this process has given one of the same words: for warnings that are about a
+/// setting, which each of its heaps has.
 #[cold]
 pub fn warn_of_text(text: String) {
     static GIVEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    // A child inherits the lock as it was when the process forked. Better twice than to wait for a thread that is not there.
+    // A child inherits the lock as it was when the process forked. Better twice than to wait for a thread
+    // that is not there.
     let new = GIVEN.try_lock().map_or(true, |mut given| given.insert(text.clone()));
     if new {
         warn(format_args!("{text}"));

@@ -48,7 +48,8 @@ impl<VM: TestVM> Handle<VM> {
 
     #[allow(clippy::mut_from_ref)]
     fn stack(&self) -> &mut ShadowStack {
-        // SAFETY: the owner thread runs, so the collector does not; each use below ends before the next begins.
+        // SAFETY: the owner thread runs, so the collector does not; each use below ends before the next
+        // begins.
         unsafe { &mut *self.mutator().local() }
     }
 

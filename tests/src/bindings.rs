@@ -1,4 +1,5 @@
-//! The bindings of the tests: the reference binding, and variants of it that keep the collector's state in side tables.
+//! The bindings of the tests: the reference binding, and variants of it that keep the collector's state in
+//! side tables.
 
 use crate::MakeHeap;
 use mmtk_core::weak::WeakProcessor;
@@ -12,7 +13,8 @@ use std::sync::{Arc, Mutex};
 /// How many global roots the VM of a test has.
 pub const GLOBALS: usize = 8;
 
-/// What a binding delegates whose objects and roots are those of the test binding `$of` in its field `$vm`: items of its `VMBinding`.
+/// What a binding delegates whose objects and roots are those of the test binding `$of` in its field `$vm`:
+/// items of its `VMBinding`.
 #[macro_export]
 macro_rules! delegate_to {
     ($of:ty, $vm:tt) => {
@@ -71,7 +73,8 @@ impl TestVM for ReferenceVM {
 /// The reference VM with its state in side tables, and granules of `1 << LOG_GRANULE` bytes.
 pub struct SideVM<const LOG_GRANULE: u32>(ReferenceVM);
 
-// SAFETY: as for the reference binding, to which all is delegated; sizes are rounded up to granules by `Attached`.
+// SAFETY: as for the reference binding, to which all is delegated; sizes are rounded up to granules by
+// `Attached`.
 unsafe impl<const LOG_GRANULE: u32> VMBinding for SideVM<LOG_GRANULE> {
     delegate_to!(ReferenceVM, 0);
 
@@ -141,8 +144,8 @@ unsafe impl VMBinding for CalledVM {
     }
 }
 
-/// The reference VM, none of whose roots in threads are known: shadow stacks and native ones are searched. With `GARBAGE`, so are
-/// words that lead anywhere near what lies on the shadow stack.
+/// The reference VM, none of whose roots in threads are known: shadow stacks and native ones are searched.
+/// With `GARBAGE`, so are words that lead anywhere near what lies on the shadow stack.
 pub struct AmbiguousVM<const GARBAGE: bool> {
     vm: ReferenceVM,
     seed: AtomicU64,
@@ -204,8 +207,8 @@ impl<const GARBAGE: bool> TestVM for AmbiguousVM<GARBAGE> {
     }
 }
 
-/// What a binding must say whose objects and threads are those of the reference binding, in a field of this name: the items of its
-/// `VMBinding` beside the ones that it is about.
+/// What a binding must say whose objects and threads are those of the reference binding, in a field of this
+/// name: the items of its `VMBinding` beside the ones that it is about.
 #[macro_export]
 macro_rules! as_the_reference_binding {
     ($vm:tt) => {
@@ -230,6 +233,7 @@ macro_rules! as_the_reference_binding {
     };
 }
 
-/// Heaps of the bindings that most tests use. Named here, they are compiled once for all tests instead of once for each.
+/// Heaps of the bindings that most tests use. Named here, they are compiled once for all tests instead of
+/// once for each.
 pub static HEAPS: (MakeHeap<ReferenceVM>, MakeHeap<SideVM<3>>, MakeHeap<SideVM<4>>) =
     (policies::new_heap, policies::new_heap, policies::new_heap);

@@ -1,4 +1,5 @@
-//! A test that runs again in a process of its own: for what ends a process, or changes all of it (limits, locked memory).
+//! A test that runs again in a process of its own: for what ends a process, or changes all of it (limits,
+//! locked memory).
 
 use std::process::{Command, Output};
 

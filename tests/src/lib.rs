@@ -1,8 +1,8 @@
 //! What the tests of whole collections share: bindings, workloads, the shadow heap, the watchdog.
 //!
-//! The tests themselves are in `tests/`, one file a capability; its header says what it shows. `matrix` runs every plan, workload
-//! and stress option, `shadow_heap` random programs beside a plain model. A plan from outside `policies` passes the same
-//! tests: see the crate `custom-plan`.
+//! The tests themselves are in `tests/`, one file a capability; its header says what it shows. `matrix` runs
+//! every plan, workload and stress option, `shadow_heap` random programs beside a plain model. A plan from
+//! outside `policies` passes the same tests: see the crate `custom-plan`.
 
 pub mod matrix;
 pub mod shadow;
@@ -22,7 +22,8 @@ pub use watchdog::Watchdog;
 use mmtk_core::{Heap, HeapError, Options};
 use reference::{ReferenceHeap, ReferenceVM};
 
-/// How a test makes a heap: by name with `policies::new_heap`, or with the constructor of a plan from elsewhere.
+/// How a test makes a heap: by name with `policies::new_heap`, or with the constructor of a plan from
+/// elsewhere.
 pub type MakeHeap<VM> = fn(VM, Options) -> Result<Heap<VM>, HeapError>;
 
 /// The options of a heap with this plan and limit, the rest from text.

@@ -1,7 +1,7 @@
 //! Every workload x mutators x workers on one plan and one stress setting, with the verifier on.
 //!
-//! A run is right if it computes what an allocator that never frees computes, stays within its limit, and leaves nothing
-//! behind: with all threads gone, a collection finds nothing live.
+//! A run is right if it computes what an allocator that never frees computes, stays within its limit, and
+//! leaves nothing behind: with all threads gone, a collection finds nothing live.
 
 use crate::{Attached, MakeHeap, TestVM, assert_within_limit, options};
 use lab::heaps::never_free::NeverFreeHeap;
@@ -158,8 +158,8 @@ fn sizes_that_fill(plan: &str) -> Sizes {
         Workload::Mutation => (8000, 30_000),
         Workload::Phases => (12_000, 2),
     };
-    // Four threads' shares are no more objects than may share memory. Those beyond have a page each, and then what four threads need
-    // together is not what each needs alone.
+    // Four threads' shares are no more objects than may share memory. Those beyond have a page each, and then
+    // what four threads need together is not what each needs alone.
     let page_protect = |workload| match workload {
         Workload::GcBench | Workload::BinaryTrees | Workload::MtGcBench => (7, 0),
         Workload::Splay => (50, 80),
@@ -334,7 +334,8 @@ pub fn all_workloads_near_their_minimum<VM: TestVM>(make: MakeHeap<VM>, plan: &s
                 assert_eq!(checksum, right, "{} on {plan}, alone: the checksum differs", spec.name);
                 shares.iter().map(|(limit, _)| limit).sum::<usize>()
             });
-            // The threads' shares may be live all at once; a quarter more, since no two runs interleave alike.
+            // The threads' shares may be live all at once; a quarter more, since no two runs interleave
+            // alike.
             let limit = least + least / 4 + (mutators + workers) * (64 << 10);
             let case = Case { plan, workload: spec.name, mutators, workers, stress: "tiny heap", limit };
             let wake = if workers == 2 { "always" } else { "auto" };
@@ -343,8 +344,8 @@ pub fn all_workloads_near_their_minimum<VM: TestVM>(make: MakeHeap<VM>, plan: &s
     }
 }
 
-/// The smallest limit at which one mutator's share ran alone, to a quarter of a megabyte, and its checksum. Alone, so that the answer does
-/// not depend on how many threads happened to run at the same time.
+/// The smallest limit at which one mutator's share ran alone, to a quarter of a megabyte, and its checksum.
+/// Alone, so that the answer does not depend on how many threads happened to run at the same time.
 fn least_limit<VM: TestVM>(
     make: MakeHeap<VM>,
     plan: &str,

@@ -1,4 +1,5 @@
-//! A watchdog: a test that hangs ends the process with its name, instead of the patience of whoever waits for it.
+//! A watchdog: a test that hangs ends the process with its name, instead of the patience of whoever waits for
+//! it.
 
 use std::io::Write;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};

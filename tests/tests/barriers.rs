@@ -161,7 +161,8 @@ fn workloads_compute_the_same_with_a_full_collection_after_every_minor_one() {
     }
 }
 
-/// With a nursery of the heap's choice: nearly all survives at first, so minor collections end until a trial, and the barrier with them.
+/// With a nursery of the heap's choice: nearly all survives at first, so minor collections end until a trial,
+/// and the barrier with them.
 #[test]
 fn what_only_old_objects_refer_to_lives_while_minor_collections_come_and_go() {
     let _watchdog = Watchdog::new();
@@ -227,7 +228,8 @@ fn a_full_heap_with_a_nursery_of_a_byte_is_out_of_memory_and_not_for_ever_collec
     }
 }
 
-/// What was allocated before each of the minor collections of a program whose objects die at once, with nurseries of the heap's choice.
+/// What was allocated before each of the minor collections of a program whose objects die at once, with
+/// nurseries of the heap's choice.
 fn nurseries(plan: &str, settings: &[(&str, &str)]) -> Vec<usize> {
     let settings: Vec<_> = [("nursery.bytes", "0")].iter().chain(settings).copied().collect();
     let heap = heap::<ReferenceVM>(plan, &settings);

@@ -256,8 +256,8 @@ const SOURCES: [From; 5] = [
     From::Pool,
 ];
 
-/// Two neighbours on the stack of a thread, the first of which the binding lies about after `collections` collections; what the
-/// verifier says in the next.
+/// Two neighbours on the stack of a thread, the first of which the binding lies about after `collections`
+/// collections; what the verifier says in the next.
 fn lie(plan: &str, from: From, class: Class, lie: Lie, collections: usize) -> (Ref, String) {
     let heap = verified(Liar::new(), plan);
     let thread = plan_tests::Attached::new(&heap);
@@ -292,7 +292,8 @@ fn lie(plan: &str, from: From, class: Class, lie: Lie, collections: usize) -> (R
     (first, text_of(result.expect_err(&silent)))
 }
 
-/// Every plan and every source of objects, with sizes that it serves: small, of more than a line, and large ones.
+/// Every plan and every source of objects, with sizes that it serves: small, of more than a line, and large
+/// ones.
 fn everywhere() -> impl Iterator<Item = (&'static str, From, Class)> {
     let sizes = |from| match from {
         From::Pool => &[16, 48, 1000][..],

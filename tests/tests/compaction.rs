@@ -162,7 +162,8 @@ fn objects_that_do_not_move_are_told_where_others_went() {
     }
 }
 
-/// Its mark looked new when the number of its epoch came round, and its slots were taken for those of a live object.
+/// Its mark looked new when the number of its epoch came round, and its slots were taken for those of a live
+/// object.
 #[test]
 fn an_immortal_object_that_nobody_refers_to_is_not_scanned_however_long() {
     let _watchdog = Watchdog::new();

@@ -1,4 +1,5 @@
-//! Objects are found by any address inside them, and words of stacks that may be references keep them alive and in place.
+//! Objects are found by any address inside them, and words of stacks that may be references keep them alive
+//! and in place.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::metadata::EPOCH_MAX;
@@ -43,11 +44,13 @@ impl TestVM for FindingVM {
     }
 }
 
-/// The reference VM, whose objects may have references among their data: an object with `refs` slots has ambiguous words behind them, but one
-/// without any has none (as one allocates strings and numbers in such a heap). With `STACKS`, nobody knows the roots either, as in a program in C.
+/// The reference VM, whose objects may have references among their data: an object with `refs` slots has
+/// ambiguous words behind them, but one without any has none (as one allocates strings and numbers in such a
+/// heap). With `STACKS`, nobody knows the roots either, as in a program in C.
 struct OpaqueVM<const STACKS: bool>(ReferenceVM);
 
-// SAFETY: as for the reference binding; the ambiguous words lie inside the object, or are those of a shadow stack.
+// SAFETY: as for the reference binding; the ambiguous words lie inside the object, or are those of a shadow
+// stack.
 unsafe impl<const STACKS: bool> VMBinding for OpaqueVM<STACKS> {
     type Slot = WordSlot;
     type Local = ShadowStack;
@@ -312,7 +315,8 @@ fn an_address_in_a_local_keeps_its_object_alive_and_in_place() {
     }
 }
 
-/// An array of objects that no word of a stack refers to, at a new root; and their addresses, so that none looks like one.
+/// An array of objects that no word of a stack refers to, at a new root; and their addresses, so that none
+/// looks like one.
 #[inline(never)]
 fn hidden<VM: TestVM>(m: Handle<VM>, objects: usize) -> (usize, Vec<usize>) {
     let array = m.push(m.alloc(objects, 0));
@@ -501,8 +505,8 @@ fn data_full_of_integers_keep_nothing_that_is_dead() {
     }
 }
 
-/// The reference VM, whose objects have no slots in front; the first word says of what kind each is. The words that count follow the
-/// second.
+/// The reference VM, whose objects have no slots in front; the first word says of what kind each is. The
+/// words that count follow the second.
 struct KindsVM(ReferenceVM);
 
 #[derive(Clone, Copy)]
@@ -751,7 +755,8 @@ fn a_stale_word_does_not_revive_what_a_minor_collection_did_not_reach() {
         let before = heap.statistics().collections;
         churn(m, 4000);
         assert!(heap.statistics().collections > before, "{}: a minor collection", plan.name);
-        // What the unreached ones referred to is gone; then somebody has words that look like their addresses.
+        // What the unreached ones referred to is gone; then somebody has words that look like their
+        // addresses.
         dead.iter().for_each(|hidden| _ = m.push(LabRef(!hidden)));
         for _ in 0..3 {
             churn(m, 4000);

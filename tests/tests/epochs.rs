@@ -1,8 +1,9 @@
 //! Epoch numbers come round: what a space hands out again may carry marks of just the epoch that begins.
 //!
-//! Generations of objects follow each other in the same memory. Between the collection that marks one and the collection that must
-//! mark the next lie as many epochs as there are, in one of the rounds at least: a mark that was not reset when its memory was
-//! handed out then passes for a new one, and what its object refers to is lost.
+//! Generations of objects follow each other in the same memory. Between the collection that marks one and the
+//! collection that must mark the next lie as many epochs as there are, in one of the rounds at least: a mark
+//! that was not reset when its memory was handed out then passes for a new one, and what its object refers to
+//! is lost.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::Semantics;
@@ -90,12 +91,12 @@ fn a_side_state_of_the_same_epoch_number_a_cycle_ago_is_not_taken_for_a_new_one(
     on_every_plan::<SideVM<4>>();
 }
 
-/// How many numbers memory carries in turn, one for each collection, that was handed out since the last one: all that a byte has beside
-/// the epochs.
+/// How many numbers memory carries in turn, one for each collection, that was handed out since the last one:
+/// all that a byte has beside the epochs.
 const FRESH_NUMBERS: u64 = u8::MAX as u64 - EPOCH_MAX as u64;
 
-/// Garbage lies in holes between what stays, and nothing is allocated for a number of collections; then the next garbage needs no other
-/// memory. It has survived a collection, or none.
+/// Garbage lies in holes between what stays, and nothing is allocated for a number of collections; then the
+/// next garbage needs no other memory. It has survived a collection, or none.
 fn holes_are_used_again<VM: TestVM>(plan: &str, survives: bool, idle: impl Iterator<Item = u64>) {
     let settings = [("gc.workers", "1"), ("immix.defrag", "false")];
     let heap = new_heap(VM::new(), options(plan, 8 << 20, &settings)).unwrap();
@@ -124,7 +125,8 @@ fn holes_are_used_again<VM: TestVM>(plan: &str, survives: bool, idle: impl Itera
 
 const REUSING: [&str; 4] = ["Immix", "StickyImmix", "MarkSweep", "StickyMarkSweep"];
 
-/// Marks that lines kept since what was there had died were taken for new ones when the number of their epoch came round.
+/// Marks that lines kept since what was there had died were taken for new ones when the number of their epoch
+/// came round.
 #[test]
 fn a_hole_that_nobody_used_until_the_number_of_its_epoch_comes_round_is_still_a_hole() {
     let _watchdog = Watchdog::new();
@@ -133,7 +135,8 @@ fn a_hole_that_nobody_used_until_the_number_of_its_epoch_comes_round_is_still_a_
     }
 }
 
-/// What lines carry that were handed out between two collections must be forgotten before other lines carry the same.
+/// What lines carry that were handed out between two collections must be forgotten before other lines carry
+/// the same.
 #[test]
 fn a_hole_that_nobody_used_until_the_number_of_fresh_lines_comes_round_is_still_a_hole() {
     let _watchdog = Watchdog::new();

@@ -1,4 +1,5 @@
-//! Ordered finalizers: the order they come in, that objects are intact in it, and that many cost no more than they are.
+//! Ordered finalizers: the order they come in, that objects are intact in it, and that many cost no more than
+//! they are.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::weak::FinalizerOrder;
@@ -50,7 +51,8 @@ fn numbers<VM: TestVM>(m: Handle<VM>, mut node: LabRef) -> Vec<u64> {
     numbers
 }
 
-/// Scanned before they were claimed, objects were read when others had been moved: a forwarding word was taken for a header.
+/// Scanned before they were claimed, objects were read when others had been moved: a forwarding word was
+/// taken for a header.
 fn a_long_list_is_intact_for_its_head<VM: TestVM>(workers: &str) {
     const LENGTH: usize = 20_000;
     for plan in dense_plans() {
@@ -131,7 +133,8 @@ use FinalizerOrder::{Any, ReferrersFirst, Topological};
 #[test]
 fn one_collection_queues_a_whole_chain_referrers_first() {
     on_every_plan(|plan, m| {
-        // Every third node has no finalizer; the others are registered in another order than that of the chain.
+        // Every third node has no finalizer; the others are registered in another order than that of the
+        // chain.
         const LENGTH: usize = 300;
         let edges: Vec<Vec<usize>> = (0..LENGTH).map(|n| if n + 1 < LENGTH { vec![n + 1] } else { vec![] }).collect();
         let with: Vec<usize> = (0..LENGTH).filter(|n| n % 3 != 1).collect();
@@ -201,7 +204,8 @@ fn what_was_queued_behind_a_referrer_comes_even_if_that_is_kept() {
 fn an_ephemeron_does_not_refer_to_its_value_and_keeps_it() {
     on_every_plan(|plan, m| {
         for order in [ReferrersFirst, Topological] {
-            // 0 is the key of 1, which leads to 0 and 2; 3 -> 4 makes sure that there is an order to be found.
+            // 0 is the key of 1, which leads to 0 and 2; 3 -> 4 makes sure that there is an order to be
+            // found.
             graph(m, &[vec![], vec![0, 2], vec![], vec![4], vec![]]);
             let node = |n: usize| m.read_ref(m.peek(0), n);
             let (key, value) = (object(node(0)), object(node(1)));
@@ -370,7 +374,8 @@ impl TestVM for Counting {
     }
 }
 
-/// A collection of one object a link took as many collections as there are links, and as many scans as their square.
+/// A collection of one object a link took as many collections as there are links, and as many scans as their
+/// square.
 #[test]
 fn a_chain_of_finalizers_is_scanned_a_few_times_however_long_it_is() {
     let _watchdog = Watchdog::new();

@@ -79,7 +79,8 @@ fn lives_on<VM: TestVM>(heap: &Heap<VM>, m: Handle<VM>, collects: bool) {
                 count.fetch_add(report.worker_cpu_ns[1], Relaxed);
             }
         }));
-        // A pause may be over before a new helper comes to it, but not all of them; without helpers the alarm ends this.
+        // A pause may be over before a new helper comes to it, but not all of them; without helpers the alarm
+        // ends this.
         while helped.load(Relaxed) == 0 {
             m.mutator().collect();
         }
@@ -197,7 +198,8 @@ fn a_child_can_fork_again() {
     lives_on(&heap, m, true);
 }
 
-/// Another thread made old objects of the forking thread refer to new ones. It is not in the child, but what its barrier noted is.
+/// Another thread made old objects of the forking thread refer to new ones. It is not in the child, but what
+/// its barrier noted is.
 #[test]
 fn what_a_thread_stored_in_old_objects_lives_on_in_a_child_that_does_not_have_the_thread() {
     const OBJECTS: usize = 50;

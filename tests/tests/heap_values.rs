@@ -32,7 +32,8 @@ fn gc_workers() -> usize {
         .count()
 }
 
-/// Returns when no heap has workers. The system lists a thread for a moment after it was joined; those that stay, the watchdog reports.
+/// Returns when no heap has workers. The system lists a thread for a moment after it was joined; those that
+/// stay, the watchdog reports.
 fn wait_for_no_workers() {
     while gc_workers() > 0 {
         std::thread::yield_now();
@@ -71,7 +72,8 @@ fn a_hundred_heaps_leave_nothing_behind() {
         heap.collect();
         assert_within_limit(&heap);
     };
-    // Another arena of the C library's allocator, for a thread that finds the others taken, would be 64 MiB of address space.
+    // Another arena of the C library's allocator, for a thread that finds the others taken, would be 64 MiB
+    // of address space.
     // SAFETY: changes how many there may be from now on.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
     // The first ones warm up what the process keeps: its allocator, code that was never touched.
@@ -153,8 +155,8 @@ fn two_heaps_with_different_plans_serve_the_same_threads() {
     }
 }
 
-/// Grows a list in each heap by turns. While a thread works in one heap, it is in a native region of the other: else two
-/// threads that collect in different heaps would wait for each other.
+/// Grows a list in each heap by turns. While a thread works in one heap, it is in a native region of the
+/// other: else two threads that collect in different heaps would wait for each other.
 fn two_graphs(heaps: &[ReferenceHeap; 2], id: u64) {
     let threads = [Thread::attach(&heaps[0]), Thread::attach(&heaps[1])];
     threads.iter().for_each(|thread| assert_eq!(thread.push(Ref::NULL), 0));
@@ -229,7 +231,8 @@ fn freed_memory_goes_back_to_the_system_when_asked() {
     }
 }
 
-/// Chains `count` objects of `bytes` bytes, or as many as there is room for, and writes all of them. How many there were.
+/// Chains `count` objects of `bytes` bytes, or as many as there is room for, and writes all of them. How many
+/// there were.
 fn chain<VM: TestVM>(m: Handle<VM>, count: usize, bytes: usize, semantics: Semantics) -> usize {
     m.push(LabRef::NULL);
     for n in 0..count {
@@ -254,8 +257,8 @@ fn side_tables_of_pages_are_reserved_with_the_pages() {
     }
     let (_alone, _watchdog) = (alone(), Watchdog::new());
     for plan in PLANS.iter().map(|plan| plan.name) {
-        // A state byte a granule, but not if the state is in the header; a byte a page; where the plan updates slots after the trace, a
-        // bit a granule. In whole pages.
+        // A state byte a granule, but not if the state is in the header; a byte a page; where the plan
+        // updates slots after the trace, a bit a granule. In whole pages.
         let immortal = Semantics::Immortal;
         let with_tables = |states: usize, granule: usize| {
             let starts = if plan == "MarkCompact" { RUN / granule / 8 } else { 0 };
@@ -266,7 +269,8 @@ fn side_tables_of_pages_are_reserved_with_the_pages() {
         assert_eq!(reserved::<SideVM<4>>(plan, 100, RUN, immortal), with_tables(RUN / 16, 16), "{plan}");
     }
     for plan in collecting_plans() {
-        // A mark byte a page: a page of marks serves 16 MiB of large objects. PageProtect notes 48 bytes for each page.
+        // A mark byte a page: a page of marks serves 16 MiB of large objects. PageProtect notes 48 bytes for
+        // each page.
         let large = Semantics::Default;
         let tables = if plan == "PageProtect" { [MIB / 4096 * 48, 40 * MIB / 4096 * 48] } else { [4096, 3 * 4096] };
         assert_eq!(reserved::<ReferenceVM>(plan, 1, MIB, large), MIB + tables[0], "{plan}");
@@ -274,8 +278,8 @@ fn side_tables_of_pages_are_reserved_with_the_pages() {
     }
 }
 
-/// Side tables were charged for what lies in blocks, but not for immortal objects: a heap full of them took an eighth more
-/// than its limit.
+/// Side tables were charged for what lies in blocks, but not for immortal objects: a heap full of them took
+/// an eighth more than its limit.
 #[test]
 fn a_heap_full_of_immortal_objects_takes_no_more_memory_than_its_limit() {
     const LIMIT: usize = 32 << 20;

@@ -1,4 +1,5 @@
-//! Graphs that overflow what is too small: one as deep as it has objects, and one array that holds everything.
+//! Graphs that overflow what is too small: one as deep as it has objects, and one array that holds
+//! everything.
 
 use mmtk_core::Heap;
 use mmtk_core::events::Event;

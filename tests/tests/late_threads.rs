@@ -1,4 +1,5 @@
-//! Threads that do not stop: what waits for them says so, and which they are. No test waits for longer than it takes to hear of it.
+//! Threads that do not stop: what waits for them says so, and which they are. No test waits for longer than
+//! it takes to hear of it.
 
 use mmtk_core::events::{Event, LateThread, Listener, Wait};
 use plan_tests::{CalledVM, TestVM as _, Watchdog, is_child, options, pass_again};

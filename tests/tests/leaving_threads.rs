@@ -1,4 +1,5 @@
-//! Threads that come and go: what they did not use of their memory serves others, and what they noted is not lost.
+//! Threads that come and go: what they did not use of their memory serves others, and what they noted is not
+//! lost.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::{Heap, Semantics};
@@ -122,7 +123,8 @@ fn what_threads_leave_serves_objects_of_every_kind() {
         for _ in 0..THREADS {
             on_a_thread(&heap, m, |m| kinds.iter().for_each(|(class, semantics)| _ = alloc(m, *class, *semantics)));
         }
-        // 1.4 MB of objects, twice what is reserved for it in a plan that copies, and what is lost between them.
+        // 1.4 MB of objects, twice what is reserved for it in a plan that copies, and what is lost between
+        // them.
         assert!(reserved(&heap) <= 5 * MIB, "{plan}: {} bytes", reserved(&heap));
     }
 }

@@ -1,4 +1,5 @@
-//! What a collection reports as live, by space: each space its own objects, and together what the whole heap has.
+//! What a collection reports as live, by space: each space its own objects, and together what the whole heap
+//! has.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::events::{CollectionKind, Event, PauseReport};
@@ -34,7 +35,8 @@ fn space_of(plan: &str, bytes: usize, semantics: Semantics) -> Option<&'static s
     }
 }
 
-/// Keeps objects of all kinds in a list at root 0, lets the first part of them die, and compares each collection's report with what lives.
+/// Keeps objects of all kinds in a list at root 0, lets the first part of them die, and compares each
+/// collection's report with what lives.
 fn each_space_reports_its_own<VM: TestVM>(plan: &str) {
     const KINDS: [(usize, Semantics, usize); 6] = [
         (24, Semantics::Default, 1000),

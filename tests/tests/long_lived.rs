@@ -1,8 +1,10 @@
-//! One small heap for a thousand collections, with everything in use that a heap offers: objects of every kind and size, weak, soft and
-//! phantom references, ephemerons, finalizers, identity hashes, a table keyed by objects, pins, regions, pools, and threads that come and
-//! go. After each full collection exactly what the model holds is live; in the end the heap is no larger than it was at the beginning.
+//! One small heap for a thousand collections, with everything in use that a heap offers: objects of every
+//! kind and size, weak, soft and phantom references, ephemerons, finalizers, identity hashes, a table keyed
+//! by objects, pins, regions, pools, and threads that come and go. After each full collection exactly what
+//! the model holds is live; in the end the heap is no larger than it was at the beginning.
 //!
-//! What only shows after many collections of one heap: numbers that come round, tables that keep something, blocks that are lost.
+//! What only shows after many collections of one heap: numbers that come round, tables that keep something,
+//! blocks that are lost.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::pool::Pool;

@@ -159,8 +159,8 @@ fn a_native_region_closes_the_range_of_its_mutator_and_opens_it_again() {
     }
 }
 
-/// A handle of the reference binding is a copy, so its owner can go while it is in use: the end of the native region read
-/// what was freed.
+/// A handle of the reference binding is a copy, so its owner can go while it is in use: the end of the native
+/// region read what was freed.
 #[test]
 fn a_thread_detaches_inside_its_own_native_region_and_leaves_nothing_behind() {
     let _watchdog = Watchdog::new();

@@ -296,7 +296,8 @@ fn what_makes_an_entry_is_out_of_memory_after_every_collection_there_is() {
     }
 }
 
-/// Runs this test program again, for one test that does its part in a child; its exit status and what it wrote.
+/// Runs this test program again, for one test that does its part in a child; its exit status and what it
+/// wrote.
 fn child(test: &str) -> Option<std::process::Output> {
     const CHILD: &str = "PLAN_TESTS_CHILD";
     if std::env::var(CHILD).is_ok_and(|name| name == test) {
@@ -405,8 +406,8 @@ fn address_space_that_the_system_refuses_is_an_error_that_says_so() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Makes garbage of four times the limit, of which every eighth object lives until as many have followed as fit. Slots refer to
-/// them in no order, so that copying a part of them empties no block.
+/// Makes garbage of four times the limit, of which every eighth object lives until as many have followed as
+/// fit. Slots refer to them in no order, so that copying a part of them empties no block.
 fn churns_without_running_out<VM: TestVM>(limit: usize) {
     let heap = new_heap(VM::new(), options("SemiSpace", limit, &[("gc.workers", "1")])).unwrap();
     let thread = Attached::new(&heap);
@@ -424,8 +425,9 @@ fn churns_without_running_out<VM: TestVM>(limit: usize) {
     assert_within_limit(&heap);
 }
 
-/// SemiSpace prepaid the copies of what survives, but not the side tables of the chunk that the copies were the first to use:
-/// near the limit nothing could be copied, so nothing became free, and a heap that was an eighth full was out of memory.
+/// SemiSpace prepaid the copies of what survives, but not the side tables of the chunk that the copies were
+/// the first to use: near the limit nothing could be copied, so nothing became free, and a heap that was an
+/// eighth full was out of memory.
 #[test]
 fn a_copying_heap_filled_to_the_byte_still_collects() {
     let _watchdog = Watchdog::new();

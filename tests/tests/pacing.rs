@@ -1,4 +1,5 @@
-//! The pacer on real heaps: modes, changes while the program runs, memory outside the heap, and memory that goes back to the system.
+//! The pacer on real heaps: modes, changes while the program runs, memory outside the heap, and memory that
+//! goes back to the system.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::Heap;
@@ -315,7 +316,8 @@ fn a_soft_limit_below_what_is_live_gives_way_and_holds_again_when_less_is_live()
         churn(m, 10 * MIB);
         let after = heap.statistics();
         let fulls = after.full_collections - before.full_collections;
-        // With a fiftieth of what is live for room there were 24 and more. Allocating 10 MiB takes about as long as marking 20.
+        // With a fiftieth of what is live for room there were 24 and more. Allocating 10 MiB takes about as
+        // long as marking 20.
         assert!(fulls <= 6, "{plan}: {fulls} collections");
         // With the least nursery there were 40.
         let minors = after.collections - before.collections - fulls;
@@ -330,7 +332,8 @@ fn a_soft_limit_below_what_is_live_gives_way_and_holds_again_when_less_is_live()
     }
 }
 
-/// The VM's side of memory outside the heap: each object has `BUFFER` bytes there, the last `LIVE` are in use, and after a collection the others are freed.
+/// The VM's side of memory outside the heap: each object has `BUFFER` bytes there, the last `LIVE` are in
+/// use, and after a collection the others are freed.
 struct Buffers<'a> {
     heap: &'a Heap<ReferenceVM>,
     fulls: u64,
@@ -387,7 +390,8 @@ fn memory_outside_the_heap_is_no_more_than_the_goal_and_what_is_reported_between
             }
             let bound = match mode {
                 HeapMode::Fixed | HeapMode::Delegated => 1 << 30,
-                // Eight buffers are live, and the room is as large, or bounded by what was seen of the program.
+                // Eight buffers are live, and the room is as large, or bounded by what was seen of the
+                // program.
                 _ => 8 * LIVE * BUFFER,
             };
             assert!(peak <= bound + 4 * BUFFER, "{plan}, {mode}: {peak} bytes");

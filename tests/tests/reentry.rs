@@ -1,4 +1,5 @@
-//! Calls that would wait for their own thread are refused at once: two mutators on one thread, and what a callback may not do.
+//! Calls that would wait for their own thread are refused at once: two mutators on one thread, and what a
+//! callback may not do.
 
 use mmtk_core::events::Event;
 use mmtk_core::{Address, Heap, ObjectReference, VMBinding};
@@ -239,7 +240,8 @@ fn a_refused_call_in_a_collection_ends_the_heap_and_hangs_nobody() {
 
 #[test]
 fn a_heap_whose_limit_is_reached_in_a_listener_is_not_asked_for_more() {
-    // The listener of one heap uses another: that is allowed, also while the other collects and tells a listener of its own.
+    // The listener of one heap uses another: that is allowed, also while the other collects and tells a
+    // listener of its own.
     let _watchdog = Watchdog::new();
     let (one, other): (ReferenceHeap, ReferenceHeap) = (heap("Immix", LIMIT, &[]), heap("SemiSpace", LIMIT, &[]));
     let used = other.clone();

@@ -1,4 +1,5 @@
-//! Regions and pools: their objects hold others and are held, until the VM frees them; who still refers to them then is found.
+//! Regions and pools: their objects hold others and are held, until the VM frees them; who still refers to
+//! them then is found.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::{Heap, ObjectReference, Pool, Region};
@@ -59,7 +60,8 @@ fn numbered<VM: TestVM>(m: Handle<VM>, number: u64) -> LabRef {
     node
 }
 
-/// A list through a region: each element of it refers to the next and to a node of the heap, which refers back to the element.
+/// A list through a region: each element of it refers to the next and to a node of the heap, which refers
+/// back to the element.
 fn list_in_region<VM: TestVM>(m: Handle<VM>, region: &Region<VM>, length: u64) {
     let list = m.push(LabRef::NULL);
     for n in 0..length {
@@ -154,7 +156,8 @@ fn objects_of_regions_hold_and_are_held_where_states_are_in_side_tables() {
     requests_one_after_the_other::<SideVM<4>>();
 }
 
-/// Objects of a pool in a list that is known to the model, which frees at random; the numbers are in the objects and in nodes of the heap.
+/// Objects of a pool in a list that is known to the model, which frees at random; the numbers are in the
+/// objects and in nodes of the heap.
 fn a_pool_beside_a_model<VM: TestVM>(plan: &str, settings: &[(&str, &str)], steps: u64) {
     let heap = heap::<VM>(plan, 16 << 20, settings);
     let thread = Attached::new(&heap);
@@ -468,7 +471,8 @@ fn raw_in_pool<VM: TestVM>(m: Handle<VM>, pool: &Pool<VM>) -> LabRef {
     LabRef(at.as_usize())
 }
 
-/// The barrier has noted an object of a region that is then released: the next minor collection must not go there.
+/// The barrier has noted an object of a region that is then released: the next minor collection must not go
+/// there.
 #[test]
 fn objects_that_the_barrier_noted_may_be_released() {
     let _watchdog = Watchdog::new();
@@ -506,7 +510,8 @@ fn objects_that_the_barrier_noted_may_be_released() {
     }
 }
 
-/// An object that nothing reaches keeps stale slots. Its mark, when the epoch's number comes round, must not make a compaction update them.
+/// An object that nothing reaches keeps stale slots. Its mark, when the epoch's number comes round, must not
+/// make a compaction update them.
 #[test]
 fn unreached_objects_of_regions_and_pools_are_left_alone_however_old() {
     let _watchdog = Watchdog::new();

@@ -41,8 +41,8 @@ impl TestVM for Releasing {
     }
 }
 
-/// Makes `count` objects, makes them old, releases all but every `kept`th in a minor collection, and makes as many again. Bytes reserved
-/// before the release, after it, and at the end.
+/// Makes `count` objects, makes them old, releases all but every `kept`th in a minor collection, and makes as
+/// many again. Bytes reserved before the release, after it, and at the end.
 fn release(plan: &str, class: Class, count: usize, kept: usize) -> [usize; 3] {
     let settings =
         [("verify.trace", "true"), ("verify.poison", "true"), ("nursery.bytes", "256K"), ("gc.workers", "1")];

@@ -1,7 +1,8 @@
-//! Tables that held much and hold little give their memory back, and a collection does no more than in a heap in which they never did.
+//! Tables that held much and hold little give their memory back, and a collection does no more than in a heap
+//! in which they never did.
 //!
-//! How many entries a collection looks at is tested with the tables (`weak/table.rs`); here that the steps are those of an empty heap: a
-//! step with nothing to look at is not taken.
+//! How many entries a collection looks at is tested with the tables (`weak/table.rs`); here that the steps
+//! are those of an empty heap: a step with nothing to look at is not taken.
 
 use mmtk_core::events::Event;
 use mmtk_core::weak::{AddressTable, FinalizerOrder, Reference, ReferenceKind, References, Terms};
@@ -185,7 +186,8 @@ fn tables_keyed_by_objects_leave_nothing_behind() {
     }
 }
 
-/// What is left keeps its numbers and is found, wherever it was in the tables; of the 5 MB that these took little is left.
+/// What is left keeps its numbers and is found, wherever it was in the tables; of the 5 MB that these took
+/// little is left.
 #[test]
 fn what_is_left_of_many_is_found_and_takes_little() {
     let _watchdog = Watchdog::new();
@@ -213,7 +215,8 @@ fn what_is_left_of_many_is_found_and_takes_little() {
         }
         for round in 0..3 {
             let reserved = recorded.settled(&thread).0;
-            // The array, and the blocks of which each holds a live object, twice in plans that copy; a chunk for each entry of four kinds.
+            // The array, and the blocks of which each holds a live object, twice in plans that copy; a chunk
+            // for each entry of four kinds.
             let most = before + COUNT * (8 + 32) * 2 + 40 * 4 * 4096;
             assert!(reserved <= most, "{plan}, round {round}: {reserved} of {before} bytes, {most} expected");
             for n in (0..COUNT).filter(|n| stays(*n)) {

@@ -1,4 +1,5 @@
-//! References to dead objects whose memory still belongs to a used block: what the verifier says, and what they find there.
+//! References to dead objects whose memory still belongs to a used block: what the verifier says, and what
+//! they find there.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::heap::os::POISON;
@@ -55,7 +56,8 @@ fn revive<VM: TestVM>(m: Handle<VM>, holder: LabRef, dead: LabRef, space: &str, 
     text
 }
 
-/// Three objects side by side. The middle one survives `lived` collections, dies, and is found again `dead` collections later.
+/// Three objects side by side. The middle one survives `lived` collections, dies, and is found again `dead`
+/// collections later.
 fn revive_between_live_objects<VM: TestVM>((plan, semantics, space): Place, lived: usize, dead: usize) {
     let heap = heap::<VM>(plan, &[]);
     let thread = Attached::new(&heap);
@@ -69,7 +71,8 @@ fn revive_between_live_objects<VM: TestVM>((plan, semantics, space): Place, live
     revive(m, first, middle, space, &format!("{plan}, {semantics:?}, alive for {lived}, dead for {dead}"));
 }
 
-/// In fifteen collections the numbers of the epochs come round, and an old mark looks like one of the last collection.
+/// In fifteen collections the numbers of the epochs come round, and an old mark looks like one of the last
+/// collection.
 #[test]
 fn a_dead_object_between_live_ones_is_reported_however_long_it_is_dead() {
     let _watchdog = Watchdog::new();
@@ -103,16 +106,16 @@ fn a_dead_object_in_memory_that_a_thread_was_given_and_did_not_use_is_reported()
     }
 }
 
-/// A binding with a root that it hides: from the trace, or from all but the processing of weak references, where it keeps the
-/// object alive.
+/// A binding with a root that it hides: from the trace, or from all but the processing of weak references,
+/// where it keeps the object alive.
 struct Secretive<const KEEPS: bool> {
     vm: ReferenceVM,
     root: AtomicUsize,
     scans: AtomicUsize,
 }
 
-// SAFETY: as for the reference binding, but the root is hidden from the trace; the verifier must find out. A Secretive<true> keeps its
-// promises: nobody follows the root while it is hidden.
+// SAFETY: as for the reference binding, but the root is hidden from the trace; the verifier must find out. A
+// Secretive<true> keeps its promises: nobody follows the root while it is hidden.
 unsafe impl<const KEEPS: bool> VMBinding for Secretive<KEEPS> {
     plan_tests::as_the_reference_binding!(vm);
 

@@ -1,4 +1,5 @@
-//! What a heap does when the system refuses: memory, to take it back, address space. What changes a whole process runs in a child.
+//! What a heap does when the system refuses: memory, to take it back, address space. What changes a whole
+//! process runs in a child.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::events::Event;
@@ -39,7 +40,8 @@ fn list<VM: TestVM>(m: Handle<VM>, bytes: usize, words: usize) {
     assert!(node.is_null());
 }
 
-/// A third of the heap in small objects, then in large ones, then in small ones again. In PageProtect each small object has a page, so fewer.
+/// A third of the heap in small objects, then in large ones, then in small ones again. In PageProtect each
+/// small object has a page, so fewer.
 fn small_large_small(heap: &ReferenceHeap) {
     let thread = Attached::new(heap);
     let m = thread.handle();

@@ -1,7 +1,7 @@
 //! Heaps that are nearly full of live objects: what is wasted between them is found before memory runs out.
 //!
-//! MarkCompact is the judge. It keeps nothing in reserve and leaves no gaps, so what it cannot do in a heap smaller by the headroom of
-//! Immix, Immix need not do either.
+//! MarkCompact is the judge. It keeps nothing in reserve and leaves no gaps, so what it cannot do in a heap
+//! smaller by the headroom of Immix, Immix need not do either.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::{Heap, Options, Semantics};
@@ -33,7 +33,8 @@ fn builds_list(m: Handle<ReferenceVM>, length: usize) -> bool {
     true
 }
 
-/// All blocks were a quarter live, and evacuation took all blocks that are live to the same degree or none of them.
+/// All blocks were a quarter live, and evacuation took all blocks that are live to the same degree or none of
+/// them.
 #[test]
 fn a_heap_of_equally_live_blocks_is_evacuated_before_memory_runs_out() {
     let _watchdog = Watchdog::new();
@@ -87,8 +88,8 @@ impl Random {
 }
 
 impl Program {
-    /// Allocates, and keeps objects as the shape says until `live` bytes are; lets every other one die, and does so again; then makes
-    /// garbage for a while. Returns whether there was memory for all of it.
+    /// Allocates, and keeps objects as the shape says until `live` bytes are; lets every other one die, and
+    /// does so again; then makes garbage for a while. Returns whether there was memory for all of it.
     fn completes(&self, plan: &str, limit: usize, live: usize) -> bool {
         let heap = heap(plan, limit, &[("gc.workers", self.workers)]);
         let thread = Attached::new(&heap);

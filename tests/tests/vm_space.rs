@@ -66,7 +66,8 @@ fn what_they_refer_to_lives_and_their_slots_follow_it<VM: TestVM>() {
         heap.add_vm_object(image.object(0)).unwrap();
         let thread = Attached::new(&heap);
         let m = thread.handle();
-        // Objects of the heap, known to the image alone; each refers back to the image, which is nothing to the collector.
+        // Objects of the heap, known to the image alone; each refers back to the image, which is nothing to
+        // the collector.
         for n in 0..image.len() {
             let node = m.alloc(2, 16);
             m.write_word(node, 2, n as u64);

@@ -1,4 +1,5 @@
-//! What a user hears of a heap that goes on. What standard error shows is seen from outside: each test runs itself again as a child.
+//! What a user hears of a heap that goes on. What standard error shows is seen from outside: each test runs
+//! itself again as a child.
 
 use mmtk_core::Options;
 use plan_tests::{Watchdog, options};

@@ -1,8 +1,10 @@
-//! Races between workers: eight of them, on however few processors, and a graph in which they meet at every turn.
+//! Races between workers: eight of them, on however few processors, and a graph in which they meet at every
+//! turn.
 //!
-//! The objects are small and lie side by side, so that workers mark in the same words and copy from the same blocks; an array refers to all of
-//! them in no order, and each to some others, so that several workers come to each. Where the binding is asked about an object it
-//! lets other threads run now and then: a worker is then held up in the middle of what it does.
+//! The objects are small and lie side by side, so that workers mark in the same words and copy from the same
+//! blocks; an array refers to all of them in no order, and each to some others, so that several workers come
+//! to each. Where the binding is asked about an object it lets other threads run now and then: a worker is
+//! then held up in the middle of what it does.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use lab::workloads::rng::Rng;
@@ -74,7 +76,8 @@ fn new_node<VM: TestVM>(m: Handle<VM>, id: u64) -> LabRef {
 /// Root 0 is the array.
 fn change<VM: TestVM>(m: Handle<VM>, model: &mut Model, random: &mut Rng, round: u64) {
     for index in 0..NODES {
-        // A quarter of the nodes die; what takes their place is new, and what referred to them is made to refer to that.
+        // A quarter of the nodes die; what takes their place is new, and what referred to them is made to
+        // refer to that.
         if round == 0 || random.below(4) == 0 {
             model.ids[index] = round * NODES as u64 + index as u64;
             let node = new_node(m, model.ids[index]);

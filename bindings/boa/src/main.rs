@@ -1,6 +1,7 @@
 //! Runs a script on boa_engine, whose heap is the toolkit's.
 //!
-//! Built without the feature `toolkit` and without the patch (see `compare.sh`) it is the same runner on stock Boa.
+//! Built without the feature `toolkit` and without the patch (see `compare.sh`) it is the same runner on
+//! stock Boa.
 
 use boa_engine::object::ObjectInitializer;
 use boa_engine::property::Attribute;

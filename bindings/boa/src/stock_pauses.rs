@@ -1,9 +1,11 @@
 //! The pauses of stock Boa, seen from outside: its collector reports nothing.
 //!
-//! 1. A probe lies in the heap, made before everything else. The collector begins with a walk over all objects in the order
-//!    of their making, and the first thing it calls is the probe's `trace_non_roots`: the pause begins.
-//! 2. The collector ends with dropping what is dead, and `finalizer_safe` is false meanwhile. It frees memory all the time then,
-//!    so the allocator sees it. The first call of the allocator after that comes from the mutator, or just before: the pause has ended.
+//! 1. A probe lies in the heap, made before everything else. The collector begins with a walk over all
+//!    objects in the order of their making, and the first thing it calls is the probe's `trace_non_roots`:
+//!    the pause begins.
+//! 2. The collector ends with dropping what is dead, and `finalizer_safe` is false meanwhile. It frees memory
+//!    all the time then, so the allocator sees it. The first call of the allocator after that comes from the
+//!    mutator, or just before: the pause has ended.
 //!
 //! A collection that frees nothing is not seen. Boa runs on one thread.
 

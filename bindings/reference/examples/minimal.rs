@@ -1,4 +1,5 @@
-//! A complete binding in one file: objects, roots, threads, and every collector. The book's tutorial goes through it.
+//! A complete binding in one file: objects, roots, threads, and every collector. The book's tutorial goes
+//! through it.
 //!
 //! `cargo run --release -p reference --example minimal -- SemiSpace`
 
@@ -11,8 +12,8 @@ use mmtk_core::{
 struct TinyVM;
 
 // ANCHOR: objects
-/// An object: a header word (references in the low 32 bits, all words in the next 24, the top byte is the collector's), then
-/// the reference slots, then raw words.
+/// An object: a header word (references in the low 32 bits, all words in the next 24, the top byte is the
+/// collector's), then the reference slots, then raw words.
 fn header(object: ObjectReference) -> u64 {
     // SAFETY: every object of this VM begins with its header.
     unsafe { object.address().as_atomic_u64() }.load(std::sync::atomic::Ordering::Relaxed)
@@ -32,8 +33,8 @@ impl Roots {
 }
 
 // ANCHOR: binding
-// SAFETY: `new_object` writes the header before the next safepoint; it holds the true size and number of slots, which the
-// allocator zeroed; all roots are in `Roots`.
+// SAFETY: `new_object` writes the header before the next safepoint; it holds the true size and number of
+// slots, which the allocator zeroed; all roots are in `Roots`.
 unsafe impl VMBinding for TinyVM {
     type Slot = WordSlot;
     type Local = Roots;
@@ -76,7 +77,8 @@ impl Thread {
 
     /// Writes root `root` (`field` none), or a word of the object it refers to.
     fn word(&self, root: usize, field: Option<u64>, value: u64) {
-        // SAFETY: the thread runs, so the collector does not; roots hold live objects, `field` is one of the object's words.
+        // SAFETY: the thread runs, so the collector does not; roots hold live objects, `field` is one of the
+        // object's words.
         unsafe { self.place(root, field).store(value) };
         if field.is_some()
             && let Some(object) = self.slot(root).load()

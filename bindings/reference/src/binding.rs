@@ -19,8 +19,9 @@ pub struct ReferenceVM {
     on_out_of_memory: Option<OutOfMemoryHook>,
 }
 
-// SAFETY: sizes come from the header that `Thread::alloc` writes before anything can stop it; the slots of an object are its
-// first `refs` words behind the header, zeroed by the allocator; roots are the shadow stacks and the globals.
+// SAFETY: sizes come from the header that `Thread::alloc` writes before anything can stop it; the slots of an
+// object are its first `refs` words behind the header, zeroed by the allocator; roots are the shadow stacks
+// and the globals.
 unsafe impl VMBinding for ReferenceVM {
     type Slot = WordSlot;
     type Local = ShadowStack;

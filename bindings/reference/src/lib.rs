@@ -1,8 +1,8 @@
 //! The reference binding: the smallest complete one, and a small runtime around it.
 //!
-//! `binding` is what a VM author writes: under 150 lines, and every plan runs, moving collectors and many threads
-//! included. The rest is a runtime to test and measure with: `object` (the object model), `shadow_stack` (a thread's roots),
-//! `thread` (a mutator's handle).
+//! `binding` is what a VM author writes: under 150 lines, and every plan runs, moving collectors and many
+//! threads included. The rest is a runtime to test and measure with: `object` (the object model),
+//! `shadow_stack` (a thread's roots), `thread` (a mutator's handle).
 
 mod binding;
 pub mod object;

@@ -4,13 +4,14 @@
 //! 63    56 55            28 27             0
 //! [ GC byte | words in all  | reference slots ]   [ slot 0 ] .. [ raw word 0 ] ..
 //! ```
-//! The top byte is lent to the collector. Objects are multiples of 8 bytes, at least 16: room for a forwarding word is the
-//! header itself, so an object of a header and two words has 24 bytes.
+//! The top byte is lent to the collector. Objects are multiples of 8 bytes, at least 16: room for a
+//! forwarding word is the header itself, so an object of a header and two words has 24 bytes.
 
 use mmtk_core::{Address, ObjectReference};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A reference as the runtime's user sees it: a word, 0 is null. Stale after any safepoint, unless it is on a shadow stack.
+/// A reference as the runtime's user sees it: a word, 0 is null. Stale after any safepoint, unless it is on a
+/// shadow stack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct Ref(pub usize);
@@ -85,7 +86,8 @@ impl Header {
 /// The header of an object.
 #[inline(always)]
 pub fn header(object: ObjectReference) -> Header {
-    // SAFETY: an object begins with its header word; the collector writes its top byte atomically, so it is read so.
+    // SAFETY: an object begins with its header word; the collector writes its top byte atomically, so it is
+    // read so.
     Header(unsafe { object.address().as_atomic_u64() }.load(Relaxed))
 }
 

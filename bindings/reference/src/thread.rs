@@ -1,7 +1,7 @@
 //! A mutator thread of the reference VM.
 //!
-//! [`Thread`] is the owner: dropping it detaches. [`ThreadHandle`] is a copy that travels in a register, for workloads whose
-//! every function takes one.
+//! [`Thread`] is the owner: dropping it detaches. [`ThreadHandle`] is a copy that travels in a register, for
+//! workloads whose every function takes one.
 
 use crate::ReferenceVM;
 use crate::object::{self, Class, Header, MAX_WORDS, Ref};
@@ -64,7 +64,8 @@ impl ThreadHandle {
     #[inline(always)]
     #[allow(clippy::mut_from_ref)]
     fn stack(&self) -> &mut ShadowStack {
-        // SAFETY: the owner thread runs, so the collector does not; each use below ends before the next begins.
+        // SAFETY: the owner thread runs, so the collector does not; each use below ends before the next
+        // begins.
         unsafe { &mut *self.mutator().local() }
     }
 

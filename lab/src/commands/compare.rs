@@ -1,8 +1,9 @@
 //! `mmtk compare`: collectors x workloads x heaps, each run a child process, interleaved.
 //!
-//! 1. For heaps as multiples, the minimum heap of each workload: the smallest that any of the compared collectors needs.
-//! 2. For each workload and heap, so many rounds; in a round each collector runs once, every second round in reverse
-//!    order, so that a slow drift of the machine touches all alike.
+//! 1. For heaps as multiples, the minimum heap of each workload: the smallest that any of the compared
+//!    collectors needs.
+//! 2. For each workload and heap, so many rounds; in a round each collector runs once, every second round in
+//!    reverse order, so that a slow drift of the machine touches all alike.
 //! 3. A collector that fails in a cell is not run there again, and the cell says why.
 //! 4. Checksums of all iterations are compared; a difference is an error after the report is printed.
 

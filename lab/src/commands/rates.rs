@@ -1,13 +1,16 @@
-//! `mmtk rates`: how fast our plans mark, copy and bump, beside loops written by hand for the same work (`mmtk limits`).
+//! `mmtk rates`: how fast our plans mark, copy and bump, beside loops written by hand for the same work
+//! (`mmtk limits`).
 //!
-//! Each figure is the best and the median of several rounds, and a round measures both sides one after the other: the speed of
-//! a shared machine changes within minutes, the ratio of the two much less. Two workers need two processors that are idle.
-//! Marking is full collections of a heap that does not change: their processor time for one worker, the wall time of their trace
-//! phase where two are compared with one. The loop by hand marks and does nothing else, with the prefetch window that suits the
-//! order. A plan that copies leaves random order with its first collection, so there the loop is no bound.
-//! What a second worker costs a program, and gains it, is that program's own collections, all of them: their processor time, and how long the
-//! mutator was stopped. The pauses are short, the objects small, and the two workers meet in the same parts of the heap.
-//! Bumping is thread CPU time over a heap so small that the same memory is used again and again, collections included.
+//! Each figure is the best and the median of several rounds, and a round measures both sides one after the
+//! other: the speed of a shared machine changes within minutes, the ratio of the two much less. Two workers
+//! need two processors that are idle. Marking is full collections of a heap that does not change: their
+//! processor time for one worker, the wall time of their trace phase where two are compared with one. The
+//! loop by hand marks and does nothing else, with the prefetch window that suits the order. A plan that
+//! copies leaves random order with its first collection, so there the loop is no bound. What a second worker
+//! costs a program, and gains it, is that program's own collections, all of them: their processor time, and
+//! how long the mutator was stopped. The pauses are short, the objects small, and the two workers meet in the
+//! same parts of the heap. Bumping is thread CPU time over a heap so small that the same memory is used again
+//! and again, collections included.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,9 +43,10 @@ const PROGRAM_LIMIT: usize = 134 << 20;
 const NODE: Class = Class { refs: 2, bytes: 8 };
 /// What the depth falls by towards each child. Both by one is the perfect tree.
 const PERFECT: [u32; 2] = [1, 1];
-/// No two sibling subtrees are of a size. In the perfect tree they lie a power of two apart; the prefetch window walks 16 of
-/// them in step, and on AMD lines whose addresses agree in bits 12 to 27 displace each other in the first-level cache. One
-/// worker alone then loses half its speed (850 ms for 1 GB, with garbage between the subtrees 520), two out of step do not.
+/// No two sibling subtrees are of a size. In the perfect tree they lie a power of two apart; the prefetch
+/// window walks 16 of them in step, and on AMD lines whose addresses agree in bits 12 to 27 displace each
+/// other in the first-level cache. One worker alone then loses half its speed (850 ms for 1 GB, with garbage
+/// between the subtrees 520), two out of step do not.
 const FIBONACCI: [u32; 2] = [1, 2];
 /// Depth of the Fibonacci tree of 30 million nodes, 1 GB.
 const FIBONACCI_DEPTH: u32 = 34;
@@ -363,7 +367,8 @@ fn subtree(thread: &Thread, depth: u32, falls: [u32; 2]) -> Ref {
     root
 }
 
-/// A perfect tree whose nodes are linked after they were allocated and shuffled. Its root stays on the shadow stack.
+/// A perfect tree whose nodes are linked after they were allocated and shuffled. Its root stays on the shadow
+/// stack.
 fn shuffled_tree(thread: &Thread, count: usize) {
     let index = thread.push(thread.alloc(Class { refs: count, bytes: 0 }));
     for i in 0..count {

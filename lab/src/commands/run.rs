@@ -17,7 +17,8 @@ pub(super) fn run(options: &RunOptions, workload: &str) -> Result<(), Failure> {
     heaps::run(&request)
 }
 
-/// A panic on any thread ends the process: a mutator or a GC worker that is gone would leave the others waiting for it.
+/// A panic on any thread ends the process: a mutator or a GC worker that is gone would leave the others
+/// waiting for it.
 fn end_on_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -1,7 +1,8 @@
 //! A comparison: collectors x workloads x heaps, as data, and its reports.
 //!
 //! 1. [`group`]: which collectors are compared with which, and on which heaps.
-//! 2. [`cell`]: one collector on one workload and heap: its runs, or why there are none. A cell is never dropped.
+//! 2. [`cell`]: one collector on one workload and heap: its runs, or why there are none. A cell is never
+//!    dropped.
 //! 3. [`metric`]: the numbers of a cell. [`geomeans`]: ratios to the base, over all workloads.
 //! 4. [`checksum`]: whether all collectors computed the same.
 //! 5. [`report`]: Markdown, CSV, JSON.

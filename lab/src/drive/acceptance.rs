@@ -1,5 +1,6 @@
-//! What heaps must do when they are driven by scenarios: the rows of the pacer's table that a plan whose mutators stop can show, at twice the tolerance,
-//! and no limit exceeded. And the heap-size loop: how long it takes the collector's share to follow its target.
+//! What heaps must do when they are driven by scenarios: the rows of the pacer's table that a plan whose
+//! mutators stop can show, at twice the tolerance, and no limit exceeded. And the heap-size loop: how long it
+//! takes the collector's share to follow its target.
 
 use mmtk_core::Options;
 use mmtk_core::options::Finite;

@@ -1,7 +1,8 @@
 //! Scenarios on real threads: mutators that allocate at a scenario's rate, on a heap of ours with its pacer.
 //!
-//! Sizes and times are a tenth of the simulator's, rates are its own, and the marking rate is the machine's. Our plans stop mutators while they mark, so
-//! what a scenario asks of a share of the machine or of assists does not apply here; what it asks of goals, of heap sizes and of limits does.
+//! Sizes and times are a tenth of the simulator's, rates are its own, and the marking rate is the machine's.
+//! Our plans stop mutators while they mark, so what a scenario asks of a share of the machine or of assists
+//! does not apply here; what it asks of goals, of heap sizes and of limits does.
 
 mod acceptance;
 mod program;
@@ -38,7 +39,8 @@ pub struct Drive<'a> {
 }
 
 impl Drive<'_> {
-    /// Runs it, and writes the pacer's decisions to `pacer_log`. Times of the result are the scenario's, sizes are the heap's.
+    /// Runs it, and writes the pacer's decisions to `pacer_log`. Times of the result are the scenario's,
+    /// sizes are the heap's.
     ///
     /// # Errors
     /// What is wrong with the options, or that the log cannot be written.

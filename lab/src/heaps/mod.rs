@@ -11,7 +11,8 @@ use crate::request::Request;
 /// Makes the heap that was asked for and runs the workload on it.
 ///
 /// # Errors
-/// What is wrong with the request, or went wrong with the run. Out of memory does not return: see [`crate::oom`].
+/// What is wrong with the request, or went wrong with the run. Out of memory does not return: see
+/// [`crate::oom`].
 pub fn run(request: &Request) -> Result<(), Failure> {
     crate::oom::expect_in(request);
     if request.collector.kind != Kind::Ours

@@ -1,10 +1,13 @@
 //! Allocators that never free: the floor of what a mutator costs.
 //!
-//! `malloc`: glibc's `calloc` per object. `bump`: a thread-local bump pointer in fresh zero pages, with or without huge pages.
+//! `malloc`: glibc's `calloc` per object. `bump`: a thread-local bump pointer in fresh zero pages, with or
+//! without huge pages.
 //!
-//! I1. A [`Handle`] points at the boxed state of a bound thread, which lives until `unbind`; only that thread uses it.
-//! I2. An object is a header word (number of slots, number of words) and its payload, and is never freed. So a
-//!     reference stays valid for ever, and slot or word `i` of an object is in bounds when the workload says so.
+//! I1. A [`Handle`] points at the boxed state of a bound thread, which lives until `unbind`; only that thread
+//!     uses it.
+//! I2. An object is a header word (number of slots, number of words) and its payload, and is never freed. So
+//!     a reference stays valid for ever, and slot or word `i` of an object is in bounds when the workload
+//!     says so.
 
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};

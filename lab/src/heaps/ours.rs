@@ -1,7 +1,7 @@
 //! The adapter of our own heap: the reference binding behind the workloads' traits.
 //!
-//! I1. A [`Handle`] is used on the thread that bound it, between `bind` and `unbind` (`workloads::heap`, I2); that is the
-//!     contract of the binding's `ThreadHandle`.
+//! I1. A [`Handle`] is used on the thread that bound it, between `bind` and `unbind` (`workloads::heap`, I2);
+//!     that is the contract of the binding's `ThreadHandle`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Bump allocation of 32-byte objects (a header and three words, two of them written) from 32 KB blocks that are zeroed
-//! when taken, over a region that is used again and again.
+//! Bump allocation of 32-byte objects (a header and three words, two of them written) from 32 KB blocks that
+//! are zeroed when taken, over a region that is used again and again.
 
 use std::hint::black_box;
 

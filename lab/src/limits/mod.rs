@@ -1,7 +1,8 @@
 //! Physical limits of this machine that bound a collector: what no plan can beat.
 //!
-//! Every figure is the best and the median of several repetitions. Figures of one thread use its CPU time, since the
-//! machine may be shared; figures of two threads and of wake-ups use wall time. `mmtk rates` runs two of the loops beside ours.
+//! Every figure is the best and the median of several repetitions. Figures of one thread use its CPU time,
+//! since the machine may be shared; figures of two threads and of wake-ups use wall time. `mmtk rates` runs
+//! two of the loops beside ours.
 
 mod bandwidth;
 mod bump;
@@ -37,7 +38,8 @@ pub fn groups() -> impl Iterator<Item = &'static str> + Clone {
     GROUPS.iter().map(|(name, _)| *name)
 }
 
-/// Measures the groups given, or all of them, and prints each figure as soon as it is known: a row of a Markdown table, or a line of JSON.
+/// Measures the groups given, or all of them, and prints each figure as soon as it is known: a row of a
+/// Markdown table, or a line of JSON.
 ///
 /// # Errors
 /// An unknown group; a thread that the system refuses.

@@ -19,7 +19,8 @@ fn membarrier(command: libc::c_int) {
     unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
 }
 
-/// Sleeps while the word has this value. SeqCst here and below: the hand-over is what is measured, not its minimum.
+/// Sleeps while the word has this value. SeqCst here and below: the hand-over is what is measured, not its
+/// minimum.
 fn wait(word: &AtomicU32, value: u32) {
     while word.load(Ordering::SeqCst) == value {
         let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;

@@ -1,5 +1,6 @@
-//! Marking 32-byte objects with two references and a side byte each: a binary tree of 8 million objects, laid out in
-//! allocation (depth-first) order or at random, with and without a prefetch window in front of the stack.
+//! Marking 32-byte objects with two references and a side byte each: a binary tree of 8 million objects, laid
+//! out in allocation (depth-first) order or at random, with and without a prefetch window in front of the
+//! stack.
 
 use super::measure::{Report, cpu_seconds, repeat};
 use super::region::{Pages, Region, prefetch};
@@ -12,7 +13,8 @@ const OBJECT_BYTES: usize = 32;
 const WINDOWS: [usize; 2] = [8, 32];
 const WINDOW_MAX: usize = 32;
 
-/// Builds the subtree of `size` objects that begins with number `first`, depth first. `place[k]` is where number k lives.
+/// Builds the subtree of `size` objects that begins with number `first`, depth first. `place[k]` is where
+/// number k lives.
 fn build(region: &Region, place: &[u32], first: usize, size: usize) {
     let object = place[first] as usize * OBJECT_BYTES;
     region.write(object, 2);

@@ -1,19 +1,20 @@
 //! The Boehm-Demers-Weiser collector (Debian: libgc-dev), by a hand-written interface.
 //!
-//! `bdwgc`: `GC_malloc` per object, from libgc's own thread-local free lists. `bdwgc:inline`: free lists of ours,
-//! filled by `GC_generic_malloc_many` and popped inline, for objects with references. The stack and the registers of
-//! every thread are scanned, and the shadow stacks and free lists are pushed as further roots.
+//! `bdwgc`: `GC_malloc` per object, from libgc's own thread-local free lists. `bdwgc:inline`: free lists of
+//! ours, filled by `GC_generic_malloc_many` and popped inline, for objects with references. The stack and the
+//! registers of every thread are scanned, and the shadow stacks and free lists are pushed as further roots.
 //!
-//! The heap is expanded to its full size at the start and never further, with `GC_use_entire_heap`, so that it
-//! collects when the heap is full. The setting `grow=1` leaves libgc's own sizing policy, bounded; `free_space_divisor=N`
-//! is its parameter.
+//! The heap is expanded to its full size at the start and never further, with `GC_use_entire_heap`, so that
+//! it collects when the heap is full. The setting `grow=1` leaves libgc's own sizing policy, bounded;
+//! `free_space_divisor=N` is its parameter.
 //!
-//! CPU spent collecting: the collecting thread's CPU clock from the event START to the event END, both delivered on
-//! that thread under libgc's lock, and the clocks of libgc's marker threads. Not in it: sweeping, which libgc does
-//! lazily while it refills free lists, and the signal handlers of stopped threads. Both count as mutator time.
+//! CPU spent collecting: the collecting thread's CPU clock from the event START to the event END, both
+//! delivered on that thread under libgc's lock, and the clocks of libgc's marker threads. Not in it:
+//! sweeping, which libgc does lazily while it refills free lists, and the signal handlers of stopped threads.
+//! Both count as mutator time.
 //!
-//! I1. A [`Handle`] points at the boxed state of a bound thread, which lives until `unbind`; only that thread uses it,
-//!     and the collector reads it while the thread is stopped.
+//! I1. A [`Handle`] points at the boxed state of a bound thread, which lives until `unbind`; only that thread
+//!     uses it, and the collector reads it while the thread is stopped.
 //! I2. An object is a header word and its payload. It stays where it is, and lives while a root leads to it.
 //! I3. One heap a process: libgc is one.
 
@@ -91,8 +92,8 @@ struct State {
 static STATES: [AtomicPtr<State>; MUTATORS_MAX] = [const { AtomicPtr::new(null_mut()) }; MUTATORS_MAX];
 static BINDING: Mutex<()> = Mutex::new(());
 
-/// What the events said. Locked by the collecting thread, which holds libgc's lock, and by `take_stats` when no
-/// mutator is bound: nobody is ever stopped while holding it.
+/// What the events said. Locked by the collecting thread, which holds libgc's lock, and by `take_stats` when
+/// no mutator is bound: nobody is ever stopped while holding it.
 static LOG: Mutex<Log> = Mutex::new(Log::new());
 
 struct Log {
@@ -222,7 +223,8 @@ impl Settings {
 
 fn initialise(heap_bytes: usize, markers: usize, settings: &Settings) -> Result<(), Failure> {
     log().pauses.reserve(PAUSES_MAX);
-    // SAFETY: called once, before any other use of libgc, by the only thread; the order is that of its manual.
+    // SAFETY: called once, before any other use of libgc, by the only thread; the order is that of its
+    // manual.
     unsafe {
         GC_set_markers_count(markers as c_uint);
         GC_set_all_interior_pointers(0);
@@ -276,8 +278,8 @@ impl<const INLINE: bool> Heap for BdwHeap<INLINE> {
             let entry = STATES.iter().find(|entry| entry.load(Ordering::Relaxed) == mutator.0);
             entry.expect("a bound thread has an entry").store(null_mut(), Ordering::Release);
         }
-        // SAFETY: the thread was registered by `bind`. Collections run under libgc's lock, which this call takes
-        // too, so none of them still reads the state that is freed after it (I1).
+        // SAFETY: the thread was registered by `bind`. Collections run under libgc's lock, which this call
+        // takes too, so none of them still reads the state that is freed after it (I1).
         unsafe {
             GC_unregister_my_thread();
             drop(Box::from_raw(mutator.0));

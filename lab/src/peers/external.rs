@@ -16,7 +16,8 @@ fn folder() -> PathBuf {
 /// Becomes the program: returns only when that fails.
 ///
 /// # Errors
-/// When the program does not know the workload, or cannot be started. A missing tool is the script's own exit status.
+/// When the program does not know the workload, or cannot be started. A missing tool is the script's own exit
+/// status.
 pub fn run(request: &Request) -> Result<(), Failure> {
     let name = &request.collector.base;
     if let Some(why) = request.collector.refuses(request.spec, request.mutators) {

@@ -1,6 +1,7 @@
 //! The collectors of others, for comparison on the same workloads.
 //!
-//! In this process behind the cargo feature `peers`: the crate `mmtk` 0.33 and libgc. As programs: Go and Java.
+//! In this process behind the cargo feature `peers`: the crate `mmtk` 0.33 and libgc. As programs: Go and
+//! Java.
 
 pub mod external;
 

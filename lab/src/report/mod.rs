@@ -1,4 +1,5 @@
-//! `mmtk run --report`: one page about a heap over time. Nothing is loaded from elsewhere: pictures are inline SVG.
+//! `mmtk run --report`: one page about a heap over time. Nothing is loaded from elsewhere: pictures are
+//! inline SVG.
 
 mod charts;
 mod utilisation;

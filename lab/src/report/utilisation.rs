@@ -2,8 +2,8 @@
 //!
 //! Source: Cheng and Blelloch, "A parallel, real-time garbage collector", PLDI 2001.
 
-/// The least part of a window of `window` ns, within a run of `end` ns, in which no pause was in progress. Pauses are (begin, length) in ns, in
-/// order and apart.
+/// The least part of a window of `window` ns, within a run of `end` ns, in which no pause was in progress.
+/// Pauses are (begin, length) in ns, in order and apart.
 pub fn minimum_utilisation(pauses: &[(u64, u64)], window: u64, end: u64) -> f64 {
     if window == 0 || window > end {
         return 1.0;

@@ -1,6 +1,7 @@
 //! What the adaptive policy must do, scenario by scenario, as a table that is measured anew each time.
 //!
-//! Bounds are those of the pacer's design. Shares of assists are of the machine: their mean is over the whole run, their maximum over one cycle.
+//! Bounds are those of the pacer's design. Shares of assists are of the machine: their mean is over the whole
+//! run, their maximum over one cycle.
 
 use mmtk_core::pacer::{PacerConfig, PolicyName};
 

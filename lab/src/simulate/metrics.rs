@@ -83,7 +83,8 @@ impl Metrics {
     }
 }
 
-/// How many cycles after `event` (ns) the ratio of peak to goal and the assists stay within .02 of what they end up as.
+/// How many cycles after `event` (ns) the ratio of peak to goal and the assists stay within .02 of what they
+/// end up as.
 pub fn settled_after(run: &Run, event: f64) -> usize {
     let after: Vec<&Cycle> = run.cycles.iter().filter(|cycle| cycle.end > event).collect();
     let last = &after[after.len().saturating_sub(20)..];
@@ -93,7 +94,8 @@ pub fn settled_after(run: &Run, event: f64) -> usize {
     after.iter().take(60).rposition(off).map_or(0, |index| index + 1)
 }
 
-/// The headroom with which a policy has this mean peak, by bisection between 0.1 and 4; and the figures with it.
+/// The headroom with which a policy has this mean peak, by bisection between 0.1 and 4; and the figures with
+/// it.
 pub fn headroom_for_equal_memory(
     plant: &Plant,
     name: PolicyName,

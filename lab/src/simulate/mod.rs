@@ -1,8 +1,8 @@
 //! The simulator: a pacer's policy drives a model of a heap that is marked beside its mutators.
 //!
-//! Nothing is allocated and no thread is started. The plant is fluid: in each step of 1/4 ms mutators allocate and workers mark by
-//! their rates and shares of the machine. What differs between runs is the policy; noise comes from a seeded generator, so a figure can
-//! be repeated to the last digit.
+//! Nothing is allocated and no thread is started. The plant is fluid: in each step of 1/4 ms mutators
+//! allocate and workers mark by their rates and shares of the machine. What differs between runs is the
+//! policy; noise comes from a seeded generator, so a figure can be repeated to the last digit.
 
 mod acceptance;
 mod metrics;

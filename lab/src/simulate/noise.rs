@@ -1,5 +1,5 @@
-//! Normally distributed noise, the same for the same seed everywhere: a Mersenne twister, and Box and Muller's transform of two uniform numbers into two
-//! normal ones.
+//! Normally distributed noise, the same for the same seed everywhere: a Mersenne twister, and Box and
+//! Muller's transform of two uniform numbers into two normal ones.
 
 use rand_mt::Mt;
 

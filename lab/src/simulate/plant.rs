@@ -1,7 +1,7 @@
 //! The plant: a heap that is marked beside its mutators, as a fluid.
 //!
-//! Black allocation is live until the next cycle has ended, as it is where marking works on a snapshot. What is allocated before marking begins is dead
-//! then, but for what makes up the live bytes of that time.
+//! Black allocation is live until the next cycle has ended, as it is where marking works on a snapshot. What
+//! is allocated before marking begins is dead then, but for what makes up the live bytes of that time.
 
 use mmtk_core::pacer::{Crew, CycleSample, GiveUp, PacerConfig, PacerPolicy, Policy, PolicyName, Tick};
 
@@ -86,8 +86,8 @@ impl Cycle {
         self.peak / self.goal
     }
 
-    /// By which part of the room the goal was exceeded; negative if it was not. A heap whose holes suffice has no room to grow: then of the
-    /// least that one has without holes, a fiftieth of what is live.
+    /// By which part of the room the goal was exceeded; negative if it was not. A heap whose holes suffice
+    /// has no room to grow: then of the least that one has without holes, a fiftieth of what is live.
     pub fn overshoot(&self) -> f64 {
         (self.peak - self.goal) / (self.goal - self.retained).max(0.02 * self.traced).max(1.0)
     }

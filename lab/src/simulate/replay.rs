@@ -1,4 +1,5 @@
-//! A log of decisions, made once more: by the policy that made them, which must decide the same to the bit, or by another.
+//! A log of decisions, made once more: by the policy that made them, which must decide the same to the bit,
+//! or by another.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -10,7 +11,8 @@ use mmtk_core::pacer::{CycleSample, Decision, PacerPolicy, Policy, PolicyName};
 use crate::failure::Failure;
 use crate::written::{self, Receipt};
 
-/// A listener that writes the pacer's decisions to a new file, a line of JSON each; and whether all of them arrived.
+/// A listener that writes the pacer's decisions to a new file, a line of JSON each; and whether all of them
+/// arrived.
 ///
 /// # Errors
 /// The file cannot be created.

@@ -67,7 +67,8 @@ pub struct Scenario {
     pub cycle_noise: f64,
     /// Deviation of the logarithm of the allocation rate within a cycle.
     pub tick_noise: f64,
-    /// How long mutators run on, without help for the collector, before a cycle that has marked everything ends, in ns.
+    /// How long mutators run on, without help for the collector, before a cycle that has marked everything
+    /// ends, in ns.
     pub handshake: f64,
     /// The hard limit, in bytes.
     pub limit: Option<f64>,
@@ -197,7 +198,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "go-56966",
         about: "a quarter of the machine is just what marking needs, at every estimate's value",
-        // With twice the live bytes as the goal, and all of the room as runway: 200 MiB allocated on six processors while two mark as much.
+        // With twice the live bytes as the goal, and all of the room as runway: 200 MiB allocated on six
+        // processors while two mark as much.
         allocation: Shape::Constant(1.0 / 3.0),
         ..STEADY
     },

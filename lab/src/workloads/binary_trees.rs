@@ -1,4 +1,5 @@
-//! binary-trees of the benchmarks game: many short-lived bottom-up trees of each depth beside one long-lived tree.
+//! binary-trees of the benchmarks game: many short-lived bottom-up trees of each depth beside one long-lived
+//! tree.
 
 use super::gcbench::count;
 use super::heap::{Mutator, Ref};

@@ -1,4 +1,5 @@
-//! fragger: objects of random sizes, most of which die in a random pattern, then another size class is asked for.
+//! fragger: objects of random sizes, most of which die in a random pattern, then another size class is asked
+//! for.
 //!
 //! A collector that cannot move or reuse small holes needs several times the live bytes here.
 
@@ -17,7 +18,8 @@ struct Slots<M: Mutator> {
 }
 
 impl<M: Mutator> Slots<M> {
-    /// Puts a new object of `lo..hi` bytes, log-uniform, into slot `s`. Its first and last word hold its number.
+    /// Puts a new object of `lo..hi` bytes, log-uniform, into slot `s`. Its first and last word hold its
+    /// number.
     #[inline(always)]
     fn fill(&mut self, s: usize, lo: usize, hi: usize) {
         let bytes = (self.rng.log_uniform(lo, hi) + 7) & !7;

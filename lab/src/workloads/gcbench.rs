@@ -1,8 +1,10 @@
-//! GCBench, after Boehm, Ellis and Kovac: short-lived trees of all depths beside one long-lived tree and one large array.
+//! GCBench, after Boehm, Ellis and Kovac: short-lived trees of all depths beside one long-lived tree and one
+//! large array.
 //!
 //! 1. A stretch tree, two levels deeper than the long-lived one, is built and dropped.
 //! 2. A long-lived tree is filled top-down, and an array of floats is written.
-//! 3. For each even depth: as many trees as weigh twice the stretch tree, half top-down (stores into older objects), half bottom-up.
+//! 3. For each even depth: as many trees as weigh twice the stretch tree, half top-down (stores into older
+//!    objects), half bottom-up.
 //! 4. The long-lived data is read back.
 
 use super::heap::{Mutator, Ref};
@@ -51,7 +53,8 @@ fn top_down<M: Mutator>(m: M, depth: usize) {
 
 /// Counts the nodes of a tree.
 ///
-/// Small subtrees are walked with plain locals and without a GC point; the upper levels keep the node on the shadow stack and poll.
+/// Small subtrees are walked with plain locals and without a GC point; the upper levels keep the node on the
+/// shadow stack and poll.
 pub(super) fn count<M: Mutator>(m: M, node: Ref, depth: usize) -> u64 {
     if depth <= 10 {
         return count_without_poll(m, node);

@@ -4,12 +4,14 @@
 //! and words share one index space: slot `i < nrefs` is a reference, word `nrefs + j` is the j-th raw word.
 //! Everything is zero after `alloc`. A header, if there is one, is the adapter's business.
 //!
-//! I1. A [`Ref`] in a Rust local is stale after any `alloc` or `poll`: what must live on is on the shadow stack.
+//! I1. A [`Ref`] in a Rust local is stale after any `alloc` or `poll`: what must live on is on the shadow
+//!     stack.
 //! I2. A [`Mutator`] handle is used between `bind` and `unbind`, and only by the thread that bound it.
 //! I3. A workload reads slots as references and words as words, and stays inside the object.
 //!
 //! Adapters are monomorphised over these traits and over their own configuration, which is what a JIT or a
-//! static compiler would do; with fast paths marked `inline(always)` a comparison then measures collectors, not calls.
+//! static compiler would do; with fast paths marked `inline(always)` a comparison then measures collectors,
+//! not calls.
 
 use std::time::Instant;
 
@@ -96,10 +98,11 @@ pub struct GcStats {
     pub gcs: u64,
     /// CPU time spent collecting, on whatever threads.
     pub gc_cpu_ns: u64,
-    /// Largest number of bytes held against the heap limit, metadata and copy reserve included where the collector counts them.
+    /// Largest number of bytes held against the heap limit, metadata and copy reserve included where the
+    /// collector counts them.
     pub peak_reserved_bytes: u64,
-    /// Of collectors that set themselves goals: the most bytes in a cycle, as a part of its goal, in order. Without cycles that ended for another
-    /// reason.
+    /// Of collectors that set themselves goals: the most bytes in a cycle, as a part of its goal, in order.
+    /// Without cycles that ended for another reason.
     pub peak_to_goal: Vec<f64>,
 }
 

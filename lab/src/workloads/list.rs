@@ -1,4 +1,5 @@
-//! list and list-shuffled: one long chain. A trace cannot be split, and in random order every hop misses the cache.
+//! list and list-shuffled: one long chain. A trace cannot be split, and in random order every hop misses the
+//! cache.
 
 use super::Params;
 use super::churn::churn;

@@ -1,4 +1,5 @@
-//! lru-cache: a cache server in miniature. A hash table of `size` entries, random replacement, every request timed.
+//! lru-cache: a cache server in miniature. A hash table of `size` entries, random replacement, every request
+//! timed.
 
 use super::heap::{Mutator, Ref};
 use super::rng::{Rng, mix};

@@ -1,10 +1,12 @@
 //! The workloads: deterministic programs over the traits in [`heap`], the same for every collector.
 //!
-//! A workload returns a checksum of all it kept alive. An object lost or overwritten by a collector changes it,
-//! or fails one of the assertions on the way. Sizes, seeds and sums are frozen: results compare across years.
+//! A workload returns a checksum of all it kept alive. An object lost or overwritten by a collector changes
+//! it, or fails one of the assertions on the way. Sizes, seeds and sums are frozen: results compare across
+//! years.
 //!
-//! What loops over cache misses call is `inline(always)`. How many misses a processor overlaps depends on the instructions between them, and
-//! the compiler would inline for one collector and not for another, by the size of its allocation.
+//! What loops over cache misses call is `inline(always)`. How many misses a processor overlaps depends on the
+//! instructions between them, and the compiler would inline for one collector and not for another, by the
+//! size of its allocation.
 //!
 //! Each of `n` mutators runs the workload on its share of the size and of the work, with its own seed.
 

@@ -1,4 +1,5 @@
-//! mutation: stores into old objects, one in four of a fresh object. What a write barrier costs, and what it records.
+//! mutation: stores into old objects, one in four of a fresh object. What a write barrier costs, and what it
+//! records.
 
 use super::Params;
 use super::heap::Mutator;

@@ -1,11 +1,13 @@
 //! The shadow stack: the roots of one mutator thread, shared by all adapters.
 //!
 //! A contiguous array of [`Ref`] in memory that is reserved whole and committed as it is touched, so that a
-//! push is a compare, a store and an add. Adapters embed it in their per-thread state and give `range` to the collector.
+//! push is a compare, a store and an add. Adapters embed it in their per-thread state and give `range` to the
+//! collector.
 //!
 //! I1. `base <= top <= limit`, all inside one mapping of `SLOTS` slots that lives as long as the stack.
 //! I2. Entries below `top` were pushed and not popped.
-//! I3. Only the owning thread calls methods other than `range`; the collector reads and updates entries while that thread is stopped.
+//! I3. Only the owning thread calls methods other than `range`; the collector reads and updates entries while
+//!     that thread is stopped.
 
 use super::heap::Ref;
 
@@ -52,7 +54,8 @@ impl ShadowStack {
         }
     }
 
-    /// As [`push`](Self::push), but entry and top reach memory in this order: for collectors that stop a thread anywhere, by a signal.
+    /// As [`push`](Self::push), but entry and top reach memory in this order: for collectors that stop a
+    /// thread anywhere, by a signal.
     #[inline(always)]
     pub fn push_volatile(&mut self, value: Ref) -> usize {
         let top = self.top;

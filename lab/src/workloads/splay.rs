@@ -1,7 +1,8 @@
 //! splay: a splay tree with churn, after the idea of the Octane benchmark.
 //!
 //! Every node carries a payload tree of depth 5; each step inserts one random key and removes the greatest
-//! smaller one. Long-lived data that is rearranged all the time: hard on generational collectors and on barriers.
+//! smaller one. Long-lived data that is rearranged all the time: hard on generational collectors and on
+//! barriers.
 
 use super::Params;
 use super::heap::{Mutator, Ref};
@@ -174,7 +175,8 @@ impl<M: Mutator> Tree<M> {
         }
     }
 
-    /// Walks the tree in order with an explicit stack of references and no GC point; checks keys and payloads.
+    /// Walks the tree in order with an explicit stack of references and no GC point; checks keys and
+    /// payloads.
     fn checksum(self, expected_len: usize) -> u64 {
         let m = self.m;
         let mut path: Vec<Ref> = vec![];

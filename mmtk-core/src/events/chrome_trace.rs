@@ -1,10 +1,11 @@
 //! Chrome trace: pauses on a timeline. Open the file in <https://ui.perfetto.dev> or `chrome://tracing`.
 //!
-//! The format is an array of objects, whose closing bracket is optional, so that a process that dies leaves a readable
-//! file. With the bracket, written on `HeapDropped` or on drop, it is also plain JSON.
+//! The format is an array of objects, whose closing bracket is optional, so that a process that dies leaves a
+//! readable file. With the bracket, written on `HeapDropped` or on drop, it is also plain JSON.
 //!
-//! On the track "pauses" a span holds its time to safepoint and its phases; viewers nest spans by containment.
-//! Counter tracks show the heap and each space at the edges of the pauses: the heap does not report in between.
+//! On the track "pauses" a span holds its time to safepoint and its phases; viewers nest spans by
+//! containment. Counter tracks show the heap and each space at the edges of the pauses: the heap does not
+//! report in between.
 //!
 //! Source: "Trace Event Format", Google, 2016.
 
@@ -167,7 +168,8 @@ fn span(name: &str, start_ns: u64, duration_ns: u64) -> Value {
     })
 }
 
-/// A counter of its own for each number: several in one object would be stacked, and live is a part of reserved.
+/// A counter of its own for each number: several in one object would be stacked, and live is a part of
+/// reserved.
 fn counter(name: &str, time_ns: u64, bytes: usize) -> Value {
     json!({ "name": name, "ph": "C", "tid": 0, "ts": micros(time_ns), "args": { "bytes": bytes } })
 }

@@ -35,7 +35,8 @@ pub enum Event {
         /// Most bytes the heap may hold.
         limit_bytes: usize,
     },
-    /// A thread has waited for others for `safepoint.warn_ms`, and waits on. Comes again each time that has doubled.
+    /// A thread has waited for others for `safepoint.warn_ms`, and waits on. Comes again each time that has
+    /// doubled.
     Waiting {
         /// What it waits for.
         wait: Wait,

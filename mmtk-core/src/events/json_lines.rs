@@ -10,7 +10,8 @@ use super::sink::Sink;
 
 /// Writes each event as a line of JSON.
 ///
-/// Each line is flushed, so a process that dies leaves whole lines. After an I/O error, of which it warns once, it is silent.
+/// Each line is flushed, so a process that dies leaves whole lines. After an I/O error, of which it warns
+/// once, it is silent.
 pub struct JsonLines<W: Write + Send> {
     sink: Sink<W>,
 }

@@ -11,8 +11,8 @@ use super::event::Event;
 
 /// Is told what happens to a heap.
 ///
-/// Called by the thread that ran the pause, with the lock of [`Listeners`] held: be quick, do not allocate in the heap
-/// that is being observed, do not add listeners, and do not panic.
+/// Called by the thread that ran the pause, with the lock of [`Listeners`] held: be quick, do not allocate in
+/// the heap that is being observed, do not add listeners, and do not panic.
 pub trait Listener: Send {
     /// Something happened. Calls for one heap come one at a time and in order.
     fn on_event(&mut self, event: &Event);
@@ -56,8 +56,9 @@ impl Listeners {
         !self.any.load(Ordering::Relaxed)
     }
 
-    /// Tells every listener what `happens` returns, in the order in which `happens` was called: the lock is held meanwhile.
-    /// So two pauses on two threads are heard in their own order, although each is told after its mutators resumed.
+    /// Tells every listener what `happens` returns, in the order in which `happens` was called: the lock is
+    /// held meanwhile. So two pauses on two threads are heard in their own order, although each is told after
+    /// its mutators resumed.
     pub fn emit_in_order<E: IntoIterator<Item = Event>>(&self, happens: impl FnOnce() -> E) {
         let mut list = self.list.lock();
         for event in happens() {
@@ -67,8 +68,9 @@ impl Listeners {
         }
     }
 
-    /// Calls `f`, which forks the process and returns 0 first in the child, while nobody else holds the lock. The child has no listeners: what
-    /// they hold, files say, is the parent's, so they are not dropped either.
+    /// Calls `f`, which forks the process and returns 0 first in the child, while nobody else holds the lock.
+    /// The child has no listeners: what they hold, files say, is the parent's, so they are not dropped
+    /// either.
     pub(crate) fn fork<R>(&self, f: impl FnOnce() -> (i32, R)) -> (i32, R) {
         let mut list = self.list.lock();
         let result = f();

@@ -1,8 +1,11 @@
-//! Events: what happened, told to listeners. Statistics, logs and traces are listeners; the heap keeps none of them.
+//! Events: what happened, told to listeners. Statistics, logs and traces are listeners; the heap keeps none
+//! of them.
 //!
 //! 1. The heap owns [`Listeners`]; the embedder adds listeners before or after the heap exists.
-//! 2. Each pause ends with one [`PauseReport`], emitted when the mutators run again. Nothing here makes a pause longer.
-//! 3. A listener formats and stores as it likes: [`Summary`], [`JsonLines`], [`ChromeTrace`], or the embedder's own.
+//! 2. Each pause ends with one [`PauseReport`], emitted when the mutators run again. Nothing here makes a
+//!    pause longer.
+//! 3. A listener formats and stores as it likes: [`Summary`], [`JsonLines`], [`ChromeTrace`], or the
+//!    embedder's own.
 //!
 //! I1. All times are nanoseconds since the heap was created, on one monotonic clock; all sizes are bytes.
 //! I2. Listeners see the events of one heap one at a time, in order: `HeapCreated` first, `HeapDropped` last.

@@ -1,4 +1,5 @@
-//! What the pacer was told and what it decided, to be read again: from a log the decisions can be made once more, by the same policy or another.
+//! What the pacer was told and what it decided, to be read again: from a log the decisions can be made once
+//! more, by the same policy or another.
 
 use serde::{Deserialize, Serialize};
 

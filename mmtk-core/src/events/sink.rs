@@ -1,7 +1,7 @@
 //! A sink: a writer that may fail without harm.
 //!
-//! Each piece goes out whole and is flushed, so that a process that dies leaves whole pieces. After the first error the
-//! sink is shut: half a line may be out already, and more behind it would be unreadable.
+//! Each piece goes out whole and is flushed, so that a process that dies leaves whole pieces. After the first
+//! error the sink is shut: half a line may be out already, and more behind it would be unreadable.
 
 use std::io::{BufWriter, Write};
 
@@ -33,7 +33,8 @@ impl<W: Write> Sink<W> {
 
     /// Everything written is flushed already.
     pub fn shut(&mut self) {
-        // `into_parts` drops what is left in the buffer; dropping a `BufWriter` would try the failed bytes once more.
+        // `into_parts` drops what is left in the buffer; dropping a `BufWriter` would try the failed bytes
+        // once more.
         self.out.take().map(BufWriter::into_parts);
     }
 }

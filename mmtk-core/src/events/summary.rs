@@ -1,7 +1,7 @@
 //! Summary: the numbers of a run, as percentiles and totals.
 //!
-//! The listener goes to the heap, the handle stays with the caller; both hold the same state behind a lock. Percentiles
-//! come from histograms with three significant digits; maxima and totals are exact.
+//! The listener goes to the heap, the handle stays with the caller; both hold the same state behind a lock.
+//! Percentiles come from histograms with three significant digits; maxima and totals are exact.
 
 use std::sync::Arc;
 
@@ -59,7 +59,8 @@ impl SummaryHandle {
     }
 }
 
-/// What a [`Summary`] knows: plain data, in nanoseconds and bytes. Prints as a table. All zero before the first pause.
+/// What a [`Summary`] knows: plain data, in nanoseconds and bytes. Prints as a table. All zero before the
+/// first pause.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SummarySnapshot {
     /// Name of the plan; empty if the listener came after the heap.

@@ -1,20 +1,23 @@
-//! Pages that show memory under more than one address: a range of address space, and a file in memory of the same length behind it.
+//! Pages that show memory under more than one address: a range of address space, and a file in memory of the
+//! same length behind it.
 //!
 //! ```text
 //!   addresses   [ page 0 ][ page 1 ][ page 2 ][ page 3 ] ..        each inaccessible, or mapped onto a home
 //!                   |  ,------'         |         |
 //!   memory      [ home 0 ]          [ home 2 ][ home 3 ] ..        a home takes memory once it is touched
 //! ```
-//! A home is named by the page with the same number. Neighbouring pages that are mapped onto their own homes are one mapping to the system,
-//! and so are neighbouring inaccessible ones; most others are a mapping each. A process may have a number of mappings (`vm.max_map_count`), and
-//! needs some for threads and for other memory. So they are counted (`Mappings`). Half of them may be pages that share homes, five eighths are
-//! the most with inaccessible pages between others, and three quarters with all pages.
+//! A home is named by the page with the same number. Neighbouring pages that are mapped onto their own homes
+//! are one mapping to the system, and so are neighbouring inaccessible ones; most others are a mapping each.
+//! A process may have a number of mappings (`vm.max_map_count`), and needs some for threads and for other
+//! memory. So they are counted (`Mappings`). Half of them may be pages that share homes, five eighths are the
+//! most with inaccessible pages between others, and three quarters with all pages.
 //!
 //! I1. What is mapped or protected lies inside the range, which is this value's (checked).
-//! I2. Who maps, protects or releases a page says that nobody uses it otherwise; the caller's tables know. Access to a page that is not mapped
-//!     faults and harms nobody.
+//! I2. Who maps, protects or releases a page says that nobody uses it otherwise; the caller's tables know.
+//!     Access to a page that is not mapped faults and harms nobody.
 //! Callers: one space, under its lock.
-//! Source: Dhurjati and Adve, "Efficiently detecting all dangling pointer uses in production servers" (DSN 2006).
+//! Source: Dhurjati and Adve, "Efficiently detecting all dangling pointer uses in production servers" (DSN
+//! 2006).
 
 use super::extent::Extent;
 use super::mappings::Mappings;
@@ -43,7 +46,8 @@ pub struct AliasedPages {
 const LOG_LEAST: u32 = 24;
 
 impl AliasedPages {
-    /// Reserves `bytes` of addresses, a power of two, or less if the system grants no more; none is accessible.
+    /// Reserves `bytes` of addresses, a power of two, or less if the system grants no more; none is
+    /// accessible.
     ///
     /// # Errors
     /// When the system refuses even a small part, or a file in memory.
@@ -154,7 +158,8 @@ impl AliasedPages {
     /// Maps pages onto as many homes, to be read and written.
     ///
     /// # Errors
-    /// When the process has too many mappings, or the system refuses. It is then known ([`Memory::refusals`]).
+    /// When the process has too many mappings, or the system refuses. It is then known
+    /// ([`Memory::refusals`]).
     pub fn map(&self, page: u32, home: u32, pages: u32) -> io::Result<()> {
         let (at, bytes) = self.range(page, pages);
         let (offset, _) = self.range(home, pages);
@@ -174,7 +179,8 @@ impl AliasedPages {
     /// Makes pages inaccessible. What their homes hold stays.
     ///
     /// # Errors
-    /// When the process has too many mappings, or the system refuses; the pages are as they were. It is then known ([`Memory::refusals`]).
+    /// When the process has too many mappings, or the system refuses; the pages are as they were. It is then
+    /// known ([`Memory::refusals`]).
     pub fn protect(&self, page: u32, pages: u32) -> io::Result<()> {
         let (at, bytes) = self.range(page, pages);
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
@@ -185,8 +191,8 @@ impl AliasedPages {
         protected.inspect_err(|error| self.memory.refusals().add(Asked::Protection, bytes, error))
     }
 
-    /// Gives the memory of homes back to the system; they read as zero afterwards, under whatever addresses. False if the system does not take
-    /// it: then they hold anything, and are resident still.
+    /// Gives the memory of homes back to the system; they read as zero afterwards, under whatever addresses.
+    /// False if the system does not take it: then they hold anything, and are resident still.
     #[must_use]
     pub fn release(&self, home: u32, pages: u32) -> bool {
         let (offset, bytes) = self.range(home, pages);

@@ -7,7 +7,8 @@
 //! head = tag:32 | number + 1:32         links[number] = number + 1 of the next one, 0 = end
 //! ```
 //! I1. A block is on at most one list, once; its link is written only by the thread that is pushing it.
-//! I2. The tag grows with every push, so a pop that slept between reading a link and its exchange fails (the ABA problem).
+//! I2. The tag grows with every push, so a pop that slept between reading a link and its exchange fails (the
+//!     ABA problem).
 //! Callers: any mutator or worker, at a buffer refill. Source: Treiber, RJ 5118, 1986.
 
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -65,14 +66,16 @@ impl BlockList {
 
     /// Takes the block in front; the caller owns it from now.
     pub fn pop(&self, links: &(impl Links + ?Sized)) -> Option<u32> {
-        // Acquire pairs with Release in `push`: the link read below is the one of this head, and what the pusher did to the
-        // block is visible. Every change of the head is a read-modify-write, so this reaches the pushes further down too.
+        // Acquire pairs with Release in `push`: the link read below is the one of this head, and what the
+        // pusher did to the block is visible. Every change of the head is a read-modify-write, so this
+        // reaches the pushes further down too.
         let mut head = self.head.load(order!(Acquire, "block-list-pop"));
         loop {
             let number = (head as u32).checked_sub(1)?;
             let next = links.link(number).load(Relaxed);
             let new = head >> 32 << 32 | u64::from(next);
-            // Relaxed on success: no value of the head comes twice (I2), so this reads the store that was acquired above.
+            // Relaxed on success: no value of the head comes twice (I2), so this reads the store that was
+            // acquired above.
             match self.head.compare_exchange_weak(head, new, Relaxed, order!(Acquire, "block-list-pop-again")) {
                 Ok(_) => return Some(number),
                 Err(now) => head = now,

@@ -2,7 +2,8 @@
 //!
 //! Taking a block is a pop or one exchange; the lock is for committing a chunk, once in 128 blocks.
 //!
-//! I1. A block is free (on a list), fresh (above the watermark) or owned: by a mutator, a worker, or the space.
+//! I1. A block is free (on a list), fresh (above the watermark) or owned: by a mutator, a worker, or the
+//!     space.
 //! I2. A fresh block reads as zero. A freed one holds anything, or poison.
 //! I3. Every owned block is charged to the budget by whoever asked for it; owned and free ones are resident.
 //! Callers: `acquire` any mutator or worker; `release` the space, in a pause.
@@ -51,7 +52,8 @@ pub struct BlockPool {
 }
 
 impl BlockPool {
-    /// The blocks of `extent`; each committed chunk charges `table_bytes_per_chunk` for the space's side tables.
+    /// The blocks of `extent`; each committed chunk charges `table_bytes_per_chunk` for the space's side
+    /// tables.
     pub fn new(memory: &Arc<Memory>, extent: Extent, table_bytes_per_chunk: usize) -> io::Result<Arc<BlockPool>> {
         let pool = Arc::new(BlockPool {
             chunks: Chunks::new(memory, extent, table_bytes_per_chunk + CHUNK_BLOCKS as usize * 4),
@@ -142,8 +144,8 @@ impl BlockPool {
         }
     }
 
-    /// Makes the first `blocks` blocks usable, and charges their tables: who holds so many prepaid or in use can then take them all
-    /// without asking the budget or the system.
+    /// Makes the first `blocks` blocks usable, and charges their tables: who holds so many prepaid or in use
+    /// can then take them all without asking the budget or the system.
     #[must_use]
     pub fn commit(&self, blocks: u32, by: Charge) -> bool {
         loop {
@@ -166,8 +168,8 @@ impl BlockPool {
         self.free.push(&self.links, block.0);
     }
 
-    /// Fills part of a block that is free again, lines or cells, if freed memory shall be filled. The caller owns the block, and
-    /// as for [`BlockPool::release`] nobody may hold a reference into that part.
+    /// Fills part of a block that is free again, lines or cells, if freed memory shall be filled. The caller
+    /// owns the block, and as for [`BlockPool::release`] nobody may hold a reference into that part.
     pub fn poison(&self, start: Address, bytes: usize) {
         if self.memory().poisons() {
             let block = self.extent().block_of(start);
@@ -176,8 +178,8 @@ impl BlockPool {
                 block.0 < self.watermark() && start.plus(bytes) <= end,
                 "{start}+{bytes:#x} is no part of a used block"
             );
-            // SAFETY: inside a block that was handed out (asserted), so it is committed (I1); the caller owns the block and frees
-            // this part of it.
+            // SAFETY: inside a block that was handed out (asserted), so it is committed (I1); the caller owns
+            // the block and frees this part of it.
             unsafe { os::poison(start, bytes) };
         }
     }

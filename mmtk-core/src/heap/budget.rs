@@ -1,8 +1,8 @@
 //! The admission budget: what may be reserved, and what may be resident.
 //!
-//! Every block and every run of pages is charged here before it is used, so the hard limit holds by construction.
-//! Two counters, because they differ on purpose: a copying space *reserves* room for survivors that it has not touched,
-//! and a freed block stays *resident* until it is given back to the system.
+//! Every block and every run of pages is charged here before it is used, so the hard limit holds by
+//! construction. Two counters, because they differ on purpose: a copying space *reserves* room for survivors
+//! that it has not touched, and a freed block stays *resident* until it is given back to the system.
 //!
 //! I1. `reserved <= limit` and `resident <= limit` at every instant.
 //! I2. Mutators see `limit - kept`; what is kept for the collector is only charged by a charge marked so.
@@ -103,7 +103,8 @@ impl Budget {
         debug_assert!(before >= bytes, "unreserved {bytes} of {before} bytes");
     }
 
-    /// Counts fresh memory as resident, or changes nothing and returns false: then cached memory must go back first.
+    /// Counts fresh memory as resident, or changes nothing and returns false: then cached memory must go back
+    /// first.
     #[must_use]
     pub fn make_resident(&self, bytes: usize) -> bool {
         charge(&self.resident, bytes, self.limit).is_some()
@@ -129,7 +130,8 @@ fn charge(counter: &AtomicUsize, bytes: usize, ceiling: usize) -> Option<usize> 
             counter.store(after, Relaxed);
             return Some(after);
         }
-        // Acquire pairs with Release in `unreserve`: who is granted room also sees that its last user is done.
+        // Acquire pairs with Release in `unreserve`: who is granted room also sees that its last user is
+        // done.
         match counter.compare_exchange_weak(seen, after, order!(Acquire, "budget-charge"), Relaxed) {
             Ok(_) => return Some(after),
             Err(now) => seen = now,

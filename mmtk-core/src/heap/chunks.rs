@@ -1,7 +1,8 @@
 //! The chunks of one extent, made usable one after the other.
 //!
 //! I1. Blocks below `committed` are usable, and the side tables of their chunks are charged.
-//! I2. A chunk is committed once, under the lock; never while another lock is held, since the charge may take back what caches hold.
+//! I2. A chunk is committed once, under the lock; never while another lock is held, since the charge may take
+//!     back what caches hold.
 //! Callers: any mutator or worker that needs a fresh block.
 
 use super::budget::Charge;
@@ -41,13 +42,14 @@ impl Chunks {
         self.extent
     }
 
-    /// How many blocks are usable. Relaxed: the lock orders commitment for whoever had to wait for it, and the system's own page
-    /// tables for the rest.
+    /// How many blocks are usable. Relaxed: the lock orders commitment for whoever had to wait for it, and
+    /// the system's own page tables for the rest.
     pub fn committed(&self) -> u32 {
         self.committed.load(Relaxed)
     }
 
-    /// Makes the chunk around block `number` usable, if those before it are; false if the budget or the system refuses.
+    /// Makes the chunk around block `number` usable, if those before it are; false if the budget or the
+    /// system refuses.
     #[cold]
     pub fn commit(&self, number: u32, by: Charge) -> bool {
         let _guard = self.committing.lock();

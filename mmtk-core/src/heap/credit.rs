@@ -1,15 +1,20 @@
 //! Credit for marking: what keeps mutators from marking what workers have marked already.
 //!
-//! While a concurrent cycle is behind, a mutator owes marking for what it allocates. Workers that are ahead of the plan earn credit into a pool, which
-//! is drawn on before anybody has to help; a mutator that marked more than it owed keeps the surplus.
+//! While a concurrent cycle is behind, a mutator owes marking for what it allocates. Workers that are ahead
+//! of the plan earn credit into a pool, which is drawn on before anybody has to help; a mutator that marked
+//! more than it owed keeps the surplus.
 //!
 //! The pool is one word: the cycle in the upper bits, bytes of marking in the lower.
 //!
-//! I1. Of one cycle: earned = spent + in the pool + held by threads. Nothing is spent twice, and none is lost when a thread exits.
-//! I2. A thread never holds more than the cap, a buffer's worth: otherwise it could allocate that much past the goal without a check.
+//! I1. Of one cycle: earned = spent + in the pool + held by threads. Nothing is spent twice, and none is lost
+//!     when a thread exits.
+//! I2. A thread never holds more than the cap, a buffer's worth: otherwise it could allocate that much past
+//!     the goal without a check.
 //! I3. Credit of a cycle that has ended is void, wherever it is.
-//! Callers: mutators at a refill, workers between packets of work, the leader of a pause (`begin_cycle`). O(1), no lock.
-//! Source: assist credit in Go's runtime/mgcpacer.go; I2 and the end of I1 are what golang/go 40460 and 44167 were about.
+//! Callers: mutators at a refill, workers between packets of work, the leader of a pause (`begin_cycle`).
+//! O(1), no lock.
+//! Source: assist credit in Go's runtime/mgcpacer.go; I2 and the end of I1 are what golang/go 40460 and 44167
+//! were about.
 
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::sync::dropped;
@@ -59,7 +64,8 @@ impl Credits {
     /// A cycle begins: what was earned for others is void. Only one thread at a time.
     pub fn begin_cycle(&self) {
         let next = (self.cycle() + 1) & (u64::MAX >> BYTES_BITS);
-        // Relaxed: the word guards nothing but itself; whoever draws sees the old cycle or the new one, and its bytes.
+        // Relaxed: the word guards nothing but itself; whoever draws sees the old cycle or the new one, and
+        // its bytes.
         self.word.swap(next << BYTES_BITS, Relaxed);
     }
 
@@ -68,7 +74,8 @@ impl Credits {
         self.change(cycle, |pool| (pool.saturating_add(bytes).min(BYTES_MAX), ()));
     }
 
-    /// A thread owes `owed` bytes of marking: its own credit pays, then the pool. Returns what it has to mark itself.
+    /// A thread owes `owed` bytes of marking: its own credit pays, then the pool. Returns what it has to mark
+    /// itself.
     #[must_use]
     pub fn pay(&self, credit: &mut Credit, owed: u64) -> u64 {
         let cycle = self.cycle();
@@ -88,7 +95,8 @@ impl Credits {
         owed - drawn.unwrap_or(0)
     }
 
-    /// A thread has marked `bytes` more than it owed, in the cycle `cycle`. It keeps what the cap allows; the others get the rest.
+    /// A thread has marked `bytes` more than it owed, in the cycle `cycle`. It keeps what the cap allows; the
+    /// others get the rest.
     pub fn surplus(&self, credit: &mut Credit, cycle: u64, bytes: u64) {
         if credit.cycle != cycle {
             *credit = Credit { cycle, bytes: 0 };

@@ -1,14 +1,14 @@
 //! Extents and blocks: how one reservation is cut up.
 //!
-//! A heap reserves one range, cut into power-of-two extents, one per space, so that "is this object in that space?" is
-//! a subtraction and a shift, with no load. An extent is cut into 4 MiB chunks (the unit of commitment) and 32 KiB blocks (the
-//! unit that changes hands).
+//! A heap reserves one range, cut into power-of-two extents, one per space, so that "is this object in that
+//! space?" is a subtraction and a shift, with no load. An extent is cut into 4 MiB chunks (the unit of
+//! commitment) and 32 KiB blocks (the unit that changes hands).
 
 use super::EXTENTS;
 use crate::address::{Address, ObjectReference};
 
-/// Bytes of a block, as a power of two. 32 KiB as in Immix: half the first-level cache of common processors, and
-/// large enough that the shared list is touched once in a thousand small objects.
+/// Bytes of a block, as a power of two. 32 KiB as in Immix: half the first-level cache of common processors,
+/// and large enough that the shared list is touched once in a thousand small objects.
 pub const LOG_BLOCK_BYTES: u32 = 15;
 /// Bytes of a block.
 pub const BLOCK_BYTES: usize = 1 << LOG_BLOCK_BYTES;
@@ -39,7 +39,8 @@ impl Extent {
     /// Its number among the extents of the heap, below [`EXTENTS`](super::EXTENTS).
     #[inline(always)]
     pub fn number(&self) -> usize {
-        // SAFETY: `new` saw to it. A table by number is then read without a test of the bounds, for each live object.
+        // SAFETY: `new` saw to it. A table by number is then read without a test of the bounds, for each live
+        // object.
         unsafe { std::hint::assert_unchecked((self.number as usize) < EXTENTS) };
         self.number as usize
     }

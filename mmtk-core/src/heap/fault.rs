@@ -1,15 +1,19 @@
-//! Faults that somebody can explain: a handler for SIGSEGV and SIGBUS that asks who knows the address, prints the answer, and passes the
-//! signal on to whoever handled it before.
+//! Faults that somebody can explain: a handler for SIGSEGV and SIGBUS that asks who knows the address, prints
+//! the answer, and passes the signal on to whoever handled it before.
 //!
 //! 1. `explain_faults` enters an explainer into a table of the process; the first one installs the handler.
-//! 2. At a fault the handler goes through the table. If an explainer knows the address, its text goes to standard error.
-//! 3. Known or not, the handler that was there before is called, as it would have been called by the system. If there was none, the
-//!    default is restored and the handler returns: the access is repeated, and ends the process with the right signal.
+//! 2. At a fault the handler goes through the table. If an explainer knows the address, its text goes to
+//!    standard error.
+//! 3. Known or not, the handler that was there before is called, as it would have been called by the system.
+//!    If there was none, the default is restored and the handler returns: the access is repeated, and ends
+//!    the process with the right signal.
 //!
 //! This is the one thing in the toolkit that belongs to the process and not to a heap, since signals do.
 //!
-//! I1. The handler allocates nothing and waits for no lock: it runs in the middle of anything. It formats into a buffer on its stack.
-//! I2. An explainer is dropped only when its entry is cleared and no handler is between reading the table and leaving it (`inside`).
+//! I1. The handler allocates nothing and waits for no lock: it runs in the middle of anything. It formats
+//!     into a buffer on its stack.
+//! I2. An explainer is dropped only when its entry is cleared and no handler is between reading the table and
+//!     leaving it (`inside`).
 //! I3. `before` is written before the handler is installed.
 //! Callers: `explain_faults` any thread; the handler whichever thread faults.
 
@@ -23,8 +27,8 @@ use std::sync::{Arc, OnceLock};
 
 /// Somebody who knows what lies, or lay, at an address.
 pub trait Explainer: Send + Sync {
-    /// Writes what is known of the address and returns true; or returns false, having written nothing. Runs in a signal handler: it must not
-    /// allocate, nor wait for a lock.
+    /// Writes what is known of the address and returns true; or returns false, having written nothing. Runs
+    /// in a signal handler: it must not allocate, nor wait for a lock.
     fn explain(&self, address: Address, out: &mut dyn Write) -> Result<bool, fmt::Error>;
 }
 
@@ -86,7 +90,8 @@ fn install() -> io::Result<()> {
     // SAFETY: the calls above have written both.
     let _ = BEFORE.set(before.map(|action| unsafe { action.assume_init() }));
     for signal in SIGNALS {
-        // SAFETY: an action is plain data, for which zero is valid; the handler has the signature that SA_SIGINFO asks for.
+        // SAFETY: an action is plain data, for which zero is valid; the handler has the signature that
+        // SA_SIGINFO asks for.
         let result = unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = handle as extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) as usize;

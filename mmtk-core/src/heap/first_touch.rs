@@ -1,10 +1,13 @@
-//! Memory that is used for the first time, or again after it went back to the system: the system has to find pages for it and zero them.
+//! Memory that is used for the first time, or again after it went back to the system: the system has to find
+//! pages for it and zero them.
 //!
-//! One call for a block is a fifth cheaper than a fault for each page, and shows what it costs: here 0.5 ns a byte where memory is at hand, ten times that
-//! where the host of a virtual machine took free memory back. Nurseries are chosen by it.
+//! One call for a block is a fifth cheaper than a fault for each page, and shows what it costs: here 0.5 ns a
+//! byte where memory is at hand, ten times that where the host of a virtual machine took free memory back.
+//! Nurseries are chosen by it.
 //!
-//! A huge page should cost less than the small ones in its place, and costs many times as much on such a host, which takes free memory back by the huge
-//! page. So who asks for huge pages at first touch goes by what they cost.
+//! A huge page should cost less than the small ones in its place, and costs many times as much on such a
+//! host, which takes free memory back by the huge page. So who asks for huge pages at first touch goes by
+//! what they cost.
 //!
 //! Callers: whoever takes a fresh block; whoever commits memory and the leader of a pause ask.
 
@@ -62,8 +65,8 @@ impl FirstTouch {
         FirstTouch { possible: AtomicBool::new(true), small: Cost::default(), huge: Cost::default() }
     }
 
-    /// Puts memory behind whole pages that have none, for which huge pages were asked or not. If the system refuses, it does so when they
-    /// are used.
+    /// Puts memory behind whole pages that have none, for which huge pages were asked or not. If the system
+    /// refuses, it does so when they are used.
     pub fn touch(&self, reservation: &Mapping, at: Address, bytes: usize, huge: bool) {
         if !self.possible.load(Relaxed) {
             return;

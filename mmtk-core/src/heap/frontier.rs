@@ -1,16 +1,18 @@
-//! The blocks of a space that fills its extent from the bottom: those below one number are in use, those above are free.
+//! The blocks of a space that fills its extent from the bottom: those below one number are in use, those
+//! above are free.
 //!
 //! ```text
 //!   0            next         resident       committed
 //!   | in use     | free, dirty | reads as zero |      the address of a block tells when it was taken
 //! ```
-//! A block is taken at `next`; a compaction moves `next` back. Free memory needs no list, and what is given back to the system
-//! first is what would be used last.
+//! A block is taken at `next`; a compaction moves `next` back. Free memory needs no list, and what is given
+//! back to the system first is what would be used last.
 //!
 //! I1. `next <= resident`, and `next <= committed`. Blocks below `next` are owned: by a mutator or the space.
-//! I2. Each block below `next` is charged, each below `resident` counted as resident. From `resident` on memory reads as zero.
-//! I3. `next` moves back only in a pause. The lock is held for a few instructions, or for one call of the system; nothing else is
-//!     locked meanwhile.
+//! I2. Each block below `next` is charged, each below `resident` counted as resident. From `resident` on
+//!     memory reads as zero.
+//! I3. `next` moves back only in a pause. The lock is held for a few instructions, or for one call of the
+//!     system; nothing else is locked meanwhile.
 //! Callers: `acquire` any mutator; `retreat` the leader of a pause; `give_back` whoever is short of memory.
 
 use super::blocks::Acquired;
@@ -36,7 +38,8 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// All blocks of `extent` are free; each committed chunk charges `table_bytes_per_chunk` for the space's side tables.
+    /// All blocks of `extent` are free; each committed chunk charges `table_bytes_per_chunk` for the space's
+    /// side tables.
     pub fn new(memory: &Arc<Memory>, extent: Extent, table_bytes_per_chunk: usize) -> Arc<Frontier> {
         let chunks = Chunks::new(memory, extent, table_bytes_per_chunk);
         let frontier = Arc::new(Frontier { chunks, marks: Mutex::default() });
@@ -104,17 +107,19 @@ impl Frontier {
         }
     }
 
-    /// Nothing from `end` on, an address in the blocks in use or just behind them, is used any more. Blocks that lie behind it as a whole
-    /// are free, and no longer charged.
+    /// Nothing from `end` on, an address in the blocks in use or just behind them, is used any more. Blocks
+    /// that lie behind it as a whole are free, and no longer charged.
     ///
-    /// In a pause, by its leader. As for `BlockPool::release`, nobody may hold a reference to what lies there.
+    /// In a pause, by its leader. As for `BlockPool::release`, nobody may hold a reference to what lies
+    /// there.
     pub fn retreat(&self, end: Address) {
         let (memory, extent) = (self.chunks.memory(), self.extent());
         let mut marks = self.marks.lock();
         let used_end = extent.block_start(Block(marks.next));
         assert!(extent.start() <= end && end <= used_end, "{end} is outside what is in use up to {used_end}");
         if memory.poisons() {
-            // SAFETY: inside blocks that are owned, so they are committed (I1); the caller frees this part of them.
+            // SAFETY: inside blocks that are owned, so they are committed (I1); the caller frees this part of
+            // them.
             unsafe { os::poison(end, used_end.bytes_from(end)) };
         }
         let used = end.bytes_from(extent.start()).div_ceil(BLOCK_BYTES) as u32;

@@ -1,15 +1,18 @@
 //! Small pages joined to huge ones, once the program has run long enough for that to pay.
 //!
-//! A heap that is used at random misses in the processor's translation caches: huge pages can save a tenth of a program's time, or nothing. Asking for
-//! them at first touch makes small heaps resident by 2 MiB at a time, and costs several milliseconds each where the host of a
-//! virtual machine took free memory back. Nobody knows at the start how long the program will run. So, as one who rents skis until the rent would have
-//! bought them (Karlin, Manasse, Rudolph and Sleator, "Competitive Snoopy Caching", Algorithmica 1988), the heap joins pages bit by bit, and spends no
-//! more on it than a small part of the processor time that the program has used.
+//! A heap that is used at random misses in the processor's translation caches: huge pages can save a tenth of
+//! a program's time, or nothing. Asking for them at first touch makes small heaps resident by 2 MiB at a
+//! time, and costs several milliseconds each where the host of a virtual machine took free memory back.
+//! Nobody knows at the start how long the program will run. So, as one who rents skis until the rent would
+//! have bought them (Karlin, Manasse, Rudolph and Sleator, "Competitive Snoopy Caching", Algorithmica 1988),
+//! the heap joins pages bit by bit, and spends no more on it than a small part of the processor time that the
+//! program has used.
 //!
-//! I1. A region is joined only while all its pages are resident: the heap does not grow by it. `giving_back` is held for it,
-//!     and whoever gives memory back holds it too.
+//! I1. A region is joined only while all its pages are resident: the heap does not grow by it. `giving_back`
+//!     is held for it, and whoever gives memory back holds it too.
 //! I2. `giving_back` is taken before `regions`; nothing else is taken with either.
-//! Callers: whoever commits or gives back memory; the timer (`idle`) joins; who forks ends it, since what both processes share would be doubled.
+//! Callers: whoever commits or gives back memory; the timer (`idle`) joins; who forks ends it, since what
+//! both processes share would be doubled.
 
 use super::os::{self, HUGE_PAGE_BYTES, Mapping};
 use crate::address::Address;
@@ -99,7 +102,8 @@ impl Joining {
         }
     }
 
-    /// Gives memory back by `give`: nothing is joined meanwhile, and what huge pages the range touches are small again.
+    /// Gives memory back by `give`: nothing is joined meanwhile, and what huge pages the range touches are
+    /// small again.
     pub fn giving_back<R>(&self, at: Address, bytes: usize, give: impl FnOnce() -> R) -> R {
         let _held = self.giving_back.lock();
         let given = give();
@@ -133,7 +137,8 @@ impl Joining {
         program_ns >= self.not_before_ns.load(Relaxed) && needed_ns <= (SHARE * program_ns as f64) as u64
     }
 
-    /// There was nothing to be had: not again before the next would have been earned, and each time that is in vain, twice as late.
+    /// There was nothing to be had: not again before the next would have been earned, and each time that is
+    /// in vain, twice as late.
     fn wait(&self, program_ns: u64) {
         let in_vain = self.in_vain.load(Relaxed);
         let wait_ns = (self.cost_ns.load(Relaxed) as f64 / SHARE) as u64;
@@ -141,8 +146,8 @@ impl Joining {
         self.in_vain.store((in_vain + 1).min(MOST_DOUBLINGS), Relaxed);
     }
 
-    /// Joins the next region that is resident as a whole, if a program that has used so much processor time has earned it; whether it did.
-    /// Only one thread at a time.
+    /// Joins the next region that is resident as a whole, if a program that has used so much processor time
+    /// has earned it; whether it did. Only one thread at a time.
     pub fn join_one(&self, reservation: &Mapping, program_ns: u64) -> bool {
         let looks = if self.enabled.load(Relaxed) { self.regions.lock().small } else { 0 };
         for _ in 0..looks {
@@ -189,7 +194,8 @@ mod tests {
 
     const HOUR_NS: u64 = 3_600_000_000_000;
 
-    /// Four regions, of which the first, the second and half of the third are resident, and one that can join them.
+    /// Four regions, of which the first, the second and half of the third are resident, and one that can join
+    /// them.
     fn regions() -> (Mapping, Joining) {
         let mapping = Mapping::reserve(4 * HUGE_PAGE_BYTES, HUGE_PAGE_BYTES).unwrap();
         mapping.commit(mapping.start(), mapping.bytes(), None).unwrap();

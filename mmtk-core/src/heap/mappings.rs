@@ -1,7 +1,7 @@
 //! The mappings that the system has for a range of pages (`AliasedPages`), counted without asking it.
 //!
-//! Neighbouring pages are one mapping if none of them is accessible, or if their homes are neighbours in the same order. A mapping is kept under
-//! the number of its first page; it ends where the next begins.
+//! Neighbouring pages are one mapping if none of them is accessible, or if their homes are neighbours in the
+//! same order. A mapping is kept under the number of its first page; it ends where the next begins.
 //!
 //! I1. The first mapping begins at page 0, and no two neighbours are alike.
 //! Callers: one space, under its lock.
@@ -41,7 +41,8 @@ impl Mappings {
         isize::from(Mappings::begins(page, before, home)) - isize::from(self.firsts.contains_key(&page))
     }
 
-    /// How many more there will be once so many pages from `page` on show as many homes from `home` on, or nothing.
+    /// How many more there will be once so many pages from `page` on show as many homes from `home` on, or
+    /// nothing.
     pub fn change(&self, page: u32, pages: u32, home: Option<u32>) -> isize {
         let end = page + pages;
         let before = page.checked_sub(1).and_then(|before| self.home(before));

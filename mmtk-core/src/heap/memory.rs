@@ -1,6 +1,7 @@
 //! The memory of one heap: the reservation, its extents, its side tables and its budget.
 //!
-//! I1. What is handed out (extents, tables) lies inside mappings that this value owns; spaces hold it in an `Arc`.
+//! I1. What is handed out (extents, tables) lies inside mappings that this value owns; spaces hold it in an
+//!     `Arc`.
 //! I2. Reserved and resident bytes, those of tables included, never exceed the limit (`budget`).
 
 use super::budget::{Budget, Charge};
@@ -17,9 +18,10 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
-/// With `os.huge_pages=auto` a space gets huge pages from this offset on, if they do not turn out to be much dearer at first touch than
-/// small ones (`first_touch`). Below it they gain little at first (measured: nothing on gcbench in 256 MiB), and make a small heap resident by
-/// 2 MiB at a time; there, and where they are dear, small pages are joined to huge ones with time (`joining`).
+/// With `os.huge_pages=auto` a space gets huge pages from this offset on, if they do not turn out to be much
+/// dearer at first touch than small ones (`first_touch`). Below it they gain little at first (measured:
+/// nothing on gcbench in 256 MiB), and make a small heap resident by 2 MiB at a time; there, and where they
+/// are dear, small pages are joined to huge ones with time (`joining`).
 const HUGE_FROM: usize = 256 << 20;
 
 /// A heap in which less is resident gets its memory page by page.
@@ -146,8 +148,8 @@ impl Memory {
         Extent::new(self.reservation.start(), self.log_extent + EXTENTS.trailing_zeros(), 0)
     }
 
-    /// A side table with a byte for each `1 << log_region` bytes of `extent`. Its memory is counted by whoever commits
-    /// chunks or pages (`table_bytes_per_chunk` of `BlockPool::new` and `PageRuns::new`).
+    /// A side table with a byte for each `1 << log_region` bytes of `extent`. Its memory is counted by
+    /// whoever commits chunks or pages (`table_bytes_per_chunk` of `BlockPool::new` and `PageRuns::new`).
     pub fn side_bytes(&self, extent: Extent, log_region: u32) -> io::Result<SideBytes> {
         let base = self.table(extent.bytes() >> log_region)?;
         Ok(SideBytes::new(base, extent, log_region))
@@ -198,7 +200,8 @@ impl Memory {
         true
     }
 
-    /// Charges side tables that are about to be used, reserved and resident, or changes nothing and returns false.
+    /// Charges side tables that are about to be used, reserved and resident, or changes nothing and returns
+    /// false.
     #[must_use]
     pub fn charge_tables(&self, bytes: usize, by: Charge) -> bool {
         if !self.budget.reserve(bytes, by) {
@@ -248,8 +251,8 @@ impl Memory {
         Ok(())
     }
 
-    /// Whether memory at `at` is to have huge pages from its first touch on. Once they turned out to be dear, what was asked for and is not yet
-    /// touched, less than a chunk a space, counts with the small ones.
+    /// Whether memory at `at` is to have huge pages from its first touch on. Once they turned out to be dear,
+    /// what was asked for and is not yet touched, less than a chunk a space, counts with the small ones.
     fn wants_huge_pages(&self, at: Address) -> bool {
         let offset = at.bytes_from(self.reservation.start()) & ((1 << self.log_extent) - 1);
         match self.huge_pages {
@@ -259,7 +262,8 @@ impl Memory {
         }
     }
 
-    /// Puts memory behind a fresh block, which will be used at once. Not in a small heap, where much of a block may stay unused.
+    /// Puts memory behind a fresh block, which will be used at once. Not in a small heap, where much of a
+    /// block may stay unused.
     pub(super) fn touch(&self, at: Address, bytes: usize) {
         if self.budget.resident() >= TOUCH_FROM {
             self.first_touch.touch(&self.reservation, at, bytes, self.wants_huge_pages(at));
@@ -276,8 +280,8 @@ impl Memory {
         self.joining.has_small() && self.joining.affordable(os::process_cpu_ns())
     }
 
-    /// Joins small pages to a huge one, if the program has earned it by running so long (`joining`); whether it did. Takes milliseconds, in which
-    /// other threads may use the heap. Only one thread at a time.
+    /// Joins small pages to a huge one, if the program has earned it by running so long (`joining`); whether
+    /// it did. Takes milliseconds, in which other threads may use the heap. Only one thread at a time.
     pub fn join_pages(&self) -> bool {
         self.joining.join_one(&self.reservation, os::process_cpu_ns())
     }
@@ -292,8 +296,8 @@ impl Memory {
         self.joining.joined_bytes()
     }
 
-    /// Gives the memory of whole pages back to the system and counts it as not resident. False if the system does not take it: then it counts as
-    /// before, and holds anything.
+    /// Gives the memory of whole pages back to the system and counts it as not resident. False if the system
+    /// does not take it: then it counts as before, and holds anything.
     ///
     /// # Safety
     /// Nobody uses what the range holds, now or later.

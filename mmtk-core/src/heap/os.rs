@@ -1,8 +1,9 @@
-//! The system calls below the heap: address space, commitment, huge pages, processor time. None panics when the system refuses: what is asked
-//! for is refused to the caller (`refusals`), and what only saves time or memory is done without.
+//! The system calls below the heap: address space, commitment, huge pages, processor time. None panics when
+//! the system refuses: what is asked for is refused to the caller (`refusals`), and what only saves time or
+//! memory is done without.
 //!
-//! This is one of the homes of `unsafe`: each function states what it needs of its arguments. Nothing here knows what
-//! the memory is used for.
+//! This is one of the homes of `unsafe`: each function states what it needs of its arguments. Nothing here
+//! knows what the memory is used for.
 
 #[cfg(miri)]
 use super::os_in_miri as libc;
@@ -27,7 +28,8 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Reserves address space aligned to `align` (a power of two of at least a page), without memory behind it: any access faults.
+    /// Reserves address space aligned to `align` (a power of two of at least a page), without memory behind
+    /// it: any access faults.
     pub fn reserve(bytes: usize, align: usize) -> io::Result<Mapping> {
         Mapping::map(bytes, align, libc::PROT_NONE)
     }
@@ -51,15 +53,16 @@ impl Mapping {
         let (before, after) = (start.bytes_from(raw), padded - bytes - start.bytes_from(raw));
         for (at, extra) in [(raw, before), (start.plus(bytes), after)] {
             if extra > 0 {
-                // SAFETY: the two trimmings are parts of the mapping made above, which nobody has seen yet. If the system refuses, they stay
-                // reserved: address space without memory.
+                // SAFETY: the two trimmings are parts of the mapping made above, which nobody has seen yet.
+                // If the system refuses, they stay reserved: address space without memory.
                 unsafe { libc::munmap(at.as_mut_ptr(), extra) };
             }
         }
         Ok(Mapping { start, bytes, sparse: None })
     }
 
-    /// Chooses addresses, and maps each piece when it is committed. `kept` bytes of address space are reserved for that at once.
+    /// Chooses addresses, and maps each piece when it is committed. `kept` bytes of address space are
+    /// reserved for that at once.
     pub fn choose(bytes: usize, align: usize, kept: usize) -> io::Result<Mapping> {
         let sparse = Sparse::choose(bytes, align, kept.next_multiple_of(PAGE_BYTES))?;
         Ok(Mapping { start: sparse.start(), bytes, sparse: Some(sparse) })
@@ -91,8 +94,8 @@ impl Mapping {
         );
     }
 
-    /// Makes whole pages of the reservation readable and writable. They read as zero until written. `huge_pages` asks for
-    /// them, or against them; none leaves it to the system.
+    /// Makes whole pages of the reservation readable and writable. They read as zero until written.
+    /// `huge_pages` asks for them, or against them; none leaves it to the system.
     pub fn commit(&self, at: Address, bytes: usize, huge_pages: Option<bool>) -> io::Result<()> {
         self.assert_inside(at, bytes);
         match &self.sparse {
@@ -122,7 +125,8 @@ impl Mapping {
         }
     }
 
-    /// Moves what lies in the huge page's worth of memory at `at` into one huge page, now. Threads may use it meanwhile; they may have to wait.
+    /// Moves what lies in the huge page's worth of memory at `at` into one huge page, now. Threads may use it
+    /// meanwhile; they may have to wait.
     pub fn join_pages(&self, at: Address) -> io::Result<()> {
         self.assert_inside(at, HUGE_PAGE_BYTES);
         // SAFETY: the range is ours (asserted), and holds afterwards what it held before.
@@ -142,11 +146,12 @@ impl Mapping {
         }
     }
 
-    /// Gives the memory behind whole pages back to the system; they read as zero afterwards. Memory that the program has locked only if
-    /// `locked_too`, and if the system can (Linux 5.18).
+    /// Gives the memory behind whole pages back to the system; they read as zero afterwards. Memory that the
+    /// program has locked only if `locked_too`, and if the system can (Linux 5.18).
     ///
     /// # Errors
-    /// The system does not take it, most often because it is locked. Then the range holds anything, and counts as resident.
+    /// The system does not take it, most often because it is locked. Then the range holds anything, and
+    /// counts as resident.
     ///
     /// # Safety
     /// Nobody uses what the range holds, now or later.
@@ -228,8 +233,9 @@ pub(super) fn file_size_limit() -> Option<usize> {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if self.sparse.is_none() {
-            // SAFETY: the mapping is ours; whoever holds addresses into it holds them no longer than its owner lives. The system refuses if the
-            // process has so many mappings that this one cannot be cut off from its neighbours; then it stays.
+            // SAFETY: the mapping is ours; whoever holds addresses into it holds them no longer than its
+            // owner lives. The system refuses if the process has so many mappings that this one cannot be cut
+            // off from its neighbours; then it stays.
             unsafe { libc::munmap(self.start.as_mut_ptr(), self.bytes) };
         }
     }
@@ -250,8 +256,9 @@ pub unsafe fn zero(at: Address, bytes: usize) {
     unsafe { at.as_mut_ptr::<u8>().write_bytes(0, bytes) };
 }
 
-/// From 2 KiB on the C library has the processor's string instruction, which runs alone: what comes behind it waits, cache misses too. For more
-/// than this it is the fastest; for 1 KiB the loop is as good as the library. Measured on binary-trees: a tenth of mutators' time.
+/// From 2 KiB on the C library has the processor's string instruction, which runs alone: what comes behind it
+/// waits, cache misses too. For more than this it is the fastest; for 1 KiB the loop is as good as the
+/// library. Measured on binary-trees: a tenth of mutators' time.
 #[cfg(target_arch = "x86_64")]
 const ZERO_BY_STORES: std::ops::RangeInclusive<usize> = 1 << 10..=32 << 10;
 
@@ -261,8 +268,8 @@ const ZERO_BY_STORES: std::ops::RangeInclusive<usize> = 1 << 10..=32 << 10;
 unsafe fn zero_by_stores(start: Address, end: Address) {
     use std::arch::x86_64::{__m128i, _mm_setzero_si128};
     let (first, last) = (start.align_up(CACHE_LINE_BYTES), end.align_down(CACHE_LINE_BYTES));
-    // SAFETY: all in the range, the caller's promise; lines are aligned to all that is stored. Volatile: the compiler would put the library's call in
-    // place of the loop.
+    // SAFETY: all in the range, the caller's promise; lines are aligned to all that is stored. Volatile: the
+    // compiler would put the library's call in place of the loop.
     unsafe {
         start.as_mut_ptr::<u8>().write_bytes(0, first.bytes_from(start));
         let zero = _mm_setzero_si128();
@@ -279,18 +286,21 @@ unsafe fn zero_by_stores(start: Address, end: Address) {
     }
 }
 
-/// Copies whole words upwards: a target that overlaps the source lies below it. For objects, most of which are small.
+/// Copies whole words upwards: a target that overlaps the source lies below it. For objects, most of which
+/// are small.
 ///
 /// # Safety
-/// Both ranges are mapped and aligned to a word, nobody else writes to the source or accesses the target, and the target does not begin inside
-/// the source.
+/// Both ranges are mapped and aligned to a word, nobody else writes to the source or accesses the target, and
+/// the target does not begin inside the source.
 #[inline(always)]
 pub unsafe fn copy_words(source: Address, target: Address, words: usize) {
     let (source, target) = (source.as_ptr::<u64>(), target.as_mut_ptr::<u64>());
-    // SAFETY: the caller's promise. Upwards, each step reads before it writes what lies at or below what it read.
+    // SAFETY: the caller's promise. Upwards, each step reads before it writes what lies at or below what it
+    // read.
     unsafe {
         if words <= 16 {
-            // Word by word the compiler makes a loop of fours with a loop for the rest: a tenth of a collection.
+            // Word by word the compiler makes a loop of fours with a loop for the rest: a tenth of a
+            // collection.
             let mut i = 0;
             while i + 2 <= words {
                 target.add(i).cast::<[u64; 2]>().write_unaligned(source.add(i).cast::<[u64; 2]>().read_unaligned());
@@ -360,7 +370,8 @@ pub fn huge_pages_allowed() -> bool {
 /// What a thread uses of the processor, for others to read while it lives.
 pub struct CpuMeter {
     clock: AtomicI32,
-    /// Where the clock stood when it was last read, in ns. Whoever reads it: the owner, or the leader of a pause while it is stopped.
+    /// Where the clock stood when it was last read, in ns. Whoever reads it: the owner, or the leader of a
+    /// pause while it is stopped.
     seen: AtomicU64,
 }
 

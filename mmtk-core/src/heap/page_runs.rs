@@ -1,8 +1,8 @@
 //! Runs of pages for large objects.
 //!
-//! Best fit over free runs, else the untouched end of the extent. Large objects are rare and large, so a lock and a tree
-//! are cheap beside them. A freed page stays resident (dirty) until its memory is needed elsewhere or the collector gives it
-//! back; then it reads as zero again (clean).
+//! Best fit over free runs, else the untouched end of the extent. Large objects are rare and large, so a lock
+//! and a tree are cheap beside them. A freed page stays resident (dirty) until its memory is needed elsewhere
+//! or the collector gives it back; then it reads as zero again (clean).
 //!
 //! I1. Every page below `top` is in exactly one free run or in use.
 //! I2. Pages in use and dirty pages are resident; clean ones and those above `top` are not.
@@ -25,7 +25,8 @@ struct State {
     /// Pages from here on were never handed out.
     top: usize,
     committed: usize,
-    /// Bytes of side tables charged: enough for `top` (I3), more if threads that extended at the same time all paid.
+    /// Bytes of side tables charged: enough for `top` (I3), more if threads that extended at the same time
+    /// all paid.
     table_bytes: usize,
 }
 
@@ -47,7 +48,8 @@ pub struct AcquiredPages {
 }
 
 impl PageRuns {
-    /// The pages of `extent`; those that were ever used charge their share of `table_bytes_per_chunk` for the space's side tables.
+    /// The pages of `extent`; those that were ever used charge their share of `table_bytes_per_chunk` for the
+    /// space's side tables.
     pub fn new(memory: &Arc<Memory>, extent: Extent, table_bytes_per_chunk: usize) -> Arc<PageRuns> {
         let runs =
             Arc::new(PageRuns { memory: memory.clone(), extent, state: Mutex::default(), table_bytes_per_chunk });

@@ -1,7 +1,9 @@
-//! What the system refused to the heap: counted, and a warning for the first of each kind in a process, with the limit behind it as far as the process can tell.
+//! What the system refused to the heap: counted, and a warning for the first of each kind in a process, with
+//! the limit behind it as far as the process can tell.
 //!
-//! A refusal is never a panic. Memory that is not granted is like a budget that is used up: the heap collects, and is out of memory in the end,
-//! which then says why. Memory that is not taken back stays resident and counts as such.
+//! A refusal is never a panic. Memory that is not granted is like a budget that is used up: the heap
+//! collects, and is out of memory in the end, which then says why. Memory that is not taken back stays
+//! resident and counts as such.
 //!
 //! Callers: any thread, with whatever locks of spaces it holds; the lock here is a leaf.
 
@@ -140,7 +142,8 @@ pub(super) fn max_mappings() -> usize {
     text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(DEFAULT)
 }
 
-/// How many it has; 0 if nobody says. With a buffer on the stack: where mappings are used up the allocator may get no memory.
+/// How many it has; 0 if nobody says. With a buffer on the stack: where mappings are used up the allocator
+/// may get no memory.
 fn mappings() -> usize {
     let mut lines = 0;
     let mut buffer = [0; 4096];

@@ -1,14 +1,17 @@
-//! Address space for a process that may not have much of it (`ulimit -v`): addresses are chosen, and mapped piece by piece.
+//! Address space for a process that may not have much of it (`ulimit -v`): addresses are chosen, and mapped
+//! piece by piece.
 //!
-//! The system counts what is mapped, whether or not there is memory behind it, and most of a heap's extents are never used. So nothing of the
-//! range is mapped until it is committed. What the rest of the program maps meanwhile must not use up what the heap will need: as much as that
-//! is mapped elsewhere, and given up for the pieces.
+//! The system counts what is mapped, whether or not there is memory behind it, and most of a heap's extents
+//! are never used. So nothing of the range is mapped until it is committed. What the rest of the program maps
+//! meanwhile must not use up what the heap will need: as much as that is mapped elsewhere, and given up for
+//! the pieces.
 //!
 //! ```text
 //!   [m][ piece ][ free     ][ piece ][ free       ][m]            [ kept for the next pieces ]
 //! ```
-//! I1. Only pieces, markers and what is kept are ours. The range lies far from where the system puts mappings by itself, but another part of the
-//!     program may take addresses in it: a piece is mapped only where nothing is.
+//! I1. Only pieces, markers and what is kept are ours. The range lies far from where the system puts mappings
+//!     by itself, but another part of the program may take addresses in it: a piece is mapped only where
+//!     nothing is.
 //! I2. Markers, a page each, tell other heaps that the range is taken.
 //! Callers: any thread that commits memory; its owner drops it.
 
@@ -17,8 +20,8 @@ use crate::address::Address;
 use crate::sync::Mutex;
 use std::io;
 
-/// Ranges begin at small multiples of these powers of two, the first that is free: between the program and the mappings of the system. The
-/// smaller ones are for processors with shorter addresses.
+/// Ranges begin at small multiples of these powers of two, the first that is free: between the program and
+/// the mappings of the system. The smaller ones are for processors with shorter addresses.
 const LOG_PLACES: [u32; 4] = [44, 41, 38, 36];
 
 /// A range of addresses, and what of it is mapped.
@@ -36,7 +39,8 @@ struct State {
 }
 
 impl Sparse {
-    /// Chooses `bytes` of addresses aligned to `align`, and keeps `kept` bytes of address space for them, all whole pages.
+    /// Chooses `bytes` of addresses aligned to `align`, and keeps `kept` bytes of address space for them, all
+    /// whole pages.
     pub fn choose(bytes: usize, align: usize, kept: usize) -> io::Result<Sparse> {
         let kept = match kept {
             0 => None,
@@ -131,14 +135,16 @@ impl Drop for Sparse {
         let markers = if self.bytes > 0 { &markers[..] } else { &[] };
         for (at, bytes) in state.pieces.iter().chain(&state.kept).chain(markers) {
             if *bytes > 0 {
-                // SAFETY: mapped by this value; whoever holds addresses into it holds them no longer than its owner lives.
+                // SAFETY: mapped by this value; whoever holds addresses into it holds them no longer than its
+                // owner lives.
                 unsafe { os::unmap(*at, *bytes) };
             }
         }
     }
 }
 
-/// What is mapped in this process; nothing if the system does not say, and then a collision is found when a piece is mapped.
+/// What is mapped in this process; nothing if the system does not say, and then a collision is found when a
+/// piece is mapped.
 fn mapped_ranges() -> Vec<(usize, usize)> {
     let text = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let range = |line: &str| {

@@ -10,11 +10,13 @@ use crate::heap::{BLOCK_BYTES, Budget};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Collections that one allocation may cause before it is refused: emergency collections compact step by step.
+/// Collections that one allocation may cause before it is refused: emergency collections compact step by
+/// step.
 const MAX_ATTEMPTS: usize = 20;
 
 impl<VM: VMBinding> HeapInner<VM> {
-    /// The slow path of allocation: `attempt`, and the collections it takes. The attempt may be made in a pause that this thread leads.
+    /// The slow path of allocation: `attempt`, and the collections it takes. The attempt may be made in a
+    /// pause that this thread leads.
     pub(crate) fn allocate(
         self: &Arc<Self>,
         me: &MutatorState<VM>,
@@ -43,9 +45,10 @@ impl<VM: VMBinding> HeapInner<VM> {
             if !self.plan.can_collect() {
                 break;
             }
-            // One ordinary collection, then ever harder ones as long as they free anything. The leader allocates before the
-            // others resume: else they could take all that was freed, and it would report a full heap that is not. Who only
-            // took part in a pause knows nothing about the room it left, and tries again.
+            // One ordinary collection, then ever harder ones as long as they free anything. The leader
+            // allocates before the others resume: else they could take all that was freed, and it would
+            // report a full heap that is not. Who only took part in a pause knows nothing about the room it
+            // left, and tries again.
             let seen = self.pauses.load(Relaxed);
             let cause = if attempts == 0 { Cause::HeapFull } else { Cause::Emergency };
             let led = me.where_it_may_stop(|| {
@@ -71,8 +74,8 @@ impl<VM: VMBinding> HeapInner<VM> {
         Err(self.out_of_memory(bytes, tried))
     }
 
-    /// Calls `request`, and as long as it is out of memory the collections that an allocation would take in between. It is called while
-    /// mutators run: code of the VM, which may use the heap.
+    /// Calls `request`, and as long as it is out of memory the collections that an allocation would take in
+    /// between. It is called while mutators run: code of the VM, which may use the heap.
     pub(crate) fn or_collect<R, E: MayBeOutOfMemory>(
         self: &Arc<Self>,
         me: &MutatorState<VM>,
@@ -127,8 +130,9 @@ impl<VM: VMBinding> HeapInner<VM> {
         }
     }
 
-    /// The VM's memory outside the heap grew or shrank, or the goal has. If a collection is due now, mutators are told: else they would go on in
-    /// the memory that they have at hand, beside which any amount may be reported.
+    /// The VM's memory outside the heap grew or shrank, or the goal has. If a collection is due now, mutators
+    /// are told: else they would go on in the memory that they have at hand, beside which any amount may be
+    /// reported.
     pub(crate) fn tell_if_due(&self) {
         let reserved = self.memory.budget().reserved();
         if self.plan.can_collect() && self.steering.reached(reserved, self.allocated.since_full(), 0) {
@@ -169,11 +173,12 @@ impl<VM: VMBinding> HeapInner<VM> {
         OutOfMemory { requested, reserved, limit, tried, report: self.report() }
     }
 
-    /// Lets other threads in between, about every fourth time (a stress option). The sequence depends on the seed alone; which
-    /// thread draws which number is up to the system.
+    /// Lets other threads in between, about every fourth time (a stress option). The sequence depends on the
+    /// seed alone; which thread draws which number is up to the system.
     #[cold]
     fn yield_at_random(&self) {
-        // SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): any thread can draw the next number with one addition.
+        // SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): any thread can draw the next number with one
+        // addition.
         let mut bits = self.yield_seed.fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed);
         bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

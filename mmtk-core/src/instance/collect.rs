@@ -1,4 +1,5 @@
-//! A collection from the side of the thread that asks for it: it stops the others, leads the pause, and tells pacer, nursery and listeners what came of it.
+//! A collection from the side of the thread that asks for it: it stops the others, leads the pause, and tells
+//! pacer, nursery and listeners what came of it.
 
 use super::{HeapInner, Late};
 use crate::address::ObjectReference;
@@ -25,7 +26,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-/// Of the collections that `stress.every_bytes` asks for, every Nth is a full one, unless `stress.full_every` says otherwise.
+/// Of the collections that `stress.every_bytes` asks for, every Nth is a full one, unless `stress.full_every`
+/// says otherwise.
 const STRESS_FULL_EVERY: u64 = 4;
 
 impl<VM: VMBinding> HeapInner<VM> {
@@ -34,7 +36,8 @@ impl<VM: VMBinding> HeapInner<VM> {
         self.collect_unless_done(me, cause, None, |_| ());
     }
 
-    /// Collects, unless another thread did since `seen` pauses: then none. Runs `last` before the mutators resume.
+    /// Collects, unless another thread did since `seen` pauses: then none. Runs `last` before the mutators
+    /// resume.
     pub(super) fn collect_unless_done<R>(
         self: &Arc<Self>,
         me: Option<&MutatorState<VM>>,
@@ -87,7 +90,8 @@ impl<VM: VMBinding> HeapInner<VM> {
         result
     }
 
-    /// Stops all mutators but the caller, which leads. A caller that took part in the pause of another thread tries again.
+    /// Stops all mutators but the caller, which leads. A caller that took part in the pause of another thread
+    /// tries again.
     pub(crate) fn stop_and_lead(&self, me: Option<&MutatorState<VM>>) {
         while self.safepoint.stop_all(me.map(MutatorState::thread), &mut Late::new(self)) == Stop::Followed {}
     }
@@ -192,7 +196,8 @@ impl<VM: VMBinding> HeapInner<VM> {
         });
     }
 
-    /// Takes the ranges of stopped mutators from them, and those that others left. Only the leader, as all that follows.
+    /// Takes the ranges of stopped mutators from them, and those that others left. Only the leader, as all
+    /// that follows.
     fn retire_stopped(&self) -> Vec<MutatorRef<VM>> {
         let mutators: Vec<MutatorRef<VM>> = self.safepoint.with_stopped(<[_]>::to_vec);
         for mutator in &mutators {
@@ -238,8 +243,8 @@ impl<VM: VMBinding> HeapInner<VM> {
         assert!(budget.reserved() <= budget.limit(), "the hard limit was exceeded");
     }
 
-    /// Live bytes now, in all spaces; the collection found these in each. A minor one found only what was promoted; what was live
-    /// before is taken for live still.
+    /// Live bytes now, in all spaces; the collection found these in each. A minor one found only what was
+    /// promoted; what was live before is taken for live still.
     fn keep_live_bytes(&self, kind: CollectionKind, found: &[usize; EXTENTS]) -> usize {
         for (live, found) in self.live_bytes.iter().zip(found) {
             let before = if kind == CollectionKind::Full { 0 } else { live.load(Relaxed) };
@@ -251,7 +256,8 @@ impl<VM: VMBinding> HeapInner<VM> {
         self.live_bytes()
     }
 
-    /// The processor time of each worker, the first of which is the leader. A mutator that led is not charged for it.
+    /// The processor time of each worker, the first of which is the leader. A mutator that led is not charged
+    /// for it.
     fn keep_cpu_time(&self, me: Option<&MutatorState<VM>>, leader_ns: u64) -> Vec<u64> {
         let mut worker_cpu_ns = self.gang.take_cpu_ns();
         worker_cpu_ns[0] = leader_ns;
@@ -293,7 +299,8 @@ impl<VM: VMBinding> HeapInner<VM> {
         Some(paced)
     }
 
-    /// In a generational plan: when the next minor collection is due, after one that traced so much. Barriers are armed if there will be one.
+    /// In a generational plan: when the next minor collection is due, after one that traced so much. Barriers
+    /// are armed if there will be one.
     fn size_nursery(&self, report: &PauseReport, requested: Instant, traced: usize, mutators: &[MutatorRef<VM>]) {
         let Some(nursery) = &self.nursery else { return };
         let mut nursery = nursery.lock();
@@ -331,8 +338,8 @@ impl<VM: VMBinding> HeapInner<VM> {
         self.plan.spaces().into_iter().map(report).collect()
     }
 
-    /// What a collection for this cause may free. A heap that is full calls for a full collection if little was allocated: what was
-    /// promoted has then left so little room that minor ones no longer pay.
+    /// What a collection for this cause may free. A heap that is full calls for a full collection if little
+    /// was allocated: what was promoted has then left so little room that minor ones no longer pay.
     fn kind_for(&self, cause: Cause) -> CollectionKind {
         let full_is_due = |every| {
             let every = if self.options.stress_full_every > 0 { self.options.stress_full_every } else { every };
@@ -367,8 +374,8 @@ impl<VM: VMBinding> HeapInner<VM> {
         }
     }
 
-    /// Gives freed memory back to the system: all of it, what was not needed for a while, or nothing. `allocated`: since the last full
-    /// collection.
+    /// Gives freed memory back to the system: all of it, what was not needed for a while, or nothing.
+    /// `allocated`: since the last full collection.
     fn return_memory(&self, kind: CollectionKind, allocated: usize) {
         let (when, delays) = self.steering.idling();
         if when == When::Always {

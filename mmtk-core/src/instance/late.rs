@@ -49,7 +49,8 @@ impl<VM: VMBinding> Lateness<MutatorRef<VM>> for Late<'_, VM> {
         let waited = self.waiting.reported();
         match waits {
             WaitsFor::Mutators(late) => {
-                // SAFETY: an entry of the registry points to an attached mutator's state, and nobody detaches while a pause is in progress.
+                // SAFETY: an entry of the registry points to an attached mutator's state, and nobody detaches
+                // while a pause is in progress.
                 let late = late.into_iter().map(|mutator| unsafe { &*mutator.0 });
                 self.heap.report_late(waited, late.map(MutatorState::late_thread).collect());
             }
@@ -130,7 +131,8 @@ impl<VM: VMBinding> HeapInner<VM> {
     ) {
         // A logger or a listener that panics must not leave a pause half begun. Its message is out.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            // First: a listener may be what is waited for, and then this thread waits for the lock of the listeners.
+            // First: a listener may be what is waited for, and then this thread waits for the lock of the
+            // listeners.
             warnings::warn(format_args!(
                 "{subject} has waited {:.3} s for {what} (heap with plan {}, safepoint.warn_ms={})",
                 waited.as_secs_f64(),

@@ -1,8 +1,10 @@
 //! A heap as a value: a VM, a plan, memory, mutators.
 //!
-//! Nothing is global: two heaps of two VMs live in one process. The last handle or mutator to go unmaps the memory.
+//! Nothing is global: two heaps of two VMs live in one process. The last handle or mutator to go unmaps the
+//! memory.
 //!
-//! `allocate` is the slow path of its mutators, `collect` a collection from the side of the thread that asks for it.
+//! `allocate` is the slow path of its mutators, `collect` a collection from the side of the thread that asks
+//! for it.
 
 mod allocate;
 mod collect;
@@ -44,8 +46,8 @@ use std::time::Instant;
 
 impl<VM: VMBinding> Stoppable for MutatorRef<VM> {
     fn state(&self) -> &ThreadState {
-        // SAFETY: an entry of the registry points to an attached mutator's state, which lives until it is detached; the state
-        // word is atomic.
+        // SAFETY: an entry of the registry points to an attached mutator's state, which lives until it is
+        // detached; the state word is atomic.
         unsafe { &*self.0 }.thread()
     }
 }
@@ -69,7 +71,8 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     pub(crate) steering: Steering,
     pub(crate) idle: Idle,
     pub(crate) patience: Arc<Patience>,
-    /// The system's number of the thread that leads a pause in which all have stopped; 0 if there is none. For reports.
+    /// The system's number of the thread that leads a pause in which all have stopped; 0 if there is none.
+    /// For reports.
     leader_id: AtomicU32,
     /// The number of the pause, counted from 1, that a thread waiting for its end has reported.
     reported_pause: AtomicU64,
@@ -83,7 +86,8 @@ pub(crate) struct HeapInner<VM: VMBinding> {
     allocated: Arc<Allocated>,
     /// In a generational plan: decides when minor collections are due. Taken by leaders alone.
     nursery: Option<Mutex<Nursery>>,
-    /// What it last decided: bytes that may be allocated before the next; `usize::MAX` for none. Written in pauses.
+    /// What it last decided: bytes that may be allocated before the next; `usize::MAX` for none. Written in
+    /// pauses.
     nursery_bytes: AtomicUsize,
     /// Objects outside the heap.
     pub(crate) vm_space: VmSpace,
@@ -244,20 +248,21 @@ impl<VM: VMBinding> Heap<VM> {
 
     /// Makes the calling thread a mutator. Waits if a pause is in progress.
     ///
-    /// A thread may be a mutator of several heaps. It is then running in all of them: while it waits in one for a pause, it
-    /// holds up the others, and two threads that do so crosswise would wait for ever. Work in one heap inside the
-    /// [`Mutator::native`] regions of the others.
+    /// A thread may be a mutator of several heaps. It is then running in all of them: while it waits in one
+    /// for a pause, it holds up the others, and two threads that do so crosswise would wait for ever. Work in
+    /// one heap inside the [`Mutator::native`] regions of the others.
     ///
     /// # Panics
-    /// When the thread is a mutator of this heap already: as it waits in one for a pause, the other could not answer. In a callback of this
-    /// heap.
+    /// When the thread is a mutator of this heap already: as it waits in one for a pause, the other could not
+    /// answer. In a callback of this heap.
     pub fn attach(&self, local: VM::Local) -> Mutator<VM> {
         self.0.refuse_in("Heap::attach", Callback::ANY);
         assert!(
             self.0.mutator_of_this_thread().is_none(),
             "this thread is a mutator of this heap already: use that mutator, or drop it before attaching again"
         );
-        // The state has its place for good before the registry learns of it: what moves a box may take it for its own alone.
+        // The state has its place for good before the registry learns of it: what moves a box may take it for
+        // its own alone.
         let mutator = Mutator::from_state(MutatorState::new(self.0.clone(), local));
         let arm = || mutator.shared().arm_barrier(self.0.nursery_bytes.load(Relaxed) != usize::MAX);
         self.0.safepoint.attach(MutatorRef(mutator.state()), arm);
@@ -265,7 +270,8 @@ impl<VM: VMBinding> Heap<VM> {
         mutator
     }
 
-    /// Collects now. If this thread is a mutator of the heap and runs, it is [`Mutator::collect`], a safepoint.
+    /// Collects now. If this thread is a mutator of the heap and runs, it is [`Mutator::collect`], a
+    /// safepoint.
     ///
     /// # Panics
     /// In a callback of this heap.
@@ -321,22 +327,26 @@ impl<VM: VMBinding> Heap<VM> {
         self.0.listeners.add(listener);
     }
 
-    /// The VM's memory outside the heap, which its objects keep, grew or shrank by so many bytes. It counts as live: the goal leaves
-    /// room in proportion to it, and a heap whose objects keep much of it is collected sooner. What the VM takes back after a collection, as finalizers run, was not
-    /// live. The limit is the heap's alone.
+    /// The VM's memory outside the heap, which its objects keep, grew or shrank by so many bytes. It counts
+    /// as live: the goal leaves room in proportion to it, and a heap whose objects keep much of it is
+    /// collected sooner. What the VM takes back after a collection, as finalizers run, was not live. The
+    /// limit is the heap's alone.
     ///
-    /// From any thread, at any time. If a collection is due by it, mutators lead one at their next [`Mutator::poll`] or when they next come to the slow path of
-    /// allocation; the calling thread, if it is one of them, at its next allocation.
+    /// From any thread, at any time. If a collection is due by it, mutators lead one at their next
+    /// [`Mutator::poll`] or when they next come to the slow path of allocation; the calling thread, if it is
+    /// one of them, at its next allocation.
     pub fn adjust_external(&self, bytes: isize) {
         self.0.steering.adjust_external(bytes);
         self.0.tell_if_due();
     }
 
-    /// Changes options of a running heap: those of the pacer, and when memory goes back to the system. `change` gets the options in force, and may set
-    /// them by field or by text. The goal follows at once. From any thread, at any time.
+    /// Changes options of a running heap: those of the pacer, and when memory goes back to the system.
+    /// `change` gets the options in force, and may set them by field or by text. The goal follows at once.
+    /// From any thread, at any time.
     ///
     /// # Errors
-    /// What `change` says, a value that is refused, or an option that cannot change; nothing has changed then.
+    /// What `change` says, a value that is refused, or an option that cannot change; nothing has changed
+    /// then.
     ///
     /// # Panics
     /// In a closure of its own, and while the heap forks.
@@ -471,7 +481,8 @@ impl<VM: VMBinding> HeapInner<VM> {
         allocators.clear();
     }
 
-    /// Sees to it that somebody looks after the heap while its program is quiet, if there is something to be done then.
+    /// Sees to it that somebody looks after the heap while its program is quiet, if there is something to be
+    /// done then.
     pub(crate) fn attend_when_idle(&self) {
         let (_, delays) = self.steering.idling();
         if self.plan.can_collect() {

@@ -1,9 +1,9 @@
 //! How much memory there is for this process.
 //!
-//! The smallest of: physical memory, the limit of each cgroup from our own up to the root, v2 and v1, and that of the process's address space.
-//! An ancestor may be tighter than our own group. In a container the path in `/proc/self/cgroup` may be the host's and
-//! not exist here; the walk up then ends at the mount point, which is the container's own group. What cannot be read is
-//! no limit: a default must not fail.
+//! The smallest of: physical memory, the limit of each cgroup from our own up to the root, v2 and v1, and
+//! that of the process's address space. An ancestor may be tighter than our own group. In a container the
+//! path in `/proc/self/cgroup` may be the host's and not exist here; the walk up then ends at the mount
+//! point, which is the container's own group. What cannot be read is no limit: a default must not fail.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,8 @@ fn limit_of_group(mount: &Path, line: &str) -> Option<u64> {
     let path = if path.contains("..") { "" } else { path.trim_start_matches('/') };
     let own: PathBuf = mount.join(path);
     let to_root = own.ancestors().take_while(|group| group.starts_with(&mount));
-    // "max" does not parse, which is no limit; v1 prints a number near 2^63 for it, which loses against physical memory.
+    // "max" does not parse, which is no limit; v1 prints a number near 2^63 for it, which loses against
+    // physical memory.
     to_root.filter_map(|group| fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()).min()
 }
 

@@ -1,4 +1,5 @@
-//! What the machine and its cgroups grant this process, and how scarce memory is on them, as the kernel tells.
+//! What the machine and its cgroups grant this process, and how scarce memory is on them, as the kernel
+//! tells.
 
 mod memory;
 mod pressure;

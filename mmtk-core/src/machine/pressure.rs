@@ -5,7 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Per cent of the last ten seconds in which some task waited: no pressure up to the first, full pressure from the second on.
+/// Per cent of the last ten seconds in which some task waited: no pressure up to the first, full pressure
+/// from the second on.
 const NONE: f64 = 5.0;
 const FULL: f64 = 25.0;
 

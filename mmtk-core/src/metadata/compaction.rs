@@ -2,20 +2,22 @@
 //!
 //! 1. `count`: how many bytes of each block are live, workers sharing the blocks.
 //! 2. `Moves::plan`: their sum from the bottom up, by the leader: where what is live in each block goes.
-//! 3. `place`: where what is live in each region goes, workers sharing the blocks. From now on `Moves::forward` knows the new place of
-//!    every object, and references anywhere can be updated.
-//! 4. `compact`: a worker takes the next block, updates the slots of the objects that begin in it, waits until what lies where
-//!    they go has left (`evacuation`), and slides them down, runs of neighbours at once. Slots are updated while the block is on
-//!    its way to the cache for the move, so each object is fetched once.
+//! 3. `place`: where what is live in each region goes, workers sharing the blocks. From now on
+//!    `Moves::forward` knows the new place of every object, and references anywhere can be updated.
+//! 4. `compact`: a worker takes the next block, updates the slots of the objects that begin in it, waits
+//!    until what lies where they go has left (`evacuation`), and slides them down, runs of neighbours at
+//!    once. Slots are updated while the block is on its way to the cache for the move, so each object is
+//!    fetched once.
 //!
 //! I1. An object belongs to the block in which it begins, and its worker reads and moves all of it.
-//! I2. Destinations keep the order of addresses and leave no gaps; none lies above its object. So what a worker writes over belonged
-//!     to its own block or to lower ones, and those are waited for.
+//! I2. Destinations keep the order of addresses and leave no gaps; none lies above its object. So what a
+//!     worker writes over belonged to its own block or to lower ones, and those are waited for.
 //! I3. Nothing below the first dead granule moves.
 //! Callers: 2 the leader of a pause, the rest any GC worker in it.
-//! Source: the Compressor (Kermany and Petrank, PLDI 2006) for table and phases. Waiting for lower blocks in the order of
-//! addresses instead of counting sources of destination regions, as parallel sliding collectors do since Flood et al. (JVM 2001):
-//! the wait is over before it begins as soon as the dead space below exceeds a block for each worker.
+//! Source: the Compressor (Kermany and Petrank, PLDI 2006) for table and phases. Waiting for lower blocks in
+//! the order of addresses instead of counting sources of destination regions, as parallel sliding collectors
+//! do since Flood et al. (JVM 2001): the wait is over before it begins as soon as the dead space below
+//! exceeds a block for each worker.
 
 use super::evacuation;
 use super::live_map::LiveMap;
@@ -42,7 +44,8 @@ struct PlanTable(Address, Extent);
 impl PlanTable {
     fn at(&self, block: Block) -> &AtomicU64 {
         assert!(block.0 < self.1.blocks());
-        // SAFETY: mapped as long as the heap, a word for each block of the extent (asserted), only accessed atomically.
+        // SAFETY: mapped as long as the heap, a word for each block of the extent (asserted), only accessed
+        // atomically.
         unsafe { self.0.plus(block.0 as usize * 8).as_atomic_u64() }
     }
 }
@@ -152,7 +155,8 @@ impl<'a, VM: VMBinding> Moves<'a, VM> {
         ObjectReference::from_address(to).expect("an object never moves to address zero")
     }
 
-    /// Takes blocks until there are none left: updates what is live in them, and moves it. After `place`, every worker of a section.
+    /// Takes blocks until there are none left: updates what is live in them, and moves it. After `place`,
+    /// every worker of a section.
     pub fn compact(&self) {
         loop {
             let block = Block(self.next.fetch_add(1, Relaxed));
@@ -196,8 +200,9 @@ impl<'a, VM: VMBinding> Moves<'a, VM> {
                 evacuation::wait_for(self.evacuated(Block(awaited)));
                 awaited += 1;
             }
-            // SAFETY: live bytes of this block's objects (I1), and a destination at or below them in blocks of the extent that are in use.
-            // What lay there was moved by this worker, or by another whose last read was waited for (I2).
+            // SAFETY: live bytes of this block's objects (I1), and a destination at or below them in blocks
+            // of the extent that are in use. What lay there was moved by this worker, or by another whose
+            // last read was waited for (I2).
             unsafe { os::copy_words(run.start, to, bytes / 8) };
             to = to.plus(bytes);
             match map.run(block, run.end) {
@@ -249,7 +254,8 @@ mod tests {
     use crate::options::Options;
     use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-    /// The first word of an object is its size. There are no slots: scanning says that a worker has taken a block.
+    /// The first word of an object is its size. There are no slots: scanning says that a worker has taken a
+    /// block.
     struct Slow;
 
     /// The object whose block waits, until the object of the next block was scanned.
@@ -292,7 +298,8 @@ mod tests {
         let boundary = extent.start().plus(BLOCK_BYTES);
         let places = [boundary.plus(REACH).minus(bytes[0]), boundary.plus(REACH)];
         let fill = extent.start().plus(DEAD);
-        // From the dead bytes at the bottom to the first of the two all is live, and slides down by as much as is dead.
+        // From the dead bytes at the bottom to the first of the two all is live, and slides down by as much
+        // as is dead.
         let all = [(fill, places[0].bytes_from(fill)), (places[0], bytes[0]), (places[1], bytes[1])];
         for (n, (at, bytes)) in all.into_iter().enumerate() {
             for offset in (0..bytes).step_by(8) {

@@ -5,9 +5,9 @@
 const ONES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = 0x8080_8080_8080_8080;
 
-/// The first index at or after `from`, and below `length`, whose liveness is `live`. `eight(i)` are the bytes `i..i + 8`
-/// for `i` a multiple of 8, lowest index in the lowest byte. Two epochs count as live: for who looks for room while marks of the
-/// old one are being replaced; who looks for one gives it twice.
+/// The first index at or after `from`, and below `length`, whose liveness is `live`. `eight(i)` are the bytes
+/// `i..i + 8` for `i` a multiple of 8, lowest index in the lowest byte. Two epochs count as live: for who
+/// looks for room while marks of the old one are being replaced; who looks for one gives it twice.
 #[inline(always)]
 pub fn find_two(eight: impl Fn(u32) -> u64, length: u32, from: u32, epochs: [u8; 2], live: bool) -> Option<u32> {
     let [one, other] = epochs.map(|epoch| u64::from(epoch) * ONES);

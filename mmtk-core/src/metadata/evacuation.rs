@@ -1,13 +1,16 @@
-//! Which blocks have been evacuated: how the worker that slides objects into a block knows that what lay there is gone.
+//! Which blocks have been evacuated: how the worker that slides objects into a block knows that what lay
+//! there is gone.
 //!
 //! ```text
 //!   the worker of a lower block:   reads what it moves --- left ---> LEFT
 //!   the worker of a higher block:                          wait_for ---+---> writes there
 //! ```
-//! Blocks are taken in the order of their numbers, and objects slide down, so a worker waits for lower blocks only: ones that some
-//! worker has taken, and whose worker waits for lower ones still. The lowest of them waits for nobody, hence no deadlock.
+//! Blocks are taken in the order of their numbers, and objects slide down, so a worker waits for lower blocks
+//! only: ones that some worker has taken, and whose worker waits for lower ones still. The lowest of them
+//! waits for nobody, hence no deadlock.
 //!
-//! I1. What lay in a block is read before the block's word says LEFT, and written over after it was seen to say so.
+//! I1. What lay in a block is read before the block's word says LEFT, and written over after it was seen to
+//!     say so.
 //! I2. Words are reset while no worker compacts.
 //! Callers: GC workers inside a pause.
 
@@ -19,7 +22,8 @@ pub const FULL: u8 = 0;
 /// Everything that began in the block has left it, or stays for good.
 pub const LEFT: u8 = 1;
 
-/// Looks before a waiting worker lets other threads run: a block takes some ten microseconds, and its worker may have been preempted.
+/// Looks before a waiting worker lets other threads run: a block takes some ten microseconds, and its worker
+/// may have been preempted.
 const PATIENCE: u32 = 200;
 
 /// Nothing of the block will be read any more.

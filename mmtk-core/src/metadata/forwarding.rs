@@ -9,16 +9,18 @@
 //!                 +---------> Forwarded(new address)         no way back within a trace
 //! ```
 //! The byte is the top byte of a header word that the VM lends, or a byte of a side table (`StateCell`'s two
-//! implementations). Marks carry an epoch, so nothing is cleared between cycles; a new object has epoch 0, "never marked".
+//! implementations). Marks carry an epoch, so nothing is cleared between cycles; a new object has epoch 0,
+//! "never marked".
 //!
-//! I1. Between `claim` and `publish` or `settle` only the claimer writes the cell, and the object's bytes do not change.
+//! I1. Between `claim` and `publish` or `settle` only the claimer writes the cell, and the object's bytes do
+//!     not change.
 //! I2. A loser that learns the new address also sees the copied bytes.
-//! I3. In a space that moves objects, marking goes through `claim`/`settle`; plain `mark` is for objects that stay. Two
-//!     workers may both win a plain `mark`: the object is then scanned twice, which is harmless, and no locked
-//!     instruction is paid for it.
+//! I3. In a space that moves objects, marking goes through `claim`/`settle`; plain `mark` is for objects that
+//!     stay. Two workers may both win a plain `mark`: the object is then scanned twice, which is harmless,
+//!     and no locked instruction is paid for it.
 //! I4. Who wins a claim of a pinned object settles it.
-//! Callers: GC workers inside a pause. Mutators never, but for UNLOGGED and PINNED, which are theirs between pauses: bits are raised and
-//! cleared by exchanges, so that one does not undo the other.
+//! Callers: GC workers inside a pause. Mutators never, but for UNLOGGED and PINNED, which are theirs between
+//! pauses: bits are raised and cleared by exchanges, so that one does not undo the other.
 
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
 use crate::sync::{dropped, order, spin};
@@ -27,7 +29,8 @@ use crate::sync::{dropped, order, spin};
 pub const EPOCH_MASK: u8 = 0x0f;
 /// The last epoch before the numbers wrap to 1; 0 means "never marked".
 pub const EPOCH_MAX: u8 = 15;
-/// The write barrier's bit (`barrier`): the object is old, and no store into it was noted since the last collection.
+/// The write barrier's bit (`barrier`): the object is old, and no store into it was noted since the last
+/// collection.
 pub const UNLOGGED: u8 = 0x10;
 /// The object must stay where it is (`pin`).
 pub const PINNED: u8 = 0x20;
@@ -40,7 +43,8 @@ const LOW: u64 = (1 << SHIFT) - 1;
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[must_use = "the winner copies and publishes, or settles"]
 pub enum Claim {
-    /// Copy the object, then [`StateCell::publish`]; or leave it, then [`StateCell::settle`]. Carries the cell as it was.
+    /// Copy the object, then [`StateCell::publish`]; or leave it, then [`StateCell::settle`]. Carries the
+    /// cell as it was.
     Won(u64),
     /// Somebody moved it here.
     Moved(usize),
@@ -54,8 +58,8 @@ pub fn is_pinned(seen: u64) -> bool {
     (seen >> SHIFT) as u8 & PINNED != 0
 }
 
-/// One object's state cell, wherever it is kept. The raw value has the state byte on top and, once forwarded, the
-/// new address below.
+/// One object's state cell, wherever it is kept. The raw value has the state byte on top and, once forwarded,
+/// the new address below.
 pub trait StateCell: Copy {
     /// The raw value now.
     fn read(self, order: Ordering) -> u64;
@@ -65,8 +69,8 @@ pub trait StateCell: Copy {
     fn publish(self, new_address: usize);
     /// Overwrites the state byte; `seen` is what the caller read, or what its claim found.
     fn store_state(self, seen: u64, state: u8);
-    /// The write barrier's test: whether the next store into the object must be noted. Relaxed here and below: the bit protects
-    /// nothing, and the safepoint orders mutators and pauses.
+    /// The write barrier's test: whether the next store into the object must be noted. Relaxed here and
+    /// below: the bit protects nothing, and the safepoint orders mutators and pauses.
     fn is_unlogged(self) -> bool;
     /// Raises one bit; whether it was clear.
     fn raise(self, bit: u8) -> bool;
@@ -99,17 +103,20 @@ pub trait StateCell: Copy {
         }
     }
 
-    /// In a pause: the next store into this marked object must be noted again. Several workers may do so at once.
+    /// In a pause: the next store into this marked object must be noted again. Several workers may do so at
+    /// once.
     #[inline(always)]
     fn unlog(self) {
         let seen = self.read(Relaxed);
         self.store_state(seen, (seen >> SHIFT) as u8 | UNLOGGED);
     }
 
-    /// Marks the object with `mark`, an epoch and perhaps UNLOGGED; false if it was marked in that epoch already (I3).
+    /// Marks the object with `mark`, an epoch and perhaps UNLOGGED; false if it was marked in that epoch
+    /// already (I3).
     #[inline(always)]
     fn mark(self, mark: u8) -> bool {
-        // Relaxed: the mark protects nothing but itself; what the object holds was published by the safepoint.
+        // Relaxed: the mark protects nothing but itself; what the object holds was published by the
+        // safepoint.
         let seen = self.read(Relaxed);
         if (seen >> SHIFT) as u8 & EPOCH_MASK == mark & EPOCH_MASK {
             return false;
@@ -141,7 +148,8 @@ pub trait StateCell: Copy {
         ((seen >> SHIFT) as u8 & FORWARDED != 0).then_some((seen & LOW) as usize)
     }
 
-    /// Wins the right to move or settle the object, or learns what became of it, waiting for a claimer if need be.
+    /// Wins the right to move or settle the object, or learns what became of it, waiting for a claimer if
+    /// need be.
     #[inline(always)]
     fn claim(self, epoch: u8) -> Claim {
         // Acquire here, below, and where `try_claim` fails: a loser sees the copied bytes (I2).
@@ -178,7 +186,8 @@ impl StateCell for HeaderCell<'_> {
     }
     #[inline(always)]
     fn try_claim(self, seen: u64) -> Result<(), u64> {
-        // Acquire on failure pairs with Release in `publish`: a loser that sees Forwarded also sees the copied bytes.
+        // Acquire on failure pairs with Release in `publish`: a loser that sees Forwarded also sees the
+        // copied bytes.
         self.0
             .compare_exchange(seen, seen | u64::from(BUSY) << SHIFT, Relaxed, order!(Acquire, "forwarding-lost"))
             .map(|_| ())
@@ -228,7 +237,8 @@ impl StateCell for SideCell<'_> {
         let state = (seen >> SHIFT) as u8;
         match self.state.compare_exchange(state, state | BUSY, Relaxed, Relaxed) {
             Ok(_) => Ok(()),
-            // Acquire as for the header word, but here: the pointer, if there is one, must be read after the state.
+            // Acquire as for the header word, but here: the pointer, if there is one, must be read after the
+            // state.
             Err(_) => Err(self.read(order!(Acquire, "forwarding-lost"))),
         }
     }

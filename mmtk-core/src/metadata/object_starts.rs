@@ -1,12 +1,15 @@
 //! Where objects begin: a bit a granule, for bindings that ask what lies at an address.
 //!
-//! A bit is set when an object is made there, by the thread that makes it, and cleared when the memory is about to hold new objects.
-//! What a collection finds dead loses its bit at once, or the space tells it apart by other marks; see `Space::find_object`.
+//! A bit is set when an object is made there, by the thread that makes it, and cleared when the memory is
+//! about to hold new objects. What a collection finds dead loses its bit at once, or the space tells it apart
+//! by other marks; see `Space::find_object`.
 //!
-//! I1. Memory is handed out to threads in multiples of eight granules, or in cells of a block that one thread has at a time, or the bits
-//!     are set with an exchange (`set_shared`). So no two threads change the bits of a byte at the same time with plain stores.
+//! I1. Memory is handed out to threads in multiples of eight granules, or in cells of a block that one thread
+//!     has at a time, or the bits are set with an exchange (`set_shared`). So no two threads change the bits
+//!     of a byte at the same time with plain stores.
 //! I2. Bits are set and read at any time; they are cleared by the thread that owns the memory, or in a pause.
-//! Callers: mutators and workers that copy set; the leader, a worker a block, and the thread that takes memory clear; anybody asks.
+//! Callers: mutators and workers that copy set; the leader, a worker a block, and the thread that takes
+//! memory clear; anybody asks.
 //! Source: the bits that MMTk calls valid-object bits.
 
 use super::side_table::SideBytes;
@@ -121,7 +124,8 @@ impl ObjectStarts {
         }
     }
 
-    /// Visits the places in `[start, end)`, multiples of 64 granules, where an object begins, in the order of their addresses.
+    /// Visits the places in `[start, end)`, multiples of 64 granules, where an object begins, in the order of
+    /// their addresses.
     pub fn for_each(&self, start: Address, end: Address, mut visit: impl FnMut(Address)) {
         let unit = WORD_BYTES << (self.log_granule + LOG_GRANULES);
         let mut at = start;

@@ -59,7 +59,8 @@ impl<VM: VMBinding> ObjectStates<VM> {
         if self.generational { epoch | UNLOGGED } else { epoch }
     }
 
-    /// Base and shift of the side table, biased: the state byte of an object is at `base + (address >> shift)`.
+    /// Base and shift of the side table, biased: the state byte of an object is at `base + (address >>
+    /// shift)`.
     pub(crate) fn table_parts(&self) -> (usize, u32) {
         let table = self.side.as_ref().expect("made in `new` for this location");
         (table.biased_base().as_usize(), table.log_region())
@@ -136,8 +137,9 @@ impl<VM: VMBinding> ObjectStates<VM> {
 
     #[inline(always)]
     fn header(object: ObjectReference, offset: isize) -> HeaderCell<'static> {
-        // SAFETY: the object is live or a from-space copy in a pause, so its header is mapped until the pause ends; the
-        // binding's contract (`StateLocation::HeaderTopByte`) makes the word ours to access atomically.
+        // SAFETY: the object is live or a from-space copy in a pause, so its header is mapped until the pause
+        // ends; the binding's contract (`StateLocation::HeaderTopByte`) makes the word ours to access
+        // atomically.
         HeaderCell(unsafe { object.address().offset(offset).as_atomic_u64() })
     }
 
@@ -146,12 +148,14 @@ impl<VM: VMBinding> ObjectStates<VM> {
         let table = self.side.as_ref().expect("made in `new` for this location");
         SideCell {
             state: table.at(object.address()),
-            // SAFETY: the first word of the object, mapped as above; it is written only once the object was copied.
+            // SAFETY: the first word of the object, mapped as above; it is written only once the object was
+            // copied.
             pointer: unsafe { object.address().as_atomic_u64() },
         }
     }
 
-    /// Marks the object with [`ObjectStates::mark_of`] this epoch; false if it was marked in it. For objects that stay where they are.
+    /// Marks the object with [`ObjectStates::mark_of`] this epoch; false if it was marked in it. For objects
+    /// that stay where they are.
     #[inline(always)]
     pub fn mark(&self, object: ObjectReference, mark: u8) -> bool {
         match VM::STATE {
@@ -236,7 +240,8 @@ impl<VM: VMBinding> ObjectStates<VM> {
         }
     }
 
-    /// The state byte, if it lies in the object, where the VM may overwrite it. Without the bits that mutators change.
+    /// The state byte, if it lies in the object, where the VM may overwrite it. Without the bits that
+    /// mutators change.
     pub(crate) fn lent_byte(&self, object: ObjectReference) -> Option<u8> {
         match VM::STATE {
             StateLocation::HeaderTopByte(offset) => {

@@ -1,11 +1,12 @@
 //! Side metadata: tables outside objects, indexed by address.
 //!
-//! `entry = biased_base + (address >> shift)`: the base is biased once, so a lookup is a shift and an addition.
-//! A table covers one extent of the heap and is mapped as a whole; the system fills in pages that are touched.
+//! `entry = biased_base + (address >> shift)`: the base is biased once, so a lookup is a shift and an
+//! addition. A table covers one extent of the heap and is mapped as a whole; the system fills in pages that
+//! are touched.
 //!
 //! I1. A table's mapping lives as long as the heap's memory, which outlives every space, tracer and mutator.
-//! I2. Addresses and object references that reach a table belong to its extent: spaces test membership first, and a
-//!     debug build checks it here.
+//! I2. Addresses and object references that reach a table belong to its extent: spaces test membership first,
+//!     and a debug build checks it here.
 
 use crate::address::Address;
 use crate::heap::Extent;
@@ -66,8 +67,9 @@ impl SideBytes {
     pub fn eight_at(&self, address: Address) -> &AtomicU64 {
         debug_assert!(self.extent.contains(address), "{address} is outside {:?}", self.extent);
         debug_assert!(address.is_aligned_to(8 << self.shift));
-        // SAFETY: as for `at`; extents are aligned to far more than eight regions, so the word is aligned and inside.
-        // Mixed sizes: a table's bytes are written during marking and read by words when no worker writes.
+        // SAFETY: as for `at`; extents are aligned to far more than eight regions, so the word is aligned and
+        // inside. Mixed sizes: a table's bytes are written during marking and read by words when no worker
+        // writes.
         unsafe { self.biased.plus(address.as_usize() >> self.shift).as_atomic_u64() }
     }
 
@@ -79,8 +81,8 @@ impl SideBytes {
         }
         debug_assert!(self.extent.contains(start) && self.extent.contains(start.plus(bytes - 1)));
         let entry = self.biased.plus(start.as_usize() >> self.shift);
-        // SAFETY: mapped (I1), inside (I2), and nobody else uses the range (the caller's side of the contract is a phase
-        // of a pause; a race would store bytes over bytes).
+        // SAFETY: mapped (I1), inside (I2), and nobody else uses the range (the caller's side of the contract
+        // is a phase of a pause; a race would store bytes over bytes).
         unsafe { entry.as_mut_ptr::<u8>().write_bytes(value, bytes >> self.shift) };
     }
 }

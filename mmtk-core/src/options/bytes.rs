@@ -1,7 +1,7 @@
 //! Byte counts: `128M`, `128MiB`, `1.5G`, `1g`, plain digits. Units are powers of 1024.
 //!
-//! Read with integers, never through a float: 2^53 is within reach of a large heap, and `0.1` must not depend on rounding.
-//! `128MB` is refused: half of its readers would expect 128,000,000.
+//! Read with integers, never through a float: 2^53 is within reach of a large heap, and `0.1` must not depend
+//! on rounding. `128MB` is refused: half of its readers would expect 128,000,000.
 
 use std::ops::RangeInclusive;
 
@@ -33,13 +33,15 @@ impl Domain<usize> for Bytes {
     }
 }
 
-/// Prints a byte count with the largest unit that divides it, so that [`parse_bytes`] reads the same number back.
+/// Prints a byte count with the largest unit that divides it, so that [`parse_bytes`] reads the same number
+/// back.
 pub fn format_bytes(bytes: usize) -> String {
     let exact = UNITS.iter().find(|(_, shift)| bytes != 0 && bytes.trailing_zeros() >= *shift);
     exact.map_or_else(|| bytes.to_string(), |(unit, shift)| format!("{}{unit}", bytes >> shift))
 }
 
-/// Reads a byte count: digits, at most one decimal point, then nothing, `K`, `M`, `G`, `T`, or one of these with `iB`.
+/// Reads a byte count: digits, at most one decimal point, then nothing, `K`, `M`, `G`, `T`, or one of these
+/// with `iB`.
 ///
 /// A fraction needs a unit and is rounded down to a byte.
 ///

@@ -45,7 +45,8 @@ pub enum OptionError {
         /// Completes the sentence "must be ...", and names the other option with its value.
         rule: String,
     },
-    /// A source that cannot be read: a missing file, broken TOML, `--set` without `=`, text that is not UTF-8.
+    /// A source that cannot be read: a missing file, broken TOML, `--set` without `=`, text that is not
+    /// UTF-8.
     Unreadable {
         /// What happened.
         message: String,
@@ -78,7 +79,8 @@ impl OptionError {
     }
 }
 
-/// The last word alone (`workers`) means the option that ends with it; otherwise a third of the letters may be wrong.
+/// The last word alone (`workers`) means the option that ends with it; otherwise a third of the letters may
+/// be wrong.
 pub fn near_miss(name: &str, known: &[String]) -> Option<String> {
     let lower = |text: &str| text.to_lowercase();
     let mut by_last_word = known.iter().filter(|k| k.rsplit('.').next() == Some(&lower(name)));

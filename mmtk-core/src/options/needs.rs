@@ -1,7 +1,8 @@
 //! Needs: what an option needs of the heap to have an effect.
 //!
-//! The table names the needs of each option. `mmtk list` and the book print them. A heap that is made reports each option that somebody changed
-//! and whose needs it does not meet: a user would otherwise tune by a knob that is connected to nothing.
+//! The table names the needs of each option. `mmtk list` and the book print them. A heap that is made reports
+//! each option that somebody changed and whose needs it does not meet: a user would otherwise tune by a knob
+//! that is connected to nothing.
 
 use super::choice::When;
 use super::table::Options;
@@ -76,7 +77,8 @@ impl Need {
     fn is_met(self, options: &Options, plan: &PlanFacts<'_>) -> bool {
         // Policies other than the toolkit's own size the heap by their own laws, whatever the mode is.
         let by_another = options.pacer_policy != PolicyName::Adaptive;
-        // The VM of a delegated heap decides when to collect. It may go by the options for that, and may have set them itself.
+        // The VM of a delegated heap decides when to collect. It may go by the options for that, and may have
+        // set them itself.
         let delegated = options.heap_mode == HeapMode::Delegated;
         match self {
             Need::Collections => plan.collects,
@@ -97,7 +99,8 @@ impl Need {
 }
 
 impl Options {
-    /// Options that were changed from their defaults and have no effect on a heap with this plan: a sentence each, in the order of the table.
+    /// Options that were changed from their defaults and have no effect on a heap with this plan: a sentence
+    /// each, in the order of the table.
     pub fn without_effect(&self, plan: &PlanFacts<'_>) -> Vec<String> {
         let mut found = Vec::new();
         for (row, needs) in Self::table().iter().zip(Self::needs()) {

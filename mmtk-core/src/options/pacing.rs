@@ -32,7 +32,8 @@ impl Options {
         Ok(())
     }
 
-    /// The settings of the pacer for a heap of at most `limit` bytes, in which mutators stop while the collector marks. `cores` is the number of GC workers.
+    /// The settings of the pacer for a heap of at most `limit` bytes, in which mutators stop while the
+    /// collector marks. `cores` is the number of GC workers.
     pub fn pacer_config(&self, limit: usize) -> PacerConfig {
         PacerConfig {
             mode: self.heap_mode,

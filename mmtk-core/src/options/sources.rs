@@ -36,8 +36,8 @@ impl Options {
     /// Writes the `MMTK_*` variables among `vars` over these options: `MMTK_HEAP_LIMIT` sets `heap.limit`.
     ///
     /// # Errors
-    /// Names the variable. A name that differs little from that of an option is an error, since a typo would otherwise pass unseen. Another
-    /// name is a warning: other programs use the prefix too.
+    /// Names the variable. A name that differs little from that of an option is an error, since a typo would
+    /// otherwise pass unseen. Another name is a warning: other programs use the prefix too.
     pub fn apply_env(&mut self, vars: impl IntoIterator<Item = (String, String)>) -> Result<(), OptionError> {
         self.apply_os_env(vars.into_iter().map(|(name, value)| (name.into(), value.into())))
     }
@@ -63,7 +63,8 @@ impl Options {
         })
     }
 
-    /// Writes a TOML text over these options. Nested tables spell the dotted keys; numbers, bools and strings are values.
+    /// Writes a TOML text over these options. Nested tables spell the dotted keys; numbers, bools and strings
+    /// are values.
     ///
     /// `origin` is what errors call the text, usually its path.
     ///
@@ -160,8 +161,9 @@ impl Variable {
         if let Some(row) = table.iter().find(|row| row.env_name == name) {
             return Some(Variable::Of(row));
         }
-        // The last word alone (`MMTK_WORKERS`) means the option that ends with it; otherwise a quarter of the letters behind the prefix
-        // may be wrong. A third, as elsewhere, would take in names of other programs.
+        // The last word alone (`MMTK_WORKERS`) means the option that ends with it; otherwise a quarter of the
+        // letters behind the prefix may be wrong. A third, as elsewhere, would take in names of other
+        // programs.
         let word = rest.to_lowercase();
         let mut by_last_word = table.iter().filter(|row| row.key.rsplit('.').next() == Some(&word));
         if let (Some(row), None) = (by_last_word.next(), by_last_word.next()) {

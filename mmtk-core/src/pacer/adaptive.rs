@@ -1,14 +1,15 @@
 //! The toolkit's own policy: trigger and share planned together once a cycle, the share corrected each tick.
 //!
-//! Let x be the bytes that mutators allocate while one processor's worth of marking is done on another: `x = a^ W^ / s^`. At a share u of the machine, `x (1-u)/u`
-//! bytes are allocated while marking runs.
+//! Let x be the bytes that mutators allocate while one processor's worth of marking is done on another: `x =
+//! a^ W^ / s^`. At a share u of the machine, `x (1-u)/u` bytes are allocated while marking runs.
 //!
-//! 1. The share is the smallest whose black allocation fits into its budget, `u* = x / (x + b (G - L))`, but not below u0: below u* every pacer has
-//!    to assist, stall or overshoot.
+//! 1. The share is the smallest whose black allocation fits into its budget, `u* = x / (x + b (G - L))`, but
+//!    not below u0: below u* every pacer has to assist, stall or overshoot.
 //! 2. The trigger leaves room for it: `T = G - e^I x (1-u*)/u* - eps (G - m)`.
-//! 3. The trim I is what the estimates were wrong by, learned in the logarithm from cycles that ended: `I += Ki ln(A / R)`, with the allocation A
-//!    while marking, rescaled to the planned share, and the runway R. It is bounded, and forgotten when the trigger was at a bound: an integral remembers the
-//!    wrong things otherwise.
+//! 3. The trim I is what the estimates were wrong by, learned in the logarithm from cycles that ended: `I +=
+//!    Ki ln(A / R)`, with the allocation A while marking, rescaled to the planned share, and the runway R. It
+//!    is bounded, and forgotten when the trigger was at a bound: an integral remembers the wrong things
+//!    otherwise.
 //!
 //! I1. The trigger never rises when the allocation rate or the work is estimated higher.
 //! I2. `m <= T <= G`.
@@ -78,7 +79,8 @@ impl Adaptive {
         }
     }
 
-    /// Makes the estimates of the allocation rate and of the marking rate wrong by these factors: experiments show that the trim corrects it.
+    /// Makes the estimates of the allocation rate and of the marking rate wrong by these factors: experiments
+    /// show that the trim corrects it.
     pub fn skew(&mut self, allocation: f64, marking: f64) {
         self.skew = (rate(allocation), rate(marking));
     }
@@ -89,7 +91,8 @@ impl Adaptive {
         self.work = TracedBytes::suppose(traced);
     }
 
-    /// What mutators allocate between the last object marked and the end of the cycle: they run on with the whole machine.
+    /// What mutators allocate between the last object marked and the end of the cycle: they run on with the
+    /// whole machine.
     fn ending(&self, allocation: f64, handshake_ns: f64) -> f64 {
         rate(allocation) * self.config().cores * handshake_ns
     }

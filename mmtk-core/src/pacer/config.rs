@@ -81,10 +81,11 @@ pub struct PacerConfig {
     pub safety_sigma: f64,
     /// Gain of the trim of L2 (Ki).
     pub trim_gain: f64,
-    /// The trim's bound. An estimate that is wrong by a factor of 1.6 takes .58 of it: the factor's logarithm, and the margin.
+    /// The trim's bound. An estimate that is wrong by a factor of 1.6 takes .58 of it: the factor's
+    /// logarithm, and the margin.
     pub trim_max: f64,
-    /// The most that collecting takes of the processor time on account of the soft limit, of pressure, or of memory outside the heap; and when next to all
-    /// of the heap is live, the part that ends in giving up.
+    /// The most that collecting takes of the processor time on account of the soft limit, of pressure, or of
+    /// memory outside the heap; and when next to all of the heap is live, the part that ends in giving up.
     pub gc_cpu_cap: f64,
 }
 

@@ -1,8 +1,9 @@
 //! L1: how hard to work while marking runs beside mutators, decided each tick.
 //!
-//! What is left to mark has to be done before what is left of the room is allocated: with `q = W_rem / room * a` that takes the share `q / (q + s)` of
-//! the machine. Workers follow it slowly, so that noise does not move them, and not at all within a dead band around the plan. Mutators
-//! help only when the workers are at their maximum: nobody is taxed while a worker is free.
+//! What is left to mark has to be done before what is left of the room is allocated: with `q = W_rem / room *
+//! a` that takes the share `q / (q + s)` of the machine. Workers follow it slowly, so that noise does not
+//! move them, and not at all within a dead band around the plan. Mutators help only when the workers are at
+//! their maximum: nobody is taxed while a worker is free.
 //!
 //! The error contracts as work and room go to zero together: a first-order tracker, nothing is integrated.
 
@@ -79,8 +80,8 @@ impl Share {
     }
 }
 
-/// Whole workers for a share: one more when the share asks for a quarter of it, one less when one and a half are idle. Below four
-/// processors a worker is too coarse: it runs a part of each tick.
+/// Whole workers for a share: one more when the share asks for a quarter of it, one less when one and a half
+/// are idle. Below four processors a worker is too coarse: it runs a part of each tick.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub struct Crew {
     workers: f64,

@@ -4,7 +4,8 @@
 const FAST: f64 = 0.5;
 const SLOW: f64 = 0.03;
 
-/// The allocation rate: a fast mean, a slow one with variance, and the greater of the two with some deviations more.
+/// The allocation rate: a fast mean, a slow one with variance, and the greater of the two with some
+/// deviations more.
 #[derive(Copy, Clone, Debug, Default, PartialEq)]
 pub struct AllocationRate {
     means: Option<(f64, f64)>,
@@ -27,7 +28,8 @@ impl AllocationRate {
     }
 }
 
-/// The bytes that the next cycle will trace: what the last did, where that has been going, and how wrong this was lately.
+/// The bytes that the next cycle will trace: what the last did, where that has been going, and how wrong this
+/// was lately.
 #[derive(Copy, Clone, Debug, Default, PartialEq)]
 pub struct TracedBytes {
     last: f64,

@@ -1,5 +1,5 @@
-//! When to tell the VM that the heap is too small: the collector takes most of the processor, and collections leave almost no room. Without it
-//! a program at its limit crawls for hours before it runs out of memory.
+//! When to tell the VM that the heap is too small: the collector takes most of the processor, and collections
+//! leave almost no room. Without it a program at its limit crawls for hours before it runs out of memory.
 
 use super::config::PacerConfig;
 use super::sample::amount;
@@ -26,8 +26,9 @@ pub struct GiveUp {
 }
 
 impl GiveUp {
-    /// Time went by, at the end of which a collection retained so many bytes: live ones, and those allocated while it marked. Whether the limit is exceeded for all practical purposes; then
-    /// the window starts anew.
+    /// Time went by, at the end of which a collection retained so many bytes: live ones, and those allocated
+    /// while it marked. Whether the limit is exceeded for all practical purposes; then the window starts
+    /// anew.
     pub fn observe(
         &mut self,
         config: &PacerConfig,

@@ -1,8 +1,8 @@
-//! A model of Go's pacer as it is since 1.20: a trigger from the greatest of five estimates of allocation to marking, a quarter of
-//! the machine for marking, and assists in proportion to what is left.
+//! A model of Go's pacer as it is since 1.20: a trigger from the greatest of five estimates of allocation to
+//! marking, a quarter of the machine for marking, and assists in proportion to what is left.
 //!
-//! It is here to be compared with: the simulator runs it beside the toolkit's own policy. The goal counts black allocation, as Go's does: what a cycle
-//! retained is taken for live.
+//! It is here to be compared with: the simulator runs it beside the toolkit's own policy. The goal counts
+//! black allocation, as Go's does: what a cycle retained is taken for live.
 //!
 //! Source: runtime/mgcpacer.go of Go, and its design document 44167.
 

@@ -1,7 +1,8 @@
 //! L3: how large the heap may be, decided once a cycle.
 //!
-//! The goal is what is reserved for live objects, bytes lost between them included, and so much over it that E bytes can be allocated: E less what
-//! new objects take of those bytes between (`reuse`). Black allocation is not live: a goal in proportion to it feeds on itself.
+//! The goal is what is reserved for live objects, bytes lost between them included, and so much over it that
+//! E bytes can be allocated: E less what new objects take of those bytes between (`reuse`). Black allocation
+//! is not live: a goal in proportion to it feeds on itself.
 //!
 //! The law for a CPU target, in logarithms, where processor time is inverse to the room:
 //!
@@ -9,14 +10,16 @@
 //! ln E = ln((1 - f*) / f*) + ln(t0 + L / s^) + ln g^ + trim
 //! ```
 //!
-//! `g^` is the allocation rate of mutators, `s^` how fast the collector marks, both in processor time. Each follows its measurement by half of the
-//! difference when that is large and by a quarter when it is small: a plant with unit gain and a cycle of delay, for which any gain below 1
-//! is monotone. What was measured over a longer time counts for more: the first cycles of a program are short and say little. L, the live bytes, is
-//! known exactly, so a step of it is answered at once. The trim learns what part of the room is really allocated before the cycle ends. No room is more
-//! than 4.5 times (e^1.5) the one before, or what is live.
+//! `g^` is the allocation rate of mutators, `s^` how fast the collector marks, both in processor time. Each
+//! follows its measurement by half of the difference when that is large and by a quarter when it is small: a
+//! plant with unit gain and a cycle of delay, for which any gain below 1 is monotone. What was measured over
+//! a longer time counts for more: the first cycles of a program are short and say little. L, the live bytes,
+//! is known exactly, so a step of it is answered at once. The trim learns what part of the room is really
+//! allocated before the cycle ends. No room is more than 4.5 times (e^1.5) the one before, or what is live.
 //!
-//! Sources: proportional: Go's GOGC. MemBalancer: Kirisame, Shenoy and Panchekha, "Optimal Heap Limits for Reducing Browser Memory Use", OOPSLA 2022.
-//! CPU-controlled heap: Tavakolisomeh, Shimchenko, Osterlund, Bruno, Ferreira and Wrigstad, "Heap Size Adjustment with CPU Control", MPLR 2023.
+//! Sources: proportional: Go's GOGC. MemBalancer: Kirisame, Shenoy and Panchekha, "Optimal Heap Limits for
+//! Reducing Browser Memory Use", OOPSLA 2022. CPU-controlled heap: Tavakolisomeh, Shimchenko, Osterlund,
+//! Bruno, Ferreira and Wrigstad, "Heap Size Adjustment with CPU Control", MPLR 2023.
 
 use super::config::{HeapMode, MIB, MOST_BYTES, PacerConfig};
 use super::reuse::Reuse;
@@ -46,8 +49,8 @@ pub enum Law {
 
 /// No law asks for less room.
 const LEAST_ROOM: f64 = MIB;
-/// So much at least can be allocated before the next collection, whatever the limits are, in bytes and as a part of what is live: until it is known what
-/// collections cost (`Overspent`).
+/// So much at least can be allocated before the next collection, whatever the limits are, in bytes and as a
+/// part of what is live: until it is known what collections cost (`Overspent`).
 const LEAST_BYTES: f64 = 65536.0;
 const LEAST_PART: f64 = 0.02;
 /// What full pressure takes of the room.
@@ -140,8 +143,9 @@ impl HeapSize {
         (self.goal(config).bytes - self.base + self.reuse.bytes()).min(self.allocation(config)).max(1.0)
     }
 
-    /// By how much the heap may grow for so much room. Not at all, where what lies between live objects is enough: what a heap of which no block
-    /// comes free grew by is there to stay, and a little in each cycle is much in the end.
+    /// By how much the heap may grow for so much room. Not at all, where what lies between live objects is
+    /// enough: what a heap of which no block comes free grew by is there to stay, and a little in each cycle
+    /// is much in the end.
     fn growth(&self, room: f64) -> f64 {
         match self.law {
             // This one sets the size itself, not a room.
@@ -167,8 +171,8 @@ impl HeapSize {
         if proportional { room } else { room.max(LEAST_ROOM) }
     }
 
-    /// Bytes after whose allocation the next cycle begins, however little the heap has grown. There is such a bound where the holes that are there
-    /// already are more than the room that the law asks for.
+    /// Bytes after whose allocation the next cycle begins, however little the heap has grown. There is such a
+    /// bound where the holes that are there already are more than the room that the law asks for.
     pub fn allocation(&self, config: &PacerConfig) -> f64 {
         let room = self.wanted_room(config).max(self.least_room());
         let holes_suffice = self.growth(room) == 0.0 && self.goal(config).bytes <= self.retained;
@@ -179,8 +183,8 @@ impl HeapSize {
         LEAST_BYTES.max(LEAST_PART * self.traced)
     }
 
-    /// The room without which collecting would take more than `gc_cpu_cap` of the processor time, but no more than the law asks for. Nothing, while the
-    /// rates are not known.
+    /// The room without which collecting would take more than `gc_cpu_cap` of the processor time, but no more
+    /// than the law asks for. Nothing, while the rates are not known.
     fn affordable_room(&self, config: &PacerConfig) -> f64 {
         let afford = |(allocation, _)| self.overspent.room(config, allocation, self.traced - self.external);
         let allocated = self.target.rates.map_or(0.0, afford);
@@ -188,9 +192,10 @@ impl HeapSize {
         (allocated * libm::exp(self.target.trim)).min(self.wanted_room(config))
     }
 
-    /// The goal. With limits it stays below them by the margin: what is charged between two looks at it has a place. The soft limit gives way, and so does
-    /// pressure, where what is live does not fit, or collecting would take too much of the processor. Bytes outside the heap count towards the limits too, but
-    /// the hard one does not bound them: it gives way to them in the same manner.
+    /// The goal. With limits it stays below them by the margin: what is charged between two looks at it has a
+    /// place. The soft limit gives way, and so does pressure, where what is live does not fit, or collecting
+    /// would take too much of the processor. Bytes outside the heap count towards the limits too, but the
+    /// hard one does not bound them: it gives way to them in the same manner.
     pub fn goal(&self, config: &PacerConfig) -> Goal {
         let wanted = (self.base + self.growth(self.wanted_room(config))).max(config.min_bytes);
         // Where mutators stop at the goal there is nothing to overshoot.
@@ -285,17 +290,21 @@ fn allocated_in(cost_ns: f64, f: f64, allocation: Rate) -> f64 {
     (1.0 - f) / f * cost_ns * libm::exp(allocation.log)
 }
 
-/// What the collections that the program did not ask for have cost more than `gc_cpu_cap` of the processor time.
+/// What the collections that the program did not ask for have cost more than `gc_cpu_cap` of the processor
+/// time.
 ///
-/// The next cycle is as long as it takes to make that good, and to pay for the collection that ends it. So limits give way before collecting takes too
-/// much, and what an estimate was wrong by is not lost. It is bounded, or a long bad time would make the limits void for as long.
+/// The next cycle is as long as it takes to make that good, and to pay for the collection that ends it. So
+/// limits give way before collecting takes too much, and what an estimate was wrong by is not lost. It is
+/// bounded, or a long bad time would make the limits void for as long.
 ///
-/// Go's limiter is the precedent (`runtime/mgclimit.go`, for GOMEMLIMIT): a bucket that collecting fills and mutators empty, of a second for each
-/// processor. There the limit holds until the bucket is full; here it gives way at once.
+/// Go's limiter is the precedent (`runtime/mgclimit.go`, for GOMEMLIMIT): a bucket that collecting fills and
+/// mutators empty, of a second for each processor. There the limit holds until the bucket is full; here it
+/// gives way at once.
 #[derive(Copy, Clone, Debug, Default, PartialEq)]
 struct Overspent {
     ns: f64,
-    /// What the last collection cost for each byte marked. As it is: to smooth it would be to know what a heap costs that has grown only cycles later.
+    /// What the last collection cost for each byte marked. As it is: to smooth it would be to know what a
+    /// heap costs that has grown only cycles later.
     ns_a_byte: f64,
 }
 
@@ -311,7 +320,8 @@ impl Overspent {
         }
     }
 
-    /// Bytes that mutators allocate before another collection of a heap in which this many bytes are live is within the cap.
+    /// Bytes that mutators allocate before another collection of a heap in which this many bytes are live is
+    /// within the cap.
     fn room(&self, config: &PacerConfig, allocation: Rate, marked: f64) -> f64 {
         allocated_in(FIXED_NS + marked * self.ns_a_byte + self.ns, config.gc_cpu_cap, allocation).min(MOST_BYTES)
     }
@@ -323,7 +333,8 @@ fn step(difference: f64) -> f64 {
     gain * difference.clamp(-LEAP, LEAP)
 }
 
-/// MemBalancer: the room is the root of L g / (c s), with both rates smoothed as a quotient of two smoothed sums.
+/// MemBalancer: the room is the root of L g / (c s), with both rates smoothed as a quotient of two smoothed
+/// sums.
 #[derive(Copy, Clone, Debug, Default, PartialEq)]
 struct Balance {
     /// Bytes allocated and mutators' ns, of which .05 are forgotten each second.
@@ -352,7 +363,8 @@ impl Balance {
     }
 }
 
-/// The CPU-controlled heap: the size is multiplied by half to one and a half, as the collector's share of the last three cycles is below or above its target.
+/// The CPU-controlled heap: the size is multiplied by half to one and a half, as the collector's share of the
+/// last three cycles is below or above its target.
 #[derive(Copy, Clone, Debug, Default, PartialEq)]
 struct CpuControlled {
     heap: f64,

@@ -1,5 +1,6 @@
-//! When to collect, how hard to work, and how large the heap may be: pure arithmetic. Samples in, decisions out; no heap, no clock, no
-//! allocation, no lock. The heap, the simulator, the property tests and the replayer all drive this code.
+//! When to collect, how hard to work, and how large the heap may be: pure arithmetic. Samples in, decisions
+//! out; no heap, no clock, no allocation, no lock. The heap, the simulator, the property tests and the
+//! replayer all drive this code.
 //!
 //! Four loops on separate time scales, which share no integral:
 //!
@@ -13,12 +14,14 @@
 //! A [`PacerPolicy`] is L1 to L3. Plans that stop mutators use L0 and L3: their trigger is the goal.
 //!
 //! I1. The state is finite whatever the samples are: huge, negative, NaN, or with time that goes back.
-//! I2. `m <= T <= G`, and `G <= H` where what is retained is not above H already. Of G, bytes outside the heap do not count towards H.
+//! I2. `m <= T <= G`, and `G <= H` where what is retained is not above H already. Of G, bytes outside the
+//!     heap do not count towards H.
 //! I3. The share of workers and assists is at most `gc_share_max + assist_cap` in policies that say so
 //!     ([`PacerPolicy::is_bounded`]).
 //! I4. Constant samples lead to constant decisions.
 //!
-//! Floating-point functions are those of `libm`: a decision that is replayed elsewhere is the same to the bit.
+//! Floating-point functions are those of `libm`: a decision that is replayed elsewhere is the same to the
+//! bit.
 #![deny(unsafe_code)]
 
 mod config;
@@ -52,8 +55,8 @@ pub use sample::{Cause, CycleSample, Decision, Effort, Tick};
 
 /// A way to pace collections. Sizes in bytes, times in ns, shares as parts of the machine.
 ///
-/// Callers: whoever drives it, one thread at a time. The order is: `mutators_ran` and `decide` while mutators run, `marking_begins`, `tick` while
-/// marking runs, `cycle_ended`. A policy implements what has no default.
+/// Callers: whoever drives it, one thread at a time. The order is: `mutators_ran` and `decide` while mutators
+/// run, `marking_begins`, `tick` while marking runs, `cycle_ended`. A policy implements what has no default.
 pub trait PacerPolicy {
     /// Its name in options.
     fn name(&self) -> &'static str;
@@ -79,7 +82,8 @@ pub trait PacerPolicy {
     /// A cycle ended. The sample is a sane one; the caller tells the heap size of it.
     fn learn(&mut self, cycle: &CycleSample);
 
-    /// Bytes reserved beyond which mutators wait for the running cycle. The hard limit, unless the policy knows nothing else than to stall.
+    /// Bytes reserved beyond which mutators wait for the running cycle. The hard limit, unless the policy
+    /// knows nothing else than to stall.
     fn stalls_at(&self) -> f64 {
         self.config().hard_limit
     }
@@ -112,7 +116,8 @@ pub trait PacerPolicy {
         self.common().decide_stopped()
     }
 
-    /// Since the last cycle ended the VM has freed so many of the bytes outside the heap that were live then: they were garbage after all.
+    /// Since the last cycle ended the VM has freed so many of the bytes outside the heap that were live then:
+    /// they were garbage after all.
     fn released(&mut self, bytes: f64) {
         self.common_mut().size.released(bytes);
     }

@@ -1,13 +1,18 @@
-//! How much a heap whose live objects stay where they are takes without growing: holes and free cells between them.
+//! How much a heap whose live objects stay where they are takes without growing: holes and free cells between
+//! them.
 //!
-//! Bytes that are reserved for live objects and are not theirs are lost, or new objects take them. How much of them is taken depends on the
-//! space, on sizes, and on how the program's objects die; so it is measured, as a part of what lies between live objects, and what was learned when
-//! much lay there is right when little does. What will be taken is allocated before the heap has grown by a byte: the room over
-//! what is reserved is smaller by it. Otherwise a fragmented heap is collected after several times the allocation that was asked for.
+//! Bytes that are reserved for live objects and are not theirs are lost, or new objects take them. How much
+//! of them is taken depends on the space, on sizes, and on how the program's objects die; so it is measured,
+//! as a part of what lies between live objects, and what was learned when much lay there is right when little
+//! does. What will be taken is allocated before the heap has grown by a byte: the room over what is reserved
+//! is smaller by it. Otherwise a fragmented heap is collected after several times the allocation that was
+//! asked for.
 //!
-//! One cycle that found much less than was expected counts at once: until it counts, each further one would begin early.
+//! One cycle that found much less than was expected counts at once: until it counts, each further one would
+//! begin early.
 //!
-//! A cycle that something else than the trigger began tells nothing: objects take what is free already before the heap grows.
+//! A cycle that something else than the trigger began tells nothing: objects take what is free already before
+//! the heap grows.
 
 use super::sample::CycleSample;
 
@@ -49,8 +54,8 @@ mod tests {
 
     const LIVE: f64 = 1e8;
 
-    /// A heap of whose reserved bytes half are between live objects, and whose new objects take `part` of those before it grows. Returns
-    /// what was allocated before each collection.
+    /// A heap of whose reserved bytes half are between live objects, and whose new objects take `part` of
+    /// those before it grows. Returns what was allocated before each collection.
     fn allocated(policy: &mut Policy, parts: &[f64]) -> Vec<f64> {
         let retained = 2.0 * LIVE;
         let mut cycle = |part: &f64| {

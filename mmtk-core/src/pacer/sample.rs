@@ -29,9 +29,11 @@ pub struct Effort {
 pub struct CycleSample {
     /// Bytes of objects that were traced (L, and W of the cycle).
     pub traced: f64,
-    /// Bytes reserved after the cycle: what was traced, what was allocated while marking, and what is lost between objects.
+    /// Bytes reserved after the cycle: what was traced, what was allocated while marking, and what is lost
+    /// between objects.
     pub retained: f64,
-    /// Of both, bytes that the VM keeps outside the heap: they cost nothing to trace, and the hard limit does not bound them.
+    /// Of both, bytes that the VM keeps outside the heap: they cost nothing to trace, and the hard limit does
+    /// not bound them.
     pub external: f64,
     /// The most that was reserved.
     pub peak: f64,
@@ -47,7 +49,8 @@ pub struct CycleSample {
     pub mutator_cpu_ns: f64,
     /// Bytes allocated since the cycle before ended, those outside the heap included.
     pub allocated: f64,
-    /// Of them, those that lie where memory was reserved already: between objects that the cycle before left in place.
+    /// Of them, those that lie where memory was reserved already: between objects that the cycle before left
+    /// in place.
     pub recycled: f64,
     /// From the request until all mutators had answered, the 99th centile.
     pub handshake_ns: f64,
@@ -116,7 +119,8 @@ pub struct Decision {
     pub goal: f64,
     /// Bytes reserved at which it begins (T).
     pub trigger: f64,
-    /// Bytes allocated since the last cycle at which it begins too, however little the heap has grown; [`MOST_BYTES`] for no such bound.
+    /// Bytes allocated since the last cycle at which it begins too, however little the heap has grown;
+    /// [`MOST_BYTES`] for no such bound.
     pub allocation: f64,
     /// Planned share of the machine while marking (u*); 1 stops the mutators.
     pub share: f64,
@@ -139,8 +143,8 @@ pub enum Cause {
     Latest,
     /// The soft or hard limit bounds the goal.
     Limit,
-    /// The goal is above the soft limit: what is live does not fit below, or leaves so little room there that collecting would take more of the processor than
-    /// `gc_cpu_cap`.
+    /// The goal is above the soft limit: what is live does not fit below, or leaves so little room there that
+    /// collecting would take more of the processor than `gc_cpu_cap`.
     SoftLimitGivesWay,
     /// Mutators stop, so the trigger is the goal.
     StopTheWorld,

@@ -1,4 +1,5 @@
-//! A cycle begins when half of the room is used, whatever the program does. Mutators that use up the other half wait.
+//! A cycle begins when half of the room is used, whatever the program does. Mutators that use up the other
+//! half wait.
 
 use super::config::{MOST_BYTES, PacerConfig};
 use super::heap_size::Law;

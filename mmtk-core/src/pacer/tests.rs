@@ -210,7 +210,8 @@ proptest! {
     }
 }
 
-/// A cycle of a program with `live` bytes that allocates what there is room for while marking takes a quarter of one processor.
+/// A cycle of a program with `live` bytes that allocates what there is room for while marking takes a quarter
+/// of one processor.
 fn cycle_of(live: f64, rate: f64) -> CycleSample {
     let (marking_ns, share) = (live / 0.25, 0.25);
     let black = rate * (1.0 - share) * marking_ns;
@@ -341,7 +342,8 @@ fn the_heap_size_loop_settles_within_eight_cycles_of_a_step() {
         let settled = shares(after, &mut policy, 40, 0.0, &mut || 0.0);
         let late = settled.iter().rposition(|share| (share / TARGET - 1.0).abs() > 0.2).map_or(0, |index| index + 1);
         assert!(late <= 8, "{name}: settled after {late} cycles: {settled:?}");
-        // With noise a cycle's share is noisy by itself: the mean must be right, and the size must not wander.
+        // With noise a cycle's share is noisy by itself: the mean must be right, and the size must not
+        // wander.
         let mut seed = 1u64;
         let mut random = || {
             // A sum of uniform numbers is normal enough here.
@@ -416,8 +418,8 @@ fn memory_pressure_takes_of_the_room_and_never_of_what_is_live() {
     }
 }
 
-/// A program that stands still in its collections. `live` bytes are live, of them some outside the heap; mutators allocate `a` bytes in a ns of processor time,
-/// and collections mark `s`.
+/// A program that stands still in its collections. `live` bytes are live, of them some outside the heap;
+/// mutators allocate `a` bytes in a ns of processor time, and collections mark `s`.
 #[derive(Copy, Clone, Debug)]
 struct Stopped {
     live: f64,
@@ -529,7 +531,8 @@ fn what_an_estimate_was_wrong_by_is_made_good() {
     program.allocate(&mut policy, 1e9);
     let mut spent = Spent::default();
     for n in 0..2000 {
-        // Eight cycles at a tenth of the rate, eight at ten times as much, and marking now and then a third as fast.
+        // Eight cycles at a tenth of the rate, eight at ten times as much, and marking now and then a third
+        // as fast.
         let a = if n / 8 % 2 == 0 { 0.1 } else { 10.0 };
         let s = if n % 5 == 0 { 0.3 } else { 1.0 };
         Stopped { a, s, ..program }.cycle(&mut policy, &mut spent);

@@ -1,5 +1,6 @@
-//! A model of ZGC's director with a fixed number of workers: a cycle begins when, at the allocation rate that is to be feared, memory lasts no longer than
-//! a collection takes. There are no assists: mutators that find no memory wait.
+//! A model of ZGC's director with a fixed number of workers: a cycle begins when, at the allocation rate that
+//! is to be feared, memory lasts no longer than a collection takes. There are no assists: mutators that find
+//! no memory wait.
 //!
 //! Its heap has one size, so the goal plays the part of the maximal heap.
 //!
@@ -11,7 +12,8 @@ use super::heap_size::Law;
 use super::sample::{Cause, CycleSample, Decision, Effort, Tick, amount, rate};
 use super::{Common, PacerPolicy};
 
-/// The greatest rate that is feared: the mean by the tolerance for spikes, and deviations that one sample in a thousand exceeds.
+/// The greatest rate that is feared: the mean by the tolerance for spikes, and deviations that one sample in
+/// a thousand exceeds.
 const SPIKES: f64 = 2.0;
 const ONE_IN_THOUSAND: f64 = 3.290_527;
 /// A cycle begins at the latest when so little of the heap is free.

@@ -1,17 +1,20 @@
-//! What the verifier remembers from one collection to the next: every object that may be alive, its size and its state byte.
+//! What the verifier remembers from one collection to the next: every object that may be alive, its size and
+//! its state byte.
 //!
 //! An object that is reached before a collection must
 //! 1. have survived the last one: the walk after it found the object at this very address; or
 //! 2. be new: a mutator asked for it since.
 //!
-//! So a dead object is told from the live one beside it, and the size that the binding says from the one it asked for. A mutator notes each
-//! request; while the heap is verified its ranges end at the cursor, so that each goes to the slow path, from compiled code too.
+//! So a dead object is told from the live one beside it, and the size that the binding says from the one it
+//! asked for. A mutator notes each request; while the heap is verified its ranges end at the cursor, so that
+//! each goes to the slow path, from compiled code too.
 //!
-//! A binding may keep objects alive that the walk does not find, for weak references, and they may come back. The collector then
-//! counted more objects than the walk, and a mark proves survival, too. Of their sizes nothing is known.
+//! A binding may keep objects alive that the walk does not find, for weak references, and they may come back.
+//! The collector then counted more objects than the walk, and a mark proves survival, too. Of their sizes
+//! nothing is known.
 //!
-//! Memory: 24 bytes for each survivor, 16 for each request since the last collection; that is forgotten in the next. What moves is
-//! known under its new address, for the walk after the collection finds it there.
+//! Memory: 24 bytes for each survivor, 16 for each request since the last collection; that is forgotten in
+//! the next. What moves is known under its new address, for the walk after the collection finds it there.
 //! Callers: the leader of a pause; `add` also a thread that detaches.
 
 use crate::address::{Address, ObjectReference};
@@ -59,7 +62,8 @@ impl History {
         self.requested.sort_unstable_by_key(|range| range.start);
     }
 
-    /// The collection left these objects, which are in the order of their addresses, and no others if `complete`.
+    /// The collection left these objects, which are in the order of their addresses, and no others if
+    /// `complete`.
     pub(super) fn collected(&mut self, survivors: Vec<Survivor>, complete: bool) {
         *self = History { survivors, complete, requested: Vec::new() };
     }

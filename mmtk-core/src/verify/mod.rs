@@ -1,10 +1,11 @@
 //! The second opinion: a trace with the simplest code there is, compared with what the collector did.
 //!
-//! Before a collection every reachable object must have survived the last one or be new, have the size that was asked for and the state
-//! byte that the collector left (`history`), and lie where its space has given out memory; afterwards it must be one that this
-//! collection marked or moved. Slots must be where slots may be (`slots`), and objects must not overlap. A breach is
-//! reported with the object, the slot, the space, the phase and what usually causes it (`breach`), and the process panics: a heap in
-//! doubt is not used any further.
+//! Before a collection every reachable object must have survived the last one or be new, have the size that
+//! was asked for and the state byte that the collector left (`history`), and lie where its space has given
+//! out memory; afterwards it must be one that this collection marked or moved. Slots must be where slots may
+//! be (`slots`), and objects must not overlap. A breach is reported with the object, the slot, the space, the
+//! phase and what usually causes it (`breach`), and the process panics: a heap in doubt is not used any
+//! further.
 
 mod breach;
 mod history;
@@ -71,7 +72,8 @@ pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &
     walk.trace(pause);
     let found = walk.in_order();
     let (objects, bytes) = (found.len(), found.iter().map(|o| o.range.end.bytes_from(o.range.start)).sum());
-    // Two workers may both count an object that they marked at the same time, so the collector may have counted more.
+    // Two workers may both count an object that they marked at the same time, so the collector may have
+    // counted more.
     let full = pause.kind() == CollectionKind::Full;
     assert!(
         !full || pause.live_objects >= objects && pause.live_bytes() >= bytes,
@@ -213,7 +215,8 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
         if !object.address().is_aligned_to(granule) {
             return Err((Cause::NoReference, format!("that is not aligned to a granule of {granule} bytes")));
         }
-        // A dangling reference may lead to memory without an object: ask the space and the history before the binding.
+        // A dangling reference may lead to memory without an object: ask the space and the history before the
+        // binding.
         space.check_object(object, granule).map_err(|why| {
             let cause = match (self.before, self.history.known(object)) {
                 (true, Some(_)) => Cause::Freed,

@@ -1,11 +1,15 @@
-//! Tables keyed by objects, although objects move: an object's identity hash, or whatever a VM wants to know about it from outside.
+//! Tables keyed by objects, although objects move: an object's identity hash, or whatever a VM wants to know
+//! about it from outside.
 //!
-//! A table maps an object to 64 bits. It does not keep the object alive. A collection removes the entries of dead objects, and
-//! those of moved ones are found under their new addresses afterwards: all entries are put into the index anew, by all
-//! workers, unless few of them moved or died. When few are left, a full collection makes table and index smaller.
+//! A table maps an object to 64 bits. It does not keep the object alive. A collection removes the entries of
+//! dead objects, and those of moved ones are found under their new addresses afterwards: all entries are put
+//! into the index anew, by all workers, unless few of them moved or died. When few are left, a full
+//! collection makes table and index smaller.
 //!
-//! I1. Between pauses the key of an entry is the address of an object that was live at the last collection that looked at it.
-//! I2. The index is charged before it is allocated, and has room for every entry of the table: a pause needs no more.
+//! I1. Between pauses the key of an entry is the address of an object that was live at the last collection
+//!     that looked at it.
+//! I2. The index is charged before it is allocated, and has room for every entry of the table: a pause needs
+//!     no more.
 
 use super::index::Index;
 use super::table::Table;
@@ -17,7 +21,8 @@ use crate::sync::{Mutex, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
-/// SplitMix64's finalizer (Steele, Lea and Flood, OOPSLA 2014): neighbours get numbers that have nothing in common.
+/// SplitMix64's finalizer (Steele, Lea and Flood, OOPSLA 2014): neighbours get numbers that have nothing in
+/// common.
 pub(super) fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -117,7 +122,8 @@ impl Entries {
         self.table.free_all(dead.iter().copied());
     }
 
-    /// At the end of a full collection, if the table is sparse: fewer entries, some with new numbers, and an index for so many, which is empty.
+    /// At the end of a full collection, if the table is sparse: fewer entries, some with new numbers, and an
+    /// index for so many, which is empty.
     pub fn shrink(&self) {
         self.table.compact(&self.memory);
         let mut index = self.index.write();
@@ -191,9 +197,11 @@ impl AddressTables {
     }
 }
 
-/// A table from objects to 64 bits each, for the VM's own use: it keeps no key alive, and forgets those that died. Clones share it.
+/// A table from objects to 64 bits each, for the VM's own use: it keeps no key alive, and forgets those that
+/// died. Clones share it.
 ///
-/// Its methods want a running mutator of the heap that made it; none is a safepoint. Any mutators may use it at the same time.
+/// Its methods want a running mutator of the heap that made it; none is a safepoint. Any mutators may use it
+/// at the same time.
 #[derive(Clone)]
 pub struct AddressTable(Arc<Entries>);
 
@@ -218,7 +226,8 @@ impl AddressTable {
     /// Gives the object these bits; returns those it had.
     ///
     /// # Errors
-    /// Out of memory, if the limit leaves no room for the table to grow; nothing has changed then. See [`Mutator::or_collect`].
+    /// Out of memory, if the limit leaves no room for the table to grow; nothing has changed then. See
+    /// [`Mutator::or_collect`].
     pub fn insert<VM: VMBinding>(
         &self,
         mutator: &Mutator<VM>,

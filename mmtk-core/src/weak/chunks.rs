@@ -1,4 +1,5 @@
-//! The memory of a table: chunks of entries, found by their number without a lock, made and given back one by one.
+//! The memory of a table: chunks of entries, found by their number without a lock, made and given back one by
+//! one.
 //!
 //! ```text
 //!   segments        4 chunks     8 chunks     16 chunks ...        a segment is made when one of its chunks is first wanted
@@ -6,8 +7,8 @@
 //!                   v  -  v  -                                     128 entries, or none
 //! ```
 //! I1. A chunk is made by the thread that holds the table's lock, and published with its address.
-//! I2. A chunk is given back only in a pause, when no worker uses it. Mutators read entries while they run, and keep no reference to one
-//!     over a safepoint; workers keep none over a section.
+//! I2. A chunk is given back only in a pause, when no worker uses it. Mutators read entries while they run,
+//!     and keep no reference to one over a safepoint; workers keep none over a section.
 //! Callers: `entry` any mutator, and the workers of a pause; `make` a mutator; `give_back` the leader.
 
 use std::array;
@@ -53,7 +54,8 @@ impl<E> Chunks<E> {
     pub fn get(&self, chunk: u32) -> Option<&Chunk<E>> {
         // Acquire pairs with Release in `make`: the entries are there.
         let entries = self.note(chunk)?.load(Acquire);
-        // SAFETY: null, or made by `make`. It lives until the next pause at least, and nobody uses it for longer (I2).
+        // SAFETY: null, or made by `make`. It lives until the next pause at least, and nobody uses it for
+        // longer (I2).
         unsafe { entries.as_ref() }
     }
 
@@ -81,7 +83,8 @@ impl<E> Chunks<E> {
     pub unsafe fn give_back(&self, chunk: u32) {
         let entries = self.note(chunk).map_or(ptr::null_mut(), |note| note.swap(ptr::null_mut(), Acquire));
         if !entries.is_null() {
-            // SAFETY: from `Box::into_raw` in `make`, and now noted nowhere; nobody else uses it, says the caller.
+            // SAFETY: from `Box::into_raw` in `make`, and now noted nowhere; nobody else uses it, says the
+            // caller.
             drop(unsafe { Box::from_raw(entries) });
         }
     }

@@ -1,9 +1,11 @@
-//! What must have been reached before a value is followed: the key of its ephemeron, and the owner of the entry.
+//! What must have been reached before a value is followed: the key of its ephemeron, and the owner of the
+//! entry.
 //!
-//! Two workers may reach the two at the same moment. Each raises its bit with one exchange; who raises the last one follows the value.
+//! Two workers may reach the two at the same moment. Each raises its bit with one exchange; who raises the
+//! last one follows the value.
 //!
-//! I1. A bit is raised when the object is reached, and never lowered. To raise it again changes nothing: two workers may both have
-//!     marked the same object.
+//! I1. A bit is raised when the object is reached, and never lowered. To raise it again changes nothing: two
+//!     workers may both have marked the same object.
 //! I2. Exactly one call of `meet` returns true, that which completes the set.
 
 use crate::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -24,7 +26,8 @@ impl Conditions {
         Conditions(AtomicU8::new(met))
     }
 
-    /// One more is met. True for the one call that completes the set: its caller follows the value. Any worker.
+    /// One more is met. True for the one call that completes the set: its caller follows the value. Any
+    /// worker.
     pub fn meet(&self, condition: u8) -> bool {
         // Relaxed: the bits protect nothing but themselves; the entry was written before the section began.
         let before = if dropped!("conditions-exchange") {

@@ -1,14 +1,18 @@
-//! Finalizers in a pause: those of unreachable objects that are due are queued, and their objects live again with all they refer to.
+//! Finalizers in a pause: those of unreachable objects that are due are queued, and their objects live again
+//! with all they refer to.
 //!
-//! Finalizers without an order are queued first, and what they keep is reached then. Of the rest all objects are kept, due or not:
+//! Finalizers without an order are queued first, and what they keep is reached then. Of the rest all objects
+//! are kept, due or not:
 //!
 //! 1. Each is claimed, and moved if the plan moves it. Nobody has visited its slots.
-//! 2. Their slots are visited, and what they lead to is traced. An edge that arrives at one of them tells that it is referred to; what is
-//!    reached for the first time is noted. Values of ephemerons have to wait: an ephemeron does not refer to its value.
-//! 3. If none is referred to, all are due. Otherwise the objects of steps 1 and 2 are a graph, and `order` says which are due.
+//! 2. Their slots are visited, and what they lead to is traced. An edge that arrives at one of them tells
+//!    that it is referred to; what is reached for the first time is noted. Values of ephemerons have to wait:
+//!    an ephemeron does not refer to its value.
+//! 3. If none is referred to, all are due. Otherwise the objects of steps 1 and 2 are a graph, and `order`
+//!    says which are due.
 //!
-//! I1. The slots of an object are visited where it is after its claim. Before that another worker may move it, and leaves a forwarding
-//!     word in the place of its first word.
+//! I1. The slots of an object are visited where it is after its claim. Before that another worker may move
+//!     it, and leaves a forwarding word in the place of its first word.
 //! I2. When a step begins, nothing moves that an earlier one has reached.
 //! Callers: the leader of a pause, after weak references were cleared; workers share the steps.
 
@@ -105,8 +109,8 @@ impl<VM: VMBinding, T: Tracer<VM>> Process<'_, '_, VM, T> {
         });
     }
 
-    /// Keeps the objects of these finalizers; returns those that are due, in the order of their turns. If nothing is due without these
-    /// (`cycles`), cycles are.
+    /// Keeps the objects of these finalizers; returns those that are due, in the order of their turns. If
+    /// nothing is due without these (`cycles`), cycles are.
     fn keep_in_order(&mut self, table: &Table, waiting: &[u32], cycles: bool) -> Vec<u32> {
         if waiting.len() < 2 {
             self.keep_targets(table, waiting);
@@ -164,7 +168,8 @@ impl<VM: VMBinding, T: Tracer<VM>> Process<'_, '_, VM, T> {
         held
     }
 
-    /// Which of the objects that wait are due, in the order of their turns, by the graph of these objects and of those reached from them.
+    /// Which of the objects that wait are due, in the order of their turns, by the graph of these objects and
+    /// of those reached from them.
     fn turns(
         &self,
         places: &[ObjectReference],

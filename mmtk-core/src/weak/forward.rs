@@ -1,4 +1,5 @@
-//! Where objects move when all that are live are known (MarkCompact): what still refers to an object learns its new place.
+//! Where objects move when all that are live are known (MarkCompact): what still refers to an object learns
+//! its new place.
 //!
 //! Callers: the leader of a pause, between the moves and the end of the pause; workers share the entries.
 
@@ -14,8 +15,8 @@ use crate::pause::Pause;
 const FORWARD: &str = "weak: forward";
 
 impl<VM: VMBinding> Pause<'_, VM> {
-    /// In a plan that moves objects when all that are live are known: native references and tables, and then the binding, learn the new
-    /// places. `forward` is asked once for each reference.
+    /// In a plan that moves objects when all that are live are known: native references and tables, and then
+    /// the binding, learn the new places. `forward` is asked once for each reference.
     pub fn forward_weak(&mut self, forward: impl Fn(ObjectReference) -> ObjectReference + Sync) {
         let tables = self.weak;
         for table in tables.all_tables() {

@@ -3,15 +3,17 @@
 //! ```text
 //!   buckets[hash(key)] --> entry --next--> entry --next--> end
 //! ```
-//! The workers of a pause fill it together: an entry is put in front of its chain with one exchange, and then linked to what was there.
-//! When all have left the section, it is complete, and anybody may look objects up.
+//! The workers of a pause fill it together: an entry is put in front of its chain with one exchange, and then
+//! linked to what was there. When all have left the section, it is complete, and anybody may look objects up.
 //!
-//! Two use it. Ephemerons whose keys a trace has not reached: every object that it reaches later is looked up, so that a value is
-//! traced when its key is, whatever the order, and no list is walked twice. And tables keyed by objects (`address_table`).
+//! Two use it. Ephemerons whose keys a trace has not reached: every object that it reaches later is looked
+//! up, so that a value is traced when its key is, whatever the order, and no list is walked twice. And tables
+//! keyed by objects (`address_table`).
 //!
 //! I1. Between the exchange and the link a chain has a gap. Nobody walks chains while workers fill the index.
 //! I2. An entry is in the index once at most.
-//! I3. Entries are inserted and removed outside of pauses, and removed at all, by one thread at a time that nobody else disturbs.
+//! I3. Entries are inserted and removed outside of pauses, and removed at all, by one thread at a time that
+//!     nobody else disturbs.
 
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::sync::dropped;
@@ -55,7 +57,8 @@ impl Index {
     }
 
     fn bucket(&self, key: usize) -> &AtomicU32 {
-        // Fibonacci hashing (Knuth, volume 3, 6.4): the high bits of the product depend on all bits of the address.
+        // Fibonacci hashing (Knuth, volume 3, 6.4): the high bits of the product depend on all bits of the
+        // address.
         &self.buckets[((key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize]
     }
 

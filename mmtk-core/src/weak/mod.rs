@@ -1,25 +1,27 @@
 //! Weak references, ephemerons and finalizers: what is known about an object without keeping it alive.
 //!
-//! A reference is native: an entry in a table of the heap ([`Reference`] is its number), not an object. A VM whose weak references
-//! are objects keeps the number in the object and makes the object the entry's *owner*: the entry goes when the owner dies. After
-//! the trace of a pause, in this order (`process`):
+//! A reference is native: an entry in a table of the heap ([`Reference`] is its number), not an object. A VM
+//! whose weak references are objects keeps the number in the object and makes the object the entry's *owner*:
+//! the entry goes when the owner dies. After the trace of a pause, in this order (`process`):
 //!
-//! 1. Soft references that are to stay keep their targets; ephemerons whose keys (and owners) are live keep their values, in time
-//!    linear in their number (`index`, `conditions`); the binding keeps what its own ephemerons hold ([`VMBinding::trace_weak`]).
+//! 1. Soft references that are to stay keep their targets; ephemerons whose keys (and owners) are live keep
+//!    their values, in time linear in their number (`index`, `conditions`); the binding keeps what its own
+//!    ephemerons hold ([`VMBinding::trace_weak`]).
 //! 2. Weak references to what was not reached are cleared, and soft ones when memory is short.
 //! 3. The binding clears its own weak references ([`VMBinding::process_weak`]).
-//! 4. Objects with a finalizer that were not reached are queued for it when their turn has come (`finalize`, `order`), and live again with
-//!    all they refer to; step 1 anew.
-//! 5. Phantom references and ephemerons to what was not reached even now are cleared. Entries whose owners are dead are freed,
-//!    and the VM finds in a queue what was cleared, if it asked to be told.
+//! 4. Objects with a finalizer that were not reached are queued for it when their turn has come (`finalize`,
+//!    `order`), and live again with all they refer to; step 1 anew.
+//! 5. Phantom references and ephemerons to what was not reached even now are cleared. Entries whose owners
+//!    are dead are freed, and the VM finds in a queue what was cleared, if it asked to be told.
 //!
 //! Entries are in tables that grow and shrink with what is in use (`table`, `chunks`).
 //!
-//! In a minor collection only what was made or written since the last one is looked at. All of it is shared by the workers.
+//! In a minor collection only what was made or written since the last one is looked at. All of it is shared
+//! by the workers.
 //!
-//! Sources: Hayes, "Ephemerons: a new finalization mechanism" (OOPSLA 1997); Boehm, "Destructors, finalizers, and synchronization"
-//! (POPL 2003) for the order of finalizers; there each collection takes one step of it, as with `ReferrersFirst`. The four strengths are those of
-//! java.lang.ref.
+//! Sources: Hayes, "Ephemerons: a new finalization mechanism" (OOPSLA 1997); Boehm, "Destructors, finalizers,
+//! and synchronization" (POPL 2003) for the order of finalizers; there each collection takes one step of it,
+//! as with `ReferrersFirst`. The four strengths are those of java.lang.ref.
 //!
 //! [`VMBinding::trace_weak`]: crate::VMBinding::trace_weak
 //! [`VMBinding::process_weak`]: crate::VMBinding::process_weak

@@ -1,15 +1,18 @@
 //! Which of the ordered finalizers are due, and in which order: what refers to others comes before them.
 //!
-//! The objects that a collection found unreachable are the nodes of a graph, their references the edges. Some wait for a finalizer.
-//! 1. Strongly connected components, by Tarjan's algorithm. A component is complete when all that it leads to are, so the components come
-//!    with referents first.
-//! 2. In the other direction, referrers first, each component tells those that it refers to whether an object upstream waits, and whether
-//!    one of those has to go on waiting.
+//! The objects that a collection found unreachable are the nodes of a graph, their references the edges. Some
+//! wait for a finalizer.
+//! 1. Strongly connected components, by Tarjan's algorithm. A component is complete when all that it leads to
+//!    are, so the components come with referents first.
+//! 2. In the other direction, referrers first, each component tells those that it refers to whether an object
+//!    upstream waits, and whether one of those has to go on waiting.
 //!
-//! An object alone in its component refers to no other that refers back to it. If two that wait are in one component, neither has a turn
-//! before the other: they stay, and so does what they lead to. When nothing is due, that is all there is, and all of it is due.
+//! An object alone in its component refers to no other that refers back to it. If two that wait are in one
+//! component, neither has a turn before the other: they stay, and so does what they lead to. When nothing is
+//! due, that is all there is, and all of it is due.
 //!
-//! Each node and edge is looked at twice. The stack is explicit, because a chain may be as long as the heap is large.
+//! Each node and edge is looked at twice. The stack is explicit, because a chain may be as long as the heap
+//! is large.
 //!
 //! Source: Tarjan, "Depth-first search and linear graph algorithms" (SIAM J. Comput. 1972).
 
@@ -44,7 +47,8 @@ impl Graph {
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Waiting {
     pub node: u32,
-    /// Due behind all that refer to its object, if these are due now; otherwise it is due when no object that waits refers to its own.
+    /// Due behind all that refer to its object, if these are due now; otherwise it is due when no object that
+    /// waits refers to its own.
     pub behind: bool,
 }
 
@@ -63,9 +67,11 @@ impl Components {
     fn of(graph: &Graph, roots: impl Iterator<Item = u32>) -> Components {
         let nodes = graph.starts.len();
         let mut components = Components { nodes: Vec::new(), starts: Vec::new(), component: vec![NONE; nodes] };
-        // The number of each node in the order in which they were found, and the lowest number that is known to be in its component.
+        // The number of each node in the order in which they were found, and the lowest number that is known
+        // to be in its component.
         let (mut number, mut lowest, mut found) = (vec![NONE; nodes], vec![NONE; nodes], 0);
-        // Nodes whose component is not complete; and the path to the node at hand, with the next edge of each.
+        // Nodes whose component is not complete; and the path to the node at hand, with the next edge of
+        // each.
         let (mut open, mut path): (Vec<u32>, Vec<(u32, usize)>) = Default::default();
         for root in roots {
             let mut next = (number[root as usize] == NONE).then_some(root);
@@ -128,8 +134,9 @@ struct Upstream {
     stays: bool,
 }
 
-/// The positions in `waiting` of those that are due, in the order in which their turn comes: referrers first; where that leaves a choice,
-/// most of them as they stand in `waiting`. If there are none, and `cycles` says that those of cycles are due then, all.
+/// The positions in `waiting` of those that are due, in the order in which their turn comes: referrers first;
+/// where that leaves a choice, most of them as they stand in `waiting`. If there are none, and `cycles` says
+/// that those of cycles are due then, all.
 pub(super) fn due(graph: &Graph, waiting: &[Waiting], cycles: bool) -> Vec<usize> {
     // From the last to the first, as components come in reverse.
     let components = Components::of(graph, waiting.iter().rev().map(|waiting| waiting.node));

@@ -1,12 +1,16 @@
-//! The part of a pause in which native references are processed: the story that the module's header tells, step by step.
+//! The part of a pause in which native references are processed: the story that the module's header tells,
+//! step by step.
 //!
-//! Each step is a section that all workers run until it is quiescent, over 64 entries at a time; an empty table costs nothing. Whatever is
-//! kept alive on the way is traced by `Watching`, the plan's tracer that looks up each object it reaches for the first time: the
-//! ephemerons that wait for it are in an index since the first step, and their values are followed as soon as nothing is awaited any more.
+//! Each step is a section that all workers run until it is quiescent, over 64 entries at a time; an empty
+//! table costs nothing. Whatever is kept alive on the way is traced by `Watching`, the plan's tracer that
+//! looks up each object it reaches for the first time: the ephemerons that wait for it are in an index since
+//! the first step, and their values are followed as soon as nothing is awaited any more.
 //!
 //! I1. An entry is looked at by one worker a step.
-//! I2. A key or owner that was not reached when the index was filled is in it; so a value is followed when the last of them is reached.
-//! I3. A step that clears begins when nothing is being traced: what is not reached then stays so until the next step that keeps.
+//! I2. A key or owner that was not reached when the index was filled is in it; so a value is followed when
+//!     the last of them is reached.
+//! I3. A step that clears begins when nothing is being traced: what is not reached then stays so until the
+//!     next step that keeps.
 
 use super::address_table::{Entries, key};
 use super::conditions::{Conditions, KEY, OWNER};
@@ -26,18 +30,20 @@ use crate::workers::Worker;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// The live objects of the pause in progress, for a binding that keeps weak references of its own. Where objects move after they were found live
-/// (MarkCompact), it is asked once more, to update what the binding holds: then all of that is live.
+/// The live objects of the pause in progress, for a binding that keeps weak references of its own. Where
+/// objects move after they were found live (MarkCompact), it is asked once more, to update what the binding
+/// holds: then all of that is live.
 pub trait WeakProcessor {
     /// Where the object is now, if it is live; none if it is dead.
     fn live(&self, object: ObjectReference) -> Option<ObjectReference>;
-    /// Makes the object and all it refers to live, and the values of ephemerons of the heap whose keys are among them; returns its place. If
-    /// objects have moved since they were found live, only that.
+    /// Makes the object and all it refers to live, and the values of ephemerons of the heap whose keys are
+    /// among them; returns its place. If objects have moved since they were found live, only that.
     fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference;
-    /// In a minor collection: an old object, which counts as live, is dead. The binding knows it by other means, and follows no
-    /// reference to it any more; the heap's own references, finalizers, pins and tables must not know it either. Spaces that can do so free
-    /// its memory now, the others in the next full collection; until then it keeps its size. In a full collection the trace has
-    /// told, and this does nothing.
+    /// In a minor collection: an old object, which counts as live, is dead. The binding knows it by other
+    /// means, and follows no reference to it any more; the heap's own references, finalizers, pins and tables
+    /// must not know it either. Spaces that can do so free its memory now, the others in the next full
+    /// collection; until then it keeps its size. In a full collection the trace has told, and this does
+    /// nothing.
     fn release(&mut self, object: ObjectReference);
 }
 
@@ -53,7 +59,8 @@ const KEPT_HELD: usize = 4096;
 /// What one worker found.
 #[derive(Default)]
 pub(super) struct Found {
-    /// Ephemerons whose keys are live and whose values were not reached, and soft references that are to stay.
+    /// Ephemerons whose keys are live and whose values were not reached, and soft references that are to
+    /// stay.
     ready: Vec<Numbered>,
     /// The same, but the key or the owner was not reached.
     held: Vec<Held>,
@@ -68,8 +75,8 @@ pub(super) struct Found {
 }
 
 impl<VM: VMBinding> Pause<'_, VM> {
-    /// After the trace: weak references of every kind and finalizers, the binding's and the heap's. Objects that they keep alive
-    /// are traced.
+    /// After the trace: weak references of every kind and finalizers, the binding's and the heap's. Objects
+    /// that they keep alive are traced.
     pub fn process_weak<T: Tracer<VM>>(&mut self, tracer: T) {
         self.cycle.enter(CyclePhase::Weak);
         let tables = self.weak;
@@ -140,7 +147,8 @@ pub(super) struct Watching<'a, T> {
 pub(super) enum Aim<'a> {
     /// To keep objects with all that they hold.
     Keep,
-    /// To claim the objects that wait for ordered finalizers. Values of ephemerons stay in `Worker::held`, here and in the next.
+    /// To claim the objects that wait for ordered finalizers. Values of ephemerons stay in `Worker::held`,
+    /// here and in the next.
     Claim,
     /// To keep what those refer to, and to find out which are referred to.
     Order(&'a Claimed),
@@ -156,7 +164,8 @@ impl<T: Copy> Copy for Watching<'_, T> {}
 /// What waits for keys and owners.
 pub(super) struct PendingKeys {
     held: Vec<Held>,
-    /// Of the `n`th, `2 * n` is indexed under its key, and `2 * n + 1` under its owner, unless they were reached.
+    /// Of the `n`th, `2 * n` is indexed under its key, and `2 * n + 1` under its owner, unless they were
+    /// reached.
     index: Index,
 }
 
@@ -247,8 +256,8 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
         Process { pause, tracer, phase: "weak", tables, pending, found, released: Mutex::default() }
     }
 
-    /// Workers share the entries of a table that this collection looks at. The objects that they refer to are brought near ahead,
-    /// values too if there are any.
+    /// Workers share the entries of a table that this collection looks at. The objects that they refer to are
+    /// brought near ahead, values too if there are any.
     pub(super) fn each(&mut self, table: &Table, values: bool, f: impl Fn(&mut Found, u32, &Entry) + Sync) {
         let (scan, tracer, found) = (table.scan(self.pause.kind()), self.tracer, &self.found);
         if scan.entries == 0 {
@@ -285,7 +294,8 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
         all
     }
 
-    /// A trace that begins with what `f` does with `count` numbered things. The object of each, which `near` names, is brought near ahead.
+    /// A trace that begins with what `f` does with `count` numbered things. The object of each, which `near`
+    /// names, is brought near ahead.
     pub(super) fn keep(
         &mut self,
         aim: Aim<'_>,
@@ -341,14 +351,16 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
         }
     }
 
-    /// Whether soft references stay in this collection: not when memory is short, and not those that were long out of use.
+    /// Whether soft references stay in this collection: not when memory is short, and not those that were
+    /// long out of use.
     fn soft_stays(&self) -> impl Fn(&Entry) -> bool + Sync + use<VM, T> {
         let (emergency, minor) = (self.pause.is_emergency(), self.pause.kind() == CollectionKind::Minor);
         let (now, oldest) = (self.tables.fulls.load(Relaxed), self.pause.options().soft_collections);
         move |entry| !emergency && (minor || now.wrapping_sub(entry.last_used()) <= oldest)
     }
 
-    /// Step 1: what depends on live keys is brought up to date, or is ready to be kept; what does not waits in the index.
+    /// Step 1: what depends on live keys is brought up to date, or is ready to be kept; what does not waits
+    /// in the index.
     fn find_ephemerons(&mut self) {
         let (tracer, stays) = (self.tracer, self.soft_stays());
         // The object, unless it was reached or there is none.

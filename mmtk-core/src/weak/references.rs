@@ -12,15 +12,16 @@ use std::sync::atomic::Ordering::Relaxed;
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum ReferenceKind {
-    /// Keeps its target until memory is short: an emergency collection clears it, and so does a full collection when it was not used
-    /// during the last `references.soft_collections` full ones.
+    /// Keeps its target until memory is short: an emergency collection clears it, and so does a full
+    /// collection when it was not used during the last `references.soft_collections` full ones.
     Soft,
     /// Cleared by the first collection that does not reach the target otherwise, before finalizers are told.
     Weak,
-    /// Cleared when the target cannot come back any more: not even through a finalizer. Its target cannot be asked for.
+    /// Cleared when the target cannot come back any more: not even through a finalizer. Its target cannot be
+    /// asked for.
     Phantom,
-    /// A key and a value: keeps its value as long as the key, and the owner if it has one, are live for other reasons (the value may
-    /// lead to them). Cleared as phantom references are.
+    /// A key and a value: keeps its value as long as the key, and the owner if it has one, are live for other
+    /// reasons (the value may lead to them). Cleared as phantom references are.
     Ephemeron,
 }
 
@@ -29,10 +30,11 @@ impl ReferenceKind {
         [ReferenceKind::Soft, ReferenceKind::Weak, ReferenceKind::Phantom, ReferenceKind::Ephemeron];
 }
 
-/// A native reference: a number that the VM keeps wherever it likes, in the raw data of an object for example.
+/// A native reference: a number that the VM keeps wherever it likes, in the raw data of an object for
+/// example.
 ///
-/// It is used with the heap that made it. To use it after it was freed, or after its owner died, is an error of the VM, and panics. (Once in
-/// half a billion references of the kind, one made since may look like it.)
+/// It is used with the heap that made it. To use it after it was freed, or after its owner died, is an error
+/// of the VM, and panics. (Once in half a billion references of the kind, one made since may look like it.)
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Reference {
     kind: ReferenceKind,
@@ -65,10 +67,11 @@ const KIND_SHIFT: u32 = 32 + SERIAL_BITS;
 /// What else is said of a new reference.
 #[derive(Copy, Clone, Default, Debug)]
 pub struct Terms {
-    /// The reference is freed when this object dies: the VM's own weak reference object, say. None: it stays until it is freed.
+    /// The reference is freed when this object dies: the VM's own weak reference object, say. None: it stays
+    /// until it is freed.
     pub owner: Option<ObjectReference>,
-    /// Once a collection has cleared it, [`References::next_cleared`] returns it, and until then its owner stays alive. Not if the owner
-    /// died in the same collection.
+    /// Once a collection has cleared it, [`References::next_cleared`] returns it, and until then its owner
+    /// stays alive. Not if the owner died in the same collection.
     pub notify: bool,
 }
 
@@ -81,26 +84,30 @@ pub struct Finalizer(Handle);
 pub enum FinalizerOrder {
     /// In the collection that finds it unreachable, whatever else refers to it.
     Any,
-    /// Not while another unreachable object that waits for its finalizer refers to it, by however many steps: a finalizer finds what its
-    /// object uses as it was, whatever the finalizer does. An object that was held back is queued by the first collection after its
-    /// referrers have gone, so a chain of `n` objects takes `n` collections.
+    /// Not while another unreachable object that waits for its finalizer refers to it, by however many steps:
+    /// a finalizer finds what its object uses as it was, whatever the finalizer does. An object that was held
+    /// back is queued by the first collection after its referrers have gone, so a chain of `n` objects takes
+    /// `n` collections.
     ///
-    /// Objects in a cycle would wait for each other for ever; they, and what they refer to, are queued by the first collection that finds
-    /// no finalizer whose turn it is. A cycle through one such object alone holds nothing up. An ephemeron does not refer to its value here.
+    /// Objects in a cycle would wait for each other for ever; they, and what they refer to, are queued by the
+    /// first collection that finds no finalizer whose turn it is. A cycle through one such object alone holds
+    /// nothing up. An ephemeron does not refer to its value here.
     ReferrersFirst,
-    /// As `ReferrersFirst`, but not held back for later collections: one collection queues a whole acyclic chain, each object behind all
-    /// that refer to it. For a VM that runs finalizers one after the other, in the order in which [`References::next_finalizable`] returns them.
+    /// As `ReferrersFirst`, but not held back for later collections: one collection queues a whole acyclic
+    /// chain, each object behind all that refer to it. For a VM that runs finalizers one after the other, in
+    /// the order in which [`References::next_finalizable`] returns them.
     ///
-    /// What is queued stays so: a finalizer that makes its object reachable again does not save the objects behind it from theirs. An object
-    /// is held back only by referrers that are held back themselves: those in a cycle, and with `ReferrersFirst`; and by referrers with
-    /// `Any`, until the next collection.
+    /// What is queued stays so: a finalizer that makes its object reachable again does not save the objects
+    /// behind it from theirs. An object is held back only by referrers that are held back themselves: those
+    /// in a cycle, and with `ReferrersFirst`; and by referrers with `Any`, until the next collection.
     Topological,
 }
 
 /// The native references of a heap, as a running mutator sees them. Nothing here is a safepoint.
 ///
-/// What makes an entry fails with [`OutOfMemory`] if the limit leaves no room for the table to grow. It does not collect, because the
-/// caller's references would go stale. Inside [`Mutator::or_collect`] it is tried again after the collections that an allocation would take.
+/// What makes an entry fails with [`OutOfMemory`] if the limit leaves no room for the table to grow. It does
+/// not collect, because the caller's references would go stale. Inside [`Mutator::or_collect`] it is tried
+/// again after the collections that an allocation would take.
 pub struct References<'m, VM: VMBinding> {
     mutator: &'m Mutator<VM>,
 }
@@ -118,7 +125,8 @@ impl<VM: VMBinding> Mutator<VM> {
 }
 
 impl<VM: VMBinding> References<'_, VM> {
-    /// Each call looks whether the mutator runs: it may have entered a native region since it gave the handle.
+    /// Each call looks whether the mutator runs: it may have entered a native region since it gave the
+    /// handle.
     #[inline(always)]
     fn tables(&self) -> &WeakTables {
         self.mutator.weak_tables()
@@ -162,8 +170,8 @@ impl<VM: VMBinding> References<'_, VM> {
         Ok(ephemeron)
     }
 
-    /// The target, or the key of an ephemeron; none once it is cleared, and always of a phantom reference. As all references to
-    /// objects, it is stale after the next safepoint.
+    /// The target, or the key of an ephemeron; none once it is cleared, and always of a phantom reference. As
+    /// all references to objects, it is stale after the next safepoint.
     #[inline]
     pub fn get(&self, reference: Reference) -> Option<ObjectReference> {
         let entry = self.of(reference.kind).in_use(reference.handle);
@@ -216,15 +224,16 @@ impl<VM: VMBinding> References<'_, VM> {
         self.of(reference.kind).in_use(reference.handle).owner()
     }
 
-    /// The next reference that a collection cleared and whose [`Terms`] ask for notice. Each is returned once, to one thread. Those
-    /// of a kind come in the order in which they were cleared.
+    /// The next reference that a collection cleared and whose [`Terms`] ask for notice. Each is returned
+    /// once, to one thread. Those of a kind come in the order in which they were cleared.
     pub fn next_cleared(&self) -> Option<Reference> {
         let next = |kind| Some(Reference { kind, handle: self.of(kind).next_queued(false)?.0 });
         ReferenceKind::ALL.into_iter().find_map(next)
     }
 
-    /// Registers a finalizer: when `object` is not reachable any more, it is kept alive and [`References::next_finalizable`] returns
-    /// it. One registration is good for one time; several of an object count each.
+    /// Registers a finalizer: when `object` is not reachable any more, it is kept alive and
+    /// [`References::next_finalizable`] returns it. One registration is good for one time; several of an
+    /// object count each.
     ///
     /// # Errors
     /// Out of memory: see [`References`].
@@ -245,8 +254,8 @@ impl<VM: VMBinding> References<'_, VM> {
         self.tables().finalizers.free(finalizer.0);
     }
 
-    /// The next object whose finalizer is due. Each is returned once, to one thread. It is as any other object then, and lives as
-    /// long as it is reachable; it may be registered again.
+    /// The next object whose finalizer is due. Each is returned once, to one thread. It is as any other
+    /// object then, and lives as long as it is reachable; it may be registered again.
     pub fn next_finalizable(&self) -> Option<ObjectReference> {
         self.tables().finalizers.next_queued(true)?.1
     }
@@ -257,8 +266,9 @@ impl<VM: VMBinding> References<'_, VM> {
         cleared + self.tables().finalizers.queued()
     }
 
-    /// A number that stays the same as long as the object lives, wherever it moves: equal for equal objects, and hardly ever for
-    /// two that live at the same time. From the address where objects do not move, else remembered in a table.
+    /// A number that stays the same as long as the object lives, wherever it moves: equal for equal objects,
+    /// and hardly ever for two that live at the same time. From the address where objects do not move, else
+    /// remembered in a table.
     ///
     /// # Errors
     /// Out of memory: see [`References`].

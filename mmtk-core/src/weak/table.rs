@@ -7,17 +7,21 @@
 //!                           | free, or the owner dies       v                                 |
 //!                           +------------------------>   queued  -----------------------------+
 //! ```
-//! Memory comes in chunks (`chunks`), so an entry's number leads to it without a lock. A full collection gives back those in which no entry is
-//! in use, and looks at no others; new entries are made in the lowest chunks that have room, so that the upper ones empty. Where nobody
-//! outside knows the numbers (tables keyed by objects), entries of the upper chunks move to the lower ones before.
+//! Memory comes in chunks (`chunks`), so an entry's number leads to it without a lock. A full collection
+//! gives back those in which no entry is in use, and looks at no others; new entries are made in the lowest
+//! chunks that have room, so that the upper ones empty. Where nobody outside knows the numbers (tables keyed
+//! by objects), entries of the upper chunks move to the lower ones before.
 //!
-//! A number is used again, so what a VM holds is a [`Handle`]: a number with the serial of what was made there.
+//! A number is used again, so what a VM holds is a [`Handle`]: a number with the serial of what was made
+//! there.
 //!
-//! I1. An entry's words are written by mutators with the table's lock held, and in a pause by the one worker that was given the entry.
+//! I1. An entry's words are written by mutators with the table's lock held, and in a pause by the one worker
+//!     that was given the entry.
 //! I2. Mutators read without the lock: what they read changes in pauses, or by their own VM's doing.
-//! I3. In a generational plan an entry made or written since the last collection is in the list of young entries, once (`YOUNG`). The list is
-//!     kept in the entries themselves: its `n`th element in the `n`th entry of the chunks in the order in which they were made. So there is
-//!     room for all, and no chunk goes while one is listed.
+//! I3. In a generational plan an entry made or written since the last collection is in the list of young
+//!     entries, once (`YOUNG`). The list is kept in the entries themselves: its `n`th element in the `n`th
+//!     entry of the chunks in the order in which they were made. So there is room for all, and no chunk goes
+//!     while one is listed.
 //! I4. Chunks go in full collections only, when nothing is young any more.
 //! Callers: mutators, and the workers of a pause.
 
@@ -29,7 +33,8 @@ use crate::sync::Mutex;
 use std::array;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-/// Who made the entry wants to know when its target dies. Of a finalizer: it is queued, and was not withdrawn since.
+/// Who made the entry wants to know when its target dies. Of a finalizer: it is queued, and was not withdrawn
+/// since.
 pub(super) const NOTIFY: usize = 1;
 const YOUNG: usize = 2;
 const QUEUED: usize = 4;
@@ -57,8 +62,9 @@ pub(super) struct Entry {
     target: AtomicUsize,
     /// The object whose death frees the entry, or 0; and flags.
     owner: AtomicUsize,
-    /// The value of an ephemeron, the bits of a table keyed by objects, the order of a finalizer. While the entry is queued, the number of
-    /// the next one. Of a soft reference the number of full collections when it was last used.
+    /// The value of an ephemeron, the bits of a table keyed by objects, the order of a finalizer. While the
+    /// entry is queued, the number of the next one. Of a soft reference the number of full collections when
+    /// it was last used.
     extra: AtomicUsize,
     /// Of its handle.
     serial: AtomicU32,
@@ -161,7 +167,8 @@ struct State {
     chunks: Vec<ChunkState>,
     /// Those that are there, in the order in which they were made.
     made: Vec<u32>,
-    /// Those that have a free entry; and numbers below the last one's that have no chunk. The next to be used is the last.
+    /// Those that have a free entry; and numbers below the last one's that have no chunk. The next to be used
+    /// is the last.
     with_room: Vec<u32>,
     absent: Vec<u32>,
     /// Entries that are not free.
@@ -269,7 +276,8 @@ impl Table {
         Handle { number, serial: self.entry(number).serial.load(Relaxed) }
     }
 
-    /// A new entry; none if the budget has no room for more. The bytes that were asked for are then in the error.
+    /// A new entry; none if the budget has no room for more. The bytes that were asked for are then in the
+    /// error.
     pub fn create(
         &self,
         memory: &Memory,
@@ -384,15 +392,16 @@ impl Table {
         state.in_use -= 1;
     }
 
-    /// At the end of a full collection, when nothing is young (I4): chunks in which no entry is in use go. The leader.
+    /// At the end of a full collection, when nothing is young (I4): chunks in which no entry is in use go.
+    /// The leader.
     pub fn give_back_empty(&self, memory: &Memory) {
         let mut state = self.state.lock();
         debug_assert_eq!(state.young, 0);
         self.give_back(&mut state, memory, |_, state| state.in_use == 0);
     }
 
-    /// At the end of a full collection that gives no chunks back: those that it passed over, because nothing in them is in use, have young
-    /// entries no more than the others.
+    /// At the end of a full collection that gives no chunks back: those that it passed over, because nothing
+    /// in them is in use, have young entries no more than the others.
     pub fn forget_young_of_empty(&self) {
         self.forget_young_of_empty_chunks(&self.state.lock());
     }
@@ -403,14 +412,15 @@ impl Table {
         }
     }
 
-    /// Whether more than half of the chunks would go in [`Table::compact`], once `fewer` more entries are free.
+    /// Whether more than half of the chunks would go in [`Table::compact`], once `fewer` more entries are
+    /// free.
     pub fn is_sparse_without(&self, fewer: usize) -> bool {
         let state = self.state.lock();
         state.made.len() > 2 * (state.in_use - fewer).div_ceil(CHUNK as usize)
     }
 
-    /// At the end of a full collection, in a table whose numbers nobody outside knows: entries move down to the lowest numbers, and the
-    /// other chunks go. The leader.
+    /// At the end of a full collection, in a table whose numbers nobody outside knows: entries move down to
+    /// the lowest numbers, and the other chunks go. The leader.
     pub fn compact(&self, memory: &Memory) {
         let mut state = self.state.lock();
         debug_assert!(state.young == 0 && state.absent.is_empty() && state.queued == 0);
@@ -469,7 +479,8 @@ impl Table {
             let goes = f(*chunk, known);
             if goes {
                 *known = ChunkState { free: NONE, in_use: 0, is_there: false, listed: false };
-                // SAFETY: in a pause, between sections: no mutator runs, and no worker holds an entry (`chunks`, I2).
+                // SAFETY: in a pause, between sections: no mutator runs, and no worker holds an entry
+                // (`chunks`, I2).
                 unsafe { self.chunks.give_back(*chunk) };
                 given += 1;
             }
@@ -724,7 +735,8 @@ mod tests {
             let table = Table::new(true);
             let all: Vec<Handle> =
                 (0..2 * CHUNK as usize).map(|n| table.create(&memory, an_object(n + 1), None, 0).unwrap()).collect();
-            // A chunk that is empty, but not worth giving back if entries may move; none of its entries was looked at.
+            // A chunk that is empty, but not worth giving back if entries may move; none of its entries was
+            // looked at.
             all[CHUNK as usize..].iter().for_each(|handle| table.free(*handle));
             look_at_all(&table);
             table.forget_young();

@@ -89,7 +89,8 @@ impl WeakTables {
         self.all().for_each(|(table, _)| table.forget_young());
     }
 
-    /// Memory in which nothing is left goes back. At the end of a full collection, after [`WeakTables::forget_young`].
+    /// Memory in which nothing is left goes back. At the end of a full collection, after
+    /// [`WeakTables::forget_young`].
     pub fn give_back(&self) {
         self.all_tables().for_each(|table| table.give_back_empty(&self.memory));
     }

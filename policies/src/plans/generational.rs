@@ -1,7 +1,8 @@
 //! What the generational plans share: each is a plan with minor collections, under a name of its own.
 //!
-//! The spaces know from their context that they are generational: then what survives a collection is old, and the write barrier
-//! watches it. The story of a collection is the plan's own; it asks the pause which kind this one is.
+//! The spaces know from their context that they are generational: then what survives a collection is old, and
+//! the write barrier watches it. The story of a collection is the plan's own; it asks the pause which kind
+//! this one is.
 
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::pause::Pause;

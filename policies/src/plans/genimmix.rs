@@ -1,10 +1,12 @@
-//! GenImmix: Immix with a nursery of whole blocks. Every collection copies what survived out of the blocks that mutators filled since the
-//! last one, into holes of older blocks while there are any; a minor collection does no more than that.
+//! GenImmix: Immix with a nursery of whole blocks. Every collection copies what survived out of the blocks
+//! that mutators filled since the last one, into holes of older blocks while there are any; a minor
+//! collection does no more than that.
 //!
-//! When no free block is left, mutators go on in holes, and what survives there stays where it is, as in StickyImmix. So does a copy
-//! that finds no room.
+//! When no free block is left, mutators go on in holes, and what survives there stays where it is, as in
+//! StickyImmix. So does a copy that finds no room.
 //!
-//! Source: Blackburn and McKinley (PLDI 2008), section 5. Without a nursery of its own, and so without a copy reserve for it.
+//! Source: Blackburn and McKinley (PLDI 2008), section 5. Without a nursery of its own, and so without a copy
+//! reserve for it.
 
 use super::{Generational, Immix};
 use mmtk_core::VMBinding;

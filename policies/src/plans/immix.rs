@@ -1,4 +1,5 @@
-//! Immix: mark in place, allocate in the holes; when memory is short and wasted in holes, evacuate the sparsest blocks.
+//! Immix: mark in place, allocate in the holes; when memory is short and wasted in holes, evacuate the
+//! sparsest blocks.
 
 use crate::spaces::{CommonSpaces, CommonTracer, IMMIX_MAX_BYTES, ImmixEvacuator, ImmixMarker, ImmixSpace};
 use mmtk_core::alloc::{Allocators, Request};
@@ -12,8 +13,9 @@ use mmtk_core::trace::{ObjectItem, SlotItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, ObjectReference, Semantics, VMBinding};
 
-/// Evacuating rounds when memory runs out, at most: each makes room for the next. If blocks are four fifths live and only the headroom is
-/// free, a round frees a quarter more than the one before, and this many go through the whole heap.
+/// Evacuating rounds when memory runs out, at most: each makes room for the next. If blocks are four fifths
+/// live and only the headroom is free, a round frees a quarter more than the one before, and this many go
+/// through the whole heap.
 const URGENT_ROUNDS: usize = 16;
 
 /// The plan.
@@ -33,8 +35,8 @@ impl<VM: VMBinding> Immix<VM> {
         Ok(Immix { immix: ImmixSpace::with_nursery(context)?, common: CommonSpaces::new(context)? })
     }
 
-    /// A trace and a sweep; evacuates the nursery or sources that were chosen, both, or nothing. A minor collection keeps the epoch:
-    /// what is marked stays so, and counts as live.
+    /// A trace and a sweep; evacuates the nursery or sources that were chosen, both, or nothing. A minor
+    /// collection keeps the epoch: what is marked stays so, and counts as live.
     fn round(&self, pause: &mut Pause<'_, VM>, nursery: bool, sources: bool) {
         let kind = pause.kind();
         pause.prepare(|| {

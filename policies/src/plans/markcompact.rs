@@ -1,7 +1,8 @@
 //! MarkCompact: marks in a table, then slides what is live to the bottom, in place.
 //!
-//! The whole heap serves for allocation: nothing is held in reserve for copies. The price is that each live object is visited
-//! twice, once in the trace in the order of the graph, once to be moved in the order of addresses.
+//! The whole heap serves for allocation: nothing is held in reserve for copies. The price is that each live
+//! object is visited twice, once in the trace in the order of the graph, once to be moved in the order of
+//! addresses.
 
 use crate::spaces::{COPY_MAX_BYTES, CommonSpaces, CommonTracer, MarkCompactSpace, MarkCompactTracer};
 use mmtk_core::alloc::{Allocators, Request};

@@ -1,5 +1,5 @@
-//! PageProtect: mark-sweep with pages of its own for each object, which become inaccessible when it dies. For debugging: who uses a dead object
-//! faults at once, and is told which it was.
+//! PageProtect: mark-sweep with pages of its own for each object, which become inaccessible when it dies. For
+//! debugging: who uses a dead object faults at once, and is told which it was.
 
 use crate::spaces::{PageProtectSpace, PageProtectTracer, UncollectedSpaces, UncollectedTracer};
 use mmtk_core::alloc::{Allocators, Request};

@@ -1,7 +1,8 @@
-//! StickyMarkSweep: MarkSweep whose marks stick. What survived a collection is old; a minor collection traces what is new, and sweeps the
-//! blocks that mutators took cells from. Nothing ever moves.
+//! StickyMarkSweep: MarkSweep whose marks stick. What survived a collection is old; a minor collection traces
+//! what is new, and sweeps the blocks that mutators took cells from. Nothing ever moves.
 //!
-//! Source: sticky mark bits, Demers et al., "Combining generational and conservative garbage collection" (POPL 1990).
+//! Source: sticky mark bits, Demers et al., "Combining generational and conservative garbage collection"
+//! (POPL 1990).
 
 use super::{Generational, MarkSweep};
 use mmtk_core::VMBinding;

@@ -1,16 +1,18 @@
 //! A copying space: what survives is copied to fresh blocks, the old blocks become free as a whole.
 //!
-//! Each block that copies fill carries the epoch in which it was taken. Beginning an epoch turns every existing block into from-space
-//! at once. Blocks that mutators take are young: from-space in the next collection whether it begins an epoch or not. So a minor
-//! collection, which does not, copies out of them alone, and what is copied is old.
+//! Each block that copies fill carries the epoch in which it was taken. Beginning an epoch turns every
+//! existing block into from-space at once. Blocks that mutators take are young: from-space in the next
+//! collection whether it begins an epoch or not. So a minor collection, which does not, copies out of them
+//! alone, and what is copied is old.
 //!
-//! I1. A block is charged twice: for itself and for the copy of what may survive in it; and twice as many blocks as are
-//!     owned are committed, tables included. So a collection has a prepaid block for each from-block and needs nothing from
-//!     the budget or the system but, at most, that cached memory goes back.
-//! I2. Objects pack differently in to-space, so the prepaid blocks can run out by a hair. Then an object stays where it is:
-//!     its state says so, and its block is kept. No collection can fail.
+//! I1. A block is charged twice: for itself and for the copy of what may survive in it; and twice as many
+//!     blocks as are owned are committed, tables included. So a collection has a prepaid block for each
+//!     from-block and needs nothing from the budget or the system but, at most, that cached memory goes back.
+//! I2. Objects pack differently in to-space, so the prepaid blocks can run out by a hair. Then an object
+//!     stays where it is: its state says so, and its block is kept. No collection can fail.
 //! Callers: `allocate` any mutator; the tracer any worker; the rest the leader.
-//! Source: Cheney's semispaces (CACM 1970) with Immix-sized blocks; in-place survivors as in G1's evacuation failure.
+//! Source: Cheney's semispaces (CACM 1970) with Immix-sized blocks; in-place survivors as in G1's evacuation
+//! failure.
 
 use super::epoch::Epoch;
 use mmtk_core::alloc::{Allocators, CopyTarget};
@@ -26,8 +28,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Objects larger than this are large objects: less than a quarter of a block is lost at its end, while whole pages for an
-/// object of little more than one page would lose nearly half.
+/// Objects larger than this are large objects: less than a quarter of a block is lost at its end, while whole
+/// pages for an object of little more than one page would lose nearly half.
 pub const COPY_MAX_BYTES: usize = BLOCK_BYTES / 4;
 
 /// What blocks that mutators fill carry instead of an epoch.
@@ -71,8 +73,8 @@ impl<VM: VMBinding> CopySpace<VM> {
         }
         let charge = 2 * BLOCK_BYTES;
         let acquired = self.pool.acquire(Payment::Bytes(charge, Charge::Mutator))?;
-        // The copies' share of the tables is paid now, too (I1). Asked after the block counts as owned: of threads that take
-        // blocks at the same time, the last asks for all.
+        // The copies' share of the tables is paid now, too (I1). Asked after the block counts as owned: of
+        // threads that take blocks at the same time, the last asks for all.
         if !self.pool.commit(2 * self.pool.owned(), Charge::Mutator) {
             self.pool.release(acquired.block);
             self.pool.memory().budget().unreserve(charge);
@@ -109,7 +111,8 @@ impl<VM: VMBinding> CopySpace<VM> {
         worker.allocators.bump.alloc_for_copy(bytes)
     }
 
-    /// Before a full collection, everything that exists becomes from-space; before a minor one, what is young.
+    /// Before a full collection, everything that exists becomes from-space; before a minor one, what is
+    /// young.
     pub fn prepare(&self, kind: CollectionKind) {
         if kind == CollectionKind::Full {
             self.epoch.advance();
@@ -138,7 +141,8 @@ impl<VM: VMBinding> CopySpace<VM> {
         if wanted <= charged {
             budget.unreserve(charged - wanted);
         } else if !budget.reserve(wanted - charged, Charge::Collector) {
-            // More blocks than before (I2), and no room to prepay their copies: the next collection copies what it can.
+            // More blocks than before (I2), and no room to prepay their copies: the next collection copies
+            // what it can.
             return;
         }
         self.charged.store(wanted, Relaxed);

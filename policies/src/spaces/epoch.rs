@@ -3,7 +3,8 @@
 use mmtk_core::metadata::EPOCH_MAX;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-/// A number from 1 to `EPOCH_MAX`, and round again. Changes only while mutators are stopped and no worker traces.
+/// A number from 1 to `EPOCH_MAX`, and round again. Changes only while mutators are stopped and no worker
+/// traces.
 #[derive(Debug)]
 pub struct Epoch(AtomicU8);
 

@@ -1,10 +1,12 @@
 //! Large objects: whole pages each, never moved.
 //!
-//! An object's mark is the byte of its first page. The sweep walks the list of objects in parallel; a dead object's pages go
-//! back to the run list at once and stay resident for the next large object, until fresh memory is short or the pacer returns them.
+//! An object's mark is the byte of its first page. The sweep walks the list of objects in parallel; a dead
+//! object's pages go back to the run list at once and stay resident for the next large object, until fresh
+//! memory is short or the pacer returns them.
 //!
 //! I1. An object begins at a page, and no other object is on its pages.
-//! I2. `objects` lists every object in use; mutators append under the lock, the sweep replaces it while they are stopped.
+//! I2. `objects` lists every object in use; mutators append under the lock, the sweep replaces it while they
+//!     are stopped.
 
 use super::epoch::Epoch;
 use mmtk_core::alloc::Allocators;
@@ -40,7 +42,8 @@ pub struct LargeObjectSpace<VM> {
     /// A byte a page: the epoch in which the object that begins there was marked.
     marks: SideBytes,
     objects: Mutex<Vec<LargeObject>>,
-    /// Whether `objects` are in the order of their addresses. Changes under their lock; a sweep keeps the order.
+    /// Whether `objects` are in the order of their addresses. Changes under their lock; a sweep keeps the
+    /// order.
     sorted: AtomicBool,
     reserved: AtomicUsize,
     vm: PhantomData<fn(VM)>,
@@ -152,7 +155,8 @@ impl<VM: VMBinding> LargeTracer<'_, VM> {
         self.extent.holds(object)
     }
 
-    /// Marks an object of this space. A locked exchange, unlike for small objects: scanning a huge array twice would cost.
+    /// Marks an object of this space. A locked exchange, unlike for small objects: scanning a huge array
+    /// twice would cost.
     pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
         if self.space.marks.at(object.address()).swap(self.epoch, Relaxed) == self.epoch {
             return Traced::Seen(object);

@@ -1,20 +1,25 @@
 //! A space that is compacted by sliding: what survives moves to the bottom, in the order of its addresses.
 //!
-//! Threads take blocks from the bottom up, and bump through each, or go on upwards in what a thread that detached left of one. So between
-//! two collections addresses tell the order in which a thread allocated, and in which threads took blocks; and since sliding keeps the
-//! order of addresses, they tell it for as long as the objects live. After a collection the space is dense up to the last live object; free memory is all above, in one piece.
+//! Threads take blocks from the bottom up, and bump through each, or go on upwards in what a thread that
+//! detached left of one. So between two collections addresses tell the order in which a thread allocated, and
+//! in which threads took blocks; and since sliding keeps the order of addresses, they tell it for as long as
+//! the objects live. After a collection the space is dense up to the last live object; free memory is all
+//! above, in one piece.
 //!
 //! 1. Marking sets the bits of each object's granules in the live map; a new cycle begins with an empty map.
-//! 2. When all that is live is known, the moves are planned: a sum over the map. Then every reference in the heap can be updated, from
-//!    the map alone: roots and the other spaces first, then this space, block by block as its objects slide down (`compaction`).
+//! 2. When all that is live is known, the moves are planned: a sum over the map. Then every reference in the
+//!    heap can be updated, from the map alone: roots and the other spaces first, then this space, block by
+//!    block as its objects slide down (`compaction`).
 //! 3. Whatever lies above the last live object is free.
 //!
-//! I1. No block is held in reserve: a collection charges nothing. It needs the tables, which are charged with each chunk, and no more.
-//! I2. Between pauses memory in use is the dense part, `[start, dense_end)`, and the blocks taken since, which begin at the next block
-//!     boundary.
+//! I1. No block is held in reserve: a collection charges nothing. It needs the tables, which are charged with
+//!     each chunk, and no more.
+//! I2. Between pauses memory in use is the dense part, `[start, dense_end)`, and the blocks taken since,
+//!     which begin at the next block boundary.
 //! I3. Objects lie across blocks once they have moved, so what begins in a block may end in the next.
 //! Callers: `allocate` any mutator; the tracer any worker; the rest the leader.
-//! Source: the Compressor (Kermany and Petrank, PLDI 2006); see `mmtk_core::metadata::Compaction` for how workers share the moves.
+//! Source: the Compressor (Kermany and Petrank, PLDI 2006); see `mmtk_core::metadata::Compaction` for how
+//! workers share the moves.
 
 use mmtk_core::alloc::Allocators;
 use mmtk_core::heap::{BLOCK_BYTES, Block, Charge, Extent, Frontier};

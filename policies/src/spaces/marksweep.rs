@@ -1,18 +1,21 @@
 //! Mark-sweep: size-segregated blocks, swept when they are next allocated from.
 //!
 //! 1. Marking sets the mark bit of an object's cell; the first mark in a block gives the block the epoch.
-//! 2. After the trace, a block without a mark is free as a whole; every other block goes to the list of its size class.
-//! 3. A mutator that needs cells takes a block from the list, reads its mark bits a word at a time, and bumps through the runs of
-//!    free cells. This is the lazy sweep: it writes nothing, and never must be completed. But with
-//!    poison the pause fills free cells.
+//! 2. After the trace, a block without a mark is free as a whole; every other block goes to the list of its
+//!    size class.
+//! 3. A mutator that needs cells takes a block from the list, reads its mark bits a word at a time, and bumps
+//!    through the runs of free cells. This is the lazy sweep: it writes nothing, and never must be completed.
+//!    But with poison the pause fills free cells.
 //!
-//! In a generational plan marks stick: a minor collection keeps the epoch, so what is marked is old and is not traced again. It
-//! sweeps the blocks that mutators took since the last one, which they list as `touched`. Old objects that the binding releases lose
-//! their marks before that, and their blocks are touched, too.
+//! In a generational plan marks stick: a minor collection keeps the epoch, so what is marked is old and is
+//! not traced again. It sweeps the blocks that mutators took since the last one, which they list as
+//! `touched`. Old objects that the binding releases lose their marks before that, and their blocks are
+//! touched, too.
 //!
-//! I1. A listed block is swept by whoever pops it, alone. A block goes back to a `partial` list only in a pause.
-//! I2. Between pauses a cell of a listed block is free if it is not marked; cells handed out since are behind their owner's
-//!     cursor, which only moves forward.
+//! I1. A listed block is swept by whoever pops it, alone. A block goes back to a `partial` list only in a
+//!     pause.
+//! I2. Between pauses a cell of a listed block is free if it is not marked; cells handed out since are behind
+//!     their owner's cursor, which only moves forward.
 //! Callers: `allocate` any mutator; the tracer any worker; the rest the leader.
 
 use super::epoch::Epoch;
@@ -43,7 +46,8 @@ pub struct MarkSweepSpace<VM> {
     partial: [BlockList; SIZE_CLASSES],
     /// In a generational plan: blocks that mutators have taken since the last collection, and are done with.
     touched: BlockList,
-    /// A byte a block, in a generational plan: whether it is on no list since it had no free cell when it was swept.
+    /// A byte a block, in a generational plan: whether it is on no list since it had no free cell when it was
+    /// swept.
     full: SideBytes,
     states: ObjectStates<VM>,
 }
@@ -71,7 +75,8 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         })
     }
 
-    /// The slow path: the run at hand, the next run of the block at hand, a block that another thread left, a listed block, or a new one.
+    /// The slow path: the run at hand, the next run of the block at hand, a block that another thread left, a
+    /// listed block, or a new one.
     pub fn allocate(&self, mut thread: ThreadCells<'_>, bytes: usize) -> Option<Address> {
         let class = class_of(bytes);
         let cell_bytes = class_bytes(class);
@@ -130,7 +135,8 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         cells.iter_mut().for_each(|cell| self.put_away(cell));
     }
 
-    /// Begins an epoch, if the collection is a full one. Blocks still listed are then found again by the sweep.
+    /// Begins an epoch, if the collection is a full one. Blocks still listed are then found again by the
+    /// sweep.
     pub fn prepare(&self, kind: CollectionKind) {
         if kind == CollectionKind::Full {
             self.epoch.advance();
@@ -162,7 +168,8 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         });
     }
 
-    /// Frees blocks without a live cell and lists the others: all of them, or in a minor collection those that mutators took.
+    /// Frees blocks without a live cell and lists the others: all of them, or in a minor collection those
+    /// that mutators took.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         let blocks = self.pool.watermark() as usize;
         match pause.kind() {
@@ -249,7 +256,8 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         self.pool.memory().budget().unreserve(freed);
     }
 
-    /// What is to be done at once with cells that are free: for poison, and so that nobody finds objects there.
+    /// What is to be done at once with cells that are free: for poison, and so that nobody finds objects
+    /// there.
     fn clear_cells(&self, block: Block) {
         let (block, mut from) = (self.marks.block(block), 0);
         while (VM::OBJECT_STARTS || self.pool.memory().poisons())

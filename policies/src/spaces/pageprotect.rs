@@ -1,24 +1,29 @@
-//! A space for debugging: every object has pages of its own, which become inaccessible when it dies, so that who still uses it faults.
+//! A space for debugging: every object has pages of its own, which become inaccessible when it dies, so that
+//! who still uses it faults.
 //!
-//! Small objects share memory although each has a page to itself: the page of a new object is mapped onto a home in which a slot of its size is
-//! free, and the object lies at that slot's place in its page (`AliasedPages`). Each such page is a mapping of its own, and the system grants a
-//! process a number of them. When half of it is used up, it is time to collect; if a quarter is then still in use, objects that come later get
-//! homes of their own, and neighbours share one mapping. Dead objects between live ones then cost two mappings each: those for which there are
-//! none left stay accessible, until others around them have died.
+//! Small objects share memory although each has a page to itself: the page of a new object is mapped onto a
+//! home in which a slot of its size is free, and the object lies at that slot's place in its page
+//! (`AliasedPages`). Each such page is a mapping of its own, and the system grants a process a number of
+//! them. When half of it is used up, it is time to collect; if a quarter is then still in use, objects that
+//! come later get homes of their own, and neighbours share one mapping. Dead objects between live ones then
+//! cost two mappings each: those for which there are none left stay accessible, until others around them have
+//! died.
 //!
-//! 1. Pages are handed out in the order of their addresses. Once round, those whose objects died longest ago in this order come
-//!    again, and what is known of these is forgotten. Live ones are passed over.
+//! 1. Pages are handed out in the order of their addresses. Once round, those whose objects died longest ago
+//!    in this order come again, and what is known of these is forgotten. Live ones are passed over.
 //! 2. A trace marks objects in a byte for each page.
-//! 3. The sweep makes the pages of dead objects inaccessible, gives back homes in which nothing is left, and notes what the object was
-//!    and in which collection it died. At a fault this is what `explain` tells.
+//! 3. The sweep makes the pages of dead objects inaccessible, gives back homes in which nothing is left, and
+//!    notes what the object was and in which collection it died. At a fault this is what `explain` tells.
 //!
-//! I1. A page's byte says what it is: unused, the first of a live object (new, or the epoch in which it was marked), another page of one, or
-//!     dead. Written under the lock, but for marks in a trace.
-//! I2. A home is charged as long as it has a live object, or the system does not take its memory back. Each object is charged for its note and
-//!     its pages' bytes until it is forgotten.
+//! I1. A page's byte says what it is: unused, the first of a live object (new, or the epoch in which it was
+//!     marked), another page of one, or dead. Written under the lock, but for marks in a trace.
+//! I2. A home is charged as long as it has a live object, or the system does not take its memory back. Each
+//!     object is charged for its note and its pages' bytes until it is forgotten.
 //! I3. Live pages are accessible, and those in `exposed`; all others are not.
-//! Callers: `allocate` any mutator; the tracer any worker; `explain` a signal handler, which only tries the lock; the rest the leader.
-//! Source: Dhurjati and Adve (DSN 2006); the plan of this name in MMTk, which has the idea of a debugging collector.
+//! Callers: `allocate` any mutator; the tracer any worker; `explain` a signal handler, which only tries the
+//! lock; the rest the leader.
+//! Source: Dhurjati and Adve (DSN 2006); the plan of this name in MMTk, which has the idea of a debugging
+//! collector.
 
 use super::epoch::Epoch;
 use mmtk_core::alloc::Allocators;
@@ -44,8 +49,8 @@ const SLOT_MIN_BYTES: usize = PAGE_BYTES / 64;
 const SLOT_MAX_BYTES: usize = PAGE_BYTES / 2;
 const CLASSES: usize = (SLOT_MAX_BYTES / SLOT_MIN_BYTES).ilog2() as usize + 1;
 
-/// What is kept of each object, live or dead, in bytes: an entry of a tree whose nodes may be little more than half full (20 bytes of
-/// 11/6), and the byte of its page.
+/// What is kept of each object, live or dead, in bytes: an entry of a tree whose nodes may be little more
+/// than half full (20 bytes of 11/6), and the byte of its page.
 const NOTE_BYTES: usize = 48;
 
 /// A page's byte; epochs are smaller.
@@ -285,7 +290,8 @@ impl Shared {
         self.pages.map(page, page, pages).map_err(|_| self.memory.uncharge_tables(bytes)).ok()
     }
 
-    /// The next pages that hold nothing live; what is known of the dead that were there is forgotten. `homes`: their memory must be free, too.
+    /// The next pages that hold nothing live; what is known of the dead that were there is forgotten.
+    /// `homes`: their memory must be free, too.
     fn next_pages(&self, state: &mut State, pages: u32, homes: bool) -> Option<u32> {
         let all = self.pages.pages();
         let (mut at, mut passed) = (state.cursor, 0);
@@ -326,7 +332,8 @@ impl Shared {
         self.memory.uncharge_tables(NOTE_BYTES * pages as usize);
     }
 
-    /// The notes of dead objects may take a quarter of what the others leave free, or in an emergency nothing.
+    /// The notes of dead objects may take a quarter of what the others leave free, or in an emergency
+    /// nothing.
     fn forget_oldest(&self, state: &mut State, all: bool) {
         let notes = |state: &State| NOTE_BYTES * state.dead_pages;
         let budget = self.memory.budget();
@@ -346,8 +353,8 @@ impl Shared {
         state.type_number(&VM::type_name(object))
     }
 
-    /// Makes the pages of dead objects inaccessible, and those of earlier ones that are not: neighbours in one call. First what leaves no more
-    /// mappings than there are.
+    /// Makes the pages of dead objects inaccessible, and those of earlier ones that are not: neighbours in
+    /// one call. First what leaves no more mappings than there are.
     fn protect(&self, state: &mut State, dead: &[u32]) {
         for page in dead {
             let pages = pages_of(state.live[page].bytes as usize);
@@ -377,7 +384,8 @@ impl Shared {
         }
     }
 
-    /// An object died, and its pages are inaccessible. Returns the pages of its home, by the first and their number, if nothing else is in it.
+    /// An object died, and its pages are inaccessible. Returns the pages of its home, by the first and their
+    /// number, if nothing else is in it.
     fn bury(&self, state: &mut State, page: u32, type_number: u32, died: u32) -> Option<(u32, u32)> {
         let Live { bytes, home, offset } = state.live.remove(&page)?;
         let pages = pages_of(bytes as usize);

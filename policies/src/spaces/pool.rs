@@ -1,18 +1,21 @@
 //! Pools: the blocks and cells of mark-sweep, taken and freed by the VM.
 //!
-//! The mark bits of a block say which of its cells are taken; whether the trace reached an object is in the object's state, with an epoch.
-//! Cells are taken from the lowest block that has a free one, so that the upper ones empty; an empty block is free as soon as the pool has
-//! another with room.
+//! The mark bits of a block say which of its cells are taken; whether the trace reached an object is in the
+//! object's state, with an epoch. Cells are taken from the lowest block that has a free one, so that the
+//! upper ones empty; an empty block is free as soon as the pool has another with room.
 //!
-//! Where objects begin is known to bindings with `OBJECT_STARTS`. As in regions, what a collection did not reach keeps its cell, but is found
-//! no more.
+//! Where objects begin is known to bindings with `OBJECT_STARTS`. As in regions, what a collection did not
+//! reach keeps its cell, but is found no more.
 //!
-//! A freed cell, or a released pool, waits for the sweep of the next pause where the barrier may have noted the object, where the verifier wants to find
-//! references that are left, and a pool also where the caller is no mutator.
+//! A freed cell, or a released pool, waits for the sweep of the next pause where the barrier may have noted
+//! the object, where the verifier wants to find references that are left, and a pool also where the caller is
+//! no mutator.
 //!
-//! I1. A block's state is `BLOCK_FREE`, `TAKEN`, `RELEASED`, or `BLOCK_NEW` while its pool takes the first cell.
+//! I1. A block's state is `BLOCK_FREE`, `TAKEN`, `RELEASED`, or `BLOCK_NEW` while its pool takes the first
+//!     cell.
 //! I2. `owners` has the pool's number for each block that is not free.
-//! Lock order: `pools`, then the cells of one pool; the latter are locked by the callers of `allocate` and `free`.
+//! Lock order: `pools`, then the cells of one pool; the latter are locked by the callers of `allocate` and
+//! `free`.
 //! Callers: as `mmtk_core::pool` says; the tracer any worker; the rest the leader.
 
 use super::epoch::Epoch;
@@ -128,7 +131,8 @@ impl<VM: VMBinding> PoolSpace<VM> {
             for block in blocks.map(|number| Block(number as u32)) {
                 self.for_each_taken(block, |object| match self.states.is_marked(object, epoch) {
                     true => VM::scan_object(object, &mut slots),
-                    // Never marked: else it would pass for reached when the epoch's number comes round, and what it refers to is gone.
+                    // Never marked: else it would pass for reached when the epoch's number comes round, and
+                    // what it refers to is gone.
                     false => _ = self.states.mark(object, 0),
                 });
             }
@@ -141,8 +145,8 @@ impl<VM: VMBinding> PoolSpace<VM> {
         }
     }
 
-    /// Frees the cells and pools that waited, and forgets where objects begin that this collection could have freed and did not reach: nobody may
-    /// use them.
+    /// Frees the cells and pools that waited, and forgets where objects begin that this collection could have
+    /// freed and did not reach: nobody may use them.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         let mut pools = self.pools.lock();
         std::mem::take(&mut pools.released).iter().for_each(|cells| self.free_pool(cells));
@@ -240,7 +244,8 @@ impl<VM: VMBinding> mmtk_core::pool::PoolSpace for PoolSpace<VM> {
         if !self.cells.is_marked(object, TAKEN) || pool.waiting.contains(&object) {
             return Err("it is free".to_string());
         }
-        // From now on nobody finds it by its address: a word on a stack that looks like it is no dangling reference.
+        // From now on nobody finds it by its address: a word on a stack that looks like it is no dangling
+        // reference.
         self.states.forget_starts(object.address(), class_bytes(pool.class));
         match self.waits {
             true => _ = pool.waiting.insert(object),
@@ -306,7 +311,8 @@ impl<VM: VMBinding> PoolTracer<VM> {
         Traced::New(object)
     }
 
-    /// Whether an object of this space was reached. One that was not keeps its cell, but what it refers to is dead.
+    /// Whether an object of this space was reached. One that was not keeps its cell, but what it refers to is
+    /// dead.
     pub fn is_live(&self, object: ObjectReference) -> bool {
         self.is_there(object) && self.states.is_marked(object, self.epoch)
     }

@@ -1,18 +1,24 @@
-//! Regions: bumped through runs of pages, marked so that the trace passes through them once, and freed by the VM as a whole.
+//! Regions: bumped through runs of pages, marked so that the trace passes through them once, and freed by the
+//! VM as a whole.
 //!
 //! 1. `allocate` bumps through the region's last run; a run is 8 pages, or more for a larger object.
 //! 2. Marks carry an epoch, in the objects' state. A collection frees nothing.
-//! 3. `release` gives the runs back at once. Where the barrier may have noted objects of the region, where the verifier wants to find references
-//!    that are left, or where the caller is no mutator, the runs wait for the sweep of the next pause.
+//! 3. `release` gives the runs back at once. Where the barrier may have noted objects of the region, where
+//!    the verifier wants to find references that are left, or where the caller is no mutator, the runs wait
+//!    for the sweep of the next pause.
 //!
-//! Where objects begin is known to bindings with `OBJECT_STARTS`, and if the plan moves objects after the trace: it must find what was
-//! reached here a second time. What a collection did not reach keeps its memory, but is found no more: what it refers to is gone, and a word
-//! of a stack that looks like its address would lead the trace there.
+//! Where objects begin is known to bindings with `OBJECT_STARTS`, and if the plan moves objects after the
+//! trace: it must find what was reached here a second time. What a collection did not reach keeps its memory,
+//! but is found no more: what it refers to is gone, and a word of a stack that looks like its address would
+//! lead the trace there.
 //!
-//! I1. A page's state says whether its memory belongs to a region. Set by the thread that acquires or releases the run.
-//! I2. A start is set only where an object is that is new, or was reached by the last collection that could have freed it: so no mark is older
-//!     than the last full one, and none is taken for one of an epoch with the same number.
-//! I3. Objects made since the last collection lie in runs that are listed: in `fresh`, or as the one in which a region goes on.
+//! I1. A page's state says whether its memory belongs to a region. Set by the thread that acquires or
+//!     releases the run.
+//! I2. A start is set only where an object is that is new, or was reached by the last collection that could
+//!     have freed it: so no mark is older than the last full one, and none is taken for one of an epoch with
+//!     the same number.
+//! I3. Objects made since the last collection lie in runs that are listed: in `fresh`, or as the one in which
+//!     a region goes on.
 //! Callers: `allocate` and `release` as `mmtk_core::region` says; the tracer any worker; the rest the leader.
 
 use super::epoch::Epoch;
@@ -75,14 +81,16 @@ pub struct RegionSpace<VM> {
     epoch: Epoch,
     regions: Mutex<Regions>,
     reserved: AtomicUsize,
-    /// One past the highest address of a run, as an offset in the extent. Raised by who acquires one, lowered in pauses.
+    /// One past the highest address of a run, as an offset in the extent. Raised by who acquires one, lowered
+    /// in pauses.
     top: AtomicUsize,
     /// Whether what is released waits for the next pause.
     waits: bool,
 }
 
 impl<VM: VMBinding> RegionSpace<VM> {
-    /// An empty space in the next extent. `revisited` says that the plan calls [`RegionSpace::update_references`].
+    /// An empty space in the next extent. `revisited` says that the plan calls
+    /// [`RegionSpace::update_references`].
     pub fn new(context: &PlanContext<'_, VM>, name: &'static str, revisited: bool) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
         let mut tables = ObjectStates::<VM>::table_bytes_per_chunk() + (CHUNK_BYTES >> LOG_PAGE_BYTES);
@@ -167,7 +175,8 @@ impl<VM: VMBinding> RegionSpace<VM> {
         }
     }
 
-    /// Updates the slots of the objects that were reached. In a space made to be revisited, in a full collection.
+    /// Updates the slots of the objects that were reached. In a space made to be revisited, in a full
+    /// collection.
     pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
         let epoch = self.epoch.current();
         self.for_each_page(pause, "update regions", |page| {
@@ -180,8 +189,8 @@ impl<VM: VMBinding> RegionSpace<VM> {
         });
     }
 
-    /// Frees the regions that were released, and forgets where objects begin that this collection could have freed and did not reach: nobody may
-    /// use them.
+    /// Frees the regions that were released, and forgets where objects begin that this collection could have
+    /// freed and did not reach: nobody may use them.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         let released = std::mem::take(&mut self.regions.lock().released);
         released.into_iter().for_each(|region| self.free(region));
@@ -320,7 +329,8 @@ impl<VM: VMBinding> RegionTracer<VM> {
         Traced::New(object)
     }
 
-    /// Whether an object of this space was reached. One that was not keeps its memory, but what it refers to is dead.
+    /// Whether an object of this space was reached. One that was not keeps its memory, but what it refers to
+    /// is dead.
     pub fn is_live(&self, object: ObjectReference) -> bool {
         self.is_there(object) && self.states.is_marked(object, self.epoch)
     }

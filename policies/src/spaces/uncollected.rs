@@ -1,6 +1,7 @@
 //! The spaces in which collections free nothing: immortal objects, regions, pools. Every plan has them.
 //!
-//! Immortal objects are a region that is never released. Allocation there is rare (classes, symbols), so one lock serves all threads.
+//! Immortal objects are a region that is never released. Allocation there is rare (classes, symbols), so one
+//! lock serves all threads.
 
 use super::pool::{PoolSpace, PoolTracer};
 use super::region::{RegionSpace, RegionTracer};
@@ -72,7 +73,8 @@ impl<VM: VMBinding> UncollectedSpaces<VM> {
         }
     }
 
-    /// Updates the slots of the objects that were marked. Between trace and sweep, in a full collection, in spaces that are revisited.
+    /// Updates the slots of the objects that were marked. Between trace and sweep, in a full collection, in
+    /// spaces that are revisited.
     pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
         self.immortal.update_references(pause, moves);
         self.regions.update_references(pause, moves);

@@ -1,12 +1,14 @@
 //! A plan from outside: Patchwork, a mark-region collector with a twist.
 //!
-//! Immix bumps through the holes between live objects. Its trouble are objects larger than a line: when one does not fit the
-//! hole at hand, Immix takes a whole fresh block for such objects, or searches for a large hole. Patchwork puts it into a cell
-//! of a mark-sweep space instead, where it needs no hole among small objects. Small objects keep what Immix is good at:
-//! bumping, locality, evacuation when memory is wasted in holes.
+//! Immix bumps through the holes between live objects. Its trouble are objects larger than a line: when one
+//! does not fit the hole at hand, Immix takes a whole fresh block for such objects, or searches for a large
+//! hole. Patchwork puts it into a cell of a mark-sweep space instead, where it needs no hole among small
+//! objects. Small objects keep what Immix is good at: bumping, locality, evacuation when memory is wasted in
+//! holes.
 //!
-//! Everything here is public API of `mmtk_core` and `policies`: spaces as fields, a slow path that chooses among them,
-//! a collection that reads from top to bottom, and a tracer that asks which space an object is in. Safe Rust throughout.
+//! Everything here is public API of `mmtk_core` and `policies`: spaces as fields, a slow path that chooses
+//! among them, a collection that reads from top to bottom, and a tracer that asks which space an object is
+//! in. Safe Rust throughout.
 #![forbid(unsafe_code)]
 
 use mmtk_core::alloc::{Allocators, Request};

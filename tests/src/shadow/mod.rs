@@ -1,12 +1,14 @@
 //! The shadow heap: random programs run on a heap and on a plain model side by side.
 //!
-//! Each thread has a graph of its own, reached from its shadow stack and from two global roots; ids and patterns in the raw
-//! words tell its objects apart. Whenever a collection came by, the thread walks heap and model in step: the same shapes,
-//! the same sharing, every word as it was written, no two objects on the same bytes, objects that must not move where they
-//! were, weak references cleared exactly where the model reaches nothing; and whatever `natives` says of the heap's own references. And
-//! nothing is kept: where one thread is alone with a full collection, that has found as many bytes alive as the model has.
+//! Each thread has a graph of its own, reached from its shadow stack and from two global roots; ids and
+//! patterns in the raw words tell its objects apart. Whenever a collection came by, the thread walks heap and
+//! model in step: the same shapes, the same sharing, every word as it was written, no two objects on the same
+//! bytes, objects that must not move where they were, weak references cleared exactly where the model reaches
+//! nothing; and whatever `natives` says of the heap's own references. And nothing is kept: where one thread
+//! is alone with a full collection, that has found as many bytes alive as the model has.
 //!
-//! Threads run either one operation at a time, in turns (who waits for the turn is in a native region), or all at once.
+//! Threads run either one operation at a time, in turns (who waits for the turn is in a native region), or
+//! all at once.
 
 mod natives;
 
@@ -441,7 +443,8 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
                 self.thread = None;
                 self.thread = Some(Attached::new(self.heap));
                 self.roots.clear();
-                // A pause just before saw the stack, one just after did not: weak references may have gone either way.
+                // A pause just before saw the stack, one just after did not: weak references may have gone
+                // either way.
                 let vm = self.heap.vm().reference();
                 self.weak.retain(|(number, _)| !vm.weak(*number).is_null());
                 let statistics = self.heap.statistics();
@@ -605,8 +608,8 @@ mod tests {
     use super::*;
     use mmtk_core::weak::ReferenceKind;
 
-    /// While one thread waits for its turn the other collects so often that a soft reference, which was not used for so long, is cleared;
-    /// its target was the owner of another reference.
+    /// While one thread waits for its turn the other collects so often that a soft reference, which was not
+    /// used for so long, is cleared; its target was the owner of another reference.
     #[test]
     fn what_a_cleared_soft_reference_held_owns_nothing_any_more() {
         let new = Op::New { root: 0, refs: 1, words: 1, semantics: Semantics::Default };

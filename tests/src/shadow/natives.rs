@@ -1,8 +1,9 @@
 //! Native references and finalizers of one thread, and what the model says of them after a collection.
 //!
-//! The model reaches objects in two steps, as a collection does. First from the roots, from soft references that are set (whether they stay is the
-//! collector's choice), and from ephemerons whose keys are reached: weak references to the rest are cleared. Then also from objects
-//! that wait for their finalizers: phantom references and ephemerons to the rest are cleared, and the entries of dead owners are gone.
+//! The model reaches objects in two steps, as a collection does. First from the roots, from soft references
+//! that are set (whether they stay is the collector's choice), and from ephemerons whose keys are reached:
+//! weak references to the rest are cleared. Then also from objects that wait for their finalizers: phantom
+//! references and ephemerons to the rest are cleared, and the entries of dead owners are gone.
 //!
 //! The queues belong to the heap: only a thread that is alone registers finalizers and asks for notice.
 
@@ -163,7 +164,8 @@ impl<VM: TestVM> Actor<'_, VM> {
         }
     }
 
-    /// Which nodes the model reaches from these, by references, ephemerons, and soft references that the collector did not clear.
+    /// Which nodes the model reaches from these, by references, ephemerons, and soft references that the
+    /// collector did not clear.
     fn model_reaches(&self, mut from: Vec<usize>) -> HashSet<usize> {
         let mut reached = HashSet::new();
         while let Some(node) = from.pop() {
@@ -188,8 +190,8 @@ impl<VM: TestVM> Actor<'_, VM> {
         reached
     }
 
-    /// After a collection, which was a full one if `full`. `found` is what roots, soft references and ephemerons reach. Returns what is
-    /// alive.
+    /// After a collection, which was a full one if `full`. `found` is what roots, soft references and
+    /// ephemerons reach. Returns what is alive.
     pub(super) fn check_natives(&mut self, mut found: Found, full: bool) -> HashSet<usize> {
         let strong: HashSet<usize> = found.places.keys().copied().collect();
         let waiting: Vec<usize> =

@@ -1,7 +1,7 @@
 //! A `RefCell` that can be traced.
 //!
-//! The collector skips a cell that is being written: its content may be half moved. Handles in it are then not counted as lying
-//! inside the heap, which makes their targets roots; so nothing is lost.
+//! The collector skips a cell that is being written: its content may be half moved. Handles in it are then
+//! not counted as lying inside the heap, which makes their targets roots; so nothing is lost.
 
 use crate::{Finalize, Trace, Tracer};
 use std::cell::{Cell, UnsafeCell};
@@ -81,7 +81,8 @@ impl<T: ?Sized> GcRefCell<T> {
         self.borrows.set(WRITING);
         Ok(GcRefMut {
             borrow: Writer(&self.borrows),
-            // SAFETY: the pointer of a cell; nobody else has borrowed it, nor can as long as it is marked as being written.
+            // SAFETY: the pointer of a cell; nobody else has borrowed it, nor can as long as it is marked as
+            // being written.
             value: unsafe { NonNull::new_unchecked(self.value.get()) },
             marker: PhantomData,
         })
@@ -89,7 +90,8 @@ impl<T: ?Sized> GcRefCell<T> {
 
     /// The value, unless it is being written.
     fn for_collector(&self) -> Option<&T> {
-        // SAFETY: nobody writes, and the mutator stands still while the collector looks; finalizers borrow as anybody does.
+        // SAFETY: nobody writes, and the mutator stands still while the collector looks; finalizers borrow as
+        // anybody does.
         (self.borrows.get() != WRITING).then(|| unsafe { &*self.value.get() })
     }
 }

@@ -1,40 +1,46 @@
 //! A collection, as far as it is Boa's: roots by counting, ephemerons, finalizers, drops.
 //!
 //! Boa has neither a shadow stack nor a list of roots. It has a count of handles in each object, so:
-//! 1. Count, for each object, the handles that lie inside objects, dead ones included. An object with more handles than that
-//!    has one outside the heap, and is a root. (CPython finds garbage cycles so.)
+//! 1. Count, for each object, the handles that lie inside objects, dead ones included. An object with more
+//!    handles than that has one outside the heap, and is a root. (CPython finds garbage cycles so.)
 //! 2. Mark from the roots: the plan's work.
 //! 3. Ephemerons: where box and key are alive, mark what the value holds; until nothing changes.
 //! 4. Finalizers of the dead, all of them before any drop: one may look at another dead object.
 //! 5. Empty the ephemerons whose keys are dead, and take them out of weak maps.
-//! 6. Count again, among the dead only. One with more handles than that was stored somewhere by a finalizer: it and what it
-//!    reaches live on. The weak handles outside of it have ended, as in Java; its finalizer may run again.
+//! 6. Count again, among the dead only. One with more handles than that was stored somewhere by a finalizer:
+//!    it and what it reaches live on. The weak handles outside of it have ended, as in Java; its finalizer
+//!    may run again.
 //! 7. Drop the values of the dead. Their handles are counted down as they go, so all counts stay exact.
 //!
 //! Then the plan sweeps.
 //!
-//! A minor collection does the same to new objects alone: those made since the last collection. What is old counts as outside. So a new
-//! object to which an old one refers has a handle that is not found, and is a root; no write barrier is needed to know of it. If the old
-//! one is dead, the new one lives until a full collection nevertheless.
+//! A minor collection does the same to new objects alone: those made since the last collection. What is old
+//! counts as outside. So a new object to which an old one refers has a handle that is not found, and is a
+//! root; no write barrier is needed to know of it. If the old one is dead, the new one lives until a full
+//! collection nevertheless.
 //!
-//! Before all that, a minor collection buries what has no handle at all: the counts are exact, so this needs no counting and no marking.
-//! Most objects die so.
-//! - New objects: it looks at them from the newest to the oldest, and then once more the other way round. Each burial takes handles of
-//!   others away, which are found so if they are all older, or all newer, than what held them. What is left is left to counting.
-//! - Old ones: it looks at a part of the list, which goes round with time, and at whatever a buried object referred to. It buries only
-//!   so many, so that its pause stays short; the others are dead, too, and wait. Before a full collection, it looks at all.
+//! Before all that, a minor collection buries what has no handle at all: the counts are exact, so this needs
+//! no counting and no marking. Most objects die so.
+//! - New objects: it looks at them from the newest to the oldest, and then once more the other way round.
+//!   Each burial takes handles of others away, which are found so if they are all older, or all newer, than
+//!   what held them. What is left is left to counting.
+//! - Old ones: it looks at a part of the list, which goes round with time, and at whatever a buried object
+//!   referred to. It buries only so many, so that its pause stays short; the others are dead, too, and wait.
+//!   Before a full collection, it looks at all.
 //!
-//! What an ephemeron knows is not taken so, since a weak handle could still be upgraded. Full collections are left with that and cycles.
+//! What an ephemeron knows is not taken so, since a weak handle could still be upgraded. Full collections are
+//! left with that and cycles.
 //!
-//! I1. All of it runs on the thread that owns the heap: the thread that collects leads the pause, and has no helpers. Tracing
-//!     must be there, since `trace` of some types clones handles, and that of `Cell` takes the value out for a moment; drops must be
-//!     there, since values hold `Rc`s.
+//! I1. All of it runs on the thread that owns the heap: the thread that collects leads the pause, and has no
+//!     helpers. Tracing must be there, since `trace` of some types clones handles, and that of `Cell` takes
+//!     the value out for a moment; drops must be there, since values hold `Rc`s.
 //! I2. Until the plan sweeps, the header of every object is intact, also of those whose values were dropped.
 //! I3. `counted` of an object is 0 outside of steps 1 and 6.
 //! I4. Nothing unwinds through the pause: a panic of a finalizer or a drop is kept and goes on after it.
 //!
-//! Sources: counting, CPython's `gcmodule`. Young objects as the universe of the count, the same. Deaths of old objects by their counts
-//! between traces for cycles: Deutsch and Bobrow (CACM 1976), with Bacon and Rajan (ECOOP 2001) on what counts cannot find.
+//! Sources: counting, CPython's `gcmodule`. Young objects as the universe of the count, the same. Deaths of
+//! old objects by their counts between traces for cycles: Deutsch and Bobrow (CACM 1976), with Bacon and
+//! Rajan (ECOOP 2001) on what counts cannot find.
 
 use crate::ephemeron::AnyEphemeron;
 use crate::gc_box::{GcBox, Object, STATE_OFFSET};
@@ -57,7 +63,8 @@ const SEARCHED_AT_LEAST: usize = 1000;
 /// Old objects that it buries for each new one, and at least: more would make its pause long.
 const BURIED_FOR_EACH_NEW: usize = 2;
 const BURIED_AT_LEAST: usize = 1000;
-/// Old objects that go through the steps of a burial together, so that a step waits for the memory of several at once.
+/// Old objects that go through the steps of a burial together, so that a step waits for the memory of several
+/// at once.
 const BURIED_TOGETHER: usize = 32;
 
 /// Boa, as the toolkit sees it.
@@ -66,7 +73,8 @@ pub struct Boa {
     thread: AtomicPtr<ThreadHeap>,
 }
 
-/// A handle that was found. Where it lies is not known: `trace` may show a temporary copy. So nothing can be moved.
+/// A handle that was found. Where it lies is not known: `trace` may show a temporary copy. So nothing can be
+/// moved.
 #[derive(Copy, Clone, Debug)]
 pub struct Handle(ObjectReference);
 
@@ -80,8 +88,9 @@ impl Slot for Handle {
     }
 }
 
-// SAFETY: the size is that of the type, which the vtable keeps; `trace` reports the handles in an object, by the contract of
-// `Trace`; every handle elsewhere makes a root by counting; a header is written right after the allocation.
+// SAFETY: the size is that of the type, which the vtable keeps; `trace` reports the handles in an object, by
+// the contract of `Trace`; every handle elsewhere makes a root by counting; a header is written right after
+// the allocation.
 unsafe impl VMBinding for Boa {
     type Slot = Handle;
     type Local = ();
@@ -108,8 +117,8 @@ unsafe impl VMBinding for Boa {
 
     fn scan_vm(&self, visitor: &mut impl SlotVisitor<Handle>) {
         let Lists { new, old, .. } = self.lists();
-        // For each old object, by its place: the handles that it has, without those that are found. It is written when the object is walked,
-        // so no header is looked at before that or after.
+        // For each old object, by its place: the handles that it has, without those that are found. It is
+        // written when the object is walked, so no header is looked at before that or after.
         let mut outside = vec![0_u32; old.len()];
         let outside = Cell::from_mut(&mut outside[..]).as_slice_of_cells();
         let count = |found: &[Object]| {
@@ -173,7 +182,8 @@ unsafe impl VMBinding for Boa {
     }
 
     fn out_of_memory(&self, error: &OutOfMemory) {
-        // Boa cannot throw from here. The heap is left alone: the destructors that `exit` runs could ask for more.
+        // Boa cannot throw from here. The heap is left alone: the destructors that `exit` runs could ask for
+        // more.
         eprintln!("{error}");
         // SAFETY: always allowed.
         unsafe { libc::_exit(1) }
@@ -250,8 +260,8 @@ impl Boa {
 
     #[allow(clippy::mut_from_ref)]
     fn lists(&self) -> &mut Lists {
-        // SAFETY: called in a pause, by its leader, which is the owner and holds no other reference to them (I1): finalizers
-        // and drops cannot reach the lists while `collecting` is set.
+        // SAFETY: called in a pause, by its leader, which is the owner and holds no other reference to them
+        // (I1): finalizers and drops cannot reach the lists while `collecting` is set.
         unsafe { &mut *self.thread().lists.get() }
     }
 

@@ -1,8 +1,8 @@
 //! Ephemerons: a value that is alive as long as its key is, without keeping the key alive.
 //!
-//! The box of an ephemeron is an ordinary object. Marking does not look into it; the collector resolves ephemerons when all
-//! else is marked, and empties those whose keys are dead (`collection`). Counting does look into it, since a handle in
-//! the value lies inside the heap; the key is an uncounted pointer.
+//! The box of an ephemeron is an ordinary object. Marking does not look into it; the collector resolves
+//! ephemerons when all else is marked, and empties those whose keys are dead (`collection`). Counting does
+//! look into it, since a handle in the value lies inside the heap; the key is an uncounted pointer.
 
 use crate::gc_box::{GcBox, Object};
 use crate::heap;
@@ -15,7 +15,8 @@ use std::ptr::NonNull;
 /// A handle of an ephemeron.
 pub struct Ephemeron<K: Trace + ?Sized + 'static, V: Trace + 'static>(Gc<EphemeronBox<K, V>>);
 
-/// What the heap holds for an ephemeron. I1. The key is alive, or about to be found dead, as long as the entry is there.
+/// What the heap holds for an ephemeron. I1. The key is alive, or about to be found dead, as long as the
+/// entry is there.
 pub(crate) struct EphemeronBox<K: ?Sized + 'static, V: 'static> {
     entry: UnsafeCell<Option<Entry<K, V>>>,
 }
@@ -37,8 +38,9 @@ pub(crate) trait AnyEphemeron {
 
 impl<K: Trace + ?Sized, V: Trace> EphemeronBox<K, V> {
     fn entry(&self) -> Option<&Entry<K, V>> {
-        // SAFETY: the entry changes in `set_key`, when nobody can have looked at it, and in `clear`, when the key is dead: a
-        // reference into the value holds a handle of the key (`EphemeronValueRef`), and the others end in the calling function.
+        // SAFETY: the entry changes in `set_key`, when nobody can have looked at it, and in `clear`, when the
+        // key is dead: a reference into the value holds a handle of the key (`EphemeronValueRef`), and the
+        // others end in the calling function.
         unsafe { &*self.entry.get() }.as_ref()
     }
 }

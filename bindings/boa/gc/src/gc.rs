@@ -1,4 +1,5 @@
-//! The handle: a counted pointer to an object. The count says how many handles there are, not when the object dies.
+//! The handle: a counted pointer to an object. The count says how many handles there are, not when the object
+//! dies.
 
 use crate::ephemeron::EphemeronBox;
 use crate::gc_box::{GcBox, Object, VTable};
@@ -15,7 +16,8 @@ use std::rc::Rc;
 
 /// A handle of an object in this thread's heap.
 ///
-/// A handle inside another object keeps its target alive as long as that object is alive; any other handle keeps it alive by itself.
+/// A handle inside another object keeps its target alive as long as that object is alive; any other handle
+/// keeps it alive by itself.
 pub struct Gc<T: Trace + ?Sized + 'static> {
     inner: NonNull<GcBox<T>>,
     /// Neither Send nor Sync: the heap and its counts belong to a thread.
@@ -35,7 +37,8 @@ impl<T: Trace + ?Sized> Gc<T> {
         Gc { inner: heap::allocate(value), marker: PhantomData }
     }
 
-    /// Moves a value into the heap that holds a weak handle of itself. The handle cannot be upgraded before this returns.
+    /// Moves a value into the heap that holds a weak handle of itself. The handle cannot be upgraded before
+    /// this returns.
     #[must_use]
     pub fn new_cyclic<F>(data_fn: F) -> Self
     where
@@ -59,7 +62,8 @@ impl<T: Trace + ?Sized> Gc<T> {
     /// The handle that [`Gc::into_raw`] made a pointer of.
     ///
     /// # Safety
-    /// The pointer came from `into_raw`, perhaps coerced to another type of the same object, and is used once.
+    /// The pointer came from `into_raw`, perhaps coerced to another type of the same object, and is used
+    /// once.
     #[must_use]
     pub const unsafe fn from_raw(inner: NonNull<GcBox<T>>) -> Self {
         Gc { inner, marker: PhantomData }
@@ -105,7 +109,8 @@ impl<T: Trace + ?Sized> Gc<T> {
     /// As for `cast_unchecked`.
     #[must_use]
     pub unsafe fn cast_ref_unchecked<U: Trace + 'static>(this: &Self) -> &Gc<U> {
-        // SAFETY: a handle begins with the box's address, whatever its type; the rest is the caller's promise.
+        // SAFETY: a handle begins with the box's address, whatever its type; the rest is the caller's
+        // promise.
         unsafe { &*std::ptr::from_ref(this).cast::<Gc<U>>() }
     }
 
@@ -125,7 +130,8 @@ impl<T: Trace + ?Sized> Gc<T> {
 
     #[inline(always)]
     fn gc_box(&self) -> &GcBox<T> {
-        // SAFETY: a handle keeps its object, or lies in a dead object; then it is only counted down, and headers outlive drops.
+        // SAFETY: a handle keeps its object, or lies in a dead object; then it is only counted down, and
+        // headers outlive drops.
         unsafe { self.inner.as_ref() }
     }
 }
@@ -155,7 +161,8 @@ impl<T: Trace + ?Sized> Clone for Gc<T> {
 impl<T: Trace + ?Sized> Drop for Gc<T> {
     #[inline(always)]
     fn drop(&mut self) {
-        // Also while the collector drops a dead object: its target may be alive, or dead with its header still there.
+        // Also while the collector drops a dead object: its target may be alive, or dead with its header
+        // still there.
         self.gc_box().header().remove_handle();
     }
 }

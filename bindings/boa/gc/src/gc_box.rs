@@ -4,15 +4,18 @@
 //!  0          4          8              15  16
 //!  [ handles ][ number  ][ vtable     |S ]  [ value ... ]       S: the byte lent to the collector
 //! ```
-//! I1. The value begins at byte 16 for every type aligned to at most 16: the engine casts handles between such types.
-//! I2. `handles` is the number of `Gc`s and `Ephemeron`s of this object, wherever they are: in other objects, dead ones
-//!     included, on the stack, in the Rust heap.
-//! I3. `number` of an old object is its place in the list of old objects. That of a new one, and of a dead one while the collector looks
-//!     whether a finalizer stored it (`COUNTS`), is how many handles were found inside objects; 0 between collections.
+//! I1. The value begins at byte 16 for every type aligned to at most 16: the engine casts handles between
+//!     such types.
+//! I2. `handles` is the number of `Gc`s and `Ephemeron`s of this object, wherever they are: in other objects,
+//!     dead ones included, on the stack, in the Rust heap.
+//! I3. `number` of an old object is its place in the list of old objects. That of a new one, and of a dead
+//!     one while the collector looks whether a finalizer stored it (`COUNTS`), is how many handles were found
+//!     inside objects; 0 between collections.
 //! I4. Handles belong to one thread, so the counts are plain cells; the collector runs on that thread too.
-//! I5. An object without handles is dead, unless it is `KEPT`: an ephemeron or the collector has its address without a handle, so only
-//!     marking finds out. Nobody is told when the last handle goes: minor collections look for such objects. (To tell made the drop of a
-//!     value too large for the compiler to inline, which cost the engine 5 %.)
+//! I5. An object without handles is dead, unless it is `KEPT`: an ephemeron or the collector has its address
+//!     without a handle, so only marking finds out. Nobody is told when the last handle goes: minor
+//!     collections look for such objects. (To tell made the drop of a value too large for the compiler to
+//!     inline, which cost the engine 5 %.)
 
 use crate::{Trace, Tracer};
 use mmtk_core::{Address, ObjectReference};
@@ -76,7 +79,8 @@ impl VTable {
     /// For an ordinary object with a value of type `T`.
     pub const fn of<T: Trace + 'static>() -> VTable {
         unsafe fn trace<T: Trace + 'static>(object: Object, tracer: &mut Tracer) {
-            // SAFETY: this function is in the vtable of an object with a `T`, which is alive: the collector's promise.
+            // SAFETY: this function is in the vtable of an object with a `T`, which is alive: the collector's
+            // promise.
             unsafe { object.value_of::<T>().as_ref().trace(tracer) }
         }
         unsafe fn finalize<T: Trace + 'static>(object: Object) {
@@ -97,8 +101,8 @@ impl VTable {
     }
 }
 
-/// What to ask of the allocator. It aligns objects to a granule, and large ones to a page: so a type that wants more than the
-/// one is given the other.
+/// What to ask of the allocator. It aligns objects to a granule, and large ones to a page: so a type that
+/// wants more than the one is given the other.
 const fn bytes_of<B>() -> usize {
     let bytes = size_of::<B>().next_multiple_of(GRANULE);
     if align_of::<B>() > GRANULE && bytes < LARGE { LARGE } else { bytes }
@@ -171,7 +175,8 @@ impl Header {
     #[inline(always)]
     pub fn vtable(&self) -> &'static VTable {
         let pointer = self.vtable.load(Relaxed).map_addr(|bits| bits & ADDRESS_BITS);
-        // SAFETY: written in `GcBox::new` from a static; the collector changes the top byte only, which is masked out.
+        // SAFETY: written in `GcBox::new` from a static; the collector changes the top byte only, which is
+        // masked out.
         unsafe { &*pointer }
     }
 

@@ -1,14 +1,15 @@
 //! The heap of a thread: made with its first object, taken down when the thread ends.
 //!
-//! The thread asks before each allocation whether enough objects have grown old since the last full collection, and collects if so. A
-//! generational plan has minor collections beside, each time the nursery is used up. Only objects are counted, not what their vectors
-//! and tables hold in the Rust heap; those grow in proportion.
+//! The thread asks before each allocation whether enough objects have grown old since the last full
+//! collection, and collects if so. A generational plan has minor collections beside, each time the nursery is
+//! used up. Only objects are counted, not what their vectors and tables hold in the Rust heap; those grow in
+//! proportion.
 //!
 //! I1. `CURRENT` points to the thread's heap, or is null before the first object and after the thread's end.
-//! I2. `ThreadHeap` is used by its thread only. The collector runs on that thread (there is one GC worker, the leader), from
-//!     inside `allocate` or `collect`, when no reference into the lists is held.
-//! I3. An object is on one list: `new` if it was made since the last collection, else `old`, or `dying` if it is known to be dead and waits
-//!     for its burial. One whose value was dropped is on none of them.
+//! I2. `ThreadHeap` is used by its thread only. The collector runs on that thread (there is one GC worker,
+//!     the leader), from inside `allocate` or `collect`, when no reference into the lists is held.
+//! I3. An object is on one list: `new` if it was made since the last collection, else `old`, or `dying` if it
+//!     is known to be dead and waits for its burial. One whose value was dropped is on none of them.
 
 use crate::Trace;
 use crate::collection::{AHEAD, Boa, prefetch_place};
@@ -49,7 +50,8 @@ pub(crate) struct ThreadHeap {
     threshold: Cell<usize>,
     /// Bytes at which a full collection is due; not 0.
     full_at: Cell<usize>,
-    /// Whether the next minor collection looks at all old objects, since a full one would be due: it may not be after that.
+    /// Whether the next minor collection looks at all old objects, since a full one would be due: it may not
+    /// be after that.
     pub searches_all: Cell<bool>,
     /// Whether it was, so that a full collection comes next.
     searched_in_vain: Cell<bool>,
@@ -68,7 +70,8 @@ pub(crate) struct ThreadHeap {
 pub(crate) struct Lists {
     /// Made since the last collection.
     pub new: Vec<Object>,
-    /// All others, in the order in which they were made, with gaps where some died. The header of each tells its place.
+    /// All others, in the order in which they were made, with gaps where some died. The header of each tells
+    /// its place.
     pub old: Vec<Option<Object>>,
     /// Ephemerons with a key, made or given their key since the last collection.
     pub new_ephemerons: Vec<NonNull<GcBox<dyn AnyEphemeron>>>,
@@ -81,7 +84,8 @@ pub(crate) struct Lists {
     pub dying: Vec<Object>,
     /// Old objects whose values were dropped, for the plan.
     pub released: Vec<Object>,
-    /// Empty between its uses: kept, since to allocate a large vector has glibc merge the small blocks that were freed.
+    /// Empty between its uses: kept, since to allocate a large vector has glibc merge the small blocks that
+    /// were freed.
     pub edges: Vec<Object>,
     /// As `edges`.
     pub dead: Vec<Object>,
@@ -105,10 +109,11 @@ impl Lists {
         header.vtable().bytes
     }
 
-    /// Looks for objects without handles at so many places of `old`, from where the last search ended to the end of the list at most;
-    /// the bytes of those that are taken off. The others move down into the gaps and stay in their order, which is about that of
-    /// addresses: so what dies is dropped in that order, and the memory of vectors and tables, which comes from glibc's lists in the order
-    /// in which it was freed, lies in order too.
+    /// Looks for objects without handles at so many places of `old`, from where the last search ended to the
+    /// end of the list at most; the bytes of those that are taken off. The others move down into the gaps and
+    /// stay in their order, which is about that of addresses: so what dies is dropped in that order, and the
+    /// memory of vectors and tables, which comes from glibc's lists in the order in which it was freed, lies
+    /// in order too.
     pub fn search(&mut self, places: usize) -> usize {
         let to = self.old.len().min(self.searched.saturating_add(places));
         let mut dead = 0;
@@ -140,11 +145,12 @@ impl Lists {
     }
 }
 
-/// The options of new heaps unless [`configure`] changes them: StickyMarkSweep, full collections when Boa asks.
+/// The options of new heaps unless [`configure`] changes them: StickyMarkSweep, full collections when Boa
+/// asks.
 ///
-/// `nursery.bytes` is what is allocated between two minor collections, `heap.min` the size at which the first full one starts,
-/// `heap.headroom_percent` how far the objects may outgrow what the last full one found alive. A `BOA_GC_STRESS=1` collects at every
-/// allocation.
+/// `nursery.bytes` is what is allocated between two minor collections, `heap.min` the size at which the first
+/// full one starts, `heap.headroom_percent` how far the objects may outgrow what the last full one found
+/// alive. A `BOA_GC_STRESS=1` collects at every allocation.
 ///
 /// # Errors
 /// An `MMTK_*` variable that is no option, or has no value that the option allows.
@@ -166,16 +172,19 @@ pub fn default_options() -> Result<Options, HeapError> {
     Ok(options)
 }
 
-/// With the vectors and tables of its objects, a nursery should fit the second-level cache: 64 to 256 KiB are even, more is worse (measured).
+/// With the vectors and tables of its objects, a nursery should fit the second-level cache: 64 to 256 KiB are
+/// even, more is worse (measured).
 const NURSERY_BYTES: usize = 128 << 10;
 
-/// As stock Boa's. 60 takes another 5 to 20 % off the CPU time, and adds as much to the resident memory (the examples, measured).
+/// As stock Boa's. 60 takes another 5 to 20 % off the CPU time, and adds as much to the resident memory (the
+/// examples, measured).
 const HEADROOM_PERCENT: u32 = 43;
 
 /// Sets the options of the heaps that threads make from now on.
 ///
 /// # Errors
-/// An option out of range; a plan that does not exist or that moves objects; more than one worker; idle collections.
+/// An option out of range; a plan that does not exist or that moves objects; more than one worker; idle
+/// collections.
 pub fn configure(options: Options) -> Result<(), HeapError> {
     // A heap that can be made is the proof.
     make_heap(options.clone())?;
@@ -243,7 +252,8 @@ pub(crate) fn allocate<T: Trace + 'static>(value: T) -> NonNull<GcBox<T>> {
         heap.collect_to_allocate();
     }
     let bytes = T::VTABLE.bytes;
-    // A collection that the heap itself starts here finds the value on the stack, with its handles counted as roots.
+    // A collection that the heap itself starts here finds the value on the stack, with its handles counted as
+    // roots.
     let at = heap.mutator.alloc(bytes).as_mut_ptr::<GcBox<T>>();
     // SAFETY: so many bytes of ours, aligned to a granule or to a page.
     let gc_box = unsafe {
@@ -284,7 +294,8 @@ pub(crate) fn map_is_written(map: NonNull<GcBox<dyn AnyWeakMap>>) {
 #[inline(always)]
 fn current() -> &'static ThreadHeap {
     let heap = CURRENT.get();
-    // SAFETY: if not null, the thread's heap; it goes with the thread, and no caller keeps the reference (I1).
+    // SAFETY: if not null, the thread's heap; it goes with the thread, and no caller keeps the reference
+    // (I1).
     match unsafe { heap.as_ref() } {
         Some(heap) => heap,
         None => ThreadHeap::make(),
@@ -378,7 +389,8 @@ impl ThreadHeap {
         let live = self.bytes.get();
         let options = self.heap.options();
         let mut room = live as u64 * u64::from(options.heap_headroom_percent) / 100;
-        // What is not in a cycle needs no full collection: if that was nearly everything, the next one can wait.
+        // What is not in a cycle needs no full collection: if that was nearly everything, the next one can
+        // wait.
         if self.generational && before - live < before / 8 {
             room *= 2;
         }
@@ -390,7 +402,8 @@ impl ThreadHeap {
         }
     }
 
-    /// Drops all values and unmaps the heap. A handle that another thread-local variable still holds can be dropped but not followed.
+    /// Drops all values and unmaps the heap. A handle that another thread-local variable still holds can be
+    /// dropped but not followed.
     ///
     /// # Safety
     /// The thread's heap, and the thread ends.

@@ -1,11 +1,12 @@
 //! The interface of Boa's garbage collector, version 0.22, on a heap of the toolkit.
 //!
-//! A workspace that patches `boa_gc` with this crate runs an unchanged `boa_engine` on the collector chosen at startup:
-//! [`configure`] or the `MMTK_*` variables name it. Each thread that makes a [`Gc`] has a heap of its own, unmapped when
-//! the thread ends.
+//! A workspace that patches `boa_gc` with this crate runs an unchanged `boa_engine` on the collector chosen
+//! at startup: [`configure`] or the `MMTK_*` variables name it. Each thread that makes a [`Gc`] has a heap of
+//! its own, unmapped when the thread ends.
 //!
-//! Read in this order: [`GcBox`] (an object), [`Gc`] (a handle), [`Trace`] (what the engine says about its types), `heap` (what a
-//! thread owns), `collection` (how roots are found, what dies, and in which order), then the weak ones.
+//! Read in this order: [`GcBox`] (an object), [`Gc`] (a handle), [`Trace`] (what the engine says about its
+//! types), `heap` (what a thread owns), `collection` (how roots are found, what dies, and in which order),
+//! then the weak ones.
 
 // The derives of `boa_macros` name the crate.
 extern crate self as boa_gc;

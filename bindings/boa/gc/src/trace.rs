@@ -1,14 +1,14 @@
 //! What a type says about the handles in it.
 //!
-//! `Trace` has three walks over the same parts. The collector uses two: `trace` reports handles, for counting and for marking,
-//! and `run_finalizer` runs the finalizers of an object that is about to die. `trace_non_roots` is part of the published
-//! trait, so the derive writes it; nobody calls it.
+//! `Trace` has three walks over the same parts. The collector uses two: `trace` reports handles, for counting
+//! and for marking, and `run_finalizer` runs the finalizers of an object that is about to die.
+//! `trace_non_roots` is part of the published trait, so the derive writes it; nobody calls it.
 
 use crate::gc_box::Object;
 use std::mem::MaybeUninit;
 
-/// What happens to a value before it is collected. It may follow handles, and store them elsewhere: what it stores survives.
-/// It must not make new objects.
+/// What happens to a value before it is collected. It may follow handles, and store them elsewhere: what it
+/// stores survives. It must not make new objects.
 pub trait Finalize {
     /// The finalizer.
     fn finalize(&self) {}
@@ -17,8 +17,9 @@ pub trait Finalize {
 /// A value that says which handles it holds.
 ///
 /// # Safety
-/// `trace` reports no handle that is not part of the value, and none twice: a handle counted too often would be taken for one
-/// inside the heap, and its target freed under the handle outside. A handle that is not reported is a root.
+/// `trace` reports no handle that is not part of the value, and none twice: a handle counted too often would
+/// be taken for one inside the heap, and its target freed under the handle outside. A handle that is not
+/// reported is a root.
 pub unsafe trait Trace: Finalize {
     /// Reports the handles.
     ///
@@ -36,7 +37,8 @@ pub unsafe trait Trace: Finalize {
     fn run_finalizer(&self);
 }
 
-/// Handles reported before they are passed on: enough to hide the latency of the first, few enough for the stack.
+/// Handles reported before they are passed on: enough to hide the latency of the first, few enough for the
+/// stack.
 const EDGES: usize = 64;
 
 /// Receives the handles that [`Trace::trace`] reports.
@@ -113,7 +115,8 @@ macro_rules! empty_trace {
     };
 }
 
-/// The methods of [`Trace`] from one expression that calls `mark` on each part: `custom_trace!(this, mark, mark(&this.part))`.
+/// The methods of [`Trace`] from one expression that calls `mark` on each part: `custom_trace!(this, mark,
+/// mark(&this.part))`.
 #[macro_export]
 macro_rules! custom_trace {
     ($this:ident, $mark:ident, $parts:expr) => {

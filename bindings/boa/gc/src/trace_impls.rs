@@ -13,7 +13,8 @@ use std::rc::Rc;
 use std::sync::atomic::*;
 use std::time::{Instant, SystemTime};
 
-/// One of the three walks. Unlike the closures of `custom_trace!`, a walk is generic, so parts are reached without a `dyn` call.
+/// One of the three walks. Unlike the closures of `custom_trace!`, a walk is generic, so parts are reached
+/// without a `dyn` call.
 trait Walk {
     fn part<T: Trace + ?Sized>(&mut self, part: &T);
 }
@@ -246,7 +247,8 @@ unsafe impl<T: Trace> Trace for OnceCell<T> {
 }
 
 impl<T: Trace + Default> Finalize for Cell<T> {}
-// SAFETY: walks the value once. It is out of the cell meanwhile, so a finalizer cannot change it under the walk.
+// SAFETY: walks the value once. It is out of the cell meanwhile, so a finalizer cannot change it under the
+// walk.
 unsafe impl<T: Trace + Default> Trace for Cell<T> {
     walks!(this, walk, {
         let value = this.take();

@@ -1,7 +1,8 @@
 //! A map whose entries die with their keys: a table of ephemerons.
 //!
-//! Objects do not move, so a key's address is its hash. The collector takes out the entries of dead keys before the memory
-//! is used again; it cannot do so while the map is borrowed, so a lookup also asks the ephemeron.
+//! Objects do not move, so a key's address is its hash. The collector takes out the entries of dead keys
+//! before the memory is used again; it cannot do so while the map is borrowed, so a lookup also asks the
+//! ephemeron.
 
 use crate::heap;
 use crate::{Ephemeron, Finalize, Gc, GcRef, GcRefCell, Trace, custom_trace};

@@ -363,7 +363,8 @@ fn a_plan_that_moves_is_refused() {
     assert!(error.contains("did you mean MarkSweep"), "{error}");
 }
 
-/// Allocates until there was a minor collection, of which nothing but the heap's trigger was asked; how many full ones there were.
+/// Allocates until there was a minor collection, of which nothing but the heap's trigger was asked; how many
+/// full ones there were.
 fn minor_collection() -> u64 {
     let counts = || boa_gc::with_heap(|heap| (heap.statistics().collections, heap.statistics().full_collections));
     let (collections, fulls) = counts();
@@ -503,7 +504,8 @@ fn entries_of_an_old_weak_map_die_with_their_new_keys() {
         map.insert(&kept, node(n, None));
     }
     minor_collection();
-    // Each collection found one key with a handle at most, which is old since then, and left to a full collection.
+    // Each collection found one key with a handle at most, which is old since then, and left to a full
+    // collection.
     let (most, shown) = (1 + collections() - before, format!("{map:?}"));
     assert!((1..=most).any(|n| shown == format!("WeakMap {{ entries: Some({n}) }}")), "{shown}, at most {most}");
     assert!(most < 100);

@@ -1,19 +1,20 @@
 //! The published crate `mmtk` 0.33 behind a minimal binding, in the configuration that measured best.
 //!
-//! An object is one header word (number of slots in the low half, number of words in the high half) and its payload; the
-//! reference is the header's address. Forwarding bits are the header's top byte and the forwarding pointer overwrites
-//! the header, which measured best; all other metadata is in side tables.
+//! An object is one header word (number of slots in the low half, number of words in the high half) and its
+//! payload; the reference is the header's address. Forwarding bits are the header's top byte and the
+//! forwarding pointer overwrites the header, which measured best; all other metadata is in side tables.
 //!
-//! The handle is monomorphised over the plan's allocator and barrier, and both fast paths are inlined, as a JIT or a
-//! static compiler would do it.
+//! The handle is monomorphised over the plan's allocator and barrier, and both fast paths are inlined, as a
+//! JIT or a static compiler would do it.
 //!
-//! CPU spent collecting: the CPU clocks of the GC worker threads. Work that mutators do (block allocation, lazy sweeping
-//! in MarkSweep) counts as mutator time, which is the same as process CPU less that of the collector's threads.
+//! CPU spent collecting: the CPU clocks of the GC worker threads. Work that mutators do (block allocation,
+//! lazy sweeping in MarkSweep) counts as mutator time, which is the same as process CPU less that of the
+//! collector's threads.
 //!
-//! I1. A [`Handle`] points at the boxed [`State`] of a bound thread, which lives until `unbind`; only that thread uses
-//!     it, and GC workers read it while the thread is parked in `world`.
-//! I2. A reference that a workload holds leads to a live object, and its slots and words are in bounds: that is the
-//!     workload's rule (`workloads::heap` I1, I3).
+//! I1. A [`Handle`] points at the boxed [`State`] of a bound thread, which lives until `unbind`; only that
+//!     thread uses it, and GC workers read it while the thread is parked in `world`.
+//! I2. A reference that a workload holds leads to a live object, and its slots and words are in bounds: that
+//!     is the workload's rule (`workloads::heap` I1, I3).
 //! I3. `MMTK_INSTANCE` is set before the first mutator is bound and never dropped.
 
 #![expect(clippy::mut_from_ref, reason = "a handle is a pointer to its state, not an owner")]

@@ -1,6 +1,7 @@
 //! The binding proper: object model, scanning, collection, active plan.
 //!
-//! The safety invariants are those of the parent module: objects handed in by the crate are live and begin with our header.
+//! The safety invariants are those of the parent module: objects handed in by the crate are live and begin
+//! with our header.
 
 use mmtk::util::alloc::AllocationError;
 use mmtk::util::copy::{CopySemantics, GCWorkerCopyContext};
@@ -112,7 +113,8 @@ impl ObjectModel<PeerVm> for Model {
     fn copy_to(from: ObjectReference, to: ObjectReference, _region: Address) -> Address {
         let bytes = words(from) * 8;
         let (source, target) = (from.to_raw_address(), to.to_raw_address());
-        // SAFETY: the collector chose a place of this size; it may overlap the old one, hence not `nonoverlapping`.
+        // SAFETY: the collector chose a place of this size; it may overlap the old one, hence not
+        // `nonoverlapping`.
         unsafe { std::ptr::copy(source.to_ptr::<u8>(), target.to_mut_ptr::<u8>(), bytes) };
         target + bytes
     }

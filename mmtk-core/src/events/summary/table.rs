@@ -10,7 +10,8 @@ impl fmt::Display for SummarySnapshot {
         let plan = if self.plan.is_empty() { "unknown plan" } else { self.plan };
         writeln!(f, "GC summary: {plan}, {} workers, limit {}", self.workers, bytes(self.limit_bytes))?;
         if self.gcs == 0 {
-            // The sizes of the heap are taken when it is collected: without a collection they are not known, not 0.
+            // The sizes of the heap are taken when it is collected: without a collection they are not known,
+            // not 0.
             writeln!(f, "{:<18} none so far: nothing was measured", "collections")?;
             return self.out_of_memory(f);
         }
