@@ -742,6 +742,35 @@ fn what_a_collection_did_not_reach_is_found_no_more_though_it_keeps_its_memory()
     }
 }
 
+/// A region that comes and goes between two collections is no longer among those in which objects may be new.
+#[test]
+fn what_was_allocated_in_regions_that_are_gone_is_found_no_more() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = heap::<FindingVM>(plan);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let (_, pool) = region_and_pool(&heap);
+        let found = |object: LabRef| m.mutator().find_object(Address::from_usize(object.0 + 8)).is_some();
+        for round in 0..20 {
+            let region = heap.region().unwrap();
+            let [_, object, _] = uncollected(m, &region, &pool);
+            assert!(found(object), "{plan}, round {round}");
+            drop(region);
+            let before = heap.statistics().collections;
+            for _ in 0..100 {
+                if round % 4 == 3 && heap.statistics().collections == before {
+                    churn(m, 50);
+                }
+            }
+            if round % 8 == 7 {
+                m.mutator().collect();
+                assert!(!found(object), "{plan}, round {round}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_stale_word_does_not_revive_what_a_minor_collection_did_not_reach() {
     let _watchdog = Watchdog::new();

@@ -17,8 +17,8 @@
 //! I2. A start is set only where an object is that is new, or was reached by the last collection that could
 //!     have freed it: so no mark is older than the last full one, and none is taken for one of an epoch with
 //!     the same number.
-//! I3. Objects made since the last collection lie in runs that are listed: in `fresh`, or as the one in which
-//!     a region goes on.
+//! I3. In a space that notes them, objects made since the last collection lie in runs that are listed: in
+//!     `fresh`, or as the one in which a region goes on. A run that is free is in neither list.
 //! Callers: `allocate` and `release` as `mmtk_core::region` says; the tracer any worker; the rest the leader.
 
 use super::epoch::Epoch;
@@ -34,7 +34,7 @@ use mmtk_core::sync::Mutex;
 use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -62,9 +62,10 @@ struct Regions {
     opened: u32,
     /// Every run by its first page, until it is free.
     runs: BTreeMap<usize, Run>,
-    /// Runs acquired since the last collection, by their first pages. Some may be free again.
-    fresh: Vec<usize>,
-    /// The first page of the run in which each region goes on, by its number.
+    /// If the space notes them: runs acquired since the last collection, by their first pages, until they are
+    /// free.
+    fresh: BTreeSet<usize>,
+    /// If the space notes them: the first page of the run in which each region goes on, by its number.
     going_on: BTreeMap<u32, usize>,
     /// Regions that wait for the next sweep.
     released: Vec<RegionMemory>,
@@ -86,6 +87,8 @@ pub struct RegionSpace<VM> {
     top: AtomicUsize,
     /// Whether what is released waits for the next pause.
     waits: bool,
+    /// Whether it notes where new objects may be (I3): minor collections look there.
+    notes_young: bool,
 }
 
 impl<VM: VMBinding> RegionSpace<VM> {
@@ -113,6 +116,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
             reserved: AtomicUsize::new(0),
             top: AtomicUsize::new(0),
             waits: context.options.verify || context.states.is_generational(),
+            notes_young: starts.is_some() && context.states.is_generational(),
         })
     }
 
@@ -145,7 +149,9 @@ impl<VM: VMBinding> RegionSpace<VM> {
         self.states.forget(start, run_bytes);
         let mut regions = self.regions.lock();
         regions.runs.insert(first, Run { pages, region: region.number });
-        regions.fresh.push(first);
+        if self.notes_young {
+            regions.fresh.insert(first);
+        }
         drop(regions);
         self.set_pages(start, pages, USED);
         self.reserved.fetch_add(run_bytes, Relaxed);
@@ -157,7 +163,9 @@ impl<VM: VMBinding> RegionSpace<VM> {
         // A large object may leave less than there was.
         if range.bytes_left() > region.range.bytes_left() {
             region.range = range;
-            self.regions.lock().going_on.insert(region.number, first);
+            if self.notes_young {
+                self.regions.lock().going_on.insert(region.number, first);
+            }
         }
         address
     }
@@ -168,7 +176,11 @@ impl<VM: VMBinding> RegionSpace<VM> {
             if let Some(starts) = &self.starts {
                 starts.clear(start, pages * PAGE_BYTES);
             }
-            self.regions.lock().runs.remove(&self.page_of(start));
+            let first = self.page_of(start);
+            let mut regions = self.regions.lock();
+            regions.runs.remove(&first);
+            regions.fresh.remove(&first);
+            drop(regions);
             self.set_pages(start, pages, FREE);
             self.reserved.fetch_sub(pages * PAGE_BYTES, Relaxed);
             self.pages.release(start, pages);
@@ -220,9 +232,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
         let mut regions = self.regions.lock();
         let mut firsts = std::mem::take(&mut regions.fresh);
         firsts.extend(regions.going_on.values());
-        firsts.sort_unstable();
-        firsts.dedup();
-        let run = |first: usize| first..first + regions.runs.get(&first).map_or(0, |run| run.pages);
+        let run = |first: usize| first..first + regions.runs[&first].pages;
         let start = self.pages.extent().start();
         firsts.into_iter().flat_map(run).map(|page| start.plus(page * PAGE_BYTES)).collect()
     }
