@@ -5,14 +5,35 @@ use crate::address::Address;
 use crate::alloc::{Allocators, MutatorState};
 use crate::binding::{MayBeOutOfMemory, OutOfMemory, Tried, VMBinding};
 use crate::callback::Callback;
-use crate::events::{Cause, CollectionKind, Event};
+use crate::events::{Cause, CollectionKind, Event, PauseReport};
 use crate::heap::{BLOCK_BYTES, Budget};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Collections that one allocation may cause before it is refused: emergency collections compact step by
-/// step.
-const MAX_ATTEMPTS: usize = 20;
+/// Collections that a request has caused: one ordinary, then ever harder ones as long as they free anything.
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
+struct Attempts(usize);
+
+impl Attempts {
+    /// The request is refused. As many as 20, since emergency collections compact step by step.
+    const OVER: Attempts = Attempts(20);
+
+    /// Why the next collection comes.
+    fn cause(self) -> Cause {
+        if self == Attempts::default() { Cause::HeapFull } else { Cause::Emergency }
+    }
+
+    /// The count after a collection that did not help.
+    fn after(self, report: &PauseReport) -> Attempts {
+        let freed = report.reserved_before_bytes.saturating_sub(report.reserved_after_bytes);
+        match report.kind {
+            // Nothing was allocated since, so the next is a full one.
+            CollectionKind::Minor => self,
+            CollectionKind::Full if self.0 >= 2 && freed < BLOCK_BYTES => Attempts::OVER,
+            CollectionKind::Full => Attempts(self.0 + 1),
+        }
+    }
+}
 
 impl<VM: VMBinding> HeapInner<VM> {
     /// The slow path of allocation: `attempt`, and the collections it takes. The attempt may be made in a
@@ -37,32 +58,26 @@ impl<VM: VMBinding> HeapInner<VM> {
         self.collect_if_due(me, bytes);
         let limit = self.memory.budget().limit();
         // What can never fit is refused before anything is collected for it.
-        let mut attempts = if bytes <= limit { 0 } else { MAX_ATTEMPTS };
-        while attempts < MAX_ATTEMPTS {
+        let mut attempts = if bytes <= limit { Attempts::default() } else { Attempts::OVER };
+        while attempts != Attempts::OVER {
             if let Some(address) = attempt(allocators()) {
                 return Ok(address);
             }
             if !self.plan.can_collect() {
                 break;
             }
-            // One ordinary collection, then ever harder ones as long as they free anything. The leader
-            // allocates before the others resume: else they could take all that was freed, and it would
-            // report a full heap that is not. Who only took part in a pause knows nothing about the room it
-            // left, and tries again.
+            // The leader allocates before the others resume: else they could take all that was freed, and it
+            // would report a full heap that is not. A thread that only took part in a pause knows nothing
+            // about the room it left, and tries again.
             let seen = self.pauses.load(Relaxed);
-            let cause = if attempts == 0 { Cause::HeapFull } else { Cause::Emergency };
             let led = me.where_it_may_stop(|| {
-                self.collect_unless_done(Some(me), cause, Some(seen), |report| {
-                    let freed = report.reserved_before_bytes.saturating_sub(report.reserved_after_bytes);
-                    attempt(allocators()).ok_or((report.kind, freed))
+                self.collect_unless_done(Some(me), attempts.cause(), Some(seen), |report| {
+                    attempt(allocators()).ok_or_else(|| attempts.after(report))
                 })
             });
             match led {
                 Some(Ok(address)) => return Ok(address),
-                // Nothing was allocated since, so the next is a full one.
-                Some(Err((CollectionKind::Minor, _))) => (),
-                Some(Err((_, freed))) if attempts >= 2 && freed < BLOCK_BYTES => attempts = MAX_ATTEMPTS,
-                Some(Err(_)) => attempts += 1,
+                Some(Err(next)) => attempts = next,
                 None => (),
             }
         }
@@ -81,7 +96,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         me: &MutatorState<VM>,
         mut request: impl FnMut() -> Result<R, E>,
     ) -> Result<R, E> {
-        let mut attempts = if self.plan.can_collect() { 0 } else { MAX_ATTEMPTS };
+        let mut attempts = if self.plan.can_collect() { Attempts::default() } else { Attempts::OVER };
         loop {
             let seen = self.pauses.load(Relaxed);
             let mut error = match request() {
@@ -89,25 +104,17 @@ impl<VM: VMBinding> HeapInner<VM> {
                 Err(error) => error,
             };
             let Some(out_of_memory) = error.out_of_memory() else { return Err(error) };
-            if attempts >= MAX_ATTEMPTS {
+            if attempts == Attempts::OVER {
                 if self.plan.can_collect() {
                     *out_of_memory = self.out_of_memory(out_of_memory.requested, Tried::Collections);
                 }
                 return Err(error);
             }
-            let cause = if attempts == 0 { Cause::HeapFull } else { Cause::Emergency };
             let led = me.where_it_may_stop(|| {
-                self.collect_unless_done(Some(me), cause, Some(seen), |report| {
-                    (report.kind, report.reserved_before_bytes.saturating_sub(report.reserved_after_bytes))
-                })
+                self.collect_unless_done(Some(me), attempts.cause(), Some(seen), |report| attempts.after(report))
             });
-            attempts = match led {
-                // As in `allocate`: a full one is next, or another thread collected.
-                Some((CollectionKind::Minor, _)) | None => attempts,
-                // One last time, with what it freed.
-                Some((_, freed)) if attempts >= 2 && freed < BLOCK_BYTES => MAX_ATTEMPTS,
-                Some(_) => attempts + 1,
-            };
+            // If it led none, another thread collected. The last attempt has what the last collection freed.
+            attempts = led.unwrap_or(attempts);
         }
     }
 
