@@ -4,9 +4,9 @@
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::weak::FinalizerOrder;
 use mmtk_core::{Heap, ObjectReference, SlotVisitor, StateLocation, VMBinding, WordSlot};
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, dense_plans, options};
+use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, delegate_to, dense_plans, options};
 use policies::new_heap;
-use reference::{Ref, ReferenceVM, ShadowStack};
+use reference::{Ref, ReferenceVM};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A heap in which everything that may move does, and workers take part in every section.
@@ -348,8 +348,8 @@ static SCANS: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: as for the reference binding, to which all is delegated.
 unsafe impl VMBinding for Counting {
-    type Slot = WordSlot;
-    type Local = ShadowStack;
+    delegate_to!(ReferenceVM, 0);
+
     const STATE: StateLocation = ReferenceVM::STATE;
     const WRITE_BARRIER: bool = true;
 
@@ -359,9 +359,6 @@ unsafe impl VMBinding for Counting {
     fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
         SCANS.fetch_add(1, Relaxed);
         ReferenceVM::scan_object(object, visitor);
-    }
-    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.0.scan_thread(stack, visitor);
     }
 }
 
