@@ -1,5 +1,5 @@
-//! Clearing against resurrection: what a finalizer brings back is not cleared by whoever looks at references
-//! after that step.
+//! Clearing against resurrection: what a finalizer brings back is not cleared by a worker that looks at
+//! references after that step.
 //!
 //! In one step workers take dead objects with finalizers from a shared counter and mark them; in the next
 //! they clear phantom references whose targets are not marked. Marks are relaxed stores: that the second step

@@ -1,9 +1,9 @@
 //! Addresses and object references: one-word newtypes.
 //!
 //! `Address` is a number until somebody dereferences it, so arithmetic is safe and every access is not. An
-//! `ObjectReference` is an address with a promise: it lies inside an object that the VM allocated here, at the place
-//! the VM uses to name the object, and it is aligned to a word. Only this layer, the heap below it and the
-//! edge of a binding turn numbers into addresses.
+//! `ObjectReference` is an address with a promise: it lies inside an object that the VM allocated here, at
+//! the place the VM uses to name the object, and it is aligned to a word. Only this layer, the heap below it
+//! and the edge of a binding turn numbers into addresses.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -117,7 +117,8 @@ impl Address {
     pub fn prefetch_write(self) {
         // Miri runs no assembly.
         #[cfg(all(target_arch = "x86_64", not(miri)))]
-        // SAFETY: a prefetch is a hint; it has no architectural effect at any address. Processors without it do nothing.
+        // SAFETY: a prefetch is a hint; it has no architectural effect at any address. Processors without it
+        // do nothing.
         unsafe {
             core::arch::asm!("prefetchw [{0}]", in(reg) self.0, options(nostack, preserves_flags, readonly));
         }
@@ -151,7 +152,8 @@ impl Address {
     /// The word here as an atomic.
     ///
     /// # Safety
-    /// Mapped, aligned to 8, accessed only atomically while the reference lives, and mapped as long as it lives.
+    /// Mapped, aligned to 8, accessed only atomically while the reference lives, and mapped as long as it
+    /// lives.
     #[inline(always)]
     pub unsafe fn as_atomic_u64<'a>(self) -> &'a AtomicU64 {
         // SAFETY: the caller's promise.
@@ -183,8 +185,8 @@ impl fmt::Display for Address {
 
 /// A non-null reference to an object of the VM.
 ///
-/// It is the address at which the object's storage begins, as the allocator returned it. A copy of it goes stale at
-/// any safepoint if the plan moves objects.
+/// It is the address at which the object's storage begins, as the allocator returned it. A copy of it goes
+/// stale at any safepoint if the plan moves objects.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct ObjectReference(NonZeroUsize);
@@ -192,8 +194,8 @@ pub struct ObjectReference(NonZeroUsize);
 impl ObjectReference {
     /// The object at `address`, or none at the null address.
     ///
-    /// Making a reference to no object is not undefined by itself; handing it to a heap breaks the binding's contract
-    /// (see `VMBinding`), and the verifier reports it.
+    /// Making a reference to no object is not undefined by itself; handing it to a heap breaks the binding's
+    /// contract (see `VMBinding`), and the verifier reports it.
     #[inline(always)]
     pub const fn from_address(address: Address) -> Option<ObjectReference> {
         match NonZeroUsize::new(address.0) {

@@ -1,15 +1,15 @@
 //! The worker gang: threads that help the leader of a pause through its parallel sections.
 //!
-//! The leader is the thread that asked for the pause; it is worker 0 and does a section alone unless helpers are woken. Waking
-//! one costs tens of microseconds, so a section that is over sooner never wakes any; helpers are created when first
-//! woken, so a small heap has no threads at all.
+//! The leader is the thread that asked for the pause; it is worker 0 and does a section alone unless helpers
+//! are woken. Waking one costs tens of microseconds, so a section that is over sooner never wakes any;
+//! helpers are created when first woken, so a small heap has no threads at all.
 //!
-//! I1. A section's closure is borrowed from the leader's stack. `run` returns only when no helper is inside it and none can
-//!     enter any more, so the borrow never outlives its owner.
+//! I1. A section's closure is borrowed from the leader's stack. `run` returns only when no helper is inside
+//!     it and none can enter any more, so the borrow never outlives its owner.
 //! I2. A helper enters a section at most once, as the worker with its own number.
 //! I3. No more workers enter a section than are allowed. That number changes between sections.
-//! I4. A panic of a helper, or of the leader while helpers are at work, ends the process, with its text: what they share is in doubt. Where the
-//!     leader is alone, its panic unwinds.
+//! I4. A panic of a helper, or of the leader while helpers are at work, ends the process, with its text: what
+//!     they share is in doubt. Where the leader is alone, its panic unwinds.
 //! A leader that waits long for helpers says which are at work (`patience`).
 //! Callers: `run` and `allow` the leader; `wake` any worker inside the section.
 
@@ -29,8 +29,9 @@ use std::time::Duration;
 
 /// What a worker keeps through a pause.
 ///
-/// Cache lines of its own, in pairs as processors fetch them: the counters are written for each object. Beside one another,
-/// the last field of a worker shared a line with the counters of the next, and what read it took twice the time.
+/// Cache lines of its own, in pairs as processors fetch them: the counters are written for each object.
+/// Beside one another, the last field of a worker shared a line with the counters of the next, and what read
+/// it took twice the time.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Worker {
@@ -44,7 +45,8 @@ pub struct Worker {
     pub held: Vec<ObjectReference>,
     /// Objects that it reached first, where finalizers are put in order (`weak`).
     pub(crate) noted: Vec<ObjectReference>,
-    /// Bytes of objects that it marked or copied in spaces that do not count by block, by the number of the space's extent.
+    /// Bytes of objects that it marked or copied in spaces that do not count by block, by the number of the
+    /// space's extent.
     pub live_bytes: [usize; EXTENTS],
     /// Bytes that it copied.
     pub copied_bytes: usize,
@@ -198,7 +200,8 @@ impl Gang {
         self.shared.workers.len()
     }
 
-    /// At most this many workers enter a section from now on, the leader included. Between sections; the leader.
+    /// At most this many workers enter a section from now on, the leader included. Between sections; the
+    /// leader.
     pub(crate) fn allow(&self, workers: usize) {
         debug_assert!((1..=self.size()).contains(&workers));
         if self.shared.allowed.swap(workers, Relaxed) != workers {
@@ -210,7 +213,8 @@ impl Gang {
     /// Returns when all who entered have left.
     pub fn run(&self, wake: bool, section: &(dyn Fn(&mut Worker) + Sync)) {
         if self.size() > 1 {
-            // SAFETY: only the lifetime changes; `run` keeps the borrow alive until the section is closed below (I1).
+            // SAFETY: only the lifetime changes; `run` keeps the borrow alive until the section is closed
+            // below (I1).
             let erased = unsafe { std::mem::transmute::<&(dyn Fn(&mut Worker) + Sync), &'static SectionFn>(section) };
             let mut state = self.shared.state.lock();
             state.section = Some(Section(erased));
@@ -231,14 +235,16 @@ impl Gang {
         }
     }
 
-    /// Nobody enters the section any more; returns when all who entered have left. `panicked`: the leader, with this.
+    /// Nobody enters the section any more; returns when all who entered have left. `panicked`: the leader,
+    /// with this.
     fn close(&self, panicked: Option<&(dyn Any + Send)>) {
         let mut state = self.shared.state.lock();
         state.section = None;
         if let Some(panic) = panicked
             && state.inside > 0
         {
-            // Helpers may wait for work of the leader's that will never come, and the closure they are in is about to go.
+            // Helpers may wait for work of the leader's that will never come, and the closure they are in is
+            // about to go.
             abort("the leader of a collection", panic);
         }
         let mut late = self.late();
@@ -254,7 +260,8 @@ impl Gang {
 
     /// Asks the helpers into the current section; only the first call in a section costs anything.
     pub fn wake(&self) {
-        // Relaxed, here and where a helper looks: the number changes between sections, and the lock below orders it.
+        // Relaxed, here and where a helper looks: the number changes between sections, and the lock below
+        // orders it.
         let allowed = self.shared.allowed.load(Relaxed);
         if allowed == 1 || self.shared.woken.load(Relaxed) || self.shared.woken.swap(true, Relaxed) {
             return;
@@ -301,8 +308,9 @@ impl Gang {
         self.shared.started.store(1, Relaxed);
     }
 
-    /// A buffer that an earlier section left. A pause that allocates some KiB costs more than that: glibc then merges the small blocks that
-    /// were freed since the last time, and the mutator has to split them again.
+    /// A buffer that an earlier section left. A pause that allocates some KiB costs more than that: glibc
+    /// then merges the small blocks that were freed since the last time, and the mutator has to split them
+    /// again.
     pub(crate) fn take_spare<T: Any + Send>(&self) -> Option<Box<T>> {
         let mut spares = self.spares.lock();
         let index = spares.iter().rposition(|spare| spare.is::<T>())?;
@@ -333,7 +341,8 @@ impl Drop for Gang {
     }
 }
 
-/// Ends the process: `who` has panicked where nothing can go on. The text comes again, since the program may have a panic hook of its own.
+/// Ends the process: `who` has panicked where nothing can go on. The text comes again, since the program may
+/// have a panic hook of its own.
 fn abort(who: &str, panic: &(dyn Any + Send)) -> ! {
     let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,
@@ -378,7 +387,8 @@ fn help(shared: &Shared, index: usize) {
         let before = thread_cpu_ns();
         {
             let mut worker = shared.workers[index].lock();
-            // SAFETY: the section was open when we entered, and `run` waits until `inside` is zero again (I1).
+            // SAFETY: the section was open when we entered, and `run` waits until `inside` is zero again
+            // (I1).
             let section = unsafe { &*section.0 };
             let result = catch_unwind(AssertUnwindSafe(|| section(&mut worker)));
             if let Err(panic) = result {

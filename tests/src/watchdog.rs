@@ -1,11 +1,12 @@
-//! A watchdog: a test that hangs ends the process with its name, instead of the patience of whoever waits for
-//! it.
+//! A watchdog: a test that hangs ends the process with its name, instead of the reader's
+//! patience.
 
 use std::io::Write;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-/// Generous: the tests take seconds, but may share few processors with many. Under an interpreter they take minutes.
+/// Generous: the tests take seconds, but may share few processors with many. Under an interpreter they take
+/// minutes.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(miri) { 3600 } else { 180 });
 
 /// Lives as long as the test that it watches.

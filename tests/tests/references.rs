@@ -389,8 +389,8 @@ fn an_ephemeron_does_not_keep_its_owner_by_way_of_its_value() {
     });
 }
 
-/// Key and owner must both live, whenever they are reached: here one of them is reached as the value of another ephemeron, or brought back by its
-/// finalizer, and the other one is dead.
+/// Key and owner must both live, whenever they are reached: here one of them is reached as the value of
+/// another ephemeron, or brought back by its finalizer, and the other one is dead.
 #[test]
 fn a_value_dies_with_its_key_or_its_owner_although_the_other_one_is_reached_late() {
     on_every_plan(|plan, thread| {
@@ -467,7 +467,8 @@ fn a_reference_that_was_freed_is_not_used() {
     });
 }
 
-/// The number of a reference that went with its owner is used again; the VM that kept the old one does not reach the new one by it.
+/// The number of a reference that went with its owner is used again; the VM that kept the old one does not
+/// reach the new one by it.
 #[test]
 fn a_stale_reference_or_finalizer_does_not_reach_what_took_its_place() {
     let heap = heap("Immix");
@@ -594,7 +595,8 @@ fn a_reference_that_is_cleared_while_it_is_queued_stays_in_the_queue() {
     });
 }
 
-/// A chain of ephemerons: the value of each leads to the key of the next. Created from its end, or in a wild order.
+/// A chain of ephemerons: the value of each leads to the key of the next. Created from its end, or in a wild
+/// order.
 fn chain(plan: &str, links: usize, wild: bool) {
     let limit = 96 * links.max(1 << 15) * 4;
     let heap = new_heap(ReferenceVM::default(), options(plan, limit, &[("gc.workers", "2")])).unwrap();
@@ -642,8 +644,8 @@ fn a_chain_of_a_million_ephemerons_takes_no_more_than_a_trace() {
 
 const MILLION: usize = 1_000_000;
 
-/// A heap for a million objects, all in an array at the first root, each of which `f` is told when it is made; then every second is unlinked, and
-/// what is left is collected.
+/// A heap for a million objects, all in an array at the first root, each of which `f` is told when it is
+/// made; then every second is unlinked, and what is left is collected.
 fn every_second_of_a_million_dies(mut f: impl FnMut(&Thread, usize, Ref)) -> (ReferenceHeap, Thread) {
     let heap = new_heap(ReferenceVM::default(), options("Immix", 512 << 20, &[("gc.workers", "2")])).unwrap();
     let thread = Thread::attach(&heap);

@@ -1,8 +1,9 @@
-//! A program of a few dozen objects on every plan, with each thing once that a collection does: two mutators, two workers, objects
-//! that are shared, a large array, old objects that refer to new ones, a pin, weak references, an ephemeron, a finalizer.
+//! A program of a few dozen objects on every plan, with each thing once that a collection does: two mutators,
+//! two workers, objects that are shared, a large array, old objects that refer to new ones, a pin, weak
+//! references, an ephemeron, a finalizer.
 //!
-//! It is small enough for Miri, an interpreter that looks for undefined behaviour and data races (`sanitize.sh`). There each plan is
-//! a run of its own.
+//! It is small enough for Miri, an interpreter that looks for undefined behaviour and data races
+//! (`sanitize.sh`). There each plan is a run of its own.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::weak::{FinalizerOrder, ReferenceKind, Terms};
@@ -23,7 +24,8 @@ const SETTINGS: [(&str, &str); 9] = [
     ("stress.always_defrag", "true"),
 ];
 
-/// Miri takes minutes for what takes a processor milliseconds: there the graphs are smaller, and the verifier is off.
+/// Miri takes minutes for what takes a processor milliseconds: there the graphs are smaller, and the verifier
+/// is off.
 const NODES: u64 = if cfg!(miri) { 8 } else { 24 };
 /// References of the array: outside Miri enough to be visited in parts.
 const ARRAY: usize = if cfg!(miri) { 16 } else { 1200 };
@@ -73,7 +75,8 @@ fn garbage<VM: TestVM>(m: Handle<VM>) {
     }
 }
 
-/// Objects and references come and go through full collections, and minor ones between where the plan has them.
+/// Objects and references come and go through full collections, and minor ones between where the plan has
+/// them.
 fn run<VM: TestVM>(heap: &Heap<VM>, pins: bool) {
     let thread = Attached::new(heap);
     let m = thread.handle();
@@ -199,8 +202,9 @@ on_each_plan! {
     pageprotect: "PageProtect",
 }
 
-/// Two workers scan the same objects, whose marks are plain stores. The second goes from a slot to the copy that the first has
-/// made, so the slot must publish the copy. Miri can see it if it does not, in few of its schedules; the loom model of slots always does.
+/// Two workers scan the same objects, whose marks are plain stores. The second goes from a slot to the copy
+/// that the first has made, so the slot must publish the copy. Miri can see it if it does not, in few of its
+/// schedules; the loom model of slots always does.
 #[test]
 fn workers_that_scan_the_same_objects_see_each_others_copies() {
     const LEAVES: usize = 12;

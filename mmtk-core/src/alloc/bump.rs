@@ -5,13 +5,14 @@
 //!     v             v                       v
 //!     | zeroed, fast path | not yet zeroed  |      limit == end when the whole range was zero to begin with
 //! ```
-//! A recycled range is zeroed step by step just ahead of the cursor, so the bytes are in the first-level cache when
-//! the object is written. The fast path is `bytes <= limit - cursor`; compiled code may do it by itself: `cursor` and `limit`
-//! are the first two words of a mutator's state.
+//! A recycled range is zeroed step by step just ahead of the cursor, so the bytes are in the first-level
+//! cache when the object is written. The fast path is `bytes <= limit - cursor`; compiled code may do it by
+//! itself: `cursor` and `limit` are the first two words of a mutator's state.
 //!
 //! I1. A range belongs to one thread: it was taken from a block or hole that nobody else allocates in.
 //! I2. `cursor <= limit <= end`; `[cursor, limit)` reads as zero unless the range is for copies.
-//! I3. `Allocators::fast_cells` is the distance of `cells` or of `no_cells` from `cells`. Only `close` and `open` write it.
+//! I3. `Allocators::fast_cells` is the distance of `cells` or of `no_cells` from `cells`. Only `close` and
+//!     `open` write it.
 
 use super::leftovers::{CellsOf, Leftovers};
 use crate::address::{Address, ObjectReference};
@@ -21,11 +22,12 @@ use crate::metadata::{MAX_CELL_BYTES, ObjectStates, SIZE_CLASSES, class_bytes, c
 use std::fmt;
 use std::sync::Arc;
 
-/// How far ahead of the cursor memory is zeroed: a few cache lines would call the slow path too often, a whole block
-/// would push the mutator's data out of the first-level cache. A page: a power of two.
+/// How far ahead of the cursor memory is zeroed: a few cache lines would call the slow path too often, a
+/// whole block would push the mutator's data out of the first-level cache. A page: a power of two.
 pub const ZERO_STEP: usize = 4 << 10;
-/// The same for objects of more than `LONG_STEP_FROM` bytes. A mutator that waits for memory runs ahead as far as the processor looks, into its next
-/// cache misses; zeroing fills that view. So it must not come with every second object.
+/// The same for objects of more than `LONG_STEP_FROM` bytes. A mutator that waits for memory runs ahead as
+/// far as the processor looks, into its next cache misses; zeroing fills that view. So it must not come with
+/// every second object.
 const LONG_STEP: usize = 16 << 10;
 /// See `LONG_STEP`.
 const LONG_STEP_FROM: usize = ZERO_STEP / 16;
@@ -69,8 +71,8 @@ impl BumpRange {
         Some(start)
     }
 
-    /// Zeroes as much as is needed, and as far ahead as `pace` says, and allocates. The bytes by which the limit moved are
-    /// added to `allocated`.
+    /// Zeroes as much as is needed, and as far ahead as `pace` says, and allocates. The bytes by which the
+    /// limit moved are added to `allocated`.
     pub fn alloc_zeroing(&mut self, bytes: usize, pace: Pace, allocated: &mut usize) -> Option<Address> {
         if bytes > self.end.bytes_from(self.cursor) {
             return None;
@@ -81,11 +83,13 @@ impl BumpRange {
         }
         let ahead = match pace.clip {
             true => self.cursor.plus(bytes.max(pace.step)),
-            // To a page boundary, wherever the range begins: measured better than a page from wherever the cursor is.
+            // To a page boundary, wherever the range begins: measured better than a page from wherever the
+            // cursor is.
             false => self.cursor.plus(bytes).align_up(if bytes > LONG_STEP_FROM { LONG_STEP } else { ZERO_STEP }),
         };
         let limit = ahead.min(self.end).max(self.limit);
-        // Added before it is subtracted: what was counted may have left `allocated` for the heap's statistics since.
+        // Added before it is subtracted: what was counted may have left `allocated` for the heap's statistics
+        // since.
         *allocated = *allocated + limit.bytes_from(self.cursor) - counted;
         // SAFETY: the range is ours (I1) and committed; it holds nothing.
         unsafe { os::zero(self.limit, limit.bytes_from(self.limit)) };
@@ -107,14 +111,16 @@ impl BumpRange {
         Some(CopyTarget { at, bytes })
     }
 
-    /// The next allocation is to come to the slow path. What the limit moves back by is not counted in `allocated` any more.
+    /// The next allocation is to come to the slow path. What the limit moves back by is not counted in
+    /// `allocated` any more.
     fn hold(&mut self, allocated: &mut usize) {
         // What the heap's statistics have got of it already is counted twice.
         *allocated = allocated.saturating_sub(self.limit.bytes_from(self.cursor));
         self.limit = self.cursor;
     }
 
-    /// Replaces the range. `zeroed` says that it reads as zero. The caller owns `[start, end)` (I1) and gives it to this thread.
+    /// Replaces the range. `zeroed` says that it reads as zero. The caller owns `[start, end)` (I1) and gives
+    /// it to this thread.
     pub fn install(&mut self, start: Address, end: Address, zeroed: bool, allocated: &mut usize) {
         debug_assert!(start <= end);
         self.cursor = start;
@@ -155,11 +161,11 @@ impl CopyTarget {
         seen: u64,
         state: u8,
     ) -> ObjectReference {
-        // A first word that holds the state is written once, below: to read it back from the copy, or together with its
-        // neighbour from the source, would wait for the store that claimed it.
+        // A first word that holds the state is written once, below: to read it back from the copy, or
+        // together with its neighbour from the source, would wait for the store that claimed it.
         let first = if VM::STATE == StateLocation::HeaderTopByte(0) { 8 } else { 0 };
-        // SAFETY: the source is a whole object of this size whose bytes do not change while it is claimed (forwarding I1);
-        // the target belongs to this worker (I1 above) and overlaps no object.
+        // SAFETY: the source is a whole object of this size whose bytes do not change while it is claimed
+        // (forwarding I1); the target belongs to this worker (I1 above) and overlaps no object.
         unsafe { os::copy_words(from.address().plus(first), self.at.plus(first), (self.bytes - first) / 8) };
         let to = ObjectReference::from_address(self.at).expect("a copy is never made at address zero");
         states.begin_copy(to, seen, state);
@@ -202,9 +208,11 @@ const NO_CELLS_FROM_CELLS: usize = std::mem::offset_of!(Allocators, no_cells) - 
 pub struct Allocators {
     /// Ordinary objects of plans that bump.
     pub bump: BumpRange,
-    /// Bytes from `cells` to the cells of the fast path: those themselves, and `no_cells` in a native region (I3).
+    /// Bytes from `cells` to the cells of the fast path: those themselves, and `no_cells` in a native region
+    /// (I3).
     pub(super) fast_cells: usize,
-    /// In a native region: the limit of `bump`, which is then none. Zero elsewhere, and once a pause took the range.
+    /// In a native region: the limit of `bump`, which is then none. Zero elsewhere, and once a pause took the
+    /// range.
     pub(super) closed_limit: Address,
     /// Size classes of plans that allocate cells: empty otherwise, so that one test serves both.
     pub cells: [CellRange; SIZE_CLASSES],
@@ -243,7 +251,8 @@ pub struct ThreadCells<'a> {
 }
 
 impl ThreadCells<'_> {
-    /// Cells of this class that another thread left when it detached: the run at hand and the block it lies in. To be asked before a block is taken.
+    /// Cells of this class that another thread left when it detached: the run at hand and the block it lies
+    /// in. To be asked before a block is taken.
     pub fn left_by_another(&self, class: usize) -> Option<CellRange> {
         self.leftovers?.take_cells(self.of, class)
     }
@@ -283,15 +292,16 @@ impl Default for Allocators {
 }
 
 impl Allocators {
-    /// The fast path finds nothing from now on: the mutator enters a native region, where an object that it allocates would not be there for
-    /// a pause.
+    /// The fast path finds nothing from now on: the mutator enters a native region, where an object that it
+    /// allocates would not be there for a pause.
     #[inline]
     pub(super) fn close(&mut self) {
         self.closed_limit = std::mem::replace(&mut self.bump.limit, self.bump.cursor);
         self.fast_cells = NO_CELLS_FROM_CELLS;
     }
 
-    /// The fast path finds what was there before [`Allocators::close`], unless a pause took it. Without a `close` it does nothing.
+    /// The fast path finds what was there before [`Allocators::close`], unless a pause took it. Without a
+    /// `close` it does nothing.
     #[inline]
     pub(crate) fn open(&mut self) {
         self.bump.limit = self.bump.limit.max(std::mem::take(&mut self.closed_limit));
@@ -302,7 +312,8 @@ impl Allocators {
     #[inline(always)]
     pub(super) fn fast_cells(&mut self, class: usize) -> &mut CellRange {
         debug_assert!(class < SIZE_CLASSES);
-        // SAFETY: `fast_cells` leads to an array of this struct (I3), and there is a class of this number in both.
+        // SAFETY: `fast_cells` leads to an array of this struct (I3), and there is a class of this number in
+        // both.
         unsafe {
             let cells = std::ptr::from_mut(self).byte_add(std::mem::offset_of!(Allocators, cells) + self.fast_cells);
             &mut *cells.cast::<CellRange>().add(class)
@@ -334,14 +345,16 @@ impl Allocators {
         [bump, overflow].into_iter().chain(cells).for_each(|range| range.hold(allocated));
     }
 
-    /// The plan is about to hand out memory of which these parts, start and bytes, are not zeroed yet; the thread owns them (I1).
-    /// The thread that leads a pause allocates inside it, and zeroing megabytes there would make the others wait.
+    /// The plan is about to hand out memory of which these parts, start and bytes, are not zeroed yet; the
+    /// thread owns them (I1). The thread that leads a pause allocates inside it, and zeroing megabytes there
+    /// would make the others wait.
     pub fn zero_later(&mut self, parts: Vec<(Address, usize)>) {
         debug_assert!(self.unzeroed.is_empty());
         self.unzeroed = parts;
     }
 
-    /// Zeroes what the plan left. Called before the object is the mutator's, when no pause of its own is in progress.
+    /// Zeroes what the plan left. Called before the object is the mutator's, when no pause of its own is in
+    /// progress.
     pub(crate) fn zero_rest(&mut self) {
         for (start, bytes) in self.unzeroed.drain(..) {
             // SAFETY: committed memory of this thread alone (I1).
@@ -367,20 +380,22 @@ impl Allocators {
         ThreadCells { cells, pace: *pace, allocated, leftovers: leftovers.as_deref(), of: CellsOf::NonMoving }
     }
 
-    /// Goes on in a range that another thread left when it detached, if there is one for an object of `bytes` bytes. To be asked before memory is taken
-    /// for `bump`; it is the plan's own, whatever range it was.
+    /// Goes on in a range that another thread left when it detached, if there is one for an object of `bytes`
+    /// bytes. To be asked before memory is taken for `bump`; it is the plan's own, whatever range it was.
     pub fn bump_in_leftovers(&mut self, bytes: usize) -> Option<Address> {
         self.bump = self.leftovers.as_ref()?.take_bump(bytes)?;
         self.bump_or_zero(bytes)
     }
 
-    /// As [`Allocators::bump_in_leftovers`], but only upwards from where the thread is, in spaces in which addresses tell the order of allocation.
+    /// As [`Allocators::bump_in_leftovers`], but only upwards from where the thread is, in spaces in which
+    /// addresses tell the order of allocation.
     pub fn bump_upwards_in_leftovers(&mut self, bytes: usize) -> Option<Address> {
         self.bump = self.leftovers.as_ref()?.take_lowest_bump(bytes, self.bump.cursor())?;
         self.bump_or_zero(bytes)
     }
 
-    /// As [`Allocators::bump_in_leftovers`], for the overflow range; `from` bytes are the least that are to be taken from it.
+    /// As [`Allocators::bump_in_leftovers`], for the overflow range; `from` bytes are the least that are to
+    /// be taken from it.
     pub fn overflow_in_leftovers(&mut self, bytes: usize, from: usize) -> Option<Address> {
         self.overflow = self.leftovers.as_ref()?.take_bump(bytes)?;
         self.overflow_from = from;
@@ -393,7 +408,8 @@ impl Allocators {
         self.bump_or_zero(bytes)
     }
 
-    /// As [`Allocators::refill_bump`], for the overflow range; `from` bytes are the least that are to be taken from it.
+    /// As [`Allocators::refill_bump`], for the overflow range; `from` bytes are the least that are to be
+    /// taken from it.
     pub fn refill_overflow(
         &mut self,
         start: Address,

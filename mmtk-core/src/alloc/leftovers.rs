@@ -1,14 +1,19 @@
 //! What threads left of their ranges when they detached: other threads go on there.
 //!
-//! A range is taken by the block, and only the next collection finds again what its thread did not use. Without this file a thread would
-//! cost a heap a block, however little it allocated and however short it lived.
+//! A range is taken by the block, and only the next collection finds again what its thread did not use.
+//! Without this file a thread would cost a heap a block, however little it allocated and however short it
+//! lived.
 //!
-//! 1. A thread that detaches leaves its ranges as they are: zeroed up to the limit, and counted as allocated up to there.
+//! 1. A thread that detaches leaves its ranges as they are: zeroed up to the limit, and counted as allocated
+//!    up to there.
 //! 2. A space that needs memory for a thread asks for a range that was left before it takes a block.
-//! 3. The leader of a pause takes what is left then, and gives it up as it does with the ranges of attached threads.
+//! 3. The leader of a pause takes what is left then, and gives it up as it does with the ranges of attached
+//!    threads.
 //!
-//! I1. A range is listed here or belongs to one thread. The lock hands it over, with all that its last owner wrote.
-//! Callers: mutators in the slow path of allocation; threads that detach, under the safepoint's lock; leaders. No other lock is taken under this one.
+//! I1. A range is listed here or belongs to one thread. The lock hands it over, with all that its last owner
+//!     wrote.
+//! Callers: mutators in the slow path of allocation; threads that detach, under the safepoint's lock;
+//! leaders. No other lock is taken under this one.
 
 use super::bump::{Allocators, BumpRange, CellRange, no_cells};
 use crate::address::Address;
@@ -18,7 +23,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A shorter range is lost: to fetch it would take longer than to allocate in it.
 const LEAST_BYTES: usize = 128;
-/// Ranges are listed by the logarithm of their length, those of 128 to 255 bytes first. The last list has those of 32 KiB and more.
+/// Ranges are listed by the logarithm of their length, those of 128 to 255 bytes first. The last list has
+/// those of 32 KiB and more.
 const LENGTHS: usize = 9;
 
 /// The cells of one thread or of one space, by size class.
@@ -47,13 +53,15 @@ pub(super) enum CellsOf {
 /// The ranges that threads have left since the last pause.
 #[derive(Default)]
 pub(crate) struct Leftovers {
-    /// How many are listed. Written under the lock; read without it, so that a thread asks only where it is worth it.
+    /// How many are listed. Written under the lock; read without it, so that a thread asks only where it is
+    /// worth it.
     listed: AtomicUsize,
     lists: Mutex<Lists>,
 }
 
 impl Leftovers {
-    /// A thread detaches: takes over what is worth it of its ranges. Every object in them was whole granules of `granule` bytes.
+    /// A thread detaches: takes over what is worth it of its ranges. Every object in them was whole granules
+    /// of `granule` bytes.
     pub fn keep(&self, allocators: &mut Allocators, granule: usize) {
         let Allocators { bump, overflow, cells, nonmoving, .. } = allocators;
         let mut lists = self.lists.lock();
@@ -112,7 +120,8 @@ impl Leftovers {
         taken
     }
 
-    /// In a pause, by its leader: `give_up` gets everything, as the allocators of as many threads as it takes.
+    /// In a pause, by its leader: `give_up` gets everything, as the allocators of as many threads as it
+    /// takes.
     pub fn give_up(&self, mut give_up: impl FnMut(&mut Allocators)) {
         if self.listed.swap(0, Relaxed) == 0 {
             return;

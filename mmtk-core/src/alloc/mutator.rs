@@ -1,12 +1,13 @@
 //! The mutator: an application thread with its allocators.
 //!
-//! `MutatorState` is laid out for compiled code: the cursor and limit of the bump range are its first two words, the state
-//! word to poll follows at a constant offset ([`MutatorState::THREAD_OFFSET`]).
+//! `MutatorState` is laid out for compiled code: the cursor and limit of the bump range are its first two
+//! words, the state word to poll follows at a constant offset ([`MutatorState::THREAD_OFFSET`]).
 //!
 //! I1. The state is boxed and does not move while the mutator is attached.
-//! I2. Allocators and local are used by the owning thread while it runs, by the leader of a pause while it is stopped,
-//!     never by both: the safepoint's protocol orders them.
-//! I3. A native region uses neither. Its ranges are closed, so that the fast path of an allocation there finds none; slow paths panic.
+//! I2. Allocators and local are used by the owning thread while it runs, by the leader of a pause while it is
+//!     stopped, never by both: the safepoint's protocol orders them.
+//! I3. A native region uses neither. Its ranges are closed, so that the fast path of an allocation there
+//!     finds none; slow paths panic.
 
 use super::bump::{Allocators, Pace};
 use super::{Request, Semantics};
@@ -43,7 +44,8 @@ pub struct MutatorState<VM: VMBinding> {
     barrier: AtomicBool,
     /// Objects that the barrier noted since the last collection. As `allocators` (I2).
     remembered: UnsafeCell<Vec<ObjectReference>>,
-    /// While the heap is verified: the memory of objects that were asked for since the last collection. As `allocators` (I2).
+    /// While the heap is verified: the memory of objects that were asked for since the last collection. As
+    /// `allocators` (I2).
     requested: UnsafeCell<Vec<Range<Address>>>,
     /// Of a binding with conservative stacks.
     stack: StackNote,
@@ -119,13 +121,15 @@ impl<VM: VMBinding> MutatorState<VM> {
         LateThread { name: self.owner.name().map(str::to_owned), id, ended: !os::has_thread(id) }
     }
 
-    /// The process has been forked, and this is the child: its owner has another number, and has used nothing of the processor yet.
+    /// The process has been forked, and this is the child: its owner has another number, and has used nothing
+    /// of the processor yet.
     pub(crate) fn begin_in_child(&self) {
         self.owner_id.store(os::thread_id(), Relaxed);
         self.meter.begin();
     }
 
-    /// Panics if an object was not whole granules: fast paths, those of compiled code too, do not look at sizes.
+    /// Panics if an object was not whole granules: fast paths, those of compiled code too, do not look at
+    /// sizes.
     pub(crate) fn check_cursor(allocators: &Allocators) {
         let (cursor, granule) = (allocators.bump.cursor(), 1usize << VM::LOG_GRANULE);
         assert!(
@@ -135,10 +139,12 @@ impl<VM: VMBinding> MutatorState<VM> {
         );
     }
 
-    /// If the calling thread is its owner and runs: its next allocation is to come to the slow path. While no pause is in progress and none can begin.
+    /// If the calling thread is its owner and runs: its next allocation is to come to the slow path. While no
+    /// pause is in progress and none can begin.
     pub(crate) fn hold_if_own(&self) {
         if self.owner.id() == std::thread::current().id() && !self.thread.is_native() {
-            // SAFETY: this thread owns the allocators while it runs (I2), and it is not in a call that allocates: it has come here from the VM.
+            // SAFETY: this thread owns the allocators while it runs (I2), and it is not in a call that
+            // allocates: it has come here from the VM.
             unsafe { &mut *self.allocators.get() }.hold();
         }
     }
@@ -233,13 +239,14 @@ impl<VM: VMBinding> Mutator<VM> {
 
     /// Zeroed memory for an object of `bytes` bytes: whole granules, at least one. A safepoint.
     ///
-    /// If there is none even after an emergency collection, the VM's `out_of_memory` is called, and the process aborts if
-    /// that returns. See [`Mutator::try_alloc`].
+    /// If there is none even after an emergency collection, the VM's `out_of_memory` is called, and the
+    /// process aborts if that returns. See [`Mutator::try_alloc`].
     ///
     /// # Panics
-    /// When the thread is in a native region of this mutator, or `bytes` is anything else. A debug build finds the latter at once, a
-    /// release build in the slow path. What the fast path let pass: a part of a granule is found at the next slow path or
-    /// pause; for zero bytes, which fit any range, it returns the address of the next object.
+    /// When the thread is in a native region of this mutator, or `bytes` is anything else. A debug build
+    /// finds the latter at once, a release build in the slow path. What the fast path let pass: a part of a
+    /// granule is found at the next slow path or pause; for zero bytes, which fit any range, it returns the
+    /// address of the next object.
     #[inline(always)]
     pub fn alloc(&self, bytes: usize) -> Address {
         match self.alloc_fast(bytes) {
@@ -297,8 +304,8 @@ impl<VM: VMBinding> Mutator<VM> {
         address
     }
 
-    /// Panics if the VM breaks its side of the contract. Not on the fast path of a release build: where the compiler does not
-    /// know the size, a test for zero alone makes small objects 5 % dearer (measured).
+    /// Panics if the VM breaks its side of the contract. Not on the fast path of a release build: where the
+    /// compiler does not know the size, a test for zero alone makes small objects 5 % dearer (measured).
     pub(crate) fn check_request(&self, bytes: usize) {
         let (state, granule) = (self.shared(), 1usize << VM::LOG_GRANULE);
         assert!(
@@ -324,8 +331,8 @@ impl<VM: VMBinding> Mutator<VM> {
         })
     }
 
-    /// Memory for `bytes` bytes from `attempt`, which is given the mutator's pace and its count of allocated bytes, and is tried again after
-    /// a collection. A safepoint.
+    /// Memory for `bytes` bytes from `attempt`, which is given the mutator's pace and its count of allocated
+    /// bytes, and is tried again after a collection. A safepoint.
     pub(crate) fn allocate_with(
         &self,
         bytes: usize,
@@ -376,14 +383,16 @@ impl<VM: VMBinding> Mutator<VM> {
         allocators.extend(bytes)
     }
 
-    /// The write barrier: a reference was stored into `object`, an object of this heap, or is about to be. No safepoint may lie between
-    /// the two. A VM with [`VMBinding::WRITE_BARRIER`] calls it at every such store, but for those that initialise an object
-    /// allocated since the last safepoint. One relaxed load of the object's state and one branch; in plans that are not generational,
-    /// and as long as there are no minor collections to come, only a flag of the mutator is looked at. For compiled code see
+    /// The write barrier: a reference was stored into `object`, an object of this heap, or is about to be. No
+    /// safepoint may lie between the two. A VM with [`VMBinding::WRITE_BARRIER`] calls it at every such
+    /// store, but for those that initialise an object allocated since the last safepoint. One relaxed load of
+    /// the object's state and one branch; in plans that are not generational, and as long as there are no
+    /// minor collections to come, only a flag of the mutator is looked at. For compiled code see
     /// [`Mutator::barrier_test`].
     ///
     /// # Panics
-    /// In a native region of this mutator: a debug build at once, a release build when the object is to be noted.
+    /// In a native region of this mutator: a debug build at once, a release build when the object is to be
+    /// noted.
     #[inline(always)]
     pub fn write_barrier(&self, object: ObjectReference) {
         let state = self.shared();
@@ -419,10 +428,12 @@ impl<VM: VMBinding> Mutator<VM> {
         }
     }
 
-    /// A safepoint: stops here while a pause is in progress, and collects if that is due ([`Heap::adjust_external`]). One relaxed load otherwise.
+    /// A safepoint: stops here while a pause is in progress, and collects if that is due
+    /// ([`Heap::adjust_external`]). One relaxed load otherwise.
     ///
     /// # Panics
-    /// In a native region of this mutator, and in a callback of its heap if a pause is in progress or one is due.
+    /// In a native region of this mutator, and in a callback of its heap if a pause is in progress or one is
+    /// due.
     #[inline(always)]
     pub fn poll(&self) {
         if self.shared().thread.should_stop() {
@@ -439,8 +450,8 @@ impl<VM: VMBinding> Mutator<VM> {
         state.heap.stop_or_look(state);
     }
 
-    /// Runs `f` as a native region: it touches no object of this heap and allocates none with this mutator, and pauses do not
-    /// wait for it.
+    /// Runs `f` as a native region: it touches no object of this heap and allocates none with this mutator,
+    /// and pauses do not wait for it.
     ///
     /// The region borrows the mutator, so safe code cannot drop it inside:
     /// ```compile_fail,E0505
@@ -448,8 +459,8 @@ impl<VM: VMBinding> Mutator<VM> {
     ///     mutator.native(|| drop(mutator));
     /// }
     /// ```
-    /// Who copies handles can, by way of [`Mutator::from_raw`]: the thread is then detached at once, and its state goes at the end
-    /// of the region.
+    /// Who copies handles can, by way of [`Mutator::from_raw`]: the thread is then detached at once, and its
+    /// state goes at the end of the region.
     ///
     /// # Panics
     /// When the thread is in a native region of this mutator already.
@@ -470,7 +481,8 @@ impl<VM: VMBinding> Mutator<VM> {
         struct Free<VM: VMBinding>(NonNull<MutatorState<VM>>);
         impl<VM: VMBinding> Drop for Free<VM> {
             fn drop(&mut self) {
-                // SAFETY: a drop of the mutator inside the region has left the state to us; else it lives as long as the mutator.
+                // SAFETY: a drop of the mutator inside the region has left the state to us; else it lives as
+                // long as the mutator.
                 if unsafe { self.0.as_ref() }.detached.get() {
                     // SAFETY: as in `Mutator::drop`, which did the rest.
                     drop(unsafe { Box::from_raw(self.0.as_ptr()) });
@@ -500,12 +512,14 @@ impl<VM: VMBinding> Mutator<VM> {
         state.where_it_may_stop(|| state.heap.collect(Some(state), crate::events::Cause::Requested));
     }
 
-    /// What `request` returns: native references, finalizers, pins, entries of tables keyed by objects or of the VM space. These do not collect
-    /// when the heap is full, since their caller may hold references. This does, as often and as hard as an allocation, and calls `request`
-    /// again each time: it reads the references that it needs from where collections find them. A safepoint, if `request` is out of memory.
+    /// What `request` returns: native references, finalizers, pins, entries of tables keyed by objects or of
+    /// the VM space. These do not collect when the heap is full, since their caller may hold references. This
+    /// does, as often and as hard as an allocation, and calls `request` again each time: it reads the
+    /// references that it needs from where collections find them. A safepoint, if `request` is out of memory.
     ///
     /// # Errors
-    /// That of `request`: after every collection there is, if it is out of memory; at once, if it is something else.
+    /// That of `request`: after every collection there is, if it is out of memory; at once, if it is
+    /// something else.
     ///
     /// # Panics
     /// In a native region of this mutator, and in a callback of its heap.
@@ -587,7 +601,8 @@ impl<VM: VMBinding> Drop for Mutator<VM> {
         if !std::thread::panicking() {
             heap.refuse_in("the drop of a mutator", Callback::ANY);
         }
-        // SAFETY: the owner runs `leave` itself, while no pause can begin; the entry leaves the registry with it.
+        // SAFETY: the owner runs `leave` itself, while no pause can begin; the entry leaves the registry with
+        // it.
         heap.safepoint.detach(&state.thread, || unsafe {
             heap.leave(MutatorState::allocators_of_stopped(state));
             heap.keep_remembered(MutatorState::remembered_of_stopped(state));

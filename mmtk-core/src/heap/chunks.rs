@@ -42,8 +42,8 @@ impl Chunks {
         self.extent
     }
 
-    /// How many blocks are usable. Relaxed: the lock orders commitment for whoever had to wait for it, and
-    /// the system's own page tables for the rest.
+    /// How many blocks are usable. Relaxed: the lock orders commitment for a thread that had to wait for it,
+    /// and the system's own page tables for the rest.
     pub fn committed(&self) -> u32 {
         self.committed.load(Relaxed)
     }

@@ -64,8 +64,8 @@ impl Credits {
     /// A cycle begins: what was earned for others is void. Only one thread at a time.
     pub fn begin_cycle(&self) {
         let next = (self.cycle() + 1) & (u64::MAX >> BYTES_BITS);
-        // Relaxed: the word guards nothing but itself; whoever draws sees the old cycle or the new one, and
-        // its bytes.
+        // Relaxed: the word guards nothing but itself; a thread that draws sees the old cycle or the new
+        // one, and its bytes.
         self.word.swap(next << BYTES_BITS, Relaxed);
     }
 

@@ -1,5 +1,5 @@
 //! Faults that somebody can explain: a handler for SIGSEGV and SIGBUS that asks who knows the address, prints
-//! the answer, and passes the signal on to whoever handled it before.
+//! the answer, and passes the signal on to the handler that was there before.
 //!
 //! 1. `explain_faults` enters an explainer into a table of the process; the first one installs the handler.
 //! 2. At a fault the handler goes through the table. If an explainer knows the address, its text goes to

@@ -148,8 +148,8 @@ impl Memory {
         Extent::new(self.reservation.start(), self.log_extent + EXTENTS.trailing_zeros(), 0)
     }
 
-    /// A side table with a byte for each `1 << log_region` bytes of `extent`. Its memory is counted by
-    /// whoever commits chunks or pages (`table_bytes_per_chunk` of `BlockPool::new` and `PageRuns::new`).
+    /// A side table with a byte for each `1 << log_region` bytes of `extent`. Its memory is counted by the
+    /// type that commits chunks or pages (`table_bytes_per_chunk` of `BlockPool::new` and `PageRuns::new`).
     pub fn side_bytes(&self, extent: Extent, log_region: u32) -> io::Result<SideBytes> {
         let base = self.table(extent.bytes() >> log_region)?;
         Ok(SideBytes::new(base, extent, log_region))

@@ -233,7 +233,7 @@ pub(super) fn file_size_limit() -> Option<usize> {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if self.sparse.is_none() {
-            // SAFETY: the mapping is ours; whoever holds addresses into it holds them no longer than its
+            // SAFETY: the mapping is ours; a value that holds addresses into it holds them no longer than its
             // owner lives. The system refuses if the process has so many mappings that this one cannot be cut
             // off from its neighbours; then it stays.
             unsafe { libc::munmap(self.start.as_mut_ptr(), self.bytes) };

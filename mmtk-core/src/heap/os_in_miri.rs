@@ -1,8 +1,9 @@
-//! The system calls of `os` as Miri can run them: an interpreter that has no address space, no page protection and no processor clocks.
+//! The system calls of `os` as Miri can run them: an interpreter that has no address space, no page
+//! protection and no processor clocks.
 //!
-//! `os` knows this module by the name `libc`, so nothing there is written twice. What is not defined here is the C library's.
-//! Memory comes from the allocator and is never freed. A run under Miri shows nothing about what a real system adds: faults,
-//! protection, residence, refusals, processor time.
+//! `os` knows this module by the name `libc`, so nothing there is written twice. What is not defined here is
+//! the C library's. Memory comes from the allocator and is never freed. A run under Miri shows nothing about
+//! what a real system adds: faults, protection, residence, refusals, processor time.
 
 pub use ::libc::*;
 
@@ -48,7 +49,8 @@ pub unsafe fn mprotect(_at: *mut c_void, _bytes: usize, _protection: i32) -> i32
     0
 }
 
-/// Memory that is given back reads as zero. Pages cannot be joined. All other advice is taken and changes nothing.
+/// Memory that is given back reads as zero. Pages cannot be joined. All other advice is taken and changes
+/// nothing.
 ///
 /// # Safety
 /// As the C library's.

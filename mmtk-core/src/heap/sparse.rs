@@ -135,8 +135,8 @@ impl Drop for Sparse {
         let markers = if self.bytes > 0 { &markers[..] } else { &[] };
         for (at, bytes) in state.pieces.iter().chain(&state.kept).chain(markers) {
             if *bytes > 0 {
-                // SAFETY: mapped by this value; whoever holds addresses into it holds them no longer than its
-                // owner lives.
+                // SAFETY: mapped by this value; a value that holds addresses into it holds them no longer
+                // than its owner lives.
                 unsafe { os::unmap(*at, *bytes) };
             }
         }

@@ -1,14 +1,18 @@
 //! Bytes that a worker finds live, by block, on their way to a table that all workers share.
 //!
-//! A worker that traces stays in few blocks for a while. So it adds up each block's bytes in a slot of its own, and adds the sum to the
-//! table when another block takes the slot, and once more at the end of the trace.
+//! A worker that traces stays in few blocks for a while. So it adds up each block's bytes in a slot of its
+//! own, and adds the sum to the table when another block takes the slot, and once more at the end of the
+//! trace.
 //!
-//! I1. What was added to a block is in the table or in one slot of one worker. After `flush` it is in the table.
-//! I2. A slot holds the bytes of one block. Slot `n` takes the blocks whose places are `n` modulo `SLOTS`, and of one space: a plan
-//!     has at most one space that counts by block. No two blocks of a space have the same place.
-//! Why not add to the table at once: sixteen counters share a cache line. Workers that trace neighbouring subtrees waited for that line at
-//! each object, and additions that are not atomic were lost. With a counter in a line of its own the table would take sixteen times the
-//! memory, and the additions would still have to be atomic.
+//! I1. What was added to a block is in the table or in one slot of one worker. After `flush` it is in the
+//!     table.
+//! I2. A slot holds the bytes of one block. Slot `n` takes the blocks whose places are `n` modulo `SLOTS`,
+//!     and of one space: a plan has at most one space that counts by block. No two blocks of a space have the
+//!     same place.
+//! Why not add to the table at once: sixteen counters share a cache line. Workers that trace neighbouring
+//! subtrees waited for that line at each object, and additions that are not atomic were lost. With a counter
+//! in a line of its own the table would take sixteen times the memory, and the additions would still have to
+//! be atomic.
 //! Callers: `add` a worker that traces; `flush` the leader of a pause, when no worker traces.
 //! Source: G1's region mark statistics cache (OpenJDK, `g1RegionMarkStatsCache`).
 
@@ -34,8 +38,8 @@ impl Slot {
     }
 }
 
-/// Where the block around an address is in memory, in blocks. Taken from the address alone: to subtract where the extent begins would
-/// take a load for each live object. 32 bits are enough for an extent of 128 TiB.
+/// Where the block around an address is in memory, in blocks. Taken from the address alone: to subtract where
+/// the extent begins would take a load for each live object. 32 bits are enough for an extent of 128 TiB.
 #[inline(always)]
 fn place_of(address: Address) -> u32 {
     (address.as_usize() >> LOG_BLOCK_BYTES) as u32
@@ -110,7 +114,8 @@ impl BlockBytes {
         self.add_up(before, totals);
     }
 
-    /// Adds what is left to the table. Returns the bytes that were added since the last call, and the extent they lie in.
+    /// Adds what is left to the table. Returns the bytes that were added since the last call, and the extent
+    /// they lie in.
     pub fn flush(&mut self) -> Option<(Extent, usize)> {
         let totals = self.totals.take()?;
         for index in 0..SLOTS {

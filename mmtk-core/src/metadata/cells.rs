@@ -3,15 +3,17 @@
 //! ```text
 //! block of 32 KiB:  [ one mark bit a cell, rounded up to 16 bytes ][ cell 0 ][ cell 1 ] ... [ rest ]
 //! ```
-//! The mark bits sit in the block itself, so a space pays for the cells it has and for no table of the densest kind.
-//! They say what is live as long as the block's state is the current epoch (see `mark_bits`). So sweeping writes
-//! nothing: an allocator that takes a block reads the marks sixty-four at a time and bumps through the runs of free cells.
+//! The mark bits sit in the block itself, so a space pays for the cells it has and for no table of the
+//! densest kind. They say what is live as long as the block's state is the current epoch (see `mark_bits`).
+//! So sweeping writes nothing: an allocator that takes a block reads the marks sixty-four at a time and bumps
+//! through the runs of free cells.
 //!
-//! I1. The class of a block is set while its new owner is alone with it, and stays until the block is free again.
-//! I2. Each live block is marked in at every trace, the others become free: a state never lasts until its epoch's number
-//!     comes round again.
-//! Why bits: a byte a cell, which needs no locked instruction, was 4 % of a heap of 24-byte cells and made the smallest
-//! heaps 2 % larger than they need be.
+//! I1. The class of a block is set while its new owner is alone with it, and stays until the block is free
+//!     again.
+//! I2. Each live block is marked in at every trace, the others become free: a state never lasts until its
+//!     epoch's number comes round again.
+//! Why bits: a byte a cell, which needs no locked instruction, was 4 % of a heap of 24-byte cells and made
+//! the smallest heaps 2 % larger than they need be.
 
 use super::mark_bits;
 use super::side_table::SideBytes;
@@ -56,8 +58,8 @@ pub const SIZE_CLASSES: usize = CLASSES.len();
 /// The largest cell; larger objects are large objects.
 pub const MAX_CELL_BYTES: usize = CLASSES[SIZE_CLASSES - 1].bytes as usize;
 
-/// Every multiple of 8 to 128, of 16 to 256, of 32 to 512; then so many cells to a block that at most an eighth is lost.
-/// From 128 on all are multiples of 16, so a binding whose granule is 16 gets aligned cells.
+/// Every multiple of 8 to 128, of 16 to 256, of 32 to 512; then so many cells to a block that at most an
+/// eighth is lost. From 128 on all are multiples of 16, so a binding whose granule is 16 gets aligned cells.
 const CLASSES: [CellClass; 49] = {
     let mut classes = [CellClass::new(16); 49];
     let mut n = 0;
@@ -169,8 +171,8 @@ impl CellMarks {
         BlockCells { start, class: class(class_number) }
     }
 
-    /// The block's state: `BLOCK_FREE`, `BLOCK_NEW`, or the epoch in which a cell of it was last marked. Its owner, or the one
-    /// worker that sweeps it, may set it free.
+    /// The block's state: `BLOCK_FREE`, `BLOCK_NEW`, or the epoch in which a cell of it was last marked. Its
+    /// owner, or the one worker that sweeps it, may set it free.
     pub fn state(&self, block: Block) -> &AtomicU8 {
         self.states.at(self.extent.block_start(block))
     }
@@ -201,7 +203,8 @@ impl CellMarks {
         cells.start.plus(cell as usize / 8)
     }
 
-    /// Marks the object's cell; false if it was marked in this epoch. `alone` says that no other worker traces.
+    /// Marks the object's cell; false if it was marked in this epoch. `alone` says that no other worker
+    /// traces.
     #[inline(always)]
     pub fn mark(&self, object: ObjectReference, epoch: u8, alone: bool) -> bool {
         let (cells, cell) = self.locate(object);
@@ -228,7 +231,8 @@ impl CellMarks {
             && cells.mark_word(cell).load(Relaxed) >> (cell % 64) & 1 != 0
     }
 
-    /// Where the cell begins in which an address lies. In a block that is not free; none before its first cell and behind its last.
+    /// Where the cell begins in which an address lies. In a block that is not free; none before its first
+    /// cell and behind its last.
     pub fn cell_around(&self, address: Address) -> Option<Address> {
         let cells = self.block(self.extent.block_of(address));
         let inside = address.bytes_from(cells.start) >= cells.class.first as usize;
@@ -258,8 +262,8 @@ impl BlockCells {
     #[inline(always)]
     fn mark_word(&self, cell: u32) -> &AtomicU64 {
         debug_assert!(cell < self.class.cells, "cell {cell} of {} in block {}", self.class.cells, self.start);
-        // SAFETY: the mark bits of a formatted block are its first bytes, committed with the block; an object of
-        // this space lies in a cell (the binding's contract), so the number is in bounds.
+        // SAFETY: the mark bits of a formatted block are its first bytes, committed with the block; an object
+        // of this space lies in a cell (the binding's contract), so the number is in bounds.
         unsafe { self.start.plus(cell as usize / 64 * 8).as_atomic_u64() }
     }
 
@@ -281,14 +285,16 @@ impl BlockCells {
         self.cell_start(cells.start)..self.cell_start(cells.end)
     }
 
-    /// The next run of free cells at or after `from`. For blocks whose state is the current epoch, between pauses.
+    /// The next run of free cells at or after `from`. For blocks whose state is the current epoch, between
+    /// pauses.
     pub fn next_free_run(&self, from: u32) -> Option<Range<u32>> {
         let start = self.find(from, false)?;
         let end = self.find(start + 1, true).unwrap_or(self.class.cells);
         Some(start..end)
     }
 
-    /// Visits the objects whose cells are marked. For blocks whose state is the current epoch, when no worker marks.
+    /// Visits the objects whose cells are marked. For blocks whose state is the current epoch, when no worker
+    /// marks.
     pub fn for_each_marked(&self, mut visit: impl FnMut(ObjectReference)) {
         let mut from = 0;
         while let Some(cell) = self.find(from, true) {

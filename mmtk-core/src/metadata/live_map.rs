@@ -1,21 +1,24 @@
-//! The live map: a bit for each live granule of an extent, and where each region of sixty-four granules will go.
+//! The live map: a bit for each live granule of an extent, and where each region of sixty-four granules will
+//! go.
 //!
 //! ```text
 //!   region of 64 granules:  [ bits: which of them are live | destination of its first live granule ]     16 bytes, one load apart
 //!
 //!   new place of an object = destination of its region + live granules before the object in the region
 //! ```
-//! Marking sets the bits of all granules of an object, so how far objects slide is a count of bits, whatever their sizes, and
-//! a look-up touches one cache line of a table of a thirty-second of the heap. Objects may lie across regions and across
-//! the blocks that workers share out; each belongs to the block in which it begins.
+//! Marking sets the bits of all granules of an object, so how far objects slide is a count of bits, whatever
+//! their sizes, and a look-up touches one cache line of a table of a thirty-second of the heap. Objects may
+//! lie across regions and across the blocks that workers share out; each belongs to the block in which it
+//! begins.
 //!
-//! I1. Bits are set in a trace, by one winner for each object (`mark_bits::set`: the bits of an object in its first region are set
-//!     at once), and cleared before the next.
+//! I1. Bits are set in a trace, by one winner for each object (`mark_bits::set`: the bits of an object in its
+//!     first region are set at once), and cleared before the next.
 //! I2. Destinations are written between trace and compaction, by one worker a block, and then only read.
-//! I3. An object is shorter than a block, so it reaches into the next block at most. `spill` says how many granules of a block
-//!     belong to an object that began in the one before; its winner alone writes it.
+//! I3. An object is shorter than a block, so it reaches into the next block at most. `spill` says how many
+//!     granules of a block belong to an object that began in the one before; its winner alone writes it.
 //! Callers: GC workers inside a pause.
-//! Source: the offset and mark-bit vectors of the Compressor (Kermany and Petrank, PLDI 2006), and of Abuaiadh et al. (OOPSLA 2004).
+//! Source: the offset and mark-bit vectors of the Compressor (Kermany and Petrank, PLDI 2006), and of
+//! Abuaiadh et al. (OOPSLA 2004).
 
 use super::mark_bits;
 use super::side_table::SideWords;
@@ -81,8 +84,8 @@ impl<VM: VMBinding> LiveMap<VM> {
 
     #[inline(always)]
     fn bits(&self, address: Address) -> &AtomicU64 {
-        // SAFETY: the table is mapped for its whole extent as long as the heap (as for `SideBytes`), the address is inside, and
-        // an entry is two words that are only accessed atomically, but for `clear`.
+        // SAFETY: the table is mapped for its whole extent as long as the heap (as for `SideBytes`), the
+        // address is inside, and an entry is two words that are only accessed atomically, but for `clear`.
         unsafe { self.entry(address).as_atomic_u64() }
     }
 
@@ -125,7 +128,8 @@ impl<VM: VMBinding> LiveMap<VM> {
         self.bits(address).load(Relaxed) >> Self::bit_index(address) & 1 != 0
     }
 
-    /// Marks the object; its size, or none if it was marked before (I1). `alone` says that no other worker traces.
+    /// Marks the object; its size, or none if it was marked before (I1). `alone` says that no other worker
+    /// traces.
     #[inline(always)]
     pub fn mark(&self, object: ObjectReference, alone: bool) -> Option<usize> {
         if self.is_marked(object) {
@@ -161,15 +165,17 @@ impl<VM: VMBinding> LiveMap<VM> {
         true
     }
 
-    /// Nothing that begins in these blocks is live. What is marked elsewhere stays so, which does no harm above them. Call while nobody else uses their entries (a pause, one worker a range).
+    /// Nothing that begins in these blocks is live. What is marked elsewhere stays so, which does no harm
+    /// above them. Call while nobody else uses their entries (a pause, one worker a range).
     pub fn clear(&self, blocks: Range<usize>) {
         for block in blocks {
             let entry = self.entry(self.extent.block_start(Block(block as u32)));
             let bytes = BLOCK_BYTES >> Self::LOG_REGION_BYTES << LOG_ENTRY_BYTES;
-            // SAFETY: the entries of a block of the extent are mapped, and nobody else uses them (the caller's side of the contract is
-            // a phase of a pause).
+            // SAFETY: the entries of a block of the extent are mapped, and nobody else uses them (the
+            // caller's side of the contract is a phase of a pause).
             unsafe { entry.as_mut_ptr::<u8>().write_bytes(0, bytes) };
-            // The next block's, which may lie above those in use: its entries are old, and nobody asks for them.
+            // The next block's, which may lie above those in use: its entries are old, and nobody asks for
+            // them.
             let next = block as u32 + 1;
             if next < self.extent.blocks() {
                 self.spill.word(next).store(0, Relaxed);
@@ -232,13 +238,15 @@ impl<VM: VMBinding> LiveMap<VM> {
         }
     }
 
-    /// Visits the live objects that begin in the block, in the order of their addresses; `visit` returns an object's size.
+    /// Visits the live objects that begin in the block, in the order of their addresses; `visit` returns an
+    /// object's size.
     #[inline(always)]
     pub fn for_each_object(&self, block: Block, mut visit: impl FnMut(ObjectReference) -> usize) {
         let (starts, _) = self.bounds(block);
         let (mut at, mut fetched) = (starts.start, starts.start);
         while let Some(object) = self.find(at, starts.end, true) {
-            // Objects that are larger than a cache line, or far apart, defeat the processor's own prefetching.
+            // Objects that are larger than a cache line, or far apart, defeat the processor's own
+            // prefetching.
             while fetched < object.plus(FETCH_AHEAD_BYTES).min(starts.end) {
                 self.prefetch_live(fetched);
                 fetched = fetched.align_down(Self::REGION_BYTES).plus(Self::REGION_BYTES);
@@ -278,7 +286,8 @@ mod tests {
         fn scan_thread(&self, (): &mut (), _: &mut impl SlotVisitor<WordSlot>) {}
     }
 
-    /// Objects side by side, from one granule to many regions, across regions and blocks; every other one is marked.
+    /// Objects side by side, from one granule to many regions, across regions and blocks; every other one is
+    /// marked.
     fn counts_like_a_list_of_objects<const LOG_GRANULE: u32>() {
         const BLOCKS: usize = 4;
         let memory = Memory::new(&Options { heap_limit: 8 << 20, ..Options::default() }).unwrap();

@@ -55,8 +55,9 @@ pub use sample::{Cause, CycleSample, Decision, Effort, Tick};
 
 /// A way to pace collections. Sizes in bytes, times in ns, shares as parts of the machine.
 ///
-/// Callers: whoever drives it, one thread at a time. The order is: `mutators_ran` and `decide` while mutators
-/// run, `marking_begins`, `tick` while marking runs, `cycle_ended`. A policy implements what has no default.
+/// Callers: the threads that drive it, one at a time. The order is: `mutators_ran` and `decide` while
+/// mutators run, `marking_begins`, `tick` while marking runs, `cycle_ended`. A policy implements what has no
+/// default.
 pub trait PacerPolicy {
     /// Its name in options.
     fn name(&self) -> &'static str;

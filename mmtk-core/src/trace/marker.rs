@@ -14,7 +14,8 @@ use crossbeam_deque::{Steal, Stealer, Worker as Deque};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Objects in flight between prefetch and use. Sixteen cover a memory latency of 150 ns at 100 million objects a second.
+/// Objects in flight between prefetch and use. Sixteen cover a memory latency of 150 ns at 100 million
+/// objects a second.
 const WINDOW: usize = 16;
 /// Slots of a large array that are visited at once.
 const PART_SLOTS: usize = 1024;
@@ -143,8 +144,9 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
         Push { items: &mut self.stack, tracer: self.tracer, vm: PhantomData }
     }
 
-    /// Visits the slots of an object that is marked already, or outside the heap: it may refer to new objects. It is where it stays in this
-    /// pause. An unmarked one is not read: another worker may have moved it, and left a forwarding word in it.
+    /// Visits the slots of an object that is marked already, or outside the heap: it may refer to new
+    /// objects. It is where it stays in this pause. An unmarked one is not read: another worker may have
+    /// moved it, and left a forwarding word in it.
     pub fn visit_again(&mut self, object: ObjectReference) {
         match VM::object_size(object) {
             0..=LARGE_BYTES => {
@@ -154,7 +156,8 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
         }
     }
 
-    /// Traces one object, but visits none of its slots; returns its place. [`Tracing::visit_again`] is to follow, in a later section.
+    /// Traces one object, but visits none of its slots; returns its place. [`Tracing::visit_again`] is to
+    /// follow, in a later section.
     pub fn claim(&mut self, object: ObjectReference, worker: &mut Worker) -> ObjectReference {
         match self.tracer.trace(object, worker) {
             Traced::Seen(place) | Traced::New(place) | Traced::NewLarge(place) => place,
@@ -171,7 +174,8 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
         self.drain(worker);
     }
 
-    /// Traces one object and all that it reaches, as far as this worker gets before it runs out; returns its place.
+    /// Traces one object and all that it reaches, as far as this worker gets before it runs out; returns its
+    /// place.
     pub fn keep_alive(&mut self, object: ObjectReference, worker: &mut Worker) -> ObjectReference {
         let place = self.follow(object, worker);
         self.drain(worker);
@@ -241,7 +245,8 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
             Packet::Items(items) if self.stack.is_empty() => self.stack = items,
             Packet::Items(items) => self.stack.extend(items),
             Packet::Array { object, from, mut to } => {
-                // The far halves go to the deque first: a thief takes the largest, this worker comes to them in order.
+                // The far halves go to the deque first: a thief takes the largest, this worker comes to them
+                // in order.
                 while to - from > PART_SLOTS {
                     let middle = from + (to - from) / 2;
                     self.deque.push(Packet::Array { object, from: middle, to });
@@ -366,9 +371,9 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
 
 /// Takes every other edge from a stack, from the oldest on.
 ///
-/// The oldest edges lead to the largest parts of a tree, each about as large as all newer ones together. So both workers get some of
-/// each size. With the older half a worker would hand over nearly all that is left, would soon ask for it back, and in between the two
-/// would work in the same lines.
+/// The oldest edges lead to the largest parts of a tree, each about as large as all newer ones together. So
+/// both workers get some of each size. With the older half a worker would hand over nearly all that is left,
+/// would soon ask for it back, and in between the two would work in the same lines.
 fn every_other<I: Copy>(stack: &mut Vec<I>) -> Vec<I> {
     let given = stack.iter().copied().step_by(2).collect();
     let kept = stack.len() / 2;

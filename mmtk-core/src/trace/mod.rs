@@ -1,7 +1,8 @@
 //! Tracing: the loop that finds what is live, in parallel.
 //!
-//! Node-wise and depth-first. What the stack holds are edges not yet followed; an object's header is touched once, when its
-//! edge leaves the prefetch window, and if it is new its slots are pushed right then, while it is in the cache.
+//! Node-wise and depth-first. What the stack holds are edges not yet followed; an object's header is touched
+//! once, when its edge leaves the prefetch window, and if it is new its slots are pushed right then, while it
+//! is in the cache.
 //!
 //! ```text
 //!   stack (private, last in first out) --pop--> prefetch --> window (first in first out) --> mark or copy --> push slots
@@ -9,8 +10,9 @@
 //!      v
 //!   deque (shared) <--steal-- other workers
 //! ```
-//! Why edges and not marked nodes: an object that is marked when discovered and scanned when popped is fetched twice when the
-//! stack is deep; this way it is fetched once. The price is that the stack may hold an object once for each edge to it.
+//! Why edges and not marked nodes: an object that is marked when discovered and scanned when popped is
+//! fetched twice when the stack is deep; this way it is fetched once. The price is that the stack may hold an
+//! object once for each edge to it.
 
 pub mod termination;
 mod tracer;

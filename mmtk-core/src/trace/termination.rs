@@ -1,19 +1,21 @@
 //! When is a parallel trace finished? A counted protocol with sleeping.
 //!
-//! `active` counts the workers that have, or may get, work. A worker whose own stack and deque are empty leaves; it looks
-//! around, and before it takes anything it joins again. When the count reaches zero the trace is over for ever.
+//! `active` counts the workers that have, or may get, work. A worker whose own stack and deque are empty
+//! leaves; it looks around, and before it takes anything it joins again. When the count reaches zero the
+//! trace is over for ever.
 //!
 //! ```text
 //! Working --leave--> Looking --join--> Working (steals; if nothing was there, leaves again)
 //!                       | nothing to see: sleep until somebody publishes, or until the end
 //!                       +--count is 0--> Finished
 //! ```
-//! I1. Only an active worker publishes work, and it leaves only when its own deque is empty. So `active == 0` means that no
-//!     work exists anywhere and none can appear.
+//! I1. Only an active worker publishes work, and it leaves only when its own deque is empty. So `active == 0`
+//!     means that no work exists anywhere and none can appear.
 //! I2. A worker that finds `active == 0` sees everything that every worker did before it left.
-//! I3. `hungry` counts workers that would take work; publishers look at it without ordering, as a hint. A publisher that
-//!     reads it too early wakes nobody, which costs parallelism for a moment and nothing else: it looks again every few
-//!     dozen objects, and the end of the section always goes through the lock, under which a sleeper looks once more.
+//! I3. `hungry` counts workers that would take work; publishers look at it without ordering, as a hint. A
+//!     publisher that reads it too early wakes nobody, which costs parallelism for a moment and nothing else:
+//!     it looks again every few dozen objects, and the end of the section always goes through the lock, under
+//!     which a sleeper looks once more.
 //! Callers: GC workers in a tracing section.
 
 use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -24,7 +26,8 @@ use crate::sync::{Condvar, Mutex, MutexGuard, dropped, order};
 pub struct Termination {
     active: AtomicUsize,
     hungry: AtomicUsize,
-    /// Held from a sleeper's last look until it sleeps, and taken before it is notified, so no notice falls in between.
+    /// Held from a sleeper's last look until it sleeps, and taken before it is notified, so no notice falls
+    /// in between.
     sleeping: Mutex<()>,
     changed: Condvar,
 }
@@ -44,8 +47,8 @@ impl Termination {
         Termination::default()
     }
 
-    /// Enters the section as an active worker. False if the section has ended already: there is nothing to do.
-    /// The first worker must use [`Termination::open`].
+    /// Enters the section as an active worker. False if the section has ended already: there is nothing to
+    /// do. The first worker must use [`Termination::open`].
     #[must_use]
     pub fn start(&self) -> bool {
         self.join() == Look::Joined
@@ -88,14 +91,16 @@ impl Termination {
 
     /// Becomes active again, unless all have left.
     pub fn join(&self) -> Look {
-        // Acquire, here and on failure below, pairs with Release in `leave` for a worker that comes too late (I2).
+        // Acquire, here and on failure below, pairs with Release in `leave` for a worker that comes too late
+        // (I2).
         let mut active = self.active.load(order!(Acquire, "termination-join"));
         loop {
             // Joining from zero would resurrect a finished section (I1).
             if active == 0 && !dropped!("termination-zero") {
                 return Look::Finished;
             }
-            // Relaxed on success: a worker that joins learns from the deque it steals from, not from this count.
+            // Relaxed on success: a worker that joins learns from the deque it steals from, not from this
+            // count.
             match self.active.compare_exchange_weak(
                 active,
                 active + 1,
@@ -108,13 +113,14 @@ impl Termination {
         }
     }
 
-    /// Looks for work with `anything_to_steal`, spinning `patience` rounds before it sleeps. Called after `leave`.
+    /// Looks for work with `anything_to_steal`, spinning `patience` rounds before it sleeps. Called after
+    /// `leave`.
     pub fn look(&self, anything_to_steal: impl FnMut() -> bool, patience: usize) -> Look {
         self.look_and_sleep(anything_to_steal, patience, |changed, sleeping| changed.wait(sleeping))
     }
 
-    /// The same, and it sleeps by calling `sleep`, which waits to be notified. It may give up the lock to do something else, and then it
-    /// returns without having waited.
+    /// The same, and it sleeps by calling `sleep`, which waits to be notified. It may give up the lock to do
+    /// something else, and then it returns without having waited.
     pub fn look_and_sleep(
         &self,
         mut anything_to_steal: impl FnMut() -> bool,

@@ -94,8 +94,9 @@ pub trait Tracer<VM: VMBinding>: Copy + Send + Sync {
         None
     }
 
-    /// The object that lies at an address, which may be anything: see [`Space::find_object`](crate::space::Space::find_object). For plans that
-    /// say [`Plan::scans_conservatively`](crate::plan::Plan::scans_conservatively).
+    /// The object that lies at an address, which may be anything: see
+    /// [`Space::find_object`](crate::space::Space::find_object). For plans that say
+    /// [`Plan::scans_conservatively`](crate::plan::Plan::scans_conservatively).
     fn find_object(&self, _address: Address) -> Option<ObjectReference> {
         None
     }

@@ -32,7 +32,8 @@ pub struct ArrayPart {
 }
 
 impl ArrayPart {
-    /// The parts of an object of a space for large objects; none if it is no array, or too short to be shared.
+    /// The parts of an object of a space for large objects; none if it is no array, or too short to be
+    /// shared.
     pub fn all_of<VM: VMBinding>(object: ObjectReference) -> impl Iterator<Item = ArrayPart> {
         let slots = VM::slots_of_large(object).filter(|slots| *slots > PART_SLOTS).unwrap_or(0);
         (0..slots).step_by(PART_SLOTS).map(move |from| ArrayPart { object, from, to: slots.min(from + PART_SLOTS) })

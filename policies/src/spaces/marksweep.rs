@@ -12,7 +12,7 @@
 //! `touched`. Old objects that the binding releases lose their marks before that, and their blocks are
 //! touched, too.
 //!
-//! I1. A listed block is swept by whoever pops it, alone. A block goes back to a `partial` list only in a
+//! I1. A listed block is swept by the thread that pops it. A block goes back to a `partial` list only in a
 //!     pause.
 //! I2. Between pauses a cell of a listed block is free if it is not marked; cells handed out since are behind
 //!     their owner's cursor, which only moves forward.

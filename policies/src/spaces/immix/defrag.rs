@@ -1,22 +1,26 @@
 //! Which blocks to evacuate, and when.
 //!
-//! The trace counts the live bytes of each block. What blocks hold beside live bytes (holes, and dead objects in lines with a
-//! live one) is waste: it suits small objects at best. Evacuation is a second round in the same pause, so the counts it goes by
-//! are exact: the sparsest blocks first, as many as fit in what the collector may still take. Of blocks that are live to the same
-//! degree it takes as many as fit, too: often all blocks are alike.
+//! The trace counts the live bytes of each block. What blocks hold beside live bytes (holes, and dead objects
+//! in lines with a live one) is waste: it suits small objects at best. Evacuation is a second round in the
+//! same pause, so the counts it goes by are exact: the sparsest blocks first, as many as fit in what the
+//! collector may still take. Of blocks that are live to the same degree it takes as many as fit, too: often
+//! all blocks are alike.
 //!
-//! When does a round pay? A collection that costs T and yields A bytes of allocation costs T/A a byte. A round costs about
-//! 1.5 T more and frees G bytes, so it pays at once if G > 1.5 A, and for the collections to come much earlier: what is packed
-//! stays packed, and leaves more free blocks to evacuate into next time. Measured on a cache with random replacement
-//! in 110 MB with 70 live, G > A/2 needs 60 collections where G > 1.5 A needs 141. A is what the collection before
-//! yielded, so a heap with room to spare is never evacuated; G is known: the blocks emptied less the blocks filled.
-//! When memory runs out, a round pays if it frees anything worth mentioning, and rounds follow each other as long as they do: what one
-//! frees is room for the copies of the next.
+//! When does a round pay? A collection that costs T and yields A bytes of allocation costs T/A a byte. A
+//! round costs about 1.5 T more and frees G bytes, so it pays at once if G > 1.5 A, and for the collections
+//! to come much earlier: what is packed stays packed, and leaves more free blocks to evacuate into next time.
+//! Measured on a cache with random replacement in 110 MB with 70 live, G > A/2 needs 60 collections where G >
+//! 1.5 A needs 141. A is what the collection before yielded, so a heap with room to spare is never evacuated;
+//! G is known: the blocks emptied less the blocks filled. When memory runs out, a round pays if it frees
+//! anything worth mentioning, and rounds follow each other as long as they do: what one frees is room for the
+//! copies of the next.
 //!
-//! I1. A copy that finds no room stays where it is (`ImmixEvacuator`). The counts are exact once the trace is over (`BlockBytes`).
+//! I1. A copy that finds no room stays where it is (`ImmixEvacuator`). The counts are exact once the trace is
+//!     over (`BlockBytes`).
 //! I2. Part of the budget is kept for copies, so that evacuation is possible when the heap is full.
-//! I3. At least one block is free after a round if one was before it: copies take the last one only when what they need is known to fit.
-//!     When few blocks are free, workers share the one they fill, since blocks that each filled in part would be what was free.
+//! I3. At least one block is free after a round if one was before it: copies take the last one only when what
+//!     they need is known to fit. When few blocks are free, workers share the one they fill, since blocks
+//!     that each filled in part would be what was free.
 
 use super::lines::{LINE_BYTES, LINES};
 use super::{FREE, ImmixSpace, SOURCE};
@@ -29,7 +33,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 /// A block with more live lines than this is not worth copying.
 const DENSEST: u32 = LINES * 15 / 16;
 
-/// Nor is one with more than this if memory runs out: what copies leave empty at the end of a block is as much as what they gain.
+/// Nor is one with more than this if memory runs out: what copies leave empty at the end of a block is as
+/// much as what they gain.
 const DENSEST_IF_URGENT: u32 = LINES - 4;
 
 /// Blocks that a worker fills with copies at the same time: one with small objects, one with others.
@@ -122,7 +127,8 @@ impl Defrag {
         self.enabled && self.always
     }
 
-    /// Whether memory runs out: this is an emergency, or the last collection yielded next to nothing, and neither does this one.
+    /// Whether memory runs out: this is an emergency, or the last collection yielded next to nothing, and
+    /// neither does this one.
     pub fn is_urgent<VM: VMBinding>(&self, pause: &Pause<'_, VM>, budget: &Budget) -> bool {
         let little = budget.limit() / 100;
         pause.is_emergency() || pause.allocated_bytes() < little && budget.free_for_mutators() < little.max(BLOCK_BYTES)
@@ -167,8 +173,8 @@ impl Defrag {
         let free_blocks = (budget.limit() - budget.reserved()) / BLOCK_BYTES;
         let blocks_in_use = BLOCKS_OF_A_WORKER * self.workers;
         let share = free_blocks < 2 * blocks_in_use;
-        // A little less than there is: ends of blocks stay empty. Holes are counted only when there is nothing else: they may be too
-        // small for the objects that need room.
+        // A little less than there is: ends of blocks stay empty. Holes are counted only when there is
+        // nothing else: they may be too small for the objects that need room.
         let mut room = match free_blocks {
             0 => holes / 2,
             1 => LINES as usize,

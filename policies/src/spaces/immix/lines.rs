@@ -1,9 +1,10 @@
 //! Line marks: which lines of a block hold live data.
 //!
 //! I1. The table covers the space's extent.
-//! I2. A line that holds part of an object marked in this epoch carries the epoch; one handed out since carries the number that
-//!     the space gives it: the epoch, or in a generational plan one of its own.
-//! Callers: the tracer (any worker), allocation (the thread that owns the block's search), the sweep (one worker a block).
+//! I2. A line that holds part of an object marked in this epoch carries the epoch; one handed out since
+//!     carries the number that the space gives it: the epoch, or in a generational plan one of its own.
+//! Callers: the tracer (any worker), allocation (the thread that owns the block's search), the sweep (one
+//! worker a block).
 
 use mmtk_core::Address;
 use mmtk_core::heap::{BLOCK_BYTES, Extent, Memory};
@@ -58,8 +59,9 @@ impl Lines {
         self.marks.eight_at(block.plus(line as usize * LINE_BYTES)).load(Relaxed)
     }
 
-    /// The first hole at or after line `from` with at least `lines` lines: lines that carry neither of two numbers. Mutators
-    /// give those of I2. For copies, a line is free if it was so before this trace and is so still.
+    /// The first hole at or after line `from` with at least `lines` lines: lines that carry neither of two
+    /// numbers. Mutators give those of I2. For copies, a line is free if it was so before this trace and is
+    /// so still.
     pub fn next_hole(&self, block: Address, mut from: u32, lines: u32, epochs: [u8; 2]) -> Option<Range<u32>> {
         loop {
             let start = epoch_bytes::find_two(|i| self.eight(block, i), LINES, from, epochs, false)?;
@@ -83,7 +85,8 @@ impl Lines {
         taken
     }
 
-    /// Lines of a block that carry another number than the epoch carry none. By one worker, while nothing is handed out.
+    /// Lines of a block that carry another number than the epoch carry none. By one worker, while nothing is
+    /// handed out.
     pub fn forget_others(&self, block: Address, epoch: u8) {
         for mark in (0..LINES as usize).map(|line| self.marks.at(block.plus(line * LINE_BYTES))) {
             if mark.load(Relaxed) != epoch {
@@ -92,7 +95,8 @@ impl Lines {
         }
     }
 
-    /// Lines of a block that carry a larger number than `number` carry none. By one worker, while nothing is handed out.
+    /// Lines of a block that carry a larger number than `number` carry none. By one worker, while nothing is
+    /// handed out.
     pub fn forget_above(&self, block: Address, number: u8) {
         for mark in (0..LINES as usize).map(|line| self.marks.at(block.plus(line * LINE_BYTES))) {
             if mark.load(Relaxed) > number {

@@ -2,24 +2,27 @@
 //!
 //! 1. Marking an object marks its lines with the epoch, all of them and no others (`lines`).
 //! 2. After the trace, a block without a marked line is free; one with some is listed for reuse.
-//! 3. A mutator bumps through the holes of a listed block. What it takes is marked there and then, so that a block can be
-//!    looked at again, by anybody, until it has no holes.
-//! 4. Objects of more than a line that do not fit the hole at hand go to an overflow block, which saves the hole for
-//!    smaller ones. When there are no free blocks, large enough holes are looked for.
-//! 5. If it pays, a second round in the same pause evacuates the sparsest blocks (`defrag`), into free blocks while there are
-//!    any, then into the holes of denser ones.
+//! 3. A mutator bumps through the holes of a listed block. What it takes is marked there and then, so that a
+//!    block can be looked at again, by anybody, until it has no holes.
+//! 4. Objects of more than a line that do not fit the hole at hand go to an overflow block, which saves the
+//!    hole for smaller ones. When there are no free blocks, large enough holes are looked for.
+//! 5. If it pays, a second round in the same pause evacuates the sparsest blocks (`defrag`), into free blocks
+//!    while there are any, then into the holes of denser ones.
 //!
-//! In a generational plan marks stick: a minor collection keeps the epoch, so what is marked is old and is not traced again. Memory
-//! handed out then carries a number of its own, `fresh`, and only blocks with such memory are swept. The survivors stay where
-//! they are; or, where the nursery is evacuated (`with_nursery`), mutators prefer whole blocks, and the next collection of either
-//! kind copies what survived in those into holes of others.
+//! In a generational plan marks stick: a minor collection keeps the epoch, so what is marked is old and is
+//! not traced again. Memory handed out then carries a number of its own, `fresh`, and only blocks with such
+//! memory are swept. The survivors stay where they are; or, where the nursery is evacuated (`with_nursery`),
+//! mutators prefer whole blocks, and the next collection of either kind copies what survived in those into
+//! holes of others.
 //!
-//! I1. `blocks[b]` is FREE, USED, FRESH (memory of it was handed out since the last collection), NURSERY (all of it was, and it
-//!     will be evacuated) or SOURCE; SOURCE only within a pause.
-//! I2. A line that holds part of an object marked in this epoch carries this epoch; memory handed out since carries `handed_out()`.
+//! I1. `blocks[b]` is FREE, USED, FRESH (memory of it was handed out since the last collection), NURSERY (all
+//!     of it was, and it will be evacuated) or SOURCE; SOURCE only within a pause.
+//! I2. A line that holds part of an object marked in this epoch carries this epoch; memory handed out since
+//!     carries `handed_out()`.
 //! I3. The epoch changes only while mutators are stopped and no worker traces.
 //! I4. A block is on one list or none; its holes are searched by whoever popped it.
-//! I5. An object in a SOURCE block is claimed before it is copied or marked; others are marked with plain stores.
+//! I5. An object in a SOURCE block is claimed before it is copied or marked; others are marked with plain
+//!     stores.
 //! Callers: `allocate` any mutator; the tracers any worker; the rest the leader.
 //! Source: Blackburn and McKinley, PLDI 2008. Exact line marks, and marks for what is handed out, are ours.
 
@@ -59,12 +62,13 @@ const SOURCE: u8 = 2;
 const FRESH: u8 = 3;
 const NURSERY: u8 = 4;
 
-/// The numbers that fresh lines carry in turn begin behind the epochs. Before they begin again, no line carries one.
+/// The numbers that fresh lines carry in turn begin behind the epochs. Before they begin again, no line
+/// carries one.
 const FIRST_FRESH: u8 = EPOCH_MAX + 1;
 
-/// Free lines keep the number of the epoch that they were last marked in. So do dead objects in lines that live ones share with them,
-/// and they keep their starts. Both must be gone before that number comes round. Sweeping them in two epochs of each round, not in all,
-/// is enough: one of the two is another than theirs.
+/// Free lines keep the number of the epoch that they were last marked in. So do dead objects in lines that
+/// live ones share with them, and they keep their starts. Both must be gone before that number comes round.
+/// Sweeping them in two epochs of each round, not in all, is enough: one of the two is another than theirs.
 const NUMBERS_SWEPT: [u8; 2] = [EPOCH_MAX / 2, EPOCH_MAX];
 
 /// The space.
@@ -72,8 +76,8 @@ pub struct ImmixSpace<VM> {
     pool: Arc<BlockPool>,
     states: ObjectStates<VM>,
     epoch: Epoch,
-    /// In a generational plan, or where objects are found by address: what lines carry that were handed out since the last collection.
-    /// Changes as the epoch does (I3).
+    /// In a generational plan, or where objects are found by address: what lines carry that were handed out
+    /// since the last collection. Changes as the epoch does (I3).
     fresh: AtomicU8,
     lines: Lines,
     /// A byte a block (I1).
@@ -95,7 +99,8 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         Self::with(context, false)
     }
 
-    /// An empty space whose new objects are evacuated by the first collection that they survive. For generational plans.
+    /// An empty space whose new objects are evacuated by the first collection that they survive. For
+    /// generational plans.
     pub fn with_nursery(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
         Self::with(context, true)
     }
@@ -191,8 +196,9 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         if self.states.is_generational() || VM::OBJECT_STARTS { self.fresh.load(Relaxed) } else { self.epoch.current() }
     }
 
-    /// Whether memory of the object was handed out since the last collection: what dies in it dies in the next one. Dead objects of
-    /// earlier ones have their starts still, in lines that live ones share with them.
+    /// Whether memory of the object was handed out since the last collection: what dies in it dies in the
+    /// next one. Dead objects of earlier ones have their starts still, in lines that live ones share with
+    /// them.
     fn is_new(&self, object: ObjectReference) -> bool {
         self.lines.all_taken(object.address(), 1, [self.fresh.load(Relaxed); 2])
     }
@@ -223,9 +229,10 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         Some((start, acquired.zeroed))
     }
 
-    /// Room for a copy in a block that is not evacuated itself: a hole of at least `lines` lines. In a minor collection a line is
-    /// free if it does not carry the epoch; in a full one, if it carried none before it either. Listed blocks hold nothing that was
-    /// handed out since the last collection: mutators take them off the list.
+    /// Room for a copy in a block that is not evacuated itself: a hole of at least `lines` lines. In a minor
+    /// collection a line is free if it does not carry the epoch; in a full one, if it carried none before it
+    /// either. Listed blocks hold nothing that was handed out since the last collection: mutators take them
+    /// off the list.
     fn next_hole_for_copies(&self, cursor: &mut HoleCursor, lines: u32, numbers: [u8; 2]) -> Option<Range<Address>> {
         loop {
             if let Some(block) = cursor.block {
@@ -266,7 +273,8 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         }
     }
 
-    /// Begins an epoch, if the collection is a full one. The blocks of the nursery become sources if `evacuate_nursery`.
+    /// Begins an epoch, if the collection is a full one. The blocks of the nursery become sources if
+    /// `evacuate_nursery`.
     pub fn prepare(&self, kind: CollectionKind, evacuate_nursery: bool) {
         if kind == CollectionKind::Full {
             self.epoch.advance();
@@ -304,7 +312,8 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         chosen
     }
 
-    /// Bytes in which there is room for objects: free lines, and what is not reserved. After the sweep of a full collection.
+    /// Bytes in which there is room for objects: free lines, and what is not reserved. After the sweep of a
+    /// full collection.
     pub fn room(&self) -> usize {
         let budget = self.pool.memory().budget();
         budget.limit() - budget.reserved() + self.defrag.holes()
@@ -325,7 +334,8 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         pause.for_each_worker(|worker| worker.allocators.clear());
         self.shared_copies.lock().clear();
         self.defrag.end_round();
-        // Blocks that mutators gave up for their small holes are all fresh: the lists are left with those that are not.
+        // Blocks that mutators gave up for their small holes are all fresh: the lists are left with those
+        // that are not.
         self.leftover.clear();
         let kind = pause.kind();
         if kind == CollectionKind::Full {
