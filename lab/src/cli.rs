@@ -183,7 +183,7 @@ pub struct Simulation {
 }
 
 fn scenarios_help() -> String {
-    format!("Scenarios:\n{}", crate::commands::pacer::describe())
+    format!("Scenarios:\n{}", crate::simulate::describe())
 }
 
 /// A part of the list.

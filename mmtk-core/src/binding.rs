@@ -5,9 +5,9 @@
 //! side tables, threads poll, out of memory reports and aborts.
 
 use crate::address::{Address, ObjectReference};
-use crate::metadata::{SlotWord, StateCell};
+use crate::error::OutOfMemory;
+use crate::metadata::SlotWord;
 use crate::warnings;
-use crate::weak::WeakProcessor;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
@@ -256,77 +256,19 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     }
 }
 
-/// The heap cannot serve a request within its limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutOfMemory {
-    /// The bytes asked for.
-    pub requested: usize,
-    /// Bytes reserved at the last attempt.
-    pub reserved: usize,
-    /// The hard limit in bytes.
-    pub limit: usize,
-    /// What was tried before the request was refused.
-    pub tried: Tried,
-    /// The state of the heap, space by space.
-    pub report: String,
-}
-
-/// What a heap tried before it refused a request.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Tried {
-    /// Every collection there is, up to an emergency collection.
-    Collections,
-    /// Nothing: the request is larger than the limit.
-    TooLarge,
-    /// Nothing: the plan never collects.
-    PlanNeverCollects,
-    /// Nothing: the caller holds references that a collection would make stale. [`Mutator::or_collect`]
-    /// collects, and asks again.
-    ///
-    /// [`Mutator::or_collect`]: crate::Mutator::or_collect
-    MayNotCollect,
-}
-
-impl fmt::Display for OutOfMemory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (requested, limit) = (self.requested, self.limit);
-        write!(f, "out of memory: {requested} bytes requested, {} of {limit} bytes reserved", self.reserved)?;
-        match self.tried {
-            Tried::Collections => write!(f, " after an emergency collection; the program needs a larger heap.limit")?,
-            Tried::TooLarge => write!(f, "; the request is more than the limit: it needs a larger heap.limit")?,
-            Tried::PlanNeverCollects => {
-                write!(f, "; this plan never collects: choose another one, or a larger heap.limit")?;
-            }
-            Tried::MayNotCollect => {
-                write!(
-                    f,
-                    "; nothing was collected, since the caller may hold references: ask inside Mutator::or_collect, or choose a larger \
-                     heap.limit"
-                )?;
-            }
-        }
-        write!(f, "\n{}", self.report)
-    }
-}
-
-impl std::error::Error for OutOfMemory {}
-
-/// An error that may say that memory has run out ([`Mutator::or_collect`]).
-///
-/// [`Mutator::or_collect`]: crate::Mutator::or_collect
-pub trait MayBeOutOfMemory {
-    /// What it says of memory, if that is what it says.
-    fn out_of_memory(&mut self) -> Option<&mut OutOfMemory>;
-}
-
-impl MayBeOutOfMemory for OutOfMemory {
-    fn out_of_memory(&mut self) -> Option<&mut OutOfMemory> {
-        Some(self)
-    }
-}
-
-/// The state cell type-erased over its location, for code that is not hot.
-pub(crate) fn describe_state(cell: impl StateCell) -> String {
-    let raw = cell.read(std::sync::atomic::Ordering::Relaxed);
-    format!("{:#04x}", raw >> 56)
+/// The live objects of the pause in progress, for a binding that keeps weak references of its own. Where
+/// objects move after they were found live (MarkCompact), it is asked once more, to update what the binding
+/// holds: then all of that is live.
+pub trait WeakProcessor {
+    /// Where the object is now, if it is live; none if it is dead.
+    fn live(&self, object: ObjectReference) -> Option<ObjectReference>;
+    /// Makes the object and all it refers to live, and the values of ephemerons of the heap whose keys are
+    /// among them; returns its place. If objects have moved since they were found live, only that.
+    fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference;
+    /// In a minor collection: an old object, which counts as live, is dead. The binding knows it by other
+    /// means, and follows no reference to it any more; the heap's own references, finalizers, pins and tables
+    /// must not know it either. Spaces that can do so free its memory now, the others in the next full
+    /// collection; until then it keeps its size. In a full collection the trace has told, and this does
+    /// nothing.
+    fn release(&mut self, object: ObjectReference);
 }

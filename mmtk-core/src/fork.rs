@@ -23,9 +23,9 @@
 use crate::alloc::{Mutator, MutatorState};
 use crate::binding::VMBinding;
 use crate::callback::Callback;
+use crate::error::HeapError;
 use crate::events::Wait;
 use crate::instance::{HeapInner, Unfinished};
-use crate::plan::HeapError;
 
 impl<VM: VMBinding> Mutator<VM> {
     /// Calls `fork`, which forks the process and returns what the system call did: 0 in the child. Returns

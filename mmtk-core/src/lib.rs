@@ -41,6 +41,8 @@ mod callback;
 #[cfg(not(loom))]
 pub mod cycle;
 #[cfg(not(loom))]
+mod error;
+#[cfg(not(loom))]
 pub mod events;
 #[cfg(not(loom))]
 mod fork;
@@ -88,10 +90,11 @@ pub mod weak;
 pub use {
     address::{Address, ObjectReference},
     alloc::{Mutator, MutatorState, Semantics},
-    binding::{MayBeOutOfMemory, OutOfMemory, Slot, SlotVisitor, StateLocation, Tried, VMBinding, WordSlot},
+    binding::{Slot, SlotVisitor, StateLocation, VMBinding, WeakProcessor, WordSlot},
+    error::{HeapError, MayBeOutOfMemory, OutOfMemory, Tried},
     instance::{Heap, HeapStatistics},
     options::Options,
-    plan::{HeapError, Plan, PlanContext},
+    plan::{Plan, PlanContext},
     pool::Pool,
     region::Region,
 };

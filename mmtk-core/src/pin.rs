@@ -20,7 +20,8 @@
 
 use crate::address::ObjectReference;
 use crate::alloc::Mutator;
-use crate::binding::{MayBeOutOfMemory, OutOfMemory, Slot, SlotVisitor, VMBinding};
+use crate::binding::{Slot, SlotVisitor, VMBinding};
+use crate::error::{MayBeOutOfMemory, OutOfMemory};
 use crate::heap::Extent;
 use crate::metadata::{ObjectStates, pin_count};
 use std::fmt;

@@ -3,6 +3,7 @@
 use crate::address::Address;
 use crate::alloc::{Allocators, Request};
 use crate::binding::VMBinding;
+use crate::error::HeapError;
 use crate::heap::{Extent, Memory};
 use crate::metadata::{ObjectStarts, ObjectStates};
 use crate::options::Options;
@@ -10,8 +11,6 @@ use crate::pause::Pause;
 use crate::pool::PoolSpace;
 use crate::region::RegionSpace;
 use crate::space::Space;
-use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 /// What a plan gets to build its spaces from.
@@ -92,42 +91,5 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
     /// Whether it collects at all.
     fn can_collect(&self) -> bool {
         true
-    }
-}
-
-/// Why a heap could not be created.
-#[derive(Debug)]
-pub enum HeapError {
-    /// An option is wrong, or does not fit the binding; the text names it.
-    Option(crate::options::OptionError),
-    /// The plan needs what the binding cannot give, or there is no such plan; the text says which and what to
-    /// choose.
-    Plan(String),
-    /// The system refused address space, tables, or what else the plan asks of it; the text says how much,
-    /// and the limit behind it.
-    System(io::Error),
-}
-
-impl fmt::Display for HeapError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            HeapError::Option(error) => write!(f, "{error}"),
-            HeapError::Plan(text) => write!(f, "{text}"),
-            HeapError::System(error) => write!(f, "the system refuses the heap what it needs: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for HeapError {}
-
-impl From<io::Error> for HeapError {
-    fn from(error: io::Error) -> Self {
-        HeapError::System(error)
-    }
-}
-
-impl From<crate::options::OptionError> for HeapError {
-    fn from(error: crate::options::OptionError) -> Self {
-        HeapError::Option(error)
     }
 }

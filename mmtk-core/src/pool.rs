@@ -13,11 +13,12 @@
 
 use crate::address::{Address, ObjectReference};
 use crate::alloc::{Mutator, Pace};
-use crate::binding::{OutOfMemory, VMBinding};
+use crate::binding::VMBinding;
+use crate::error::HeapError;
+use crate::error::OutOfMemory;
 use crate::heap::Block;
 use crate::instance::Heap;
 use crate::metadata::MAX_CELL_BYTES;
-use crate::plan::HeapError;
 use crate::space::Space;
 use crate::sync::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashSet};

@@ -19,10 +19,11 @@
 
 use crate::address::Address;
 use crate::alloc::{BumpRange, Mutator, Pace};
-use crate::binding::{OutOfMemory, VMBinding};
+use crate::binding::VMBinding;
+use crate::error::HeapError;
+use crate::error::OutOfMemory;
 use crate::instance::Heap;
 use crate::metadata::ObjectStarts;
-use crate::plan::HeapError;
 use crate::space::Space;
 use crate::sync::Mutex;
 

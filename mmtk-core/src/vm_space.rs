@@ -15,8 +15,9 @@
 //! [`Mutator::write_barrier`]: crate::Mutator::write_barrier
 
 use crate::address::ObjectReference;
-use crate::binding::{OutOfMemory, VMBinding};
+use crate::binding::VMBinding;
 use crate::callback::Callback;
+use crate::error::OutOfMemory;
 use crate::heap::{Charge, Memory};
 use crate::instance::Heap;
 use crate::sync::{Mutex, MutexGuard};

@@ -3,8 +3,9 @@
 use crate::plans::{
     Immix, MarkCompact, MarkSweep, NoGC, PageProtect, SemiSpace, gencopy, genimmix, stickyimmix, stickymarksweep,
 };
+use mmtk_core::HeapError;
 use mmtk_core::options::Options;
-use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::{Heap, VMBinding};
 
 /// One line of the table of plans.

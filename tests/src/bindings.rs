@@ -2,7 +2,7 @@
 //! side tables.
 
 use crate::MakeHeap;
-use mmtk_core::weak::WeakProcessor;
+use mmtk_core::WeakProcessor;
 use mmtk_core::{Address, ObjectReference, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use reference::{ReferenceVM, ShadowStack, object};
 use std::borrow::Cow;
@@ -42,7 +42,7 @@ macro_rules! delegate_to {
         fn scan_vm(&self, visitor: &mut impl mmtk_core::SlotVisitor<mmtk_core::WordSlot>) {
             self.$vm.scan_vm(visitor);
         }
-        fn process_weak(&self, weak: &mut dyn mmtk_core::weak::WeakProcessor) {
+        fn process_weak(&self, weak: &mut dyn mmtk_core::WeakProcessor) {
             self.$vm.process_weak(weak);
         }
     };

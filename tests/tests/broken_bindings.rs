@@ -1,7 +1,7 @@
 //! What a binding that breaks its contract is told, by the verifier and by the slow paths.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use mmtk_core::weak::WeakProcessor;
+use mmtk_core::WeakProcessor;
 use mmtk_core::{Heap, MutatorState, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use plan_tests::{
     Attached, SideVM, TestVM, Watchdog, collecting_plans, options, panic_of, text_of, verified_heap as heap,

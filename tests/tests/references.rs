@@ -1,7 +1,8 @@
 //! Native references, finalizers and tables keyed by objects, on every plan.
 
 use lab::workloads::heap::Mutator as _;
-use mmtk_core::weak::{AddressTable, FinalizerOrder, Reference, ReferenceKind, References, Terms, WeakProcessor};
+use mmtk_core::WeakProcessor;
+use mmtk_core::weak::{AddressTable, FinalizerOrder, Reference, ReferenceKind, References, Terms};
 use mmtk_core::{Mutator, ObjectReference, Semantics, VMBinding};
 use plan_tests::{Attached, TestVM, Watchdog, collecting_plans, options, verified_heap};
 use policies::new_heap;

@@ -2,7 +2,7 @@
 
 use crate::object::{self, Ref};
 use crate::shadow_stack::ShadowStack;
-use mmtk_core::weak::WeakProcessor;
+use mmtk_core::WeakProcessor;
 use mmtk_core::{Address, ObjectReference, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use std::borrow::Cow;
 use std::ops::Range;

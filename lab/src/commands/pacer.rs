@@ -13,8 +13,8 @@ use crate::failure::Failure;
 use crate::output;
 use crate::progress;
 use crate::simulate::{
-    Kept, Metrics, Outcome, Plant, Quantum, Row, Run, SCENARIOS, Scenario, acceptance, headroom_for_equal_memory, kept,
-    plot, read_log, replay, run, same, scenario,
+    Kept, Metrics, Outcome, Plant, Quantum, Row, Run, SCENARIOS, Scenario, acceptance, describe,
+    headroom_for_equal_memory, kept, plot, read_log, replay, run, same, scenario,
 };
 use crate::suggest;
 use crate::table::{Table, number};
@@ -122,11 +122,6 @@ fn find_scenarios(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
     let known = SCENARIOS.iter().map(|scenario| scenario.name);
     let find = |name: &String| scenario(name).ok_or_else(|| suggest::unknown("scenario", name, known.clone()));
     names.iter().map(find).collect()
-}
-
-/// The scenarios, a line each.
-pub(crate) fn describe() -> String {
-    SCENARIOS.iter().map(|scenario| format!("  {:16} {}\n", scenario.name, scenario.about)).collect()
 }
 
 fn markdown(lines: &[Line]) -> String {

@@ -19,4 +19,4 @@ pub use plant::{Bias, Cycle, Outcome, Plant, Quantum, Run, run};
 
 pub use plot::plot;
 pub use replay::{Kept, kept, pacer_log, read_log, replay, same};
-pub use scenario::{SCENARIOS, STEP_AT, Scenario, Shape, scenario};
+pub use scenario::{SCENARIOS, STEP_AT, Scenario, Shape, describe, scenario};

@@ -224,6 +224,11 @@ pub fn scenario(name: &str) -> Option<&'static Scenario> {
     SCENARIOS.iter().find(|scenario| scenario.name == name)
 }
 
+/// The scenarios, a line each.
+pub fn describe() -> String {
+    SCENARIOS.iter().map(|scenario| format!("  {:16} {}\n", scenario.name, scenario.about)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

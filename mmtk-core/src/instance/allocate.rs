@@ -3,8 +3,9 @@
 use super::HeapInner;
 use crate::address::Address;
 use crate::alloc::{Allocators, MutatorState};
-use crate::binding::{MayBeOutOfMemory, OutOfMemory, Tried, VMBinding};
+use crate::binding::VMBinding;
 use crate::callback::Callback;
+use crate::error::{MayBeOutOfMemory, OutOfMemory, Tried};
 use crate::events::{Cause, CollectionKind, Event, PauseReport};
 use crate::heap::{BLOCK_BYTES, Budget};
 use std::sync::Arc;

@@ -255,8 +255,14 @@ impl<VM: VMBinding> ObjectStates<VM> {
     /// The state byte, for messages.
     pub fn describe(&self, object: ObjectReference) -> String {
         match VM::STATE {
-            StateLocation::HeaderTopByte(offset) => crate::binding::describe_state(Self::header(object, offset)),
-            StateLocation::Side => crate::binding::describe_state(self.side(object)),
+            StateLocation::HeaderTopByte(offset) => describe_cell(Self::header(object, offset)),
+            StateLocation::Side => describe_cell(self.side(object)),
         }
     }
+}
+
+/// The state byte of a cell, for code that is not hot.
+fn describe_cell(cell: impl StateCell) -> String {
+    let raw = cell.read(Relaxed);
+    format!("{:#04x}", raw >> 56)
 }

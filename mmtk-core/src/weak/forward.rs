@@ -4,11 +4,10 @@
 //! Callers: the leader of a pause, between the moves and the end of the pause; workers share the entries.
 
 use super::address_table::{Entries, key};
-use super::process::WeakProcessor;
-use super::references::ReferenceKind;
+use super::kinds::ReferenceKind;
 use super::table::Table;
 use crate::address::ObjectReference;
-use crate::binding::VMBinding;
+use crate::binding::{VMBinding, WeakProcessor};
 use crate::pause::Pause;
 
 /// What the step is called in the report of the pause.

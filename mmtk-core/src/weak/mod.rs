@@ -38,6 +38,8 @@ mod finalize;
 #[cfg(not(loom))]
 mod forward;
 #[cfg(not(loom))]
+mod kinds;
+#[cfg(not(loom))]
 mod order;
 #[cfg(not(loom))]
 mod process;
@@ -51,8 +53,8 @@ mod tables;
 #[cfg(not(loom))]
 pub use address_table::AddressTable;
 #[cfg(not(loom))]
-pub use process::WeakProcessor;
+pub use kinds::{Finalizer, FinalizerOrder, Reference, ReferenceKind, Terms};
 #[cfg(not(loom))]
-pub use references::{Finalizer, FinalizerOrder, Reference, ReferenceKind, References, Terms};
+pub use references::References;
 #[cfg(not(loom))]
 pub(crate) use tables::WeakTables;

@@ -16,11 +16,11 @@ use super::address_table::{Entries, key};
 use super::conditions::{Conditions, KEY, OWNER};
 use super::finalize::Claimed;
 use super::index::Index;
-use super::references::ReferenceKind;
+use super::kinds::ReferenceKind;
 use super::table::{Entry, NOTIFY, Table};
 use super::tables::WeakTables;
 use crate::address::{Address, ObjectReference};
-use crate::binding::VMBinding;
+use crate::binding::{VMBinding, WeakProcessor};
 use crate::cycle::CyclePhase;
 use crate::events::CollectionKind;
 use crate::pause::Pause;
@@ -29,23 +29,6 @@ use crate::trace::{Traced, Tracer, Tracing};
 use crate::workers::Worker;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
-
-/// The live objects of the pause in progress, for a binding that keeps weak references of its own. Where
-/// objects move after they were found live (MarkCompact), it is asked once more, to update what the binding
-/// holds: then all of that is live.
-pub trait WeakProcessor {
-    /// Where the object is now, if it is live; none if it is dead.
-    fn live(&self, object: ObjectReference) -> Option<ObjectReference>;
-    /// Makes the object and all it refers to live, and the values of ephemerons of the heap whose keys are
-    /// among them; returns its place. If objects have moved since they were found live, only that.
-    fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference;
-    /// In a minor collection: an old object, which counts as live, is dead. The binding knows it by other
-    /// means, and follows no reference to it any more; the heap's own references, finalizers, pins and tables
-    /// must not know it either. Spaces that can do so free its memory now, the others in the next full
-    /// collection; until then it keeps its size. In a full collection the trace has told, and this does
-    /// nothing.
-    fn release(&mut self, object: ObjectReference);
-}
 
 /// An entry: its kind and number.
 type Numbered = (ReferenceKind, u32);

@@ -1,7 +1,7 @@
 //! All native references of one heap.
 
 use super::address_table::{AddressTables, Entries};
-use super::references::ReferenceKind;
+use super::kinds::ReferenceKind;
 use super::table::{Entry, Scan, Table};
 use crate::address::ObjectReference;
 use crate::heap::Memory;

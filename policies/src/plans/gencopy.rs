@@ -9,8 +9,9 @@
 //! promotion as in Appel (SP&E 1989).
 
 use super::{Generational, SemiSpace};
+use mmtk_core::HeapError;
 use mmtk_core::VMBinding;
-use mmtk_core::plan::{HeapError, PlanContext};
+use mmtk_core::plan::PlanContext;
 
 /// The plan with empty spaces.
 pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<Generational<SemiSpace<VM>>, HeapError> {

@@ -4,9 +4,10 @@
 //! the write barrier watches it. The story of a collection is the plan's own; it asks the pause which kind
 //! this one is.
 
+use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::pause::Pause;
-use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::pool::PoolSpace;
 use mmtk_core::region::RegionSpace;
 use mmtk_core::space::Space;

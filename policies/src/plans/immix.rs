@@ -2,10 +2,11 @@
 //! sparsest blocks.
 
 use crate::spaces::{CommonSpaces, CommonTracer, IMMIX_MAX_BYTES, ImmixEvacuator, ImmixMarker, ImmixSpace};
+use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::pause::Pause;
-use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::pool::PoolSpace;
 use mmtk_core::region::RegionSpace;
 use mmtk_core::space::Space;

@@ -1,10 +1,11 @@
 //! MarkSweep: cells of size classes, marked in place, swept when they are next allocated from.
 
 use crate::spaces::{CommonSpaces, CommonTracer, MarkSweepSpace, MarkSweepTracer};
+use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::metadata::MAX_CELL_BYTES;
 use mmtk_core::pause::Pause;
-use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::pool::PoolSpace;
 use mmtk_core::region::RegionSpace;
 use mmtk_core::space::Space;

@@ -1,10 +1,11 @@
 //! NoGC: bump through the limit, then out of memory. The floor that collectors are measured from.
 
 use crate::spaces::{BumpSpace, UncollectedSpaces};
+use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::heap::BLOCK_BYTES;
 use mmtk_core::pause::Pause;
-use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::pool::PoolSpace;
 use mmtk_core::region::RegionSpace;
 use mmtk_core::space::Space;

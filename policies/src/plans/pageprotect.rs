@@ -2,9 +2,10 @@
 //! debugging: who uses a dead object faults at once, and is told which it was.
 
 use crate::spaces::{PageProtectSpace, PageProtectTracer, UncollectedSpaces, UncollectedTracer};
+use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::pause::Pause;
-use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::pool::PoolSpace;
 use mmtk_core::region::RegionSpace;
 use mmtk_core::space::Space;

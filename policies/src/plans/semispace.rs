@@ -1,9 +1,10 @@
 //! SemiSpace: every collection copies what is live and frees the rest as a whole.
 
 use crate::spaces::{COPY_MAX_BYTES, CommonSpaces, CommonTracer, CopySpace, CopyStayer, CopyTracer};
+use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::pause::Pause;
-use mmtk_core::plan::{HeapError, Plan, PlanContext};
+use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::pool::PoolSpace;
 use mmtk_core::region::RegionSpace;
 use mmtk_core::space::Space;

@@ -9,8 +9,9 @@
 //! (POPL 1990); on Immix, Blackburn and McKinley (PLDI 2008).
 
 use super::{Generational, Immix};
+use mmtk_core::HeapError;
 use mmtk_core::VMBinding;
-use mmtk_core::plan::{HeapError, PlanContext};
+use mmtk_core::plan::PlanContext;
 
 /// The plan with empty spaces.
 pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<Generational<Immix<VM>>, HeapError> {

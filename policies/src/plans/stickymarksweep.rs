@@ -5,8 +5,9 @@
 //! (POPL 1990).
 
 use super::{Generational, MarkSweep};
+use mmtk_core::HeapError;
 use mmtk_core::VMBinding;
-use mmtk_core::plan::{HeapError, PlanContext};
+use mmtk_core::plan::PlanContext;
 
 /// The plan with empty spaces.
 pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<Generational<MarkSweep<VM>>, HeapError> {

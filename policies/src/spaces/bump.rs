@@ -48,17 +48,17 @@ impl<VM: VMBinding> Space for BumpSpace<VM> {
         if self.extent().block_of(object.address()).0 >= self.pool.watermark() {
             return Err("nothing was allocated there".to_string());
         }
-        super::common::within_block(object, bytes)
+        super::lookup::within_block(object, bytes)
     }
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
-        super::common::last_object::<VM>(&self.states, address, address.align_down(BLOCK_BYTES))
+        super::lookup::last_object::<VM>(&self.states, address, address.align_down(BLOCK_BYTES))
     }
     fn keeps_starts(&self) -> bool {
         true
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         let end = self.extent().block_start(Block(self.pool.watermark()));
-        super::common::objects_in::<VM>(&self.states, self.extent().start(), end, visit);
+        super::lookup::objects_in::<VM>(&self.states, self.extent().start(), end, visit);
     }
     fn check_live(&self, _object: ObjectReference, _bytes: usize) -> Result<(), String> {
         Ok(())

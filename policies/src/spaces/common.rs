@@ -5,8 +5,7 @@ use super::marksweep::{MarkSweepSpace, MarkSweepTracer};
 use super::uncollected::{UncollectedSpaces, UncollectedTracer};
 use mmtk_core::alloc::Allocators;
 use mmtk_core::events::CollectionKind;
-use mmtk_core::heap::BLOCK_BYTES;
-use mmtk_core::metadata::{MAX_CELL_BYTES, Moves, ObjectStates};
+use mmtk_core::metadata::{MAX_CELL_BYTES, Moves};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;
@@ -147,46 +146,5 @@ impl<VM: VMBinding> CommonTracer<'_, VM> {
             self.uncollected.is_live(object)
         };
         live.then_some(object)
-    }
-}
-
-/// The object at an address, by the bits that say where objects begin.
-pub(super) fn last_object<VM: VMBinding>(
-    states: &ObjectStates<VM>,
-    address: Address,
-    floor: Address,
-) -> Option<ObjectReference> {
-    let start = states.starts().last_until(address, floor)?;
-    let object = ObjectReference::from_address(start)?;
-    let offset = address.bytes_from(start);
-    (offset < 1 << VM::LOG_GRANULE || offset < VM::object_size(object)).then_some(object)
-}
-
-/// Visits all that begin in a range, whole lines.
-pub(super) fn objects_in<VM: VMBinding>(
-    states: &ObjectStates<VM>,
-    start: Address,
-    end: Address,
-    mut visit: impl FnMut(ObjectReference),
-) {
-    states.starts().for_each(start, end, |at| ObjectReference::from_address(at).into_iter().for_each(&mut visit));
-}
-
-/// Objects of a block that are not marked in this epoch are found by address no more.
-pub(super) fn forget_unmarked<VM: VMBinding>(states: &ObjectStates<VM>, block: Address, epoch: u8) {
-    objects_in::<VM>(states, block, block.plus(BLOCK_BYTES), |object| {
-        if !states.is_marked(object, epoch) {
-            states.starts().clear(object.address(), 1 << VM::LOG_GRANULE);
-        }
-    });
-}
-
-/// Whether an object of this size ends in the block it begins in: what spaces made of blocks can check.
-pub(super) fn within_block(object: ObjectReference, bytes: usize) -> Result<(), String> {
-    let start = object.address();
-    let end_of_block = start.align_down(BLOCK_BYTES).plus(BLOCK_BYTES);
-    match start.plus(bytes) <= end_of_block {
-        true => Ok(()),
-        false => Err(format!("it reaches over the end of its block at {end_of_block}")),
     }
 }

@@ -175,7 +175,7 @@ impl<VM: VMBinding> CopySpace<VM> {
         if !VM::OBJECT_STARTS {
             return;
         }
-        super::common::forget_unmarked(&self.states, block, self.epoch.current());
+        super::lookup::forget_unmarked(&self.states, block, self.epoch.current());
     }
 }
 
@@ -312,7 +312,7 @@ impl<VM: VMBinding> Space for CopySpace<VM> {
         if self.taken.at(object.address()).load(Relaxed) == 0 {
             return Err("its block is free: nothing was allocated there, or it was collected".to_string());
         }
-        super::common::within_block(object, bytes)
+        super::lookup::within_block(object, bytes)
     }
     fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
         match self.taken.at(object.address()).load(Relaxed) == self.epoch.current() {
@@ -324,7 +324,7 @@ impl<VM: VMBinding> Space for CopySpace<VM> {
         if self.taken.at(address).load(Relaxed) == 0 {
             return None;
         }
-        super::common::last_object::<VM>(&self.states, address, address.align_down(BLOCK_BYTES))
+        super::lookup::last_object::<VM>(&self.states, address, address.align_down(BLOCK_BYTES))
     }
     fn keeps_starts(&self) -> bool {
         true
@@ -332,7 +332,7 @@ impl<VM: VMBinding> Space for CopySpace<VM> {
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         for block in (0..self.pool.watermark()).map(|n| self.pool.extent().block_start(Block(n))) {
             if self.taken.at(block).load(Relaxed) != 0 {
-                super::common::objects_in::<VM>(&self.states, block, block.plus(BLOCK_BYTES), &mut *visit);
+                super::lookup::objects_in::<VM>(&self.states, block, block.plus(BLOCK_BYTES), &mut *visit);
             }
         }
     }

@@ -189,7 +189,7 @@ impl<VM: VMBinding> Space for MarkCompactSpace<VM> {
         if start < dense_end.align_up(BLOCK_BYTES) || start >= used_end {
             return Err("its memory is free: nothing was allocated there, or it was collected".to_string());
         }
-        super::common::within_block(object, bytes)
+        super::lookup::within_block(object, bytes)
     }
     fn check_live(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
         match object.address().plus(bytes) <= self.dense_end() {
@@ -204,14 +204,14 @@ impl<VM: VMBinding> Space for MarkCompactSpace<VM> {
         }
         // What slid may begin in one block and end in the next (I3); none is larger than a block.
         let floor = address.align_down(BLOCK_BYTES).minus(BLOCK_BYTES).max(extent.start());
-        super::common::last_object::<VM>(&self.states, address, floor)
+        super::lookup::last_object::<VM>(&self.states, address, floor)
     }
     fn keeps_starts(&self) -> bool {
         true
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         let end = self.frontier.extent().block_start(Block(self.frontier.used()));
-        super::common::objects_in::<VM>(&self.states, self.frontier.extent().start(), end, visit);
+        super::lookup::objects_in::<VM>(&self.states, self.frontier.extent().start(), end, visit);
     }
     fn survived(&self, object: ObjectReference) -> bool {
         object.address() < self.dense_end()

@@ -351,7 +351,7 @@ impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
         if self.marks.state(self.pool.extent().block_of(address)).load(Relaxed) == BLOCK_FREE {
             return None;
         }
-        super::common::last_object::<VM>(&self.states, address, self.marks.cell_around(address)?)
+        super::lookup::last_object::<VM>(&self.states, address, self.marks.cell_around(address)?)
     }
     fn keeps_starts(&self) -> bool {
         true
@@ -360,7 +360,7 @@ impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
         for block in (0..self.pool.watermark()).map(Block) {
             if self.marks.state(block).load(Relaxed) != BLOCK_FREE {
                 let start = self.pool.extent().block_start(block);
-                super::common::objects_in::<VM>(&self.states, start, start.plus(BLOCK_BYTES), &mut *visit);
+                super::lookup::objects_in::<VM>(&self.states, start, start.plus(BLOCK_BYTES), &mut *visit);
             }
         }
     }

@@ -6,6 +6,7 @@ mod copy;
 mod epoch;
 mod immix;
 mod large;
+mod lookup;
 mod markcompact;
 mod marksweep;
 mod pageprotect;

@@ -162,7 +162,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
         let epoch = self.epoch.current();
         let forget_unreached = |block| {
             if self.cells.state(block).load(Relaxed) == TAKEN {
-                super::common::forget_unmarked(&self.states, self.blocks.extent().block_start(block), epoch);
+                super::lookup::forget_unmarked(&self.states, self.blocks.extent().block_start(block), epoch);
             }
         };
         match pause.kind() {
@@ -356,13 +356,13 @@ impl<VM: VMBinding> Space for PoolSpace<VM> {
         if self.cells.state(self.blocks.extent().block_of(address)).load(Relaxed) != TAKEN {
             return None;
         }
-        super::common::last_object::<VM>(&self.states, address, self.cells.cell_around(address)?)
+        super::lookup::last_object::<VM>(&self.states, address, self.cells.cell_around(address)?)
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         for block in (0..self.blocks.watermark()).map(Block) {
             if self.cells.state(block).load(Relaxed) == TAKEN {
                 let start = self.blocks.extent().block_start(block);
-                super::common::objects_in::<VM>(&self.states, start, start.plus(BLOCK_BYTES), &mut *visit);
+                super::lookup::objects_in::<VM>(&self.states, start, start.plus(BLOCK_BYTES), &mut *visit);
             }
         }
     }

@@ -377,7 +377,7 @@ impl<VM: VMBinding> Space for RegionSpace<VM> {
             return None;
         }
         let floor = *self.regions.lock().runs.range(..=self.page_of(address)).next_back()?.0;
-        super::common::last_object::<VM>(&self.states, address, self.pages.extent().start().plus(floor * PAGE_BYTES))
+        super::lookup::last_object::<VM>(&self.states, address, self.pages.extent().start().plus(floor * PAGE_BYTES))
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         let start = self.pages.extent().start();

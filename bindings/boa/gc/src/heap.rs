@@ -17,7 +17,7 @@ use crate::ephemeron::AnyEphemeron;
 use crate::gc_box::{GcBox, HasVTable, Object};
 use crate::weak_map::AnyWeakMap;
 use mmtk_core::options::{Finite, HeapMode};
-use mmtk_core::plan::HeapError;
+use mmtk_core::HeapError;
 use mmtk_core::{Heap, Mutator, Options};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};

@@ -376,7 +376,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             if kind == CollectionKind::Full && NUMBERS_SWEPT.contains(&epoch) {
                 self.lines.forget_others(start, epoch);
                 if VM::OBJECT_STARTS {
-                    super::common::forget_unmarked(&self.states, start, epoch);
+                    super::lookup::forget_unmarked(&self.states, start, epoch);
                 }
             }
             state.store(USED, Relaxed);
@@ -423,7 +423,7 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
         if self.blocks.at(object.address()).load(Relaxed) == FREE {
             return Err("its block is free: nothing was allocated there, or it was collected".to_string());
         }
-        super::common::within_block(object, bytes)?;
+        super::lookup::within_block(object, bytes)?;
         match self.lines.all_taken(object.address(), bytes, [self.epoch.current(), self.handed_out()]) {
             true => Ok(()),
             false => Err("a line of it is free: it was collected".to_string()),
@@ -439,7 +439,7 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
         if self.blocks.at(address).load(Relaxed) == FREE {
             return None;
         }
-        let object = super::common::last_object::<VM>(&self.states, address, address.align_down(BLOCK_BYTES))?;
+        let object = super::lookup::last_object::<VM>(&self.states, address, address.align_down(BLOCK_BYTES))?;
         (self.is_new(object) || self.survived(object)).then_some(object)
     }
     fn keeps_starts(&self) -> bool {
@@ -448,7 +448,7 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         for block in (0..self.pool.watermark()).map(|n| self.pool.extent().block_start(Block(n))) {
             if self.blocks.at(block).load(Relaxed) != FREE {
-                super::common::objects_in::<VM>(&self.states, block, block.plus(BLOCK_BYTES), |object| {
+                super::lookup::objects_in::<VM>(&self.states, block, block.plus(BLOCK_BYTES), |object| {
                     if self.is_new(object) || self.survived(object) {
                         visit(object);
                     }
