@@ -28,7 +28,8 @@ miri() {
     local flags="-Zmiri-tree-borrows -Zmiri-ignore-leaks -Zmiri-permissive-provenance -Zmiri-isolation-error=hide ${MIRIFLAGS:-}"
     local cargo=(cargo +nightly miri test -q --target-dir target/miri)
     export MIRIFLAGS="$flags"
-    step "${cargo[@]}" -p mmtk-core --lib -- address:: metadata::forwarding a_chunk_is_there
+    step "${cargo[@]}" -p protocols --lib -- forwarding
+    step "${cargo[@]}" -p mmtk-core --lib -- address:: a_chunk_is_there
     export MIRIFLAGS="$flags -Zmiri-disable-validation"
     step "${cargo[@]}" -p plan-tests --test small_programs -- --exact no_plan_is_left_out
     echo "== small programs on ${plans[*]} (${SECONDS} s)"

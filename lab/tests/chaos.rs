@@ -1,7 +1,7 @@
 //! A million cycles in which everything jumps: no state becomes infinite, no bound is broken.
 
 use lab::simulate::Noise;
-use mmtk_core::pacer::{CycleSample, HeapMode, PacerConfig, PacerPolicy, Policy, PolicyName, Tick};
+use pacer::{CycleSample, HeapMode, PacerConfig, PacerPolicy, Policy, PolicyName, Tick};
 
 const CYCLES: usize = 1_000_000;
 const LIMIT: f64 = 1e9;

@@ -2,7 +2,7 @@
 //! generator's same numbers: `data/reference-model.csv`.
 
 use lab::simulate::{Metrics, Plant, Quantum, SCENARIOS, run, scenario};
-use mmtk_core::pacer::{PacerConfig, PolicyName};
+use pacer::{PacerConfig, PolicyName};
 
 const RECORDED: &str = include_str!("data/reference-model.csv");
 /// By which part a figure may differ.

@@ -5,9 +5,9 @@ use crate::check::{Failure, fails_without, holds};
 use crate::forwarding::{InHeader, Old, OnTheSide};
 use loom::cell::UnsafeCell;
 use loom::thread;
-use mmtk_core::metadata::{PINNED, StateCell, UNLOGGED};
-use mmtk_core::safepoint::{Safepoint, Stop, Stoppable, ThreadState};
-use mmtk_core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use protocols::forwarding::{PINNED, StateCell, UNLOGGED};
+use protocols::safepoint::{Safepoint, Stop, Stoppable, ThreadState};
+use protocols::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 
 const EPOCH: u8 = 5;

@@ -3,8 +3,8 @@
 use crate::check::{Failure, fails_without, holds};
 use loom::cell::UnsafeCell;
 use loom::thread;
-use mmtk_core::heap::BlockList;
-use mmtk_core::sync::atomic::AtomicU32;
+use protocols::block_list::BlockList;
+use protocols::sync::atomic::AtomicU32;
 use std::sync::Arc;
 
 const BLOCKS: usize = 3;

@@ -4,7 +4,7 @@
 use crate::check::{Failure, fails_without, holds};
 use loom::cell::UnsafeCell;
 use loom::thread;
-use mmtk_core::heap::{Budget, Charge};
+use protocols::budget::{Budget, Charge};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 

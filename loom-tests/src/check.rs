@@ -1,6 +1,6 @@
 //! Exploring a model, as it is and with one ordering or step weakened.
 
-use mmtk_core::sync::mutation;
+use protocols::sync::mutation;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;

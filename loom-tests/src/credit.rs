@@ -2,7 +2,7 @@
 
 use crate::check::{Failure, fails_without, holds};
 use loom::thread;
-use mmtk_core::heap::{Credit, Credits};
+use protocols::credit::{Credit, Credits};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -2,8 +2,8 @@
 
 use crate::check::{Failure, fails_without, holds};
 use loom::thread;
-use mmtk_core::weak::conditions::{Conditions, KEY, OWNER};
-use mmtk_core::weak::index::Index;
+use protocols::conditions::{Conditions, KEY, OWNER};
+use protocols::index::Index;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 

@@ -3,8 +3,8 @@
 use crate::check::{Failure, fails_without, holds};
 use loom::cell::UnsafeCell;
 use loom::thread;
-use mmtk_core::metadata::evacuation::{FULL, LEFT, left, wait_for};
-use mmtk_core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use protocols::evacuation::{FULL, LEFT, left, wait_for};
+use protocols::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::sync::Arc;
 
 const BLOCKS: usize = 3;

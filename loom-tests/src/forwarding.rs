@@ -6,8 +6,8 @@
 use crate::check::{Failure, fails_without, holds};
 use loom::cell::UnsafeCell;
 use loom::thread;
-use mmtk_core::metadata::{Claim, HeaderCell, SideCell, StateCell};
-use mmtk_core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use protocols::forwarding::{Claim, HeaderCell, SideCell, StateCell};
+use protocols::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 

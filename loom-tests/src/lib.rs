@@ -38,17 +38,17 @@ fn named_in(source: &str) -> Vec<&str> {
 #[test]
 fn each_named_step_is_shown_to_be_needed() {
     let protocols = [
-        include_str!("../../mmtk-core/src/heap/block_list.rs"),
-        include_str!("../../mmtk-core/src/heap/budget.rs"),
-        include_str!("../../mmtk-core/src/heap/credit.rs"),
-        include_str!("../../mmtk-core/src/metadata/evacuation.rs"),
-        include_str!("../../mmtk-core/src/metadata/forwarding.rs"),
-        include_str!("../../mmtk-core/src/metadata/mark_bits.rs"),
-        include_str!("../../mmtk-core/src/metadata/slot_word.rs"),
-        include_str!("../../mmtk-core/src/safepoint.rs"),
-        include_str!("../../mmtk-core/src/trace/termination.rs"),
-        include_str!("../../mmtk-core/src/weak/conditions.rs"),
-        include_str!("../../mmtk-core/src/weak/index.rs"),
+        include_str!("../../mmtk-core/protocols/src/block_list.rs"),
+        include_str!("../../mmtk-core/protocols/src/budget.rs"),
+        include_str!("../../mmtk-core/protocols/src/credit.rs"),
+        include_str!("../../mmtk-core/protocols/src/evacuation.rs"),
+        include_str!("../../mmtk-core/protocols/src/forwarding.rs"),
+        include_str!("../../mmtk-core/protocols/src/mark_bits.rs"),
+        include_str!("../../mmtk-core/protocols/src/slot_word.rs"),
+        include_str!("../../mmtk-core/protocols/src/safepoint.rs"),
+        include_str!("../../mmtk-core/protocols/src/termination.rs"),
+        include_str!("../../mmtk-core/protocols/src/conditions.rs"),
+        include_str!("../../mmtk-core/protocols/src/index.rs"),
     ];
     let models = [
         include_str!("barrier.rs"),

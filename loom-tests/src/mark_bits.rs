@@ -3,8 +3,8 @@
 
 use crate::check::{Failure, fails_without, holds};
 use loom::thread;
-use mmtk_core::metadata::mark_bits;
-use mmtk_core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use protocols::mark_bits;
+use protocols::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 

@@ -3,8 +3,8 @@
 use crate::check::{Failure, fails_without, holds};
 use crate::forwarding::{InHeader, Old, OnTheSide};
 use loom::thread;
-use mmtk_core::metadata::StateCell;
-use mmtk_core::sync::atomic::Ordering::Relaxed;
+use protocols::forwarding::StateCell;
+use protocols::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 

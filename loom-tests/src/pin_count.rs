@@ -3,10 +3,10 @@
 use crate::check::{Failure, fails, holds};
 use crate::forwarding::{InHeader, Old, OnTheSide};
 use loom::thread;
-use mmtk_core::metadata::pin_count::{one_less, one_more};
-use mmtk_core::metadata::{PINNED, StateCell};
-use mmtk_core::sync::Mutex;
-use mmtk_core::sync::atomic::Ordering::Relaxed;
+use protocols::forwarding::{PINNED, StateCell};
+use protocols::pin_count::{one_less, one_more};
+use protocols::sync::Mutex;
+use protocols::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
 const EPOCH: u8 = 5;

@@ -4,7 +4,7 @@
 use crate::check::{Failure, fails_without, holds};
 use loom::cell::UnsafeCell;
 use loom::thread;
-use mmtk_core::safepoint::{Lateness, Safepoint, Stop, Stoppable, ThreadState, WaitsFor};
+use protocols::safepoint::{Lateness, Safepoint, Stop, Stoppable, ThreadState, WaitsFor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;

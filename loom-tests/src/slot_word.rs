@@ -5,8 +5,9 @@ use crate::check::{Failure, fails_without, holds};
 use crate::forwarding::{InHeader, Old, OnTheSide};
 use loom::cell::UnsafeCell;
 use loom::thread;
-use mmtk_core::metadata::{Claim, SlotWord, StateCell};
-use mmtk_core::sync::atomic::AtomicU64;
+use protocols::forwarding::{Claim, StateCell};
+use protocols::slot_word::SlotWord;
+use protocols::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
 const EPOCH: u8 = 5;

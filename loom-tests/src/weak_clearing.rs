@@ -8,9 +8,9 @@
 use crate::check::{Failure, fails, fails_without, holds};
 use crate::forwarding::{InHeader, Old, OnTheSide};
 use loom::thread;
-use mmtk_core::metadata::StateCell;
-use mmtk_core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use mmtk_core::trace::termination::{Look, Termination};
+use protocols::forwarding::StateCell;
+use protocols::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use protocols::termination::{Look, Termination};
 use std::sync::Arc;
 
 const DEAD: u8 = 4;

@@ -9,9 +9,9 @@ use crate::check::{Failure, fails_without, holds};
 use loom::cell::UnsafeCell;
 use loom::sync::Mutex;
 use loom::thread;
-use mmtk_core::sync::atomic::AtomicUsize;
-use mmtk_core::sync::{MutexGuard, spin};
-use mmtk_core::trace::termination::{Look, Termination};
+use protocols::sync::atomic::AtomicUsize;
+use protocols::sync::{MutexGuard, spin};
+use protocols::termination::{Look, Termination};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize as Unseen, Ordering::Relaxed};
 

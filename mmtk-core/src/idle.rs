@@ -22,8 +22,8 @@
 
 use crate::heap::{Asked, Memory, Why};
 use crate::patience::{Patience, Waiting};
-use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::warnings;
+use protocols::sync::{Condvar, Mutex, MutexGuard};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;

@@ -5,7 +5,7 @@
 //!
 //! Callers: leaders of pauses, a second leader, who ends helpers or the timer.
 
-use crate::sync::{Condvar, MutexGuard};
+use protocols::sync::{Condvar, MutexGuard};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 

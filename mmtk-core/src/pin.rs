@@ -13,7 +13,7 @@
 //! then it is marked, and the trace that moves objects passes it over.
 //!
 //! I1. The bit of an object is set while its count is not zero: both change under the lock of the table
-//!     (`metadata/pin_count.rs`).
+//!     (`protocols::pin_count`).
 //! I2. The barrier's bit is in the same byte, so either is changed by an exchange.
 //! I3. Bits that a pause sets for its pinned roots are cleared at its end.
 //! Callers: mutators; the leader of a pause.
@@ -23,7 +23,8 @@ use crate::alloc::Mutator;
 use crate::binding::{Slot, SlotVisitor, VMBinding};
 use crate::error::{MayBeOutOfMemory, OutOfMemory};
 use crate::heap::Extent;
-use crate::metadata::{ObjectStates, pin_count};
+use crate::metadata::ObjectStates;
+use protocols::pin_count;
 use std::fmt;
 
 /// A space whose objects may move.

@@ -20,7 +20,7 @@ use crate::heap::Block;
 use crate::instance::Heap;
 use crate::metadata::MAX_CELL_BYTES;
 use crate::space::Space;
-use crate::sync::Mutex;
+use protocols::sync::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 

@@ -25,7 +25,7 @@ use crate::error::OutOfMemory;
 use crate::instance::Heap;
 use crate::metadata::ObjectStarts;
 use crate::space::Space;
-use crate::sync::Mutex;
+use protocols::sync::Mutex;
 
 /// What belongs to one region: kept by it for its space.
 #[derive(Debug, Default)]

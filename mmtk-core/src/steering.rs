@@ -10,9 +10,9 @@ use crate::heap::BLOCK_BYTES;
 use crate::idle::Delays;
 use crate::machine::{Grants, Machine};
 use crate::options::{OptionError, Options, When};
-use crate::pacer::{Cause as Bound, CycleSample, Decision, GiveUp, PacerConfig, PacerPolicy, Policy};
-use crate::sync::Mutex;
 use crate::warnings;
+use pacer::{Cause as Bound, CycleSample, Decision, GiveUp, PacerConfig, PacerPolicy, Policy};
+use protocols::sync::Mutex;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -350,7 +350,7 @@ mod tests {
     fn what_was_allocated_is_no_reason_to_collect_once_a_minor_collection_freed_of_it() {
         let root = Root::new("allocation", &[]);
         let options = Options { heap_headroom_percent: 50, heap_limit: 900 * MB, ..Options::default() };
-        let options = Options { heap_mode: crate::pacer::HeapMode::Proportional, ..options };
+        let options = Options { heap_mode: pacer::HeapMode::Proportional, ..options };
         let steering = Steering::on(Machine::new(root.path()), &options, 900 * MB);
         // Half of what is reserved lies between live objects, and new ones take it.
         for sequence in 0..4 {
@@ -384,7 +384,7 @@ mod tests {
         let write = |(path, text): (&str, String)| root.write(&[(path, &text)]);
         write(limit(100 * MB));
         write(waited("0.00"));
-        let heap_mode = crate::pacer::HeapMode::MemBalancer;
+        let heap_mode = pacer::HeapMode::MemBalancer;
         let options = Options { heap_mode, heap_min: 500 * MB, heap_limit: 500 * MB, ..Options::default() };
         let steering = Steering::on(Machine::new(root.path()), &options, 500 * MB);
         assert_eq!(steering.goal(), 90 * MB, "nothing is known yet but the limits");

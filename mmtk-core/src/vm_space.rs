@@ -20,7 +20,7 @@ use crate::callback::Callback;
 use crate::error::OutOfMemory;
 use crate::heap::{Charge, Memory};
 use crate::instance::Heap;
-use crate::sync::{Mutex, MutexGuard};
+use protocols::sync::{Mutex, MutexGuard};
 use std::collections::HashMap;
 
 /// What an entry takes: a word in the list, which may have grown by half too much, and 17 bytes in a table

@@ -20,7 +20,7 @@ use crate::heap::os::{self, thread_cpu_ns};
 use crate::heap::{EXTENTS, Extent};
 use crate::metadata::{BlockBytes, BlockTotals};
 use crate::patience::{Patience, Waiting};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use protocols::sync::{Condvar, Mutex, MutexGuard};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;

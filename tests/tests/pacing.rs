@@ -5,7 +5,7 @@ use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::Heap;
 use mmtk_core::events::{Cause, Event, Paced};
 use mmtk_core::options::{HeapMode, PolicyName};
-use mmtk_core::pacer::{Cause as PacerCause, PacerPolicy, Policy};
+use pacer::{Cause as PacerCause, PacerPolicy, Policy};
 use plan_tests::{Attached, Handle, TestVM as _, Watchdog, collecting_plans, dense_plans, options};
 use policies::new_heap;
 use reference::ReferenceVM;
@@ -186,7 +186,7 @@ fn decisions_on_real_heaps_replay_to_the_same_bits() {
         for paced in log.iter() {
             policy.cycle_ended(&paced.sample);
             let again = policy.decide();
-            let bits = |d: &mmtk_core::pacer::Decision| [d.goal, d.trigger, d.share, d.trim].map(f64::to_bits);
+            let bits = |d: &pacer::Decision| [d.goal, d.trigger, d.share, d.trim].map(f64::to_bits);
             assert_eq!(bits(&again), bits(&paced.decision), "{name}");
         }
     }

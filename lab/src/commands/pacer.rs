@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mmtk_core::Options;
-use mmtk_core::pacer::{Decision, HeapMode, PacerConfig, PolicyName};
+use pacer::{Decision, HeapMode, PacerConfig, PolicyName};
 use serde::Serialize;
 use serde_json::json;
 

@@ -4,7 +4,7 @@
 
 use mmtk_core::Options;
 use mmtk_core::options::Finite;
-use mmtk_core::pacer::HeapMode;
+use pacer::HeapMode;
 
 use super::{Drive, SCALE};
 use crate::failure::Failure;

@@ -3,7 +3,7 @@
 //! Bounds are those of the pacer's design. Shares of assists are of the machine: their mean is over the whole
 //! run, their maximum over one cycle.
 
-use mmtk_core::pacer::{PacerConfig, PolicyName};
+use pacer::{PacerConfig, PolicyName};
 
 use super::metrics::{Metrics, settled_after};
 use super::plant::{Bias, Cycle, Outcome, Plant, Quantum, Run, run};

@@ -1,6 +1,6 @@
 //! The figures of a run, once the policy has learned.
 
-use mmtk_core::pacer::{PacerConfig, PolicyName};
+use pacer::{PacerConfig, PolicyName};
 use serde::Serialize;
 
 use super::plant::{Cycle, LEARNED, Outcome, Plant, Run, run};

@@ -3,7 +3,7 @@
 //! Black allocation is live until the next cycle has ended, as it is where marking works on a snapshot. What
 //! is allocated before marking begins is dead then, but for what makes up the live bytes of that time.
 
-use mmtk_core::pacer::{Crew, CycleSample, GiveUp, PacerConfig, PacerPolicy, Policy, PolicyName, Tick};
+use pacer::{Crew, CycleSample, GiveUp, PacerConfig, PacerPolicy, Policy, PolicyName, Tick};
 
 use super::noise::Noise;
 use super::scenario::Scenario;

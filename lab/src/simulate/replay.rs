@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use mmtk_core::events::{Event, JsonLines, Listener, Paced};
-use mmtk_core::pacer::{CycleSample, Decision, PacerPolicy, Policy, PolicyName};
+use pacer::{CycleSample, Decision, PacerPolicy, Policy, PolicyName};
 
 use crate::failure::Failure;
 use crate::written::{self, Receipt};

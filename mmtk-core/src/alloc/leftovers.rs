@@ -18,7 +18,7 @@
 use super::bump::{Allocators, BumpRange, CellRange, no_cells};
 use crate::address::Address;
 use crate::metadata::SIZE_CLASSES;
-use crate::sync::Mutex;
+use protocols::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A shorter range is lost: to fetch it would take longer than to allocate in it.

@@ -216,7 +216,7 @@ impl fmt::Display for Cause {
 #[cfg(test)]
 pub(super) mod samples {
     use super::*;
-    use crate::pacer::{CycleSample, PacerConfig, PacerPolicy, Policy, PolicyName};
+    use pacer::{CycleSample, PacerConfig, PacerPolicy, Policy, PolicyName};
 
     /// The pause of 2 ms that begins at `sequence` * 10 ms.
     pub fn pause(sequence: u64) -> PauseReport {
@@ -285,7 +285,7 @@ pub(super) mod samples {
     /// A file in memory that a test can read after giving it away; writes fail beyond `capacity` bytes.
     #[derive(Clone)]
     pub struct Pipe {
-        written: std::sync::Arc<crate::sync::Mutex<Vec<u8>>>,
+        written: std::sync::Arc<protocols::sync::Mutex<Vec<u8>>>,
         capacity: usize,
     }
 

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::sync::Mutex;
+use protocols::sync::Mutex;
 
 use super::event::Event;
 

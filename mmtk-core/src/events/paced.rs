@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::pacer::{Cause, CycleSample, Decision, HeapMode, MOST_BYTES, PacerConfig};
+use pacer::{Cause, CycleSample, Decision, HeapMode, MOST_BYTES, PacerConfig};
 
 /// A decision of the pacer, at the end of a full collection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,7 +128,7 @@ struct ConfigFields {
 mod tests {
     use super::super::event::samples;
     use super::*;
-    use crate::pacer::{PacerConfig, PolicyName};
+    use pacer::{PacerConfig, PolicyName};
 
     #[test]
     fn a_decision_is_read_back_as_it_was_written_to_the_last_bit() {

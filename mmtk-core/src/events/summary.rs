@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::sync::Mutex;
 use hdrhistogram::Histogram;
+use protocols::sync::Mutex;
 use serde::Serialize;
 
 use super::event::{Cause, CollectionKind, Event, PauseReport};

@@ -25,7 +25,7 @@ use super::memory::{Memory, refused};
 use super::os::{self, Mapping, PAGE_BYTES};
 use super::refusals::{self, Asked};
 use crate::address::Address;
-use crate::sync::Mutex;
+use protocols::sync::Mutex;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};

@@ -8,14 +8,14 @@
 //! I3. Every owned block is charged to the budget by whoever asked for it; owned and free ones are resident.
 //! Callers: `acquire` any mutator or worker; `release` the space, in a pause.
 
-use super::block_list::BlockList;
-use super::budget::Charge;
 use super::chunks::Chunks;
 use super::extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent};
 use super::memory::{Cache, Memory, Why};
 use super::os;
 use crate::address::Address;
 use crate::metadata::SideWords;
+use protocols::block_list::BlockList;
+use protocols::budget::Charge;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

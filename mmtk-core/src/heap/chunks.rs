@@ -5,10 +5,10 @@
 //!     back what caches hold.
 //! Callers: any mutator or worker that needs a fresh block.
 
-use super::budget::Charge;
 use super::extent::{Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent};
 use super::memory::Memory;
-use crate::sync::Mutex;
+use protocols::budget::Charge;
+use protocols::sync::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 

@@ -18,7 +18,7 @@
 //! Callers: `explain_faults` any thread; the handler whichever thread faults.
 
 use crate::address::Address;
-use crate::sync::Mutex;
+use protocols::sync::Mutex;
 use std::fmt::{self, Write};
 use std::io;
 use std::mem::MaybeUninit;

@@ -16,13 +16,13 @@
 //! Callers: `acquire` any mutator; `retreat` the leader of a pause; `give_back` whoever is short of memory.
 
 use super::blocks::Acquired;
-use super::budget::Charge;
 use super::chunks::Chunks;
 use super::extent::{BLOCK_BYTES, Block, Extent};
 use super::memory::{Cache, Memory, Why};
 use super::os;
 use crate::address::Address;
-use crate::sync::Mutex;
+use protocols::budget::Charge;
+use protocols::sync::Mutex;
 use std::sync::{Arc, Weak};
 
 #[derive(Default)]

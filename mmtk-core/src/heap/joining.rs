@@ -16,7 +16,7 @@
 
 use super::os::{self, HUGE_PAGE_BYTES, Mapping};
 use crate::address::Address;
-use crate::sync::Mutex;
+use protocols::sync::Mutex;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};

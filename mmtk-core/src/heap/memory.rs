@@ -4,7 +4,6 @@
 //!     `Arc`.
 //! I2. Reserved and resident bytes, those of tables included, never exceed the limit (`budget`).
 
-use super::budget::{Budget, Charge};
 use super::extent::{CHUNK_BYTES, Extent, LOG_BLOCK_BYTES};
 use super::first_touch::FirstTouch;
 use super::joining::Joining;
@@ -13,7 +12,8 @@ use super::refusals::{self, Asked, Refusals};
 use crate::address::Address;
 use crate::metadata::{SideBytes, SideWords};
 use crate::options::{Options, When, format_bytes};
-use crate::sync::Mutex;
+use protocols::budget::{Budget, Charge};
+use protocols::sync::Mutex;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};

@@ -9,13 +9,13 @@
 //! I3. The space's side tables of the pages below `top` are charged, by whole pages, and never returned.
 //! Lock order: `state` is taken alone; memory is given back without it, from runs taken out first.
 
-use super::budget::Charge;
 use super::extent::{CHUNK_BYTES, Extent};
 use super::free_runs::FreeRuns;
 use super::memory::{Cache, Memory, Why};
 use super::os::{self, PAGE_BYTES};
 use crate::address::Address;
-use crate::sync::Mutex;
+use protocols::budget::Charge;
+use protocols::sync::Mutex;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 

@@ -9,8 +9,8 @@
 
 use super::os;
 use crate::options::format_bytes;
-use crate::sync::Mutex;
 use crate::warnings::Once;
+use protocols::sync::Mutex;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, Read};

@@ -17,7 +17,7 @@
 
 use super::os::{self, PAGE_BYTES};
 use crate::address::Address;
-use crate::sync::Mutex;
+use protocols::sync::Mutex;
 use std::io;
 
 /// Ranges begin at small multiples of these powers of two, the first that is free: between the program and

@@ -6,7 +6,7 @@ mod pressure;
 #[cfg(test)]
 pub(crate) mod root;
 
-use crate::sync::Mutex;
+use protocols::sync::Mutex;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 

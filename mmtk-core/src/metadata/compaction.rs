@@ -19,12 +19,12 @@
 //! do since Flood et al. (JVM 2001): the wait is over before it begins as soon as the dead space below
 //! exceeds a block for each worker.
 
-use super::evacuation;
 use super::live_map::LiveMap;
 use super::side_table::SideBytes;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{Slot, SlotVisitor, VMBinding};
 use crate::heap::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent, LOG_BLOCK_BYTES, Memory, os};
+use protocols::evacuation;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::domain::Domain;
-use crate::pacer::{HeapMode, PolicyName};
+use pacer::{HeapMode, PolicyName};
 
 /// An enum whose variants have names in the table.
 pub(super) trait Choice: Copy + PartialEq + fmt::Display + 'static {

@@ -27,10 +27,10 @@ mod pacing;
 mod print;
 mod sources;
 
-pub use crate::pacer::{HeapMode, PolicyName};
 pub use bytes::{format_bytes, parse_bytes};
 pub use choice::{WakeHelpers, Warnings, When};
 pub use domain::Finite;
 pub use error::{OptionError, near_miss};
 pub use needs::PlanFacts;
+pub use pacer::{HeapMode, PolicyName};
 pub use table::{OptionInfo, Options};

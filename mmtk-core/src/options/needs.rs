@@ -6,7 +6,7 @@
 
 use super::choice::When;
 use super::table::Options;
-use crate::pacer::{HeapMode, PolicyName};
+use pacer::{HeapMode, PolicyName};
 
 /// One thing that an option needs.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use super::error::OptionError;
 use super::table::Options;
-use crate::pacer::PacerConfig;
+use pacer::PacerConfig;
 
 /// Options that a running heap can change.
 const TUNABLE: [&str; 11] = [

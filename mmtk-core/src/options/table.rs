@@ -10,7 +10,7 @@ use super::domain::{Auto, Decimal, Domain, Finite, Flag, Name, Number, check, re
 use super::error::OptionError;
 use super::machine;
 use super::needs::Need;
-use crate::pacer::{HeapMode, PolicyName};
+use pacer::{HeapMode, PolicyName};
 
 /// One row of the table, as text: what `--help` and the book print.
 #[derive(Clone, Debug, PartialEq, Eq)]

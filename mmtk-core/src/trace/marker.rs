@@ -3,14 +3,14 @@
 //! I1. A worker's stack and window are its own; what others may take is in its deque, in packets.
 //! I2. A worker leaves (`Termination::leave`) only with empty stack, window and deque.
 
-use super::termination::{Look, Termination};
 use super::tracer::{TraceItem, Traced, Tracer};
 use crate::address::{Address, ObjectReference};
 use crate::binding::{SlotVisitor, VMBinding};
 use crate::stack::each_word;
-use crate::sync::Mutex;
 use crate::workers::{Gang, Worker};
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
+use protocols::sync::Mutex;
+use protocols::termination::{Look, Termination};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -233,7 +233,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
                 match victim.steal() {
                     Steal::Success(packet) => return Some(packet),
                     Steal::Empty => break,
-                    Steal::Retry => crate::sync::spin(),
+                    Steal::Retry => protocols::sync::spin(),
                 }
             }
         }

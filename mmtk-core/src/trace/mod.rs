@@ -14,17 +14,11 @@
 //! fetched twice when the stack is deep; this way it is fetched once. The price is that the stack may hold an
 //! object once for each edge to it.
 
-pub mod termination;
 mod tracer;
 
-#[cfg(not(loom))]
 mod marker;
-#[cfg(not(loom))]
 mod update;
 
-#[cfg(not(loom))]
 pub use marker::{TraceShared, Tracing};
-#[cfg(not(loom))]
 pub use tracer::{ObjectItem, SlotItem, TraceItem, Traced, Tracer};
-#[cfg(not(loom))]
 pub use update::{ArrayPart, UpdateSlots};

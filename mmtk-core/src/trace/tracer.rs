@@ -1,7 +1,5 @@
 //! What a plan tells the tracing loop.
 
-#![cfg(not(loom))]
-
 use crate::address::{Address, ObjectReference};
 use crate::binding::{Slot, VMBinding};
 use crate::workers::Worker;

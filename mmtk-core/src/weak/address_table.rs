@@ -11,14 +11,14 @@
 //! I2. The index is charged before it is allocated, and has room for every entry of the table: a pause needs
 //!     no more.
 
-use super::index::Index;
 use super::table::Table;
 use crate::address::ObjectReference;
 use crate::alloc::Mutator;
 use crate::binding::VMBinding;
 use crate::error::OutOfMemory;
 use crate::heap::{Charge, Memory};
-use crate::sync::{Mutex, RwLock};
+use protocols::index::Index;
+use protocols::sync::{Mutex, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 

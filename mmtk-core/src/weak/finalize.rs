@@ -17,7 +17,6 @@
 //! Callers: the leader of a pause, after weak references were cleared; workers share the steps.
 
 use super::address_table::key;
-use super::index::Index;
 use super::order::{self, Graph, Waiting};
 use super::process::{Aim, Process};
 use super::table::Table;
@@ -26,6 +25,7 @@ use crate::binding::{Slot, SlotVisitor, VMBinding};
 use crate::stack::each_word;
 use crate::trace::{Traced, Tracer};
 use crate::workers::Worker;
+use protocols::index::Index;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

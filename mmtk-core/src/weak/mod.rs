@@ -5,7 +5,7 @@
 //! the entry goes when the owner dies. After the trace of a pause, in this order (`process`):
 //!
 //! 1. Soft references that are to stay keep their targets; ephemerons whose keys (and owners) are live keep
-//!    their values, in time linear in their number (`index`, `conditions`); the binding keeps what its own
+//!    their values, in time linear in their number (`protocols::{index, conditions}`); the binding keeps what its own
 //!    ephemerons hold ([`VMBinding::trace_weak`]).
 //! 2. Weak references to what was not reached are cleared, and soft ones when memory is short.
 //! 3. The binding clears its own weak references ([`VMBinding::process_weak`]).
@@ -26,35 +26,18 @@
 //! [`VMBinding::trace_weak`]: crate::VMBinding::trace_weak
 //! [`VMBinding::process_weak`]: crate::VMBinding::process_weak
 
-pub mod conditions;
-pub mod index;
-
-#[cfg(not(loom))]
 mod address_table;
-#[cfg(not(loom))]
 mod chunks;
-#[cfg(not(loom))]
 mod finalize;
-#[cfg(not(loom))]
 mod forward;
-#[cfg(not(loom))]
 mod kinds;
-#[cfg(not(loom))]
 mod order;
-#[cfg(not(loom))]
 mod process;
-#[cfg(not(loom))]
 mod references;
-#[cfg(not(loom))]
 mod table;
-#[cfg(not(loom))]
 mod tables;
 
-#[cfg(not(loom))]
 pub use address_table::AddressTable;
-#[cfg(not(loom))]
 pub use kinds::{Finalizer, FinalizerOrder, Reference, ReferenceKind, Terms};
-#[cfg(not(loom))]
 pub use references::References;
-#[cfg(not(loom))]
 pub(crate) use tables::WeakTables;

@@ -13,9 +13,7 @@
 //!     next step that keeps.
 
 use super::address_table::{Entries, key};
-use super::conditions::{Conditions, KEY, OWNER};
 use super::finalize::Claimed;
-use super::index::Index;
 use super::kinds::ReferenceKind;
 use super::table::{Entry, NOTIFY, Table};
 use super::tables::WeakTables;
@@ -24,9 +22,11 @@ use crate::binding::{VMBinding, WeakProcessor};
 use crate::cycle::CyclePhase;
 use crate::events::CollectionKind;
 use crate::pause::Pause;
-use crate::sync::Mutex;
 use crate::trace::{Traced, Tracer, Tracing};
 use crate::workers::Worker;
+use protocols::conditions::{Conditions, KEY, OWNER};
+use protocols::index::Index;
+use protocols::sync::Mutex;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 

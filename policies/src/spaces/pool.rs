@@ -26,10 +26,10 @@ use mmtk_core::metadata::{BLOCK_FREE, CellMarks, Moves, ObjectStates, SideWords,
 use mmtk_core::pause::Pause;
 use mmtk_core::pool::{PoolCells, SharedCells};
 use mmtk_core::space::Space;
-use mmtk_core::sync::Mutex;
 use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use protocols::sync::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

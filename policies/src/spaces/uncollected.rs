@@ -10,10 +10,10 @@ use mmtk_core::metadata::Moves;
 use mmtk_core::pause::Pause;
 use mmtk_core::region::{RegionMemory, RegionSpace as _};
 use mmtk_core::space::Space;
-use mmtk_core::sync::Mutex;
 use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use protocols::sync::Mutex;
 
 /// Immortal objects, regions, pools.
 pub struct UncollectedSpaces<VM> {

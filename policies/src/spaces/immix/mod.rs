@@ -41,8 +41,8 @@ use mmtk_core::heap::{
 use mmtk_core::metadata::{EPOCH_MAX, ObjectStates, SideBytes};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
-use mmtk_core::sync::Mutex;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use protocols::sync::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};

@@ -6,7 +6,7 @@
 //!
 //! | loop | when | what | where |
 //! |---|---|---|---|
-//! | L0 | each buffer refill | may memory be taken at all | `heap::budget`, the only one that mutators touch |
+//! | L0 | each buffer refill | may memory be taken at all | `protocols::budget`, the only one that mutators touch |
 //! | L1 | each tick while marking | how hard to work | `effort` |
 //! | L2 | each cycle | trigger and planned share | the policy |
 //! | L3 | each cycle | the goal | `heap_size` |
@@ -22,7 +22,8 @@
 //!
 //! Floating-point functions are those of `libm`: a decision that is replayed elsewhere is the same to the
 //! bit.
-#![deny(unsafe_code)]
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
 
 mod config;
 mod sample;
@@ -35,6 +36,7 @@ mod heap_size;
 
 mod effort;
 mod give_up;
+pub mod nursery;
 
 mod adaptive;
 mod collect_at_goal;

@@ -41,7 +41,7 @@ const LONGER: u32 = 4;
 const MAX_WAIT: u32 = 128;
 /// What the goal may be to the live bytes that fill it: a copying space holds as much again in reserve, and
 /// some is lost in holes.
-const OVERHEAD: std::ops::RangeInclusive<f64> = 1.0..=2.25;
+const OVERHEAD: core::ops::RangeInclusive<f64> = 1.0..=2.25;
 
 /// What the options say.
 #[derive(Copy, Clone, Debug)]
@@ -200,7 +200,7 @@ impl Nursery {
         self.spent = (self.spent.0 + minor.cpu_ns as f64, self.spent.1 + minor.allocated);
         // Proportional in the logarithm, with gain 1/2: a single long pause does not throw it off.
         let ratio = self.config.pause_goal_ns as f64 / minor.pause_ns.max(1) as f64;
-        self.within_goal = (allocated * ratio.clamp(0.25, 4.0).sqrt()).max(MIN_BYTES as f64);
+        self.within_goal = (allocated * libm::sqrt(ratio.clamp(0.25, 4.0))).max(MIN_BYTES as f64);
         self.see_fresh(minor.fresh_ns);
         let pays = match self.full {
             None => survival <= UNTRIED_SURVIVAL,

@@ -50,7 +50,7 @@ impl Reuse {
 
 #[cfg(test)]
 mod tests {
-    use crate::pacer::{CycleSample, PacerConfig, PacerPolicy, Policy, PolicyName};
+    use crate::{CycleSample, PacerConfig, PacerPolicy, Policy, PolicyName};
 
     const LIVE: f64 = 1e8;
 

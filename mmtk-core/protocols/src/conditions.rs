@@ -22,12 +22,14 @@ pub struct Conditions(AtomicU8);
 
 impl Conditions {
     /// With those that are met already.
+    #[inline]
     pub fn new(met: u8) -> Conditions {
         Conditions(AtomicU8::new(met))
     }
 
     /// One more is met. True for the one call that completes the set: its caller follows the value. Any
     /// worker.
+    #[inline]
     pub fn meet(&self, condition: u8) -> bool {
         // Relaxed: the bits protect nothing but themselves; the entry was written before the section began.
         let before = if dropped!("conditions-exchange") {

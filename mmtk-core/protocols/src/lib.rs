@@ -1,0 +1,34 @@
+//! What two threads of a heap share, in the files that the models in `loom-tests` explore: on std's atomics
+//! and locks, or on loom's under `--cfg loom`.
+//!
+//! No raw memory, no clock, no VM: a protocol works on words that its caller lends it. Each file tells who
+//! calls, its invariants, and which of its orderings and steps carry names; a test requires of each name that
+//! a model fails without it ([`sync`]).
+//!
+//! | file | what is shared | by whom |
+//! |---|---|---|
+//! | [`sync`] | atomics and locks, `order!` and `dropped!` | all |
+//! | [`safepoint`] | the word that stops the world | mutators and the leader |
+//! | [`forwarding`] | an object's state: marks, claim, new place, pin, log bit | workers, mutators |
+//! | [`slot_word`] | a slot that two workers visit | workers |
+//! | [`mark_bits`] | marks of neighbours in a word | workers |
+//! | [`pin_count`] | the pin bit beside the count of pins | mutators |
+//! | [`evacuation`] | blocks that are slid in order | workers |
+//! | [`termination`] | whether any work is left | workers |
+//! | [`conditions`], [`index`] | what an ephemeron waits for | workers |
+//! | [`block_list`] | blocks that anybody may take | mutators, workers |
+//! | [`budget`], [`credit`] | bytes that may be reserved, and allocated | mutators |
+
+pub mod block_list;
+pub mod budget;
+pub mod conditions;
+pub mod credit;
+pub mod evacuation;
+pub mod forwarding;
+pub mod index;
+pub mod mark_bits;
+pub mod pin_count;
+pub mod safepoint;
+pub mod slot_word;
+pub mod sync;
+pub mod termination;
