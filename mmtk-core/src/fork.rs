@@ -25,7 +25,7 @@ use crate::binding::VMBinding;
 use crate::callback::Callback;
 use crate::error::HeapError;
 use crate::events::Wait;
-use crate::instance::{HeapInner, Unfinished};
+use crate::heap::{HeapInner, Unfinished};
 
 impl<VM: VMBinding> Mutator<VM> {
     /// Calls `fork`, which forks the process and returns what the system call did: 0 in the child. Returns

@@ -1,6 +1,6 @@
 //! What a heap does while its program does little: memory that it no longer needs goes back to the system,
 //! and garbage that no collection would come for is collected. And what it does beside its program: small
-//! pages are joined to huge ones (`heap/joining.rs`).
+//! pages are joined to huge ones (`memory/joining.rs`).
 //!
 //! What does a heap need? Until the next full collection is due it will use what there is up to the goal:
 //! that much is kept while the program allocates as fast as in the cycle before. A program that has slowed
@@ -20,7 +20,7 @@
 //! The thread ends when there is nothing to return or to join, and nothing that idle collections wait for.
 //! Callers: attaching threads; leaders; who forks, or drops the heap; the timer.
 
-use crate::heap::{Asked, Memory, Why};
+use crate::memory::{Asked, Memory, Why};
 use crate::patience::{Patience, Waiting};
 use crate::warnings;
 use protocols::sync::{Condvar, Mutex, MutexGuard};

@@ -10,7 +10,7 @@
 use crate::address::{Address, ObjectReference};
 use crate::alloc::{Mutator, MutatorState};
 use crate::binding::VMBinding;
-use crate::instance::{Heap, HeapInner};
+use crate::heap::{Heap, HeapInner};
 use crate::pause::MutatorRef;
 use crate::plan::Plan;
 use crate::stack;

@@ -1,19 +1,19 @@
 //! Mechanism of a garbage-collection toolkit. It names no VM and no collector.
 //!
-//! Read in this order: [`address`] and [`binding`] (what a VM gives), [`heap`] and [`metadata`] (memory and
+//! Read in this order: [`address`] and [`binding`] (what a VM gives), [`memory`] and [`metadata`] (memory and
 //! tables), [`alloc`], [`barrier`], [`pin`] and [`introspect`] (how objects are made, written, held in place
 //! and found again), `vm_space` (those outside), [`region`] and [`pool`] (those the VM frees), [`workers`] and
 //! [`trace`] (how a pause works), [`plan`], [`space`] and [`pause`] (what a collector is made of), [`Heap`]
 //! (all of it together). What threads share lies below, in the crate `protocols`; when to collect is decided
 //! in the crate `pacer`.
 //!
-//! Unsafe code lives in `address`, `heap`, `metadata`, `alloc`, `stack`, `introspect`, `workers`, `fork` and
+//! Unsafe code lives in `address`, `memory`, `metadata`, `alloc`, `stack`, `introspect`, `workers`, `fork` and
 //! `pause`; the other modules forbid it.
 
 pub mod address;
 pub mod binding;
 
-pub mod heap;
+pub mod memory;
 pub mod metadata;
 
 pub mod alloc;
@@ -29,8 +29,8 @@ pub mod cycle;
 mod error;
 pub mod events;
 mod fork;
+mod heap;
 mod idle;
-mod instance;
 pub mod introspect;
 mod machine;
 pub mod options;
@@ -53,7 +53,7 @@ pub use {
     alloc::{Mutator, MutatorState, Semantics},
     binding::{Slot, SlotVisitor, StateLocation, VMBinding, WeakProcessor, WordSlot},
     error::{HeapError, MayBeOutOfMemory, OutOfMemory, Tried},
-    instance::{Heap, HeapStatistics},
+    heap::{Heap, HeapStatistics},
     options::Options,
     plan::{Plan, PlanContext},
     pool::Pool,

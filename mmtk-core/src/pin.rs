@@ -22,7 +22,7 @@ use crate::address::ObjectReference;
 use crate::alloc::Mutator;
 use crate::binding::{Slot, SlotVisitor, VMBinding};
 use crate::error::{MayBeOutOfMemory, OutOfMemory};
-use crate::heap::Extent;
+use crate::memory::Extent;
 use crate::metadata::ObjectStates;
 use protocols::pin_count;
 use std::fmt;

@@ -4,7 +4,7 @@ use crate::address::Address;
 use crate::alloc::{Allocators, Request};
 use crate::binding::VMBinding;
 use crate::error::HeapError;
-use crate::heap::{Extent, Memory};
+use crate::memory::{Extent, Memory};
 use crate::metadata::{ObjectStarts, ObjectStates};
 use crate::options::Options;
 use crate::pause::Pause;

@@ -22,7 +22,7 @@ use crate::alloc::{BumpRange, Mutator, Pace};
 use crate::binding::VMBinding;
 use crate::error::HeapError;
 use crate::error::OutOfMemory;
-use crate::instance::Heap;
+use crate::heap::Heap;
 use crate::metadata::ObjectStarts;
 use crate::space::Space;
 use protocols::sync::Mutex;

@@ -1,7 +1,7 @@
 //! What every space answers about itself.
 
 use crate::address::{Address, ObjectReference};
-use crate::heap::Extent;
+use crate::memory::Extent;
 
 /// A region of the heap with one policy.
 pub trait Space: Send + Sync {

@@ -6,9 +6,9 @@
 //! Callers: leaders of pauses; the timer (`idle`); `reached`, `external` and `adjust_external` any thread.
 
 use crate::events::{Cause, Paced};
-use crate::heap::BLOCK_BYTES;
 use crate::idle::Delays;
 use crate::machine::{Grants, Machine};
+use crate::memory::BLOCK_BYTES;
 use crate::options::{OptionError, Options, When};
 use crate::warnings;
 use pacer::{Cause as Bound, CycleSample, Decision, GiveUp, PacerConfig, PacerPolicy, Policy};

@@ -18,8 +18,8 @@ use crate::address::ObjectReference;
 use crate::binding::VMBinding;
 use crate::callback::Callback;
 use crate::error::OutOfMemory;
-use crate::heap::{Charge, Memory};
-use crate::instance::Heap;
+use crate::heap::Heap;
+use crate::memory::{Charge, Memory};
 use protocols::sync::{Mutex, MutexGuard};
 use std::collections::HashMap;
 

@@ -16,8 +16,8 @@
 use crate::address::{Address, ObjectReference};
 use crate::alloc::Allocators;
 use crate::callback::{self, Frame};
-use crate::heap::os::{self, thread_cpu_ns};
-use crate::heap::{EXTENTS, Extent};
+use crate::memory::os::{self, thread_cpu_ns};
+use crate::memory::{EXTENTS, Extent};
 use crate::metadata::{BlockBytes, BlockTotals};
 use crate::patience::{Patience, Waiting};
 use protocols::sync::{Condvar, Mutex, MutexGuard};

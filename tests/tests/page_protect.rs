@@ -239,7 +239,7 @@ fn a_full_heap_is_out_of_memory_and_a_freed_one_serves_again() {
 #[test]
 fn more_objects_than_mappings_share_them() {
     let _watchdog = Watchdog::new();
-    let objects = mmtk_core::heap::Memory::max_mappings() + 10_000;
+    let objects = mmtk_core::memory::Memory::max_mappings() + 10_000;
     let heap = heap(1 << 30, &[]);
     let thread = Thread::attach(&heap);
     let array = thread.push(thread.alloc(Class { refs: objects, bytes: 0 }));

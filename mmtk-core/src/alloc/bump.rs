@@ -17,7 +17,7 @@
 use super::leftovers::{CellsOf, Leftovers};
 use crate::address::{Address, ObjectReference};
 use crate::binding::{StateLocation, VMBinding};
-use crate::heap::{Block, os};
+use crate::memory::{Block, os};
 use crate::metadata::{MAX_CELL_BYTES, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
 use std::fmt;
 use std::sync::Arc;

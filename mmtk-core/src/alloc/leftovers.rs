@@ -165,7 +165,7 @@ fn length_at_least(bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::heap::Block;
+    use crate::memory::Block;
 
     fn range(start: usize, bytes: usize) -> BumpRange {
         let mut range = BumpRange::default();

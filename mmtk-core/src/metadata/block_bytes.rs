@@ -16,9 +16,9 @@
 //! Callers: `add` a worker that traces; `flush` the leader of a pause, when no worker traces.
 //! Source: G1's region mark statistics cache (OpenJDK, `g1RegionMarkStatsCache`).
 
-use super::side_table::SideWords;
 use crate::address::Address;
-use crate::heap::{Block, Extent, LOG_BLOCK_BYTES};
+use crate::memory::SideWords;
+use crate::memory::{Block, Extent, LOG_BLOCK_BYTES};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Slots of a worker, eight KiB in all: as many as 32 MiB of heap have blocks.
@@ -136,7 +136,7 @@ impl BlockBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::heap::Memory;
+    use crate::memory::Memory;
     use crate::options::Options;
 
     fn totals() -> (std::sync::Arc<Memory>, BlockTotals) {

@@ -15,9 +15,9 @@
 //! Why bits: a byte a cell, which needs no locked instruction, was 4 % of a heap of 24-byte cells and made
 //! the smallest heaps 2 % larger than they need be.
 
-use super::side_table::SideBytes;
 use crate::address::{Address, ObjectReference};
-use crate::heap::{BLOCK_BYTES, Block, Extent, LOG_BLOCK_BYTES, Memory};
+use crate::memory::SideBytes;
+use crate::memory::{BLOCK_BYTES, Block, Extent, LOG_BLOCK_BYTES, Memory};
 use protocols::mark_bits;
 use std::io;
 use std::ops::Range;

@@ -20,10 +20,10 @@
 //! exceeds a block for each worker.
 
 use super::live_map::LiveMap;
-use super::side_table::SideBytes;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{Slot, SlotVisitor, VMBinding};
-use crate::heap::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent, LOG_BLOCK_BYTES, Memory, os};
+use crate::memory::SideBytes;
+use crate::memory::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent, LOG_BLOCK_BYTES, Memory, os};
 use protocols::evacuation;
 use std::io;
 use std::ops::Range;

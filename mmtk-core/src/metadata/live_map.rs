@@ -20,11 +20,11 @@
 //! Source: the offset and mark-bit vectors of the Compressor (Kermany and Petrank, PLDI 2006), and of
 //! Abuaiadh et al. (OOPSLA 2004).
 
-use super::side_table::SideWords;
 use crate::address::{Address, ObjectReference};
 use crate::binding::VMBinding;
-use crate::heap::os::CACHE_LINE_BYTES;
-use crate::heap::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent, Memory};
+use crate::memory::SideWords;
+use crate::memory::os::CACHE_LINE_BYTES;
+use crate::memory::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent, Memory};
 use protocols::mark_bits;
 use std::io;
 use std::marker::PhantomData;

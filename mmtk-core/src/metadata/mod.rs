@@ -7,7 +7,6 @@ pub mod epoch_bytes;
 mod live_map;
 mod object_starts;
 mod object_state;
-mod side_table;
 
 pub use block_bytes::{BlockBytes, BlockTotals};
 pub use cells::{
@@ -21,4 +20,3 @@ pub use protocols::forwarding::{
     Claim, EPOCH_MASK, EPOCH_MAX, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED, is_pinned,
 };
 pub use protocols::slot_word::SlotWord;
-pub use side_table::{SideBytes, SideWords};

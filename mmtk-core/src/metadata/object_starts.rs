@@ -12,9 +12,9 @@
 //! memory clear; anybody asks.
 //! Source: the bits that MMTk calls valid-object bits.
 
-use super::side_table::SideBytes;
 use crate::address::Address;
-use crate::heap::{Extent, Memory};
+use crate::memory::SideBytes;
+use crate::memory::{Extent, Memory};
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 

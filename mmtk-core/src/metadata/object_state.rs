@@ -3,10 +3,10 @@
 //! The location is a constant of the binding, so the choice is made when the tracing loop is compiled.
 
 use super::object_starts::ObjectStarts;
-use super::side_table::SideBytes;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{StateLocation, VMBinding};
-use crate::heap::{CHUNK_BYTES, Memory};
+use crate::memory::SideBytes;
+use crate::memory::{CHUNK_BYTES, Memory};
 use protocols::forwarding::{Claim, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED};
 use std::io;
 use std::marker::PhantomData;

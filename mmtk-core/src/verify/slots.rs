@@ -6,7 +6,7 @@
 
 use crate::address::{Address, ObjectReference};
 use crate::binding::{Slot, SlotVisitor};
-use crate::heap::Extent;
+use crate::memory::Extent;
 use crate::stack::each_word;
 use std::ops::Range;
 

@@ -16,7 +16,7 @@ use crate::address::ObjectReference;
 use crate::alloc::Mutator;
 use crate::binding::VMBinding;
 use crate::error::OutOfMemory;
-use crate::heap::{Charge, Memory};
+use crate::memory::{Charge, Memory};
 use protocols::index::Index;
 use protocols::sync::{Mutex, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -28,7 +28,7 @@
 use super::chunks::{CHUNK, Chunk, Chunks};
 use crate::address::{Address, ObjectReference};
 use crate::events::CollectionKind;
-use crate::heap::{Charge, Memory};
+use crate::memory::{Charge, Memory};
 use protocols::sync::Mutex;
 use std::array;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};

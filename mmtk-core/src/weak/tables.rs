@@ -4,7 +4,7 @@ use super::address_table::{AddressTables, Entries};
 use super::kinds::ReferenceKind;
 use super::table::{Entry, Scan, Table};
 use crate::address::ObjectReference;
-use crate::heap::Memory;
+use crate::memory::Memory;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 

@@ -3,7 +3,7 @@
 use crate::spaces::{BumpSpace, UncollectedSpaces};
 use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
-use mmtk_core::heap::BLOCK_BYTES;
+use mmtk_core::memory::BLOCK_BYTES;
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::pool::PoolSpace;

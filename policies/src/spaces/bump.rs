@@ -1,7 +1,7 @@
 //! A space that only grows: thread-local bump allocation in blocks, nothing is ever freed.
 
 use mmtk_core::alloc::Allocators;
-use mmtk_core::heap::{BLOCK_BYTES, Block, BlockPool, Charge, Extent, Payment};
+use mmtk_core::memory::{BLOCK_BYTES, Block, BlockPool, Charge, Extent, Payment};
 use mmtk_core::metadata::ObjectStates;
 use mmtk_core::space::Space;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};

@@ -17,8 +17,10 @@
 use super::epoch::Epoch;
 use mmtk_core::alloc::{Allocators, CopyTarget};
 use mmtk_core::events::CollectionKind;
-use mmtk_core::heap::{BLOCK_BYTES, Block, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment};
-use mmtk_core::metadata::{Claim, EPOCH_MAX, ObjectStates, SideBytes, is_pinned};
+use mmtk_core::memory::{
+    BLOCK_BYTES, Block, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment, SideBytes,
+};
+use mmtk_core::metadata::{Claim, EPOCH_MAX, ObjectStates, is_pinned};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;

@@ -1,6 +1,6 @@
 //! Finding objects in a space by the bits that say where objects begin, and checks of where they end.
 
-use mmtk_core::heap::BLOCK_BYTES;
+use mmtk_core::memory::BLOCK_BYTES;
 use mmtk_core::metadata::ObjectStates;
 use mmtk_core::{Address, ObjectReference, VMBinding};
 

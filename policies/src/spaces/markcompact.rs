@@ -22,7 +22,7 @@
 //! workers share the moves.
 
 use mmtk_core::alloc::Allocators;
-use mmtk_core::heap::{BLOCK_BYTES, Block, Charge, Extent, Frontier};
+use mmtk_core::memory::{BLOCK_BYTES, Block, Charge, Extent, Frontier};
 use mmtk_core::metadata::{Compaction, LiveMap, Moves, ObjectStates};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;

@@ -21,12 +21,10 @@
 use super::epoch::Epoch;
 use mmtk_core::alloc::{CellRange, ThreadCells};
 use mmtk_core::events::CollectionKind;
-use mmtk_core::heap::{
-    BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment,
+use mmtk_core::memory::{
+    BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment, SideBytes,
 };
-use mmtk_core::metadata::{
-    BLOCK_FREE, BLOCK_NEW, CellMarks, Moves, ObjectStates, SIZE_CLASSES, SideBytes, class_bytes, class_of,
-};
+use mmtk_core::metadata::{BLOCK_FREE, BLOCK_NEW, CellMarks, Moves, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;

@@ -27,10 +27,10 @@
 
 use super::epoch::Epoch;
 use mmtk_core::alloc::Allocators;
-use mmtk_core::heap::fault::{Explained, Explainer, explain_faults};
-use mmtk_core::heap::os::PAGE_BYTES;
-use mmtk_core::heap::{AliasedPages, Charge, Extent, Memory};
-use mmtk_core::metadata::SideBytes;
+use mmtk_core::memory::SideBytes;
+use mmtk_core::memory::fault::{Explained, Explainer, explain_faults};
+use mmtk_core::memory::os::PAGE_BYTES;
+use mmtk_core::memory::{AliasedPages, Charge, Extent, Memory};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::Traced;

@@ -21,8 +21,10 @@
 use super::epoch::Epoch;
 use mmtk_core::alloc::{BumpRange, Pace};
 use mmtk_core::events::CollectionKind;
-use mmtk_core::heap::{BLOCK_BYTES, Block, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment};
-use mmtk_core::metadata::{BLOCK_FREE, CellMarks, Moves, ObjectStates, SideWords, class_bytes};
+use mmtk_core::memory::{
+    BLOCK_BYTES, Block, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment, SideWords,
+};
+use mmtk_core::metadata::{BLOCK_FREE, CellMarks, Moves, ObjectStates, class_bytes};
 use mmtk_core::pause::Pause;
 use mmtk_core::pool::{PoolCells, SharedCells};
 use mmtk_core::space::Space;

@@ -24,9 +24,9 @@
 use super::epoch::Epoch;
 use mmtk_core::alloc::{BumpRange, Pace};
 use mmtk_core::events::CollectionKind;
-use mmtk_core::heap::os::PAGE_BYTES;
-use mmtk_core::heap::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns};
-use mmtk_core::metadata::{Moves, ObjectStarts, ObjectStates, SideBytes};
+use mmtk_core::memory::os::PAGE_BYTES;
+use mmtk_core::memory::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns, SideBytes};
+use mmtk_core::metadata::{Moves, ObjectStarts, ObjectStates};
 use mmtk_core::pause::Pause;
 use mmtk_core::region::RegionMemory;
 use mmtk_core::space::Space;

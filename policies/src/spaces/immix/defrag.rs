@@ -24,7 +24,7 @@
 
 use super::lines::{LINE_BYTES, LINES};
 use super::{FREE, ImmixSpace, SOURCE};
-use mmtk_core::heap::{BLOCK_BYTES, Block, Budget, Extent};
+use mmtk_core::memory::{BLOCK_BYTES, Block, Budget, Extent};
 use mmtk_core::metadata::BlockTotals;
 use mmtk_core::pause::Pause;
 use mmtk_core::{HeapError, PlanContext, VMBinding};

@@ -7,8 +7,8 @@
 //! worker a block).
 
 use mmtk_core::Address;
-use mmtk_core::heap::{BLOCK_BYTES, Extent, Memory};
-use mmtk_core::metadata::{SideBytes, epoch_bytes};
+use mmtk_core::memory::{BLOCK_BYTES, Extent, Memory, SideBytes};
+use mmtk_core::metadata::epoch_bytes;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;

@@ -35,10 +35,10 @@ use defrag::Defrag;
 use lines::Lines;
 use mmtk_core::alloc::{Allocators, BumpRange, CopyTarget, HoleCursor};
 use mmtk_core::events::CollectionKind;
-use mmtk_core::heap::{
-    BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment,
+use mmtk_core::memory::{
+    BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment, SideBytes,
 };
-use mmtk_core::metadata::{EPOCH_MAX, ObjectStates, SideBytes};
+use mmtk_core::metadata::{EPOCH_MAX, ObjectStates};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};

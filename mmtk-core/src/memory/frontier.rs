@@ -18,8 +18,8 @@
 use super::blocks::Acquired;
 use super::chunks::Chunks;
 use super::extent::{BLOCK_BYTES, Block, Extent};
-use super::memory::{Cache, Memory, Why};
 use super::os;
+use super::reservation::{Cache, Memory, Why};
 use crate::address::Address;
 use protocols::budget::Charge;
 use protocols::sync::Mutex;

@@ -9,7 +9,7 @@
 //!     and a debug build checks it here.
 
 use crate::address::Address;
-use crate::heap::Extent;
+use crate::memory::Extent;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 /// A table with one byte for every `1 << shift` bytes of an extent.
@@ -108,7 +108,7 @@ impl SideWords {
     }
 }
 
-impl crate::heap::Links for SideWords {
+impl crate::memory::Links for SideWords {
     #[inline(always)]
     fn link(&self, number: u32) -> &AtomicU32 {
         self.word(number)

@@ -11,8 +11,8 @@
 
 use super::extent::{CHUNK_BYTES, Extent};
 use super::free_runs::FreeRuns;
-use super::memory::{Cache, Memory, Why};
 use super::os::{self, PAGE_BYTES};
+use super::reservation::{Cache, Memory, Why};
 use crate::address::Address;
 use protocols::budget::Charge;
 use protocols::sync::Mutex;

@@ -21,9 +21,9 @@
 
 use super::extent::Extent;
 use super::mappings::Mappings;
-use super::memory::{Memory, refused};
 use super::os::{self, Mapping, PAGE_BYTES};
 use super::refusals::{self, Asked};
+use super::reservation::{Memory, refused};
 use crate::address::Address;
 use protocols::sync::Mutex;
 use std::fs::File;

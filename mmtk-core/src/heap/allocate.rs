@@ -7,7 +7,7 @@ use crate::binding::VMBinding;
 use crate::callback::Callback;
 use crate::error::{MayBeOutOfMemory, OutOfMemory, Tried};
 use crate::events::{Cause, CollectionKind, Event, PauseReport};
-use crate::heap::{BLOCK_BYTES, Budget};
+use crate::memory::{BLOCK_BYTES, Budget};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -10,10 +10,10 @@
 
 use super::chunks::Chunks;
 use super::extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent};
-use super::memory::{Cache, Memory, Why};
 use super::os;
+use super::reservation::{Cache, Memory, Why};
 use crate::address::Address;
-use crate::metadata::SideWords;
+use crate::memory::SideWords;
 use protocols::block_list::BlockList;
 use protocols::budget::Charge;
 use std::io;

@@ -6,7 +6,7 @@
 //! Callers: any mutator or worker that needs a fresh block.
 
 use super::extent::{Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent};
-use super::memory::Memory;
+use super::reservation::Memory;
 use protocols::budget::Charge;
 use protocols::sync::Mutex;
 use std::sync::Arc;

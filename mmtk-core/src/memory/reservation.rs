@@ -10,7 +10,7 @@ use super::joining::Joining;
 use super::os::{self, Mapping, PAGE_BYTES};
 use super::refusals::{self, Asked, Refusals};
 use crate::address::Address;
-use crate::metadata::{SideBytes, SideWords};
+use crate::memory::{SideBytes, SideWords};
 use crate::options::{Options, When, format_bytes};
 use protocols::budget::{Budget, Charge};
 use protocols::sync::Mutex;

@@ -1,0 +1,35 @@
+//! The heap's memory: reserved address space, extents, blocks, pages, side tables, and the budget that admits
+//! them.
+
+mod aliased;
+mod blocks;
+mod chunks;
+mod extent;
+pub mod fault;
+mod first_touch;
+mod free_runs;
+mod frontier;
+mod joining;
+mod mappings;
+pub mod os;
+#[cfg(miri)]
+mod os_in_miri;
+mod page_runs;
+mod refusals;
+mod reservation;
+mod side_table;
+mod sparse;
+
+pub use protocols::block_list::{BlockList, Links};
+pub use protocols::budget::{Budget, Charge};
+
+pub use {
+    aliased::AliasedPages,
+    blocks::{Acquired, BlockPool, Payment},
+    extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent, LOG_BLOCK_BYTES},
+    frontier::Frontier,
+    page_runs::{AcquiredPages, PageRuns},
+    refusals::{Asked, Refusals},
+    reservation::{Cache, EXTENTS, Memory, Why},
+    side_table::{SideBytes, SideWords},
+};
