@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`address`] and [`binding`] (what a VM gives), [`memory`] and [`metadata`] (memory and
 //! tables), [`alloc`], [`barrier`], [`pin`] and [`introspect`] (how objects are made, written, held in place
-//! and found again), `vm_space` (those outside), [`region`] and [`pool`] (those the VM frees), [`workers`] and
+//! and found again), `vm_space` (those outside), [`Region`] and [`Pool`] (those the VM frees), [`workers`] and
 //! [`trace`] (how a pause works), [`plan`], [`space`] and [`pause`] (what a collector is made of), [`Heap`]
 //! (all of it together). What threads share lies below, in the crate `protocols`; when to collect is decided
 //! in the crate `pacer`.
@@ -38,8 +38,6 @@ mod patience;
 pub mod pause;
 pub mod pin;
 pub mod plan;
-pub mod pool;
-pub mod region;
 pub mod space;
 mod stack;
 mod steering;
@@ -53,9 +51,7 @@ pub use {
     alloc::{Mutator, MutatorState, Semantics},
     binding::{Slot, SlotVisitor, StateLocation, VMBinding, WeakProcessor, WordSlot},
     error::{HeapError, MayBeOutOfMemory, OutOfMemory, Tried},
-    heap::{Heap, HeapStatistics},
+    heap::{Heap, HeapStatistics, Pool, Region},
     options::Options,
     plan::{Plan, PlanContext},
-    pool::Pool,
-    region::Region,
 };

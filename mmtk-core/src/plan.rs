@@ -8,9 +8,7 @@ use crate::memory::{Extent, Memory};
 use crate::metadata::{ObjectStarts, ObjectStates};
 use crate::options::Options;
 use crate::pause::Pause;
-use crate::pool::PoolSpace;
-use crate::region::RegionSpace;
-use crate::space::Space;
+use crate::space::{Pools, Regions, Space};
 use std::sync::Arc;
 
 /// What a plan gets to build its spaces from.
@@ -73,12 +71,12 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
     }
 
     /// Its space for regions, if it has one.
-    fn regions(&self) -> Option<&dyn RegionSpace> {
+    fn regions(&self) -> Option<&dyn Regions> {
         None
     }
 
     /// Its space for pools, if it has one.
-    fn pools(&self) -> Option<&dyn PoolSpace> {
+    fn pools(&self) -> Option<&dyn Pools> {
         None
     }
 

@@ -2,9 +2,9 @@
 //! and in place.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use mmtk_core::Pool;
+use mmtk_core::Region;
 use mmtk_core::metadata::EPOCH_MAX;
-use mmtk_core::pool::Pool;
-use mmtk_core::region::Region;
 use mmtk_core::{Address, Heap, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use plan_tests::matrix::{self, Stress, all_workloads};
 use plan_tests::{

@@ -7,8 +7,8 @@
 //! blocks that are lost.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use mmtk_core::pool::Pool;
-use mmtk_core::region::Region;
+use mmtk_core::Pool;
+use mmtk_core::Region;
 use mmtk_core::weak::{AddressTable, FinalizerOrder, Reference, ReferenceKind, References, Terms};
 use mmtk_core::{Address, Heap, ObjectReference, Semantics};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options};

@@ -9,9 +9,13 @@
 mod allocate;
 mod collect;
 mod late;
+mod pool;
+mod region;
 
 pub(crate) use collect::Unfinished;
 pub(crate) use late::Late;
+pub use pool::Pool;
+pub use region::Region;
 
 use crate::address::{Address, ObjectReference};
 use crate::alloc::{Allocators, Leftovers, Mutator, MutatorState};

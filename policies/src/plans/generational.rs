@@ -8,9 +8,7 @@ use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{Plan, PlanContext};
-use mmtk_core::pool::PoolSpace;
-use mmtk_core::region::RegionSpace;
-use mmtk_core::space::Space;
+use mmtk_core::space::{Pools, Regions, Space};
 use mmtk_core::{Address, VMBinding};
 
 /// `P` with minor collections.
@@ -39,11 +37,11 @@ impl<VM: VMBinding, P: Plan<VM>> Plan<VM> for Generational<P> {
         self.plan.spaces()
     }
 
-    fn regions(&self) -> Option<&dyn RegionSpace> {
+    fn regions(&self) -> Option<&dyn Regions> {
         self.plan.regions()
     }
 
-    fn pools(&self) -> Option<&dyn PoolSpace> {
+    fn pools(&self) -> Option<&dyn Pools> {
         self.plan.pools()
     }
 

@@ -9,9 +9,7 @@ use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{Plan, PlanContext};
-use mmtk_core::pool::PoolSpace;
-use mmtk_core::region::RegionSpace;
-use mmtk_core::space::Space;
+use mmtk_core::space::{Pools, Regions, Space};
 use mmtk_core::trace::{ObjectItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, ObjectReference, Semantics, VMBinding};
@@ -38,11 +36,11 @@ impl<VM: VMBinding> Plan<VM> for MarkCompact<VM> {
         std::iter::once(&self.compact as &dyn Space).chain(self.common.spaces()).collect()
     }
 
-    fn regions(&self) -> Option<&dyn RegionSpace> {
+    fn regions(&self) -> Option<&dyn Regions> {
         Some(&self.common.uncollected.regions)
     }
 
-    fn pools(&self) -> Option<&dyn PoolSpace> {
+    fn pools(&self) -> Option<&dyn Pools> {
         Some(&self.common.uncollected.pools)
     }
 

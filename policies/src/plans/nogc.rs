@@ -6,9 +6,7 @@ use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::memory::BLOCK_BYTES;
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{Plan, PlanContext};
-use mmtk_core::pool::PoolSpace;
-use mmtk_core::region::RegionSpace;
-use mmtk_core::space::Space;
+use mmtk_core::space::{Pools, Regions, Space};
 use mmtk_core::{Address, Semantics, VMBinding};
 
 /// The plan.
@@ -33,11 +31,11 @@ impl<VM: VMBinding> Plan<VM> for NoGC<VM> {
         std::iter::once(&self.bump as &dyn Space).chain(self.uncollected.spaces()).collect()
     }
 
-    fn regions(&self) -> Option<&dyn RegionSpace> {
+    fn regions(&self) -> Option<&dyn Regions> {
         Some(&self.uncollected.regions)
     }
 
-    fn pools(&self) -> Option<&dyn PoolSpace> {
+    fn pools(&self) -> Option<&dyn Pools> {
         Some(&self.uncollected.pools)
     }
 

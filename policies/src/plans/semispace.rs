@@ -5,9 +5,7 @@ use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{Plan, PlanContext};
-use mmtk_core::pool::PoolSpace;
-use mmtk_core::region::RegionSpace;
-use mmtk_core::space::Space;
+use mmtk_core::space::{Pools, Regions, Space};
 use mmtk_core::trace::{ObjectItem, SlotItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, ObjectReference, Semantics, VMBinding};
@@ -34,11 +32,11 @@ impl<VM: VMBinding> Plan<VM> for SemiSpace<VM> {
         std::iter::once(&self.copy as &dyn Space).chain(self.common.spaces()).collect()
     }
 
-    fn regions(&self) -> Option<&dyn RegionSpace> {
+    fn regions(&self) -> Option<&dyn Regions> {
         Some(&self.common.uncollected.regions)
     }
 
-    fn pools(&self) -> Option<&dyn PoolSpace> {
+    fn pools(&self) -> Option<&dyn Pools> {
         Some(&self.common.uncollected.pools)
     }
 

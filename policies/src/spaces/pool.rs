@@ -26,8 +26,7 @@ use mmtk_core::memory::{
 };
 use mmtk_core::metadata::{BLOCK_FREE, CellMarks, Moves, ObjectStates, class_bytes};
 use mmtk_core::pause::Pause;
-use mmtk_core::pool::{PoolCells, SharedCells};
-use mmtk_core::space::Space;
+use mmtk_core::space::{PoolCells, SharedCells, Space};
 use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
@@ -195,7 +194,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
     }
 }
 
-impl<VM: VMBinding> mmtk_core::pool::PoolSpace for PoolSpace<VM> {
+impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
     fn open(&self, class: usize) -> SharedCells {
         let mut pools = self.pools.lock();
         pools.opened = pools.opened.wrapping_add(1);

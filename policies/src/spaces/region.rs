@@ -28,8 +28,7 @@ use mmtk_core::memory::os::PAGE_BYTES;
 use mmtk_core::memory::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns, SideBytes};
 use mmtk_core::metadata::{Moves, ObjectStarts, ObjectStates};
 use mmtk_core::pause::Pause;
-use mmtk_core::region::RegionMemory;
-use mmtk_core::space::Space;
+use mmtk_core::space::{RegionMemory, Space};
 use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
@@ -275,7 +274,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
     }
 }
 
-impl<VM: VMBinding> mmtk_core::region::RegionSpace for RegionSpace<VM> {
+impl<VM: VMBinding> mmtk_core::space::Regions for RegionSpace<VM> {
     fn open(&self) -> RegionMemory {
         let mut regions = self.regions.lock();
         regions.opened = regions.opened.wrapping_add(1);

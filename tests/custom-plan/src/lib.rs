@@ -14,9 +14,7 @@
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::metadata::MAX_CELL_BYTES;
 use mmtk_core::pause::Pause;
-use mmtk_core::pool::PoolSpace;
-use mmtk_core::region::RegionSpace;
-use mmtk_core::space::Space;
+use mmtk_core::space::{Pools, Regions, Space};
 use mmtk_core::trace::{ObjectItem, SlotItem, TraceItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, Heap, HeapError, ObjectReference, Options, Plan, PlanContext, Semantics, VMBinding};
@@ -87,11 +85,11 @@ impl<VM: VMBinding> Plan<VM> for Patchwork<VM> {
         own.into_iter().chain(self.common.spaces()).collect()
     }
 
-    fn regions(&self) -> Option<&dyn RegionSpace> {
+    fn regions(&self) -> Option<&dyn Regions> {
         Some(&self.common.uncollected.regions)
     }
 
-    fn pools(&self) -> Option<&dyn PoolSpace> {
+    fn pools(&self) -> Option<&dyn Pools> {
         Some(&self.common.uncollected.pools)
     }
 

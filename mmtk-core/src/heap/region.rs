@@ -11,59 +11,16 @@
 //! again before that pause. Without the verifier, a collection that meets such a reference panics if the
 //! memory was not used again; else nothing is noticed.
 //!
-//! I1. A region's memory is changed under its lock, which is taken by a running mutator, or by the leader of
-//!     a pause on behalf of one. Nobody who holds it comes to a safepoint.
-//! I2. Runs of pages belong to one region, from the time they are acquired until it is released.
 //! Source: region-based memory management (Tofte and Talpin, Information and Computation 1997), without the
 //! inference: when a region ends is the VM's affair.
 
 use crate::address::Address;
-use crate::alloc::{BumpRange, Mutator, Pace};
+use crate::alloc::Mutator;
 use crate::binding::VMBinding;
-use crate::error::HeapError;
-use crate::error::OutOfMemory;
+use crate::error::{HeapError, OutOfMemory};
 use crate::heap::Heap;
-use crate::metadata::ObjectStarts;
-use crate::space::Space;
+use crate::space::{RegionMemory, Regions};
 use protocols::sync::Mutex;
-
-/// What belongs to one region: kept by it for its space.
-#[derive(Debug, Default)]
-pub struct RegionMemory {
-    /// Its number, for messages.
-    pub number: u32,
-    /// Where the next object goes.
-    pub range: BumpRange,
-    /// Its runs: start and pages.
-    pub runs: Vec<(Address, usize)>,
-    /// Where objects begin, if the space wants to know.
-    pub starts: Option<ObjectStarts>,
-}
-
-impl RegionMemory {
-    /// Memory for an object, if it is at hand.
-    fn alloc(&mut self, bytes: usize) -> Option<Address> {
-        self.range.alloc(bytes).inspect(|address| self.note_start(*address))
-    }
-
-    /// An object begins at `address`. Its space calls this for what it allocates.
-    pub fn note_start(&self, address: Address) {
-        if let Some(starts) = &self.starts {
-            starts.set_shared(address);
-        }
-    }
-}
-
-/// A space that has regions.
-pub trait RegionSpace: Space {
-    /// A region without memory.
-    fn open(&self) -> RegionMemory;
-    /// Zeroed memory for an object of any size; none if the budget is exhausted.
-    fn allocate(&self, region: &mut RegionMemory, bytes: usize, pace: Pace, allocated: &mut usize) -> Option<Address>;
-    /// The region ends. Its memory is free at once, if `now` and nothing speaks against it, or in the next
-    /// pause.
-    fn release(&self, region: RegionMemory, now: bool);
-}
 
 /// A region. Any mutator of its heap may allocate in it.
 ///
@@ -88,7 +45,7 @@ impl<VM: VMBinding> Heap<VM> {
 }
 
 impl<VM: VMBinding> Region<VM> {
-    fn space(&self) -> &dyn RegionSpace {
+    fn space(&self) -> &dyn Regions {
         self.heap.inner().plan.regions().expect("asked in `Heap::region`")
     }
 

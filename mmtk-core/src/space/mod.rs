@@ -1,4 +1,10 @@
-//! What every space answers about itself.
+//! What a space is: what every one answers about itself, and what those are asked whose objects the VM frees.
+
+mod pool;
+mod region;
+
+pub use pool::{PoolCells, Pools, SharedCells};
+pub use region::{RegionMemory, Regions};
 
 use crate::address::{Address, ObjectReference};
 use crate::memory::Extent;

@@ -6,56 +6,15 @@
 //! Freeing an object that is still referred to leaves a dangling reference, which the verifier reports in the
 //! next pause; so that it can, a freed cell is not used again before.
 //!
-//! I1. A pool's cells are changed under its lock, which is taken by a running mutator, or by the leader of a
-//!     pause. Nobody who holds it comes to a safepoint. The space's own lock is never taken while it is held,
-//!     but the other way round.
-//! I2. A block belongs to one pool, from the time it is acquired until it is free.
+//! How its cells are kept is told in `space/pool.rs`.
 
 use crate::address::{Address, ObjectReference};
-use crate::alloc::{Mutator, Pace};
+use crate::alloc::Mutator;
 use crate::binding::VMBinding;
-use crate::error::HeapError;
-use crate::error::OutOfMemory;
+use crate::error::{HeapError, OutOfMemory};
 use crate::heap::Heap;
-use crate::memory::Block;
 use crate::metadata::MAX_CELL_BYTES;
-use crate::space::Space;
-use protocols::sync::Mutex;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
-
-/// What belongs to one pool: kept by it for its space.
-#[derive(Debug, Default)]
-pub struct PoolCells {
-    /// Its number, for messages.
-    pub number: u32,
-    /// The size class of its cells.
-    pub class: usize,
-    /// Its blocks, and how many cells of each are taken.
-    pub blocks: BTreeMap<Block, u32>,
-    /// Those that have a free cell.
-    pub partial: BTreeSet<Block>,
-    /// Objects that were freed since the last pause, and whose cells are free only after the next.
-    pub waiting: HashSet<ObjectReference>,
-    /// Blocks in which cells were taken since the last collection, if its space wants to know.
-    pub young: BTreeSet<Block>,
-}
-
-/// A pool's cells, which its space looks at in pauses.
-pub type SharedCells = Arc<Mutex<PoolCells>>;
-
-/// A space that has pools.
-pub trait PoolSpace: Space {
-    /// A pool without memory, of cells of this size class.
-    fn open(&self, class: usize) -> SharedCells;
-    /// Zeroed memory for an object; none if the budget is exhausted.
-    fn allocate(&self, pool: &mut PoolCells, pace: Pace, allocated: &mut usize) -> Option<Address>;
-    /// Frees an object; says why it cannot.
-    fn free(&self, pool: &mut PoolCells, object: ObjectReference) -> Result<(), String>;
-    /// The pool ends with all its objects. Its memory is free at once, if `now` and nothing speaks against
-    /// it, or in the next pause.
-    fn release(&self, pool: &SharedCells, now: bool);
-}
+use crate::space::{Pools, SharedCells};
 
 /// A pool of objects of one size. Any mutator of its heap may allocate in it and free what is in it.
 ///
@@ -89,7 +48,7 @@ impl<VM: VMBinding> Heap<VM> {
 }
 
 impl<VM: VMBinding> Pool<VM> {
-    fn space(&self) -> &dyn PoolSpace {
+    fn space(&self) -> &dyn Pools {
         self.heap.inner().plan.pools().expect("asked in `Heap::pool`")
     }
 
