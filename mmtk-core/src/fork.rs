@@ -20,12 +20,12 @@
 //! The safepoint's lock and conditions are std's (`protocols::sync`), which keep no queue outside themselves: what the
 //! child inherits from threads that waited is a number.
 
-use crate::alloc::{Mutator, MutatorState};
+use crate::alloc::ThreadPart;
 use crate::binding::VMBinding;
 use crate::callback::Callback;
 use crate::error::HeapError;
 use crate::events::Wait;
-use crate::heap::{HeapInner, Unfinished};
+use crate::heap::{HeapInner, Mutator, Unfinished};
 
 impl<VM: VMBinding> Mutator<VM> {
     /// Calls `fork`, which forks the process and returns what the system call did: 0 in the child. Returns
@@ -53,13 +53,13 @@ impl<VM: VMBinding> Mutator<VM> {
                 heap.plan_name()
             )));
         }
-        let state = self.shared();
-        Ok(state.where_it_may_stop(|| heap.fork(state, fork)))
+        let part = self.part();
+        Ok(part.where_it_may_stop(|| heap.fork(part, fork)))
     }
 }
 
 impl<VM: VMBinding> HeapInner<VM> {
-    fn fork(&self, me: &MutatorState<VM>, fork: impl FnOnce() -> i32) -> i32 {
+    fn fork(&self, me: &ThreadPart<VM>, fork: impl FnOnce() -> i32) -> i32 {
         self.safepoint.enter_native(me.thread());
         self.idle.hold(&mut |waited| {
             let what = "its timer, which looks after the idle heap, to end";
@@ -86,9 +86,9 @@ impl<VM: VMBinding> HeapInner<VM> {
             // SAFETY: of a thread that stood still when the process was forked and is not in this one.
             let (allocators, remembered, requested) = unsafe {
                 (
-                    MutatorState::allocators_of_stopped(mutator.0),
-                    MutatorState::remembered_of_stopped(mutator.0),
-                    MutatorState::requested_of_stopped(mutator.0),
+                    ThreadPart::allocators_of_stopped(mutator.0),
+                    ThreadPart::remembered_of_stopped(mutator.0),
+                    ThreadPart::requested_of_stopped(mutator.0),
                 )
             };
             self.leave(allocators);

@@ -8,10 +8,9 @@
 //! I1. What a mutator learns holds until its next safepoint: until then nothing is freed or moved.
 
 use crate::address::{Address, ObjectReference};
-use crate::alloc::{Mutator, MutatorState};
+use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
-use crate::heap::{Heap, HeapInner};
-use crate::pause::MutatorRef;
+use crate::heap::{Heap, HeapInner, Mutator};
 use crate::plan::Plan;
 use crate::stack;
 use std::borrow::Cow;
@@ -143,7 +142,7 @@ pub(crate) fn ambiguous_roots<VM: VMBinding>(
     };
     for mutator in mutators {
         // SAFETY: the mutator is stopped, and only the leader runs.
-        let (stack, local) = unsafe { MutatorState::conservative_of_stopped(mutator.0) };
+        let (stack, local) = unsafe { ThreadPart::conservative_of_stopped(mutator.0) };
         look(stack.range());
         vm.scan_ambiguous(local, &mut look);
     }

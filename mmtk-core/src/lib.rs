@@ -48,10 +48,10 @@ pub mod weak;
 
 pub use {
     address::{Address, ObjectReference},
-    alloc::{Mutator, MutatorState, Semantics},
+    alloc::Semantics,
     binding::{Slot, SlotVisitor, StateLocation, VMBinding, WeakProcessor, WordSlot},
     error::{HeapError, MayBeOutOfMemory, OutOfMemory, Tried},
-    heap::{Heap, HeapStatistics, Pool, Region},
+    heap::{Heap, HeapStatistics, Mutator, MutatorState, Pool, Region},
     options::Options,
     plan::{Plan, PlanContext},
 };

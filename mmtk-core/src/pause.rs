@@ -1,12 +1,11 @@
 //! A pause, as the plan that collects sees it: mutators stopped, workers at hand, phases timed.
 
 use crate::address::ObjectReference;
-use crate::alloc::MutatorState;
+use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
 use crate::cycle::{Cycle, CyclePhase};
 use crate::events::{CollectionKind, Phase};
 use crate::memory::EXTENTS;
-use crate::memory::os::CpuMeter;
 use crate::metadata::ObjectStates;
 use crate::options::{Options, WakeHelpers};
 use crate::pin::Targets;
@@ -52,38 +51,6 @@ pub struct Pause<'a, VM: VMBinding> {
     pub(crate) traced_objects: usize,
     pub(crate) copied_bytes: usize,
 }
-
-/// A stopped mutator, as the leader reaches it.
-pub struct MutatorRef<VM: VMBinding>(pub(crate) *const MutatorState<VM>);
-
-impl<VM: VMBinding> Clone for MutatorRef<VM> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<VM: VMBinding> Copy for MutatorRef<VM> {}
-
-impl<VM: VMBinding> MutatorRef<VM> {
-    /// See [`MutatorState::arm_barrier`].
-    pub(crate) fn arm_barrier(&self, armed: bool) {
-        // SAFETY: an entry of the registry points to an attached mutator's state, which lives until it is
-        // detached.
-        unsafe { &*self.0 }.arm_barrier(armed);
-    }
-
-    /// See [`MutatorState::meter`].
-    pub(crate) fn meter(&self) -> &CpuMeter {
-        // SAFETY: as above.
-        unsafe { &*self.0 }.meter()
-    }
-}
-
-// SAFETY: the state behind it is reached from other threads in two ways only: its `ThreadState`, the
-// barrier's flag and the meter, which are atomic, and, while its owner is stopped, the parts that
-// `MutatorState` gives to the leader.
-unsafe impl<VM: VMBinding> Send for MutatorRef<VM> {}
-// SAFETY: as for Send.
-unsafe impl<VM: VMBinding> Sync for MutatorRef<VM> {}
 
 /// A range of items that a worker takes at a time.
 const ITEMS_AT_ONCE: usize = 64;
@@ -245,7 +212,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
                     let n = next.fetch_add(1, Relaxed);
                     let Some(mutator) = mutators.get(n) else { break };
                     // SAFETY: the mutator is stopped, and the counter gives it to this worker alone.
-                    let local = unsafe { MutatorState::local_of_stopped(mutator.0) };
+                    let local = unsafe { ThreadPart::local_of_stopped(mutator.0) };
                     vm.scan_thread(local, &mut tracing.roots());
                 }
                 while let Some(noted) = remembered.get(next_remembered.fetch_add(1, Relaxed)) {
@@ -305,7 +272,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
             }
             while let Some(mutator) = mutators.get(next.fetch_add(1, Relaxed)) {
                 // SAFETY: the mutator is stopped, and the counter gives it to this worker alone.
-                let local = unsafe { MutatorState::local_of_stopped(mutator.0) };
+                let local = unsafe { ThreadPart::local_of_stopped(mutator.0) };
                 vm.scan_thread(local, &mut UpdateSlots(&forward));
             }
             while let Some(range) = next_range(&next_vm_object, vm_objects.len()) {

@@ -19,9 +19,9 @@
 //! Callers: mutators; the leader of a pause.
 
 use crate::address::ObjectReference;
-use crate::alloc::Mutator;
 use crate::binding::{Slot, SlotVisitor, VMBinding};
 use crate::error::{MayBeOutOfMemory, OutOfMemory};
+use crate::heap::Mutator;
 use crate::memory::Extent;
 use crate::metadata::ObjectStates;
 use protocols::pin_count;

@@ -1,12 +1,12 @@
-//! Allocation: bump ranges, cell ranges, the mutator that owns them, and what it leaves of them.
+//! Allocation: bump ranges, cell ranges, the thread that owns them, and what it leaves of them.
 
 mod bump;
 mod leftovers;
-mod mutator;
+mod thread;
 
 pub use bump::{Allocators, BumpRange, CellRange, CopyTarget, HoleCursor, Pace, ThreadCells};
 pub(crate) use leftovers::Leftovers;
-pub use mutator::{Mutator, MutatorState};
+pub(crate) use thread::{MutatorRef, ThreadPart};
 
 /// Where an object shall live.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]

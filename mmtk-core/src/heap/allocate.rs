@@ -2,7 +2,7 @@
 
 use super::HeapInner;
 use crate::address::Address;
-use crate::alloc::{Allocators, MutatorState};
+use crate::alloc::{Allocators, ThreadPart};
 use crate::binding::VMBinding;
 use crate::callback::Callback;
 use crate::error::{MayBeOutOfMemory, OutOfMemory, Tried};
@@ -41,12 +41,12 @@ impl<VM: VMBinding> HeapInner<VM> {
     /// pause that this thread leads.
     pub(crate) fn allocate(
         self: &Arc<Self>,
-        me: &MutatorState<VM>,
+        me: &ThreadPart<VM>,
         bytes: usize,
         mut attempt: impl FnMut(&mut Allocators) -> Option<Address>,
     ) -> Result<Address, OutOfMemory> {
         // SAFETY: the caller is the owner of the mutator and runs; the borrow is not used across a pause.
-        let allocators = || unsafe { MutatorState::allocators_of_stopped(me) };
+        let allocators = || unsafe { ThreadPart::allocators_of_stopped(me) };
         if self.options.stress_yield {
             self.yield_at_random();
         }
@@ -94,7 +94,7 @@ impl<VM: VMBinding> HeapInner<VM> {
     /// between. It is called while mutators run: code of the VM, which may use the heap.
     pub(crate) fn or_collect<R, E: MayBeOutOfMemory>(
         self: &Arc<Self>,
-        me: &MutatorState<VM>,
+        me: &ThreadPart<VM>,
         mut request: impl FnMut() -> Result<R, E>,
     ) -> Result<R, E> {
         let mut attempts = if self.plan.can_collect() { Attempts::default() } else { Attempts::OVER };
@@ -120,7 +120,7 @@ impl<VM: VMBinding> HeapInner<VM> {
     }
 
     /// The slow path of a poll.
-    pub(crate) fn stop_or_look(self: &Arc<Self>, me: &MutatorState<VM>) {
+    pub(crate) fn stop_or_look(self: &Arc<Self>, me: &ThreadPart<VM>) {
         me.where_it_may_stop(|| self.safepoint.park(me.thread()));
         if self.safepoint.take_look(me.thread()) {
             self.collect_if_due(me, 0);
@@ -128,7 +128,7 @@ impl<VM: VMBinding> HeapInner<VM> {
     }
 
     /// Collects if that is due before `bytes` bytes are allocated.
-    fn collect_if_due(self: &Arc<Self>, me: &MutatorState<VM>, bytes: usize) {
+    fn collect_if_due(self: &Arc<Self>, me: &ThreadPart<VM>, bytes: usize) {
         // A minor collection may leave so much that a full one is due after all.
         for _ in 0..2 {
             // Threads that cross the goal together want one collection, not one each.

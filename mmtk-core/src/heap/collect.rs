@@ -3,7 +3,7 @@
 
 use super::{HeapInner, Late};
 use crate::address::ObjectReference;
-use crate::alloc::MutatorState;
+use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
 use crate::callback::Callback;
 use crate::cycle::CyclePhase;
@@ -13,7 +13,7 @@ use crate::introspect::ambiguous_roots;
 use crate::memory::os::{self, thread_cpu_ns};
 use crate::memory::{EXTENTS, Why};
 use crate::options::{WakeHelpers, When};
-use crate::pause::{MutatorRef, Pause};
+use crate::pause::Pause;
 use crate::pin::PinnedForPause;
 use crate::plan::Plan;
 use crate::space::Space;
@@ -32,7 +32,7 @@ const STRESS_FULL_EVERY: u64 = 4;
 
 impl<VM: VMBinding> HeapInner<VM> {
     /// Collects; the caller leads, or takes part in the pause that another thread leads.
-    pub(crate) fn collect(self: &Arc<Self>, me: Option<&MutatorState<VM>>, cause: Cause) {
+    pub(crate) fn collect(self: &Arc<Self>, me: Option<&ThreadPart<VM>>, cause: Cause) {
         self.collect_unless_done(me, cause, None, |_| ());
     }
 
@@ -40,7 +40,7 @@ impl<VM: VMBinding> HeapInner<VM> {
     /// resume.
     pub(super) fn collect_unless_done<R>(
         self: &Arc<Self>,
-        me: Option<&MutatorState<VM>>,
+        me: Option<&ThreadPart<VM>>,
         cause: Cause,
         seen: Option<u64>,
         last: impl FnOnce(&PauseReport) -> R,
@@ -49,7 +49,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             return None;
         }
         let requested = Instant::now();
-        if self.safepoint.stop_all(me.map(MutatorState::thread), &mut Late::new(self)) == Stop::Followed {
+        if self.safepoint.stop_all(me.map(ThreadPart::thread), &mut Late::new(self)) == Stop::Followed {
             return None;
         }
         if seen.is_some_and(|seen| seen != self.pauses.load(Relaxed)) {
@@ -57,7 +57,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             return None;
         }
         let unfinished = Unfinished(&self.safepoint);
-        self.leader_id.store(me.map_or_else(os::thread_id, MutatorState::owner_id), Relaxed);
+        self.leader_id.store(me.map_or_else(os::thread_id, ThreadPart::owner_id), Relaxed);
         let inside = self.call(Callback::Pause);
         let (report, paced) = self.lead(me, cause, requested);
         let result = last(&report);
@@ -79,7 +79,7 @@ impl<VM: VMBinding> HeapInner<VM> {
     }
 
     /// Runs `f` with all mutators stopped but the caller.
-    pub(crate) fn while_stopped<R>(&self, me: Option<&MutatorState<VM>>, f: impl FnOnce(&dyn Plan<VM>) -> R) -> R {
+    pub(crate) fn while_stopped<R>(&self, me: Option<&ThreadPart<VM>>, f: impl FnOnce(&dyn Plan<VM>) -> R) -> R {
         self.stop_and_lead(me);
         let unfinished = Unfinished(&self.safepoint);
         let inside = self.call(Callback::Pause);
@@ -92,14 +92,14 @@ impl<VM: VMBinding> HeapInner<VM> {
 
     /// Stops all mutators but the caller, which leads. A caller that took part in the pause of another thread
     /// tries again.
-    pub(crate) fn stop_and_lead(&self, me: Option<&MutatorState<VM>>) {
-        while self.safepoint.stop_all(me.map(MutatorState::thread), &mut Late::new(self)) == Stop::Followed {}
+    pub(crate) fn stop_and_lead(&self, me: Option<&ThreadPart<VM>>) {
+        while self.safepoint.stop_all(me.map(ThreadPart::thread), &mut Late::new(self)) == Stop::Followed {}
     }
 
     /// The pause, from stopped mutators to just before they resume.
     fn lead(
         self: &Arc<Self>,
-        me: Option<&MutatorState<VM>>,
+        me: Option<&ThreadPart<VM>>,
         cause: Cause,
         requested: Instant,
     ) -> (PauseReport, Option<Paced>) {
@@ -202,10 +202,9 @@ impl<VM: VMBinding> HeapInner<VM> {
         let mutators: Vec<MutatorRef<VM>> = self.safepoint.with_stopped(<[_]>::to_vec);
         for mutator in &mutators {
             // SAFETY: the mutator is stopped, and only the leader runs.
-            let (allocators, requested) = unsafe {
-                (MutatorState::allocators_of_stopped(mutator.0), MutatorState::requested_of_stopped(mutator.0))
-            };
-            MutatorState::<VM>::check_cursor(allocators);
+            let (allocators, requested) =
+                unsafe { (ThreadPart::allocators_of_stopped(mutator.0), ThreadPart::requested_of_stopped(mutator.0)) };
+            ThreadPart::<VM>::check_cursor(allocators);
             self.retire(allocators);
             self.keep_requested(requested);
         }
@@ -258,7 +257,7 @@ impl<VM: VMBinding> HeapInner<VM> {
 
     /// The processor time of each worker, the first of which is the leader. A mutator that led is not charged
     /// for it.
-    fn keep_cpu_time(&self, me: Option<&MutatorState<VM>>, leader_ns: u64) -> Vec<u64> {
+    fn keep_cpu_time(&self, me: Option<&ThreadPart<VM>>, leader_ns: u64) -> Vec<u64> {
         let mut worker_cpu_ns = self.gang.take_cpu_ns();
         worker_cpu_ns[0] = leader_ns;
         self.gc_cpu_ns.fetch_add(worker_cpu_ns.iter().sum(), Relaxed);
@@ -366,7 +365,7 @@ impl<VM: VMBinding> HeapInner<VM> {
     fn take_remembered(&self, mutators: &[MutatorRef<VM>], kind: CollectionKind) -> Vec<Vec<ObjectReference>> {
         let detached = std::mem::take(&mut *self.remembered.lock());
         // SAFETY: the mutators are stopped, and only the leader runs.
-        let attached = mutators.iter().map(|mutator| unsafe { MutatorState::remembered_of_stopped(mutator.0) });
+        let attached = mutators.iter().map(|mutator| unsafe { ThreadPart::remembered_of_stopped(mutator.0) });
         let noted = attached.chain([detached]).collect();
         match kind {
             CollectionKind::Minor => noted,

@@ -1,12 +1,11 @@
 //! What a heap says when one of its threads waits long for others.
 
 use super::HeapInner;
-use crate::alloc::MutatorState;
+use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
 use crate::cycle::CyclePhase;
 use crate::events::{Event, LateThread, Wait};
 use crate::patience::Waiting;
-use crate::pause::MutatorRef;
 use crate::warnings;
 use protocols::safepoint::{Lateness, WaitsFor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,7 +51,7 @@ impl<VM: VMBinding> Lateness<MutatorRef<VM>> for Late<'_, VM> {
                 // SAFETY: an entry of the registry points to an attached mutator's state, and nobody detaches
                 // while a pause is in progress.
                 let late = late.into_iter().map(|mutator| unsafe { &*mutator.0 });
-                self.heap.report_late(waited, late.map(MutatorState::late_thread).collect());
+                self.heap.report_late(waited, late.map(ThreadPart::late_thread).collect());
             }
             WaitsFor::Leader => {
                 let pause = self.heap.pauses.load(Relaxed) + 1;

@@ -9,16 +9,18 @@
 mod allocate;
 mod collect;
 mod late;
+mod mutator;
 mod pool;
 mod region;
 
 pub(crate) use collect::Unfinished;
 pub(crate) use late::Late;
+pub use mutator::{Mutator, MutatorState};
 pub use pool::Pool;
 pub use region::Region;
 
 use crate::address::{Address, ObjectReference};
-use crate::alloc::{Allocators, Leftovers, Mutator, MutatorState};
+use crate::alloc::{Allocators, Leftovers, MutatorRef};
 use crate::binding::VMBinding;
 use crate::callback::{self, Callback, Frame};
 use crate::cycle::Cycle;
@@ -29,7 +31,6 @@ use crate::memory::{EXTENTS, Extent, Memory};
 use crate::metadata::ObjectStates;
 use crate::options::{OptionError, Options, PlanFacts, Warnings};
 use crate::patience::Patience;
-use crate::pause::MutatorRef;
 use crate::pin::Moving;
 use crate::plan::{Plan, PlanContext};
 use crate::space::Space;
@@ -41,21 +42,13 @@ use crate::weak::WeakTables;
 use crate::worker_count::WorkerCount;
 use crate::workers::Gang;
 use pacer::nursery::{Nursery, NurseryConfig};
-use protocols::safepoint::{Safepoint, Stoppable, ThreadState};
+use protocols::safepoint::Safepoint;
 use protocols::sync::Mutex;
 use std::fmt::Write;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
-
-impl<VM: VMBinding> Stoppable for MutatorRef<VM> {
-    fn state(&self) -> &ThreadState {
-        // SAFETY: an entry of the registry points to an attached mutator's state, which lives until it is
-        // detached; the state word is atomic.
-        unsafe { &*self.0 }.thread()
-    }
-}
 
 pub(crate) struct HeapInner<VM: VMBinding> {
     pub(crate) vm: VM,
@@ -269,8 +262,8 @@ impl<VM: VMBinding> Heap<VM> {
         // The state has its place for good before the registry learns of it: what moves a box may take it for
         // its own alone.
         let mutator = Mutator::from_state(MutatorState::new(self.0.clone(), local));
-        let arm = || mutator.shared().arm_barrier(self.0.nursery_bytes.load(Relaxed) != usize::MAX);
-        self.0.safepoint.attach(MutatorRef(mutator.state()), arm);
+        let arm = || mutator.part().arm_barrier(self.0.nursery_bytes.load(Relaxed) != usize::MAX);
+        self.0.safepoint.attach(MutatorRef(mutator.part()), arm);
         self.0.attend_when_idle();
         mutator
     }

@@ -9,10 +9,10 @@
 //! How its cells are kept is told in `space/pool.rs`.
 
 use crate::address::{Address, ObjectReference};
-use crate::alloc::Mutator;
 use crate::binding::VMBinding;
 use crate::error::{HeapError, OutOfMemory};
 use crate::heap::Heap;
+use crate::heap::Mutator;
 use crate::metadata::MAX_CELL_BYTES;
 use crate::space::{Pools, SharedCells};
 
@@ -72,7 +72,7 @@ impl<VM: VMBinding> Pool<VM> {
         let address = mutator.allocate_with(self.bytes, |pace, allocated| {
             self.space().allocate(&mut self.cells().lock(), pace, allocated)
         })?;
-        mutator.note_request(address, self.bytes);
+        mutator.part().note_request(address, self.bytes);
         Ok(address)
     }
 

@@ -15,10 +15,10 @@
 //! inference: when a region ends is the VM's affair.
 
 use crate::address::Address;
-use crate::alloc::Mutator;
 use crate::binding::VMBinding;
 use crate::error::{HeapError, OutOfMemory};
 use crate::heap::Heap;
+use crate::heap::Mutator;
 use crate::space::{RegionMemory, Regions};
 use protocols::sync::Mutex;
 
@@ -62,9 +62,9 @@ impl<VM: VMBinding> Region<VM> {
     /// As [`Region::alloc`], but returns the error.
     pub fn try_alloc(&self, mutator: &Mutator<VM>, bytes: usize) -> Result<Address, OutOfMemory> {
         mutator.check_owner(&self.heap);
-        mutator.check_request(bytes);
+        mutator.part().check_request(bytes);
         // A run at hand must not put off a pause.
-        let at_hand = match mutator.shared().thread().should_stop() {
+        let at_hand = match mutator.part().thread().should_stop() {
             true => None,
             false => self.with_memory(|memory| memory.alloc(bytes)),
         };
@@ -74,7 +74,7 @@ impl<VM: VMBinding> Region<VM> {
                 self.with_memory(|memory| self.space().allocate(memory, bytes, pace, allocated))
             })?,
         };
-        mutator.note_request(address, bytes);
+        mutator.part().note_request(address, bytes);
         Ok(address)
     }
 

@@ -12,7 +12,7 @@ mod history;
 mod slots;
 
 use crate::address::{Address, ObjectReference};
-use crate::alloc::MutatorState;
+use crate::alloc::ThreadPart;
 use crate::binding::VMBinding;
 use crate::events::CollectionKind;
 use crate::metadata::ObjectStates;
@@ -116,7 +116,7 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
         }
         for mutator in pause.mutators {
             // SAFETY: the mutator is stopped and only the leader runs.
-            let local = unsafe { MutatorState::local_of_stopped(mutator.0) };
+            let local = unsafe { ThreadPart::local_of_stopped(mutator.0) };
             pause.vm.scan_thread(local, &mut self.slots);
         }
         if let Some((place, fault)) = self.slots.end() {

@@ -13,9 +13,9 @@
 
 use super::table::Table;
 use crate::address::ObjectReference;
-use crate::alloc::Mutator;
 use crate::binding::VMBinding;
 use crate::error::OutOfMemory;
+use crate::heap::Mutator;
 use crate::memory::{Charge, Memory};
 use protocols::index::Index;
 use protocols::sync::{Mutex, RwLock};

@@ -5,9 +5,9 @@ use super::kinds::{Finalizer, FinalizerOrder, Reference, ReferenceKind, Terms};
 use super::table::{NOTIFY, Table};
 use super::tables::WeakTables;
 use crate::address::ObjectReference;
-use crate::alloc::Mutator;
 use crate::binding::VMBinding;
 use crate::error::OutOfMemory;
+use crate::heap::Mutator;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The native references of a heap, as a running mutator sees them. Nothing here is a safepoint.

@@ -1,0 +1,352 @@
+//! What the toolkit keeps for one thread, and what the thread does with it alone: the fast paths of
+//! allocation and barrier. It knows no heap; the leader of a pause reaches it through [`MutatorRef`].
+//!
+//! I1. It lies in a box and does not move while its mutator is attached.
+//! I2. Allocators and local are used by the owning thread while it runs, by the leader of a pause while it is
+//!     stopped, never by both: the safepoint's protocol orders them.
+//! I3. A native region uses neither. Its ranges are closed, so that the fast path of an allocation there
+//!     finds none; slow paths panic.
+
+use super::bump::{Allocators, Pace};
+use super::leftovers::Leftovers;
+use crate::address::{Address, ObjectReference};
+use crate::binding::VMBinding;
+use crate::events::LateThread;
+use crate::memory::os::{self, CpuMeter};
+use crate::metadata::{MAX_CELL_BYTES, ObjectStates, class_bytes, class_of};
+use crate::options::Options;
+use crate::stack::StackNote;
+use protocols::safepoint::{Stoppable, ThreadState};
+use std::cell::{Cell, UnsafeCell};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::thread::Thread;
+
+/// What the toolkit keeps for one thread.
+#[repr(C)]
+pub(crate) struct ThreadPart<VM: VMBinding> {
+    allocators: UnsafeCell<Allocators>,
+    thread: ThreadState,
+    local: UnsafeCell<VM::Local>,
+    states: ObjectStates<VM>,
+    /// Whether the barrier looks at objects at all. Set by its owner when it attaches, and by leaders.
+    barrier: AtomicBool,
+    /// Whether the heap is verified, and requests are noted.
+    is_verified: bool,
+    /// The mutator was dropped inside its own native region, whose end frees the state. For the owner alone.
+    detached: Cell<bool>,
+    /// Objects that the barrier noted since the last collection. As `allocators` (I2).
+    remembered: UnsafeCell<Vec<ObjectReference>>,
+    /// While the heap is verified: the memory of objects that were asked for since the last collection. As
+    /// `allocators` (I2).
+    requested: UnsafeCell<Vec<Range<Address>>>,
+    /// Of a binding with conservative stacks.
+    stack: StackNote,
+    meter: CpuMeter,
+    owner: Thread,
+    /// The system's number of the owner; another in a forked child.
+    owner_id: AtomicU32,
+}
+
+impl<VM: VMBinding> ThreadPart<VM> {
+    /// Offset of the bump cursor, a word; the limit is the next word.
+    pub(crate) const CURSOR_OFFSET: usize = std::mem::offset_of!(ThreadPart<VM>, allocators);
+    /// Offset of the 32-bit word to poll.
+    pub(crate) const THREAD_OFFSET: usize = std::mem::offset_of!(ThreadPart<VM>, thread);
+
+    /// The part of the calling thread, in a heap with these leftovers and states.
+    pub(crate) fn new(
+        leftovers: Arc<Leftovers>,
+        states: ObjectStates<VM>,
+        options: &Options,
+        is_verified: bool,
+        local: VM::Local,
+    ) -> Self {
+        let mut allocators = Allocators::of_mutator(leftovers);
+        let stress = options.stress_bytes;
+        if stress != 0 {
+            allocators.pace = Pace { step: stress.min(allocators.pace.step), clip: true };
+        }
+        if is_verified {
+            // Nothing is prepared ahead, so that every request comes to the slow path, which notes it.
+            allocators.pace = Pace { step: 0, clip: true };
+        }
+        ThreadPart {
+            allocators: UnsafeCell::new(allocators),
+            thread: ThreadState::default(),
+            local: UnsafeCell::new(local),
+            states,
+            barrier: AtomicBool::new(false),
+            is_verified,
+            detached: Cell::new(false),
+            remembered: UnsafeCell::default(),
+            requested: UnsafeCell::default(),
+            stack: if VM::CONSERVATIVE_STACKS { StackNote::of_this_thread() } else { StackNote::default() },
+            meter: CpuMeter::of_this_thread(),
+            owner: std::thread::current(),
+            owner_id: AtomicU32::new(os::thread_id()),
+        }
+    }
+
+    /// Arms the barrier, or takes it down. While the thread is stopped, or by itself.
+    pub(crate) fn arm_barrier(&self, armed: bool) {
+        // Relaxed: the safepoint orders it.
+        self.barrier.store(armed, Relaxed);
+    }
+
+    pub(crate) fn thread(&self) -> &ThreadState {
+        &self.thread
+    }
+
+    /// What its thread has used of the processor.
+    pub(crate) fn meter(&self) -> &CpuMeter {
+        &self.meter
+    }
+
+    /// The thread that attached it.
+    pub(crate) fn owner(&self) -> &Thread {
+        &self.owner
+    }
+
+    /// The system's number of its owner.
+    pub(crate) fn owner_id(&self) -> u32 {
+        self.owner_id.load(Relaxed)
+    }
+
+    /// The owner, for a report of mutators that have not stopped.
+    pub(crate) fn late_thread(&self) -> LateThread {
+        let id = self.owner_id();
+        LateThread { name: self.owner.name().map(str::to_owned), id, ended: !os::has_thread(id) }
+    }
+
+    /// The process has been forked, and this is the child: its owner has another number, and has used nothing
+    /// of the processor yet.
+    pub(crate) fn begin_in_child(&self) {
+        self.owner_id.store(os::thread_id(), Relaxed);
+        self.meter.begin();
+    }
+
+    /// Panics if an object was not whole granules: fast paths, those of compiled code too, do not look at
+    /// sizes.
+    pub(crate) fn check_cursor(allocators: &Allocators) {
+        let (cursor, granule) = (allocators.bump.cursor(), 1usize << VM::LOG_GRANULE);
+        assert!(
+            cursor.is_aligned_to(granule),
+            "the next object would begin at {cursor}, inside a granule of {granule} bytes: \
+             an earlier one was not whole granules"
+        );
+    }
+
+    /// If the calling thread is its owner and runs: its next allocation is to come to the slow path. While no
+    /// pause is in progress and none can begin.
+    pub(crate) fn hold_if_own(&self) {
+        if self.owner.id() == std::thread::current().id() && !self.thread.is_native() {
+            // SAFETY: this thread owns the allocators while it runs (I2), and it is not in a call that
+            // allocates: it has come here from the VM.
+            unsafe { &mut *self.allocators.get() }.hold();
+        }
+    }
+
+    /// # Safety
+    /// The mutator is stopped, or its owner detaches it; nobody else uses its allocators (I2).
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn allocators_of_stopped<'a>(this: *const Self) -> &'a mut Allocators {
+        // SAFETY: the caller's promise.
+        unsafe { &mut *(*this).allocators.get() }
+    }
+
+    /// Takes what the barrier noted.
+    ///
+    /// # Safety
+    /// As for [`ThreadPart::allocators_of_stopped`].
+    pub(crate) unsafe fn remembered_of_stopped(this: *const Self) -> Vec<ObjectReference> {
+        // SAFETY: the caller's promise.
+        std::mem::take(unsafe { &mut *(*this).remembered.get() })
+    }
+
+    /// Takes what was asked for.
+    ///
+    /// # Safety
+    /// As for [`ThreadPart::allocators_of_stopped`].
+    pub(crate) unsafe fn requested_of_stopped(this: *const Self) -> Vec<Range<Address>> {
+        // SAFETY: the caller's promise.
+        std::mem::take(unsafe { &mut *(*this).requested.get() })
+    }
+
+    /// Its stack and its local part.
+    ///
+    /// # Safety
+    /// As for [`ThreadPart::local_of_stopped`].
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn conservative_of_stopped<'a>(this: *const Self) -> (&'a StackNote, &'a mut VM::Local) {
+        // SAFETY: the caller's promise.
+        unsafe { (&(*this).stack, &mut *(*this).local.get()) }
+    }
+
+    /// Runs what may hold the thread up in a pause.
+    #[inline(always)]
+    pub(crate) fn where_it_may_stop<R>(&self, f: impl FnOnce() -> R) -> R {
+        if VM::CONSERVATIVE_STACKS { self.stack.run(f) } else { f() }
+    }
+
+    /// # Safety
+    /// The mutator is stopped and no other worker uses its local part (I2).
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn local_of_stopped<'a>(this: *const Self) -> &'a mut VM::Local {
+        // SAFETY: the caller's promise.
+        unsafe { &mut *(*this).local.get() }
+    }
+
+    /// Memory for an object from a range at hand.
+    #[inline(always)]
+    pub(crate) fn alloc_fast(&self, bytes: usize) -> Option<Address> {
+        if cfg!(debug_assertions) {
+            self.check_request(bytes);
+        }
+        // SAFETY: this thread owns the allocators while it runs (I2); the borrow ends with this function.
+        let allocators = unsafe { &mut *self.allocators.get() };
+        if let Some(address) = allocators.bump.alloc(bytes) {
+            return Some(self.begins(address));
+        }
+        if bytes <= MAX_CELL_BYTES {
+            let class = class_of(bytes);
+            return allocators.fast_cells(class).range.alloc(class_bytes(class)).map(|address| self.begins(address));
+        }
+        None
+    }
+
+    /// An object begins at `address`, in a range of this thread.
+    #[inline(always)]
+    fn begins(&self, address: Address) -> Address {
+        if VM::OBJECT_STARTS {
+            self.states.note_start(address);
+        }
+        address
+    }
+
+    /// Panics if the VM breaks its side of the contract. Not on the fast path of a release build: where the
+    /// compiler does not know the size, a test for zero alone makes small objects 5 % dearer (measured).
+    pub(crate) fn check_request(&self, bytes: usize) {
+        let granule = 1usize << VM::LOG_GRANULE;
+        assert!(
+            bytes > 0 && bytes.is_multiple_of(granule),
+            "{bytes} bytes requested: an object is whole granules of {granule} bytes, at least one"
+        );
+        assert!(!self.thread.is_native(), "{bytes} bytes requested inside a native region of the same mutator");
+        // SAFETY: this thread owns the allocators while it runs (I2); the borrow ends with this statement.
+        Self::check_cursor(unsafe { &*self.allocators.get() });
+    }
+
+    /// Goes on in a range at hand, without asking the plan.
+    pub(crate) fn extend(&self, bytes: usize) -> Option<Address> {
+        // SAFETY: this thread owns the allocators while it runs (I2); the borrow ends with this function.
+        let allocators = unsafe { &mut *self.allocators.get() };
+        // Stress options count every step; and a long range must not put off a pause.
+        if allocators.pace.clip || self.thread.should_stop() {
+            return None;
+        }
+        allocators.extend(bytes).map(|address| self.begins(address))
+    }
+
+    /// The plan has given the thread a range, in which an object begins: zeroes what of it may be handed out
+    /// now.
+    pub(crate) fn zero_rest(&self) {
+        // SAFETY: as in `extend`; the thread is not at a safepoint between there and its next one.
+        unsafe { &mut *self.allocators.get() }.zero_rest();
+    }
+
+    /// For the verifier: an object was asked for, and begins at `address`.
+    pub(crate) fn note_request(&self, address: Address, bytes: usize) {
+        if self.is_verified {
+            // SAFETY: this thread owns the notes while it runs (I2); the borrow ends with this statement.
+            unsafe { &mut *self.requested.get() }.push(address..address.plus(bytes));
+        }
+    }
+
+    /// Whether a store into `object` is to be noted.
+    #[inline(always)]
+    pub(crate) fn is_unlogged(&self, object: ObjectReference) -> bool {
+        self.barrier.load(Relaxed) && self.states.is_unlogged(object)
+    }
+
+    /// Notes `object`, unless it is logged already.
+    pub(crate) fn remember(&self, object: ObjectReference) {
+        if self.states.log(object) && self.barrier.load(Relaxed) {
+            // SAFETY: this thread owns the notes while it runs (I2); the borrow ends with this statement.
+            unsafe { &mut *self.remembered.get() }.push(object);
+        }
+    }
+
+    /// A native region begins: the thread runs still.
+    pub(crate) fn close(&self) {
+        // SAFETY: the owner, and it runs (I2); the borrow ends with this statement.
+        unsafe { &mut *self.allocators.get() }.close();
+    }
+
+    /// A native region has ended: the thread runs again.
+    pub(crate) fn open(&self) {
+        // SAFETY: as in `close`.
+        unsafe { &mut *self.allocators.get() }.open();
+    }
+
+    /// Whether the mutator was dropped inside its own native region.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.detached.get()
+    }
+
+    /// The mutator is dropped inside its own native region.
+    pub(crate) fn detach_at_its_end(&self) {
+        self.detached.set(true);
+    }
+
+    /// What the VM keeps for this thread.
+    #[inline(always)]
+    pub(crate) fn local(&self) -> *mut VM::Local {
+        self.local.get()
+    }
+
+    pub(crate) fn states(&self) -> ObjectStates<VM> {
+        self.states
+    }
+}
+
+/// A stopped mutator, as the leader reaches it.
+pub(crate) struct MutatorRef<VM: VMBinding>(pub(crate) *const ThreadPart<VM>);
+
+impl<VM: VMBinding> Clone for MutatorRef<VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM: VMBinding> Copy for MutatorRef<VM> {}
+
+impl<VM: VMBinding> MutatorRef<VM> {
+    /// See [`ThreadPart::arm_barrier`].
+    pub(crate) fn arm_barrier(&self, armed: bool) {
+        // SAFETY: an entry of the registry points to an attached mutator's state, which lives until it is
+        // detached.
+        unsafe { &*self.0 }.arm_barrier(armed);
+    }
+
+    /// See [`ThreadPart::meter`].
+    pub(crate) fn meter(&self) -> &CpuMeter {
+        // SAFETY: as above.
+        unsafe { &*self.0 }.meter()
+    }
+}
+
+// SAFETY: the state behind it is reached from other threads in two ways only: its `ThreadState`, the
+// barrier's flag and the meter, which are atomic, and, while its owner is stopped, the parts that
+// `ThreadPart` gives to the leader.
+unsafe impl<VM: VMBinding> Send for MutatorRef<VM> {}
+// SAFETY: as for Send.
+unsafe impl<VM: VMBinding> Sync for MutatorRef<VM> {}
+
+impl<VM: VMBinding> Stoppable for MutatorRef<VM> {
+    fn state(&self) -> &ThreadState {
+        // SAFETY: an entry of the registry points to an attached mutator's state, which lives until it is
+        // detached; the state word is atomic.
+        unsafe { &*self.0 }.thread()
+    }
+}

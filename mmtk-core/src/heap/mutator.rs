@@ -1,0 +1,390 @@
+//! The mutator: an application thread as a VM holds it.
+//!
+//! `MutatorState` is laid out for compiled code: the cursor and limit of the bump range are its first two
+//! words, the state word to poll follows at a constant offset ([`MutatorState::THREAD_OFFSET`]). What the
+//! thread does alone, and the rules of who uses what when, are in `alloc/thread.rs`.
+
+use super::{Heap, HeapInner};
+use crate::address::{Address, ObjectReference};
+use crate::alloc::{Pace, Request, Semantics, ThreadPart};
+use crate::barrier::BarrierTest;
+use crate::binding::VMBinding;
+use crate::callback::Callback;
+use crate::error::{MayBeOutOfMemory, OutOfMemory};
+use crate::memory::Memory;
+use crate::metadata::ObjectStates;
+use crate::pin::Moving;
+use crate::plan::Plan;
+use crate::weak::WeakTables;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// An attached mutator's state: the part of its thread, and the heap.
+#[repr(C)]
+pub struct MutatorState<VM: VMBinding> {
+    part: ThreadPart<VM>,
+    heap: Arc<HeapInner<VM>>,
+}
+
+impl<VM: VMBinding> MutatorState<VM> {
+    /// Offset of the bump cursor, a word; the limit is the next word.
+    pub const CURSOR_OFFSET: usize = std::mem::offset_of!(MutatorState<VM>, part) + ThreadPart::<VM>::CURSOR_OFFSET;
+    /// Offset of the 32-bit word to poll: not zero means "call the slow path".
+    pub const THREAD_OFFSET: usize = std::mem::offset_of!(MutatorState<VM>, part) + ThreadPart::<VM>::THREAD_OFFSET;
+
+    pub(crate) fn new(heap: Arc<HeapInner<VM>>, local: VM::Local) -> Box<Self> {
+        let part = ThreadPart::new(heap.leftovers.clone(), heap.states, &heap.options, heap.is_verified(), local);
+        Box::new(MutatorState { part, heap })
+    }
+}
+
+/// An attached mutator. Dropping it detaches the thread. Belongs to the thread that attached it.
+#[repr(transparent)]
+pub struct Mutator<VM: VMBinding>(NonNull<MutatorState<VM>>);
+
+impl<VM: VMBinding> Mutator<VM> {
+    pub(crate) fn from_state(state: Box<MutatorState<VM>>) -> Self {
+        Mutator(NonNull::from(Box::leak(state)))
+    }
+
+    /// The state, for compiled code and for handles that travel in a register.
+    #[inline(always)]
+    pub fn state(&self) -> *mut MutatorState<VM> {
+        self.0.as_ptr()
+    }
+
+    /// A mutator again from what [`Mutator::into_raw`] returned.
+    ///
+    /// # Safety
+    /// The pointer came from `into_raw`, once, on this thread.
+    pub unsafe fn from_raw(state: *mut MutatorState<VM>) -> Self {
+        // SAFETY: the caller's promise.
+        Mutator(unsafe { NonNull::new_unchecked(state) })
+    }
+
+    /// Gives up the handle without detaching.
+    pub fn into_raw(self) -> *mut MutatorState<VM> {
+        let raw = self.0.as_ptr();
+        std::mem::forget(self);
+        raw
+    }
+
+    #[inline(always)]
+    fn shared(&self) -> &MutatorState<VM> {
+        // SAFETY: the state lives until the handle is dropped; what is mutable in it is in cells.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The part of its thread.
+    #[inline(always)]
+    pub(crate) fn part(&self) -> &ThreadPart<VM> {
+        &self.shared().part
+    }
+
+    /// Zeroed memory for an object of `bytes` bytes: whole granules, at least one. A safepoint.
+    ///
+    /// If there is none even after an emergency collection, the VM's `out_of_memory` is called, and the
+    /// process aborts if that returns. See [`Mutator::try_alloc`].
+    ///
+    /// # Panics
+    /// When the thread is in a native region of this mutator, or `bytes` is anything else. A debug build
+    /// finds the latter at once, a release build in the slow path. What the fast path let pass: a part of a
+    /// granule is found at the next slow path or pause; for zero bytes, which fit any range, it returns the
+    /// address of the next object.
+    #[inline(always)]
+    pub fn alloc(&self, bytes: usize) -> Address {
+        match self.part().alloc_fast(bytes) {
+            Some(address) => address,
+            None => self.alloc_or_report(bytes, Semantics::Default),
+        }
+    }
+
+    /// As [`Mutator::alloc`], but returns the error.
+    #[inline(always)]
+    pub fn try_alloc(&self, bytes: usize) -> Result<Address, OutOfMemory> {
+        match self.part().alloc_fast(bytes) {
+            Some(address) => Ok(address),
+            None => self.alloc_slow(bytes, Semantics::Default),
+        }
+    }
+
+    /// As [`Mutator::alloc`], in the space that `semantics` names.
+    pub fn alloc_with(&self, bytes: usize, semantics: Semantics) -> Address {
+        self.alloc_or_report(bytes, semantics)
+    }
+
+    /// As [`Mutator::try_alloc`], in the space that `semantics` names.
+    pub fn try_alloc_with(&self, bytes: usize, semantics: Semantics) -> Result<Address, OutOfMemory> {
+        self.alloc_slow(bytes, semantics)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_or_report(&self, bytes: usize, semantics: Semantics) -> Address {
+        self.or_report(self.alloc_slow(bytes, semantics))
+    }
+
+    /// Out of memory goes to the VM, which does not return from it.
+    pub(crate) fn or_report(&self, allocated: Result<Address, OutOfMemory>) -> Address {
+        allocated.unwrap_or_else(|error| {
+            self.shared().heap.vm.out_of_memory(&error);
+            std::process::abort()
+        })
+    }
+
+    /// Memory for `bytes` bytes from `attempt`, which is given the mutator's pace and its count of allocated
+    /// bytes, and is tried again after a collection. A safepoint.
+    pub(crate) fn allocate_with(
+        &self,
+        bytes: usize,
+        mut attempt: impl FnMut(Pace, &mut usize) -> Option<Address>,
+    ) -> Result<Address, OutOfMemory> {
+        let state = self.shared();
+        state.heap.allocate(&state.part, bytes, |allocators| attempt(allocators.pace, &mut allocators.allocated))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow(&self, bytes: usize, semantics: Semantics) -> Result<Address, OutOfMemory> {
+        let MutatorState { part, heap } = self.shared();
+        part.check_request(bytes);
+        if semantics == Semantics::Default
+            && let Some(address) = part.extend(bytes)
+        {
+            return Ok(address);
+        }
+        let request = Request { bytes, semantics };
+        let address = heap.allocate(part, bytes, |allocators| heap.plan.allocate(allocators, request))?;
+        heap.note_start(address);
+        part.zero_rest();
+        part.note_request(address, bytes);
+        Ok(address)
+    }
+
+    /// The write barrier: a reference was stored into `object`, an object of this heap, or is about to be. No
+    /// safepoint may lie between the two. A VM with [`VMBinding::WRITE_BARRIER`] calls it at every such
+    /// store, but for those that initialise an object allocated since the last safepoint. One relaxed load of
+    /// the object's state and one branch; in plans that are not generational, and as long as there are no
+    /// minor collections to come, only a flag of the mutator is looked at. For compiled code see
+    /// [`Mutator::barrier_test`].
+    ///
+    /// # Panics
+    /// In a native region of this mutator: a debug build at once, a release build when the object is to be
+    /// noted.
+    #[inline(always)]
+    pub fn write_barrier(&self, object: ObjectReference) {
+        if cfg!(debug_assertions) {
+            self.check_running();
+        }
+        if self.part().is_unlogged(object) {
+            self.remember(object);
+        }
+    }
+
+    /// The write barrier for references that are copied into `object` in bulk: once for all.
+    #[inline(always)]
+    pub fn array_copy_barrier(&self, object: ObjectReference) {
+        self.write_barrier(object);
+    }
+
+    /// What the barrier tests; none if the plan has no barrier. The slow path is [`Mutator::remember`].
+    pub fn barrier_test(&self) -> Option<BarrierTest> {
+        let states = self.states();
+        states.is_generational().then(|| BarrierTest::new(&states))
+    }
+
+    /// The barrier's slow path, for an object whose test says so; for others it does nothing.
+    #[cold]
+    #[inline(never)]
+    pub fn remember(&self, object: ObjectReference) {
+        self.check_running();
+        self.part().remember(object);
+    }
+
+    /// A safepoint: stops here while a pause is in progress, and collects if that is due
+    /// ([`Heap::adjust_external`]). One relaxed load otherwise.
+    ///
+    /// # Panics
+    /// In a native region of this mutator, and in a callback of its heap if a pause is in progress or one is
+    /// due.
+    #[inline(always)]
+    pub fn poll(&self) {
+        if self.part().thread().should_stop() {
+            self.park();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn park(&self) {
+        self.check_running();
+        let state = self.shared();
+        state.heap.refuse_in("Mutator::poll", Callback::ANY);
+        state.heap.stop_or_look(&state.part);
+    }
+
+    /// Runs `f` as a native region: it touches no object of this heap and allocates none with this mutator,
+    /// and pauses do not wait for it.
+    ///
+    /// The region borrows the mutator, so safe code cannot drop it inside:
+    /// ```compile_fail,E0505
+    /// fn leave<VM: mmtk_core::VMBinding>(mutator: mmtk_core::Mutator<VM>) {
+    ///     mutator.native(|| drop(mutator));
+    /// }
+    /// ```
+    /// Who copies handles can, by way of [`Mutator::from_raw`]: the thread is then detached at once, and its
+    /// state goes at the end of the region.
+    ///
+    /// # Panics
+    /// When the thread is in a native region of this mutator already.
+    pub fn native<R>(&self, f: impl FnOnce() -> R) -> R {
+        let state = self.shared();
+        struct Leave<VM: VMBinding>(NonNull<MutatorState<VM>>);
+        impl<VM: VMBinding> Drop for Leave<VM> {
+            fn drop(&mut self) {
+                // SAFETY: the state lives at least until `Free` is dropped.
+                let state = unsafe { self.0.as_ref() };
+                if !state.part.is_detached() {
+                    state.heap.safepoint.leave_native(state.part.thread());
+                    state.part.open();
+                }
+            }
+        }
+        struct Free<VM: VMBinding>(NonNull<MutatorState<VM>>);
+        impl<VM: VMBinding> Drop for Free<VM> {
+            fn drop(&mut self) {
+                // SAFETY: a drop of the mutator inside the region has left the state to us; else it lives as
+                // long as the mutator.
+                if unsafe { self.0.as_ref() }.part.is_detached() {
+                    // SAFETY: as in `Mutator::drop`, which did the rest.
+                    drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+                }
+            }
+        }
+        state.heap.refuse_in("Mutator::native", Callback::ANY);
+        let _free = Free(self.0);
+        state.part.where_it_may_stop(|| {
+            assert!(!state.part.thread().is_native(), "native regions do not nest");
+            state.part.close();
+            state.heap.safepoint.enter_native(state.part.thread());
+            let _leave = Leave(self.0);
+            f()
+        })
+    }
+
+    /// Collects now, a full collection. A safepoint.
+    ///
+    /// # Panics
+    /// In a native region of this mutator, and in a callback of its heap.
+    pub fn collect(&self) {
+        self.check_running();
+        let state = self.shared();
+        state.heap.refuse_in("Mutator::collect", Callback::ANY);
+        state.part.where_it_may_stop(|| state.heap.collect(Some(&state.part), crate::events::Cause::Requested));
+    }
+
+    /// What `request` returns: native references, finalizers, pins, entries of tables keyed by objects or of
+    /// the VM space. These do not collect when the heap is full, since their caller may hold references. This
+    /// does, as often and as hard as an allocation, and calls `request` again each time: it reads the
+    /// references that it needs from where collections find them. A safepoint, if `request` is out of memory.
+    ///
+    /// # Errors
+    /// That of `request`: after every collection there is, if it is out of memory; at once, if it is
+    /// something else.
+    ///
+    /// # Panics
+    /// In a native region of this mutator, and in a callback of its heap.
+    pub fn or_collect<R, E: MayBeOutOfMemory>(&self, request: impl FnMut() -> Result<R, E>) -> Result<R, E> {
+        self.check_running();
+        let state = self.shared();
+        state.heap.refuse_in("Mutator::or_collect", Callback::ANY);
+        state.heap.or_collect(&state.part, request)
+    }
+
+    pub(crate) fn heap(&self) -> &HeapInner<VM> {
+        &self.shared().heap
+    }
+
+    /// Stops the other mutators, runs `f`, and lets them go on. A safepoint.
+    pub(crate) fn while_stopped<R>(&self, f: impl FnOnce(&dyn Plan<VM>) -> R) -> R {
+        let state = self.shared();
+        state.heap.refuse_in("for_each_object", Callback::ANY);
+        state.part.where_it_may_stop(|| state.heap.while_stopped(Some(&state.part), f))
+    }
+
+    /// What the VM keeps for this thread.
+    #[inline(always)]
+    pub fn local(&self) -> *mut VM::Local {
+        self.part().local()
+    }
+
+    /// Native references. Panics in a native region of this mutator: a pause may be changing them.
+    pub(crate) fn weak_tables(&self) -> &WeakTables {
+        self.check_running();
+        &self.shared().heap.weak
+    }
+
+    pub(crate) fn check_running(&self) {
+        assert!(
+            !self.part().thread().is_native(),
+            "this thread is inside a native region of the mutator that it uses: there it may not touch, ask about or allocate objects, \
+             poll or collect"
+        );
+    }
+
+    /// Panics unless this is a mutator of `heap`.
+    pub(crate) fn check_owner(&self, heap: &Heap<VM>) {
+        assert!(std::ptr::eq(self.heap(), heap.inner()), "the mutator belongs to another heap");
+    }
+
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.shared().heap.memory
+    }
+
+    /// The error of a table that cannot grow by so many bytes.
+    pub(crate) fn no_memory_for_tables(&self, bytes: usize) -> OutOfMemory {
+        self.shared().heap.no_memory_for_tables(bytes)
+    }
+
+    /// The space of an object that may move.
+    pub(crate) fn moving(&self, object: ObjectReference) -> Option<&Moving> {
+        self.shared().heap.moving(object)
+    }
+
+    pub(crate) fn states(&self) -> ObjectStates<VM> {
+        self.part().states()
+    }
+
+    pub(crate) fn plan_name(&self) -> &'static str {
+        self.shared().heap.plan_name()
+    }
+
+    /// The VM.
+    pub fn vm(&self) -> &VM {
+        &self.shared().heap.vm
+    }
+}
+
+impl<VM: VMBinding> Drop for Mutator<VM> {
+    fn drop(&mut self) {
+        let state = self.shared();
+        let heap = state.heap.clone();
+        if !std::thread::panicking() {
+            heap.refuse_in("the drop of a mutator", Callback::ANY);
+        }
+        let part = &state.part;
+        // SAFETY: the owner runs `leave` itself, while no pause can begin; the entry leaves the registry with
+        // it.
+        heap.safepoint.detach(part.thread(), || unsafe {
+            heap.leave(ThreadPart::allocators_of_stopped(part));
+            heap.keep_remembered(ThreadPart::remembered_of_stopped(part));
+            heap.keep_requested(ThreadPart::requested_of_stopped(part));
+            heap.steering.mutator_left(part.meter().take());
+        });
+        if part.thread().is_native() {
+            return part.detach_at_its_end();
+        }
+        // SAFETY: made by `Box::leak` in `from_state`; no longer registered, and this is the only handle.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
