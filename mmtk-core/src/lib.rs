@@ -1,14 +1,21 @@
 //! Mechanism of a garbage-collection toolkit. It names no VM and no collector.
 //!
-//! Read in this order: [`address`] and [`binding`] (what a VM gives), [`memory`] and [`metadata`] (memory and
-//! tables), [`alloc`], [`barrier`], [`pin`] and [`introspect`] (how objects are made, written, held in place
-//! and found again), `vm_space` (those outside), [`Region`] and [`Pool`] (those the VM frees), [`workers`] and
-//! [`trace`] (how a pause works), [`plan`], [`space`] and [`pause`] (what a collector is made of), [`Heap`]
-//! (all of it together). What threads share lies below, in the crate `protocols`; when to collect is decided
-//! in the crate `pacer`.
+//! Read from below to above; no module knows one that stands further down in this list:
 //!
-//! Unsafe code lives in `address`, `memory`, `metadata`, `alloc`, `stack`, `introspect`, `workers`, `fork` and
-//! `pause`; the other modules forbid it.
+//! | module | what |
+//! |---|---|
+//! | crates `protocols`, `pacer` | what threads share; when to collect |
+//! | [`address`], [`os`], [`warnings`], [`options`], [`events`] | words, system calls, what users set and hear |
+//! | [`memory`] | extents, blocks, pages, side tables, the budget |
+//! | [`binding`], [`metadata`] | what a VM gives; what is known of each object, line and block |
+//! | [`alloc`], [`barrier`], [`space`] | ranges and a thread's part; what is noted at a store; what a space is |
+//! | [`workers`], [`trace`], [`weak`] | helpers, the tracing loop, tables of weak references |
+//! | [`pause`], [`plan`] | what a collector is made of, and what it is |
+//! | `verify` | the second opinion |
+//! | `heap` | the heap that runs a plan: [`Heap`], [`Mutator`] and all that a VM calls |
+//!
+//! Unsafe code lives in `address`, `os`, `memory`, `metadata`, `alloc`, `stack`, `workers`, `pause`, `weak`, `verify`
+//! and `heap`; the other modules have none.
 
 pub mod address;
 pub mod binding;
@@ -25,24 +32,20 @@ pub mod workers;
 pub mod trace;
 
 mod callback;
-pub mod cycle;
 mod error;
 pub mod events;
-mod fork;
 mod heap;
 mod idle;
-pub mod introspect;
 mod machine;
 pub mod options;
+pub mod os;
 mod patience;
 pub mod pause;
-pub mod pin;
 pub mod plan;
 pub mod space;
 mod stack;
 mod steering;
 mod verify;
-mod vm_space;
 pub mod warnings;
 pub mod weak;
 
@@ -51,7 +54,10 @@ pub use {
     alloc::Semantics,
     binding::{Slot, SlotVisitor, StateLocation, VMBinding, WeakProcessor, WordSlot},
     error::{HeapError, MayBeOutOfMemory, OutOfMemory, Tried},
-    heap::{Heap, HeapStatistics, Mutator, MutatorState, Pool, Region},
+    heap::{
+        AddressTable, Heap, HeapStatistics, Mutator, MutatorState, ObjectInfo, PinError, Pool, References, Region,
+        StartParts,
+    },
     options::Options,
     plan::{Plan, PlanContext},
 };

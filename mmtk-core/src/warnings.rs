@@ -11,7 +11,7 @@
 //!
 //! Callers: any thread, at any time, also with locks of the heap held. So a logger must not use the heap.
 
-use crate::memory::os;
+use crate::os;
 use log::LevelFilter;
 use std::collections::BTreeSet;
 use std::fmt;

@@ -16,9 +16,9 @@
 use crate::address::{Address, ObjectReference};
 use crate::alloc::Allocators;
 use crate::callback::{self, Frame};
-use crate::memory::os::{self, thread_cpu_ns};
 use crate::memory::{EXTENTS, Extent};
 use crate::metadata::{BlockBytes, BlockTotals};
+use crate::os::{self, thread_cpu_ns};
 use crate::patience::{Patience, Waiting};
 use protocols::sync::{Condvar, Mutex, MutexGuard};
 use std::any::Any;

@@ -5,7 +5,7 @@
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::Semantics;
 use mmtk_core::events::{Event, Listener};
-use mmtk_core::memory::os::{HUGE_PAGE_BYTES, Mapping, huge_pages_allowed, zero};
+use mmtk_core::os::{HUGE_PAGE_BYTES, Mapping, huge_pages_allowed, zero};
 use plan_tests::matrix::{EVERY_BYTES, run};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options};
 use policies::{PLANS, new_heap};

@@ -2,7 +2,8 @@
 
 use lab::workloads::heap::Mutator as _;
 use mmtk_core::WeakProcessor;
-use mmtk_core::weak::{AddressTable, FinalizerOrder, Reference, ReferenceKind, References, Terms};
+use mmtk_core::weak::{FinalizerOrder, Reference, ReferenceKind, Terms};
+use mmtk_core::{AddressTable, References};
 use mmtk_core::{Mutator, ObjectReference, Semantics, VMBinding};
 use plan_tests::{Attached, TestVM, Watchdog, collecting_plans, options, verified_heap};
 use policies::new_heap;

@@ -5,7 +5,8 @@
 //! are those of an empty heap: a step with nothing to look at is not taken.
 
 use mmtk_core::events::Event;
-use mmtk_core::weak::{AddressTable, FinalizerOrder, Reference, ReferenceKind, References, Terms};
+use mmtk_core::weak::{FinalizerOrder, Reference, ReferenceKind, Terms};
+use mmtk_core::{AddressTable, References};
 use mmtk_core::{ObjectReference, Options};
 use plan_tests::{Watchdog, collecting_plans, dense_plans, options};
 use policies::new_heap;

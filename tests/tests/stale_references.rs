@@ -3,7 +3,7 @@
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::WeakProcessor;
-use mmtk_core::memory::os::POISON;
+use mmtk_core::os::POISON;
 use mmtk_core::{Address, Heap, ObjectReference, Semantics, SlotVisitor, VMBinding, WordSlot};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options, text_of};
 use policies::new_heap;

@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p reference --example minimal -- SemiSpace`
 
-use mmtk_core::memory::os::Mapping;
+use mmtk_core::os::Mapping;
 use mmtk_core::{
     Address, Heap, Mutator, ObjectReference, Options, Slot, SlotVisitor, StateLocation, VMBinding, WordSlot,
 };

@@ -8,9 +8,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mmtk_core::References;
 use mmtk_core::events::{Event, PauseReport};
 use mmtk_core::options::WakeHelpers;
-use mmtk_core::weak::{ReferenceKind, References, Terms};
+use mmtk_core::weak::{ReferenceKind, Terms};
 use mmtk_core::{ObjectReference, Options, OutOfMemory};
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
 use serde::Serialize;

@@ -17,8 +17,9 @@
 use super::leftovers::{CellsOf, Leftovers};
 use crate::address::{Address, ObjectReference};
 use crate::binding::{StateLocation, VMBinding};
-use crate::memory::{Block, os};
+use crate::memory::Block;
 use crate::metadata::{MAX_CELL_BYTES, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
+use crate::os;
 use std::fmt;
 use std::sync::Arc;
 

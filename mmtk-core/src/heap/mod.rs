@@ -6,24 +6,33 @@
 //! `allocate` is the slow path of its mutators, `collect` a collection from the side of the thread that asks
 //! for it.
 
+mod address_table;
 mod allocate;
 mod collect;
+mod fork;
+mod introspect;
 mod late;
 mod mutator;
+mod pin;
 mod pool;
+mod references;
 mod region;
+mod vm_objects;
 
+pub use address_table::AddressTable;
 pub(crate) use collect::Unfinished;
+pub use introspect::{ObjectInfo, StartParts};
 pub(crate) use late::Late;
 pub use mutator::{Mutator, MutatorState};
+pub use pin::PinError;
 pub use pool::Pool;
+pub use references::References;
 pub use region::Region;
 
 use crate::address::{Address, ObjectReference};
 use crate::alloc::{Allocators, Leftovers, MutatorRef};
 use crate::binding::VMBinding;
 use crate::callback::{self, Callback, Frame};
-use crate::cycle::Cycle;
 use crate::error::HeapError;
 use crate::events::{Cause, Event, Listener, Listeners};
 use crate::idle::{Allocated, Idle, Quiet};
@@ -31,12 +40,13 @@ use crate::memory::{EXTENTS, Extent, Memory};
 use crate::metadata::ObjectStates;
 use crate::options::{OptionError, Options, PlanFacts, Warnings};
 use crate::patience::Patience;
-use crate::pin::Moving;
+use crate::pause::Cycle;
+use crate::pause::Moving;
+use crate::pause::VmSpace;
 use crate::plan::{Plan, PlanContext};
 use crate::space::Space;
 use crate::steering::Steering;
 use crate::verify;
-use crate::vm_space::VmSpace;
 use crate::warnings;
 use crate::weak::WeakTables;
 use crate::worker_count::WorkerCount;

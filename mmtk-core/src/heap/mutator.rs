@@ -13,7 +13,7 @@ use crate::callback::Callback;
 use crate::error::{MayBeOutOfMemory, OutOfMemory};
 use crate::memory::Memory;
 use crate::metadata::ObjectStates;
-use crate::pin::Moving;
+use crate::pause::Moving;
 use crate::plan::Plan;
 use crate::weak::WeakTables;
 use std::ptr::NonNull;

@@ -21,10 +21,10 @@
 
 use super::extent::Extent;
 use super::mappings::Mappings;
-use super::os::{self, Mapping, PAGE_BYTES};
 use super::refusals::{self, Asked};
 use super::reservation::{Memory, refused};
 use crate::address::Address;
+use crate::os::{self, Mapping, PAGE_BYTES};
 use protocols::sync::Mutex;
 use std::fs::File;
 use std::io;

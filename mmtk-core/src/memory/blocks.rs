@@ -10,10 +10,10 @@
 
 use super::chunks::Chunks;
 use super::extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent};
-use super::os;
 use super::reservation::{Cache, Memory, Why};
 use crate::address::Address;
 use crate::memory::SideWords;
+use crate::os;
 use protocols::block_list::BlockList;
 use protocols::budget::Charge;
 use std::io;

@@ -11,8 +11,8 @@
 //!
 //! Callers: whoever takes a fresh block; whoever commits memory and the leader of a pause ask.
 
-use super::os::{self, HUGE_PAGE_BYTES, Mapping};
 use crate::address::Address;
+use crate::os::{self, HUGE_PAGE_BYTES, Mapping};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// What it is taken to cost before it was measured, in ns a byte: 0.7 us a page.

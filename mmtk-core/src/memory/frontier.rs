@@ -18,9 +18,9 @@
 use super::blocks::Acquired;
 use super::chunks::Chunks;
 use super::extent::{BLOCK_BYTES, Block, Extent};
-use super::os;
 use super::reservation::{Cache, Memory, Why};
 use crate::address::Address;
+use crate::os;
 use protocols::budget::Charge;
 use protocols::sync::Mutex;
 use std::sync::{Arc, Weak};

@@ -14,8 +14,8 @@
 //! Callers: threads that commit or give back memory; the timer (`idle`) joins; a thread that forks ends the
 //! joining, since what both processes share would be doubled.
 
-use super::os::{self, HUGE_PAGE_BYTES, Mapping};
 use crate::address::Address;
+use crate::os::{self, HUGE_PAGE_BYTES, Mapping};
 use protocols::sync::Mutex;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};

@@ -11,14 +11,10 @@ mod free_runs;
 mod frontier;
 mod joining;
 mod mappings;
-pub mod os;
-#[cfg(miri)]
-mod os_in_miri;
 mod page_runs;
 mod refusals;
 mod reservation;
 mod side_table;
-mod sparse;
 
 pub use protocols::block_list::{BlockList, Links};
 pub use protocols::budget::{Budget, Charge};

@@ -11,9 +11,9 @@
 
 use super::extent::{CHUNK_BYTES, Extent};
 use super::free_runs::FreeRuns;
-use super::os::{self, PAGE_BYTES};
 use super::reservation::{Cache, Memory, Why};
 use crate::address::Address;
+use crate::os::{self, PAGE_BYTES};
 use protocols::budget::Charge;
 use protocols::sync::Mutex;
 use std::ops::Range;

@@ -7,8 +7,8 @@
 //!
 //! Callers: any thread, with whatever locks of spaces it holds; the lock here is a leaf.
 
-use super::os;
 use crate::options::format_bytes;
+use crate::os;
 use crate::warnings::Once;
 use protocols::sync::Mutex;
 use std::fmt::Write;

@@ -7,11 +7,11 @@
 use super::extent::{CHUNK_BYTES, Extent, LOG_BLOCK_BYTES};
 use super::first_touch::FirstTouch;
 use super::joining::Joining;
-use super::os::{self, Mapping, PAGE_BYTES};
 use super::refusals::{self, Asked, Refusals};
 use crate::address::Address;
 use crate::memory::{SideBytes, SideWords};
 use crate::options::{Options, When, format_bytes};
+use crate::os::{self, Mapping, PAGE_BYTES};
 use protocols::budget::{Budget, Charge};
 use protocols::sync::Mutex;
 use std::io;

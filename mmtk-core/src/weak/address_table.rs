@@ -13,9 +13,6 @@
 
 use super::table::Table;
 use crate::address::ObjectReference;
-use crate::binding::VMBinding;
-use crate::error::OutOfMemory;
-use crate::heap::Mutator;
 use crate::memory::{Charge, Memory};
 use protocols::index::Index;
 use protocols::sync::{Mutex, RwLock};
@@ -24,22 +21,22 @@ use std::sync::{Arc, Weak};
 
 /// SplitMix64's finalizer (Steele, Lea and Flood, OOPSLA 2014): neighbours get numbers that have nothing in
 /// common.
-pub(super) fn mix(mut bits: u64) -> u64 {
+pub(crate) fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ bits >> 31
 }
 
-pub(super) fn key(object: ObjectReference) -> usize {
+pub(crate) fn key(object: ObjectReference) -> usize {
     object.address().as_usize()
 }
 
-/// The table of a heap; [`AddressTable`] is the VM's handle.
+/// The table of a heap; the VM's handle is `AddressTable`.
 pub(crate) struct Entries {
-    pub(super) table: Table,
+    pub(crate) table: Table,
     /// Read by who looks up; written by who inserts or removes, and in pauses.
-    pub(super) index: RwLock<Index>,
-    memory: Arc<Memory>,
+    pub(crate) index: RwLock<Index>,
+    pub(crate) memory: Arc<Memory>,
 }
 
 impl Drop for Entries {
@@ -62,7 +59,7 @@ impl Entries {
         self.find(&index, object).map(|n| self.table.any(n).bits())
     }
 
-    fn remove(&self, object: ObjectReference) -> Option<u64> {
+    pub fn remove(&self, object: ObjectReference) -> Option<u64> {
         let mut before = None;
         self.alter(object, |bits| {
             before = Some(bits);
@@ -158,7 +155,7 @@ impl Entries {
 }
 
 /// The tables keyed by objects of one heap.
-pub(super) struct AddressTables {
+pub(crate) struct AddressTables {
     hashes: Arc<Entries>,
     /// How often objects are pinned (`pin`).
     pub pins: Arc<Entries>,
@@ -191,68 +188,9 @@ impl AddressTables {
         others.iter().filter_map(Weak::upgrade).chain([self.hashes.clone(), self.pins.clone()]).collect()
     }
 
-    fn create(&self) -> Arc<Entries> {
+    pub fn create(&self) -> Arc<Entries> {
         let table = Arc::new(Entries::new(self.generational, &self.memory));
         self.others.lock().push(Arc::downgrade(&table));
         table
-    }
-}
-
-/// A table from objects to 64 bits each, for the VM's own use: it keeps no key alive, and forgets those that
-/// died. Clones share it.
-///
-/// Its methods want a running mutator of the heap that made it; none is a safepoint. Any mutators may use it
-/// at the same time.
-#[derive(Clone)]
-pub struct AddressTable(Arc<Entries>);
-
-impl AddressTable {
-    /// An empty table in the heap of this mutator.
-    pub fn new<VM: VMBinding>(mutator: &Mutator<VM>) -> AddressTable {
-        AddressTable(mutator.weak_tables().addresses.create())
-    }
-
-    /// Only while a mutator of the heap runs is the table left alone by collections.
-    fn entries<VM: VMBinding>(&self, mutator: &Mutator<VM>) -> &Entries {
-        mutator.check_running();
-        assert!(std::ptr::eq(mutator.memory(), &*self.0.memory), "the table belongs to another heap than the mutator");
-        &self.0
-    }
-
-    /// The bits of an object, if it has any.
-    pub fn get<VM: VMBinding>(&self, mutator: &Mutator<VM>, object: ObjectReference) -> Option<u64> {
-        self.entries(mutator).get(object)
-    }
-
-    /// Gives the object these bits; returns those it had.
-    ///
-    /// # Errors
-    /// Out of memory, if the limit leaves no room for the table to grow; nothing has changed then. See
-    /// [`Mutator::or_collect`].
-    pub fn insert<VM: VMBinding>(
-        &self,
-        mutator: &Mutator<VM>,
-        object: ObjectReference,
-        bits: u64,
-    ) -> Result<Option<u64>, OutOfMemory> {
-        match self.entries(mutator).update(object, |_| bits) {
-            Ok((before, _)) => Ok(before),
-            Err(bytes) => Err(mutator.no_memory_for_tables(bytes)),
-        }
-    }
-
-    /// Forgets an object; returns the bits it had.
-    pub fn remove<VM: VMBinding>(&self, mutator: &Mutator<VM>, object: ObjectReference) -> Option<u64> {
-        self.entries(mutator).remove(object)
-    }
-
-    /// How many objects it knows. Dead ones count until a collection has looked at them.
-    pub fn len(&self) -> usize {
-        self.0.table.in_use_now()
-    }
-
-    /// Whether it knows none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }

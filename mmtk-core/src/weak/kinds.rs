@@ -21,7 +21,7 @@ pub enum ReferenceKind {
 }
 
 impl ReferenceKind {
-    pub(super) const ALL: [ReferenceKind; 4] =
+    pub(crate) const ALL: [ReferenceKind; 4] =
         [ReferenceKind::Soft, ReferenceKind::Weak, ReferenceKind::Phantom, ReferenceKind::Ephemeron];
 }
 
@@ -32,8 +32,8 @@ impl ReferenceKind {
 /// of the VM, and panics. (Once in half a billion references of the kind, one made since may look like it.)
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Reference {
-    pub(super) kind: ReferenceKind,
-    pub(super) handle: Handle,
+    pub(crate) kind: ReferenceKind,
+    pub(crate) handle: Handle,
 }
 
 impl Reference {
@@ -72,7 +72,7 @@ pub struct Terms {
 
 /// A registered finalizer, by which it can be withdrawn.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Finalizer(pub(super) Handle);
+pub struct Finalizer(pub(crate) Handle);
 
 /// When an unreachable object with a finalizer is queued.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -97,6 +97,10 @@ pub enum FinalizerOrder {
     /// in a cycle, and with `ReferrersFirst`; and by referrers with `Any`, until the next collection.
     Topological,
 }
+
+/// When a finalizer is due, in the bits of its entry until it is queued. 0: whatever refers to its object.
+pub(crate) const REFERRERS_FIRST: u64 = 1;
+pub(crate) const TOPOLOGICAL: u64 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// Who made the entry wants to know when its target dies. Of a finalizer: it is queued, and was not withdrawn
 /// since.
-pub(super) const NOTIFY: usize = 1;
+pub(crate) const NOTIFY: usize = 1;
 const YOUNG: usize = 2;
 const QUEUED: usize = 4;
 const FLAGS: usize = NOTIFY | YOUNG | QUEUED;
@@ -46,18 +46,18 @@ const NONE: u32 = u32::MAX;
 /// What a chunk is charged for.
 const CHUNK_BYTES: usize = size_of::<Chunk<Entry>>();
 /// Serials have so many bits, so that a handle fits into a word.
-pub(super) const SERIAL_BITS: u32 = 29;
+pub(crate) const SERIAL_BITS: u32 = 29;
 
 /// How the VM knows an entry.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Handle {
+pub(crate) struct Handle {
     pub number: u32,
     /// Which of those that were made with this number. They repeat after half a billion entries of the table.
     pub serial: u32,
 }
 
 /// One native reference. All words are relaxed atomics (I1, I2).
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// The object; 0 once it is cleared.
     target: AtomicUsize,
     /// The object whose death frees the entry, or 0; and flags.
@@ -182,7 +182,7 @@ struct State {
 }
 
 /// The entries of one kind of reference.
-pub(super) struct Table {
+pub(crate) struct Table {
     chunks: Chunks<Entry>,
     state: Mutex<State>,
     /// Whether young entries are listed.
@@ -190,7 +190,7 @@ pub(super) struct Table {
 }
 
 /// The entries that a collection looks at.
-pub(super) struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     table: &'a Table,
     /// Chunks by the number of their first entry.
     chunks: Vec<(u32, &'a Chunk<Entry>)>,

@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// The tables.
 pub(crate) struct WeakTables {
     /// By [`ReferenceKind`].
-    pub(super) references: [Table; 4],
-    pub(super) finalizers: Table,
-    pub(super) addresses: AddressTables,
+    pub(crate) references: [Table; 4],
+    pub(crate) finalizers: Table,
+    pub(crate) addresses: AddressTables,
     /// Full collections so far, the age of soft references is counted in. Written by leaders.
-    pub(super) fulls: AtomicU32,
+    pub(crate) fulls: AtomicU32,
     memory: Arc<Memory>,
 }
 
@@ -70,7 +70,7 @@ impl WeakTables {
         }
     }
 
-    pub(super) fn of(&self, kind: ReferenceKind) -> &Table {
+    pub(crate) fn of(&self, kind: ReferenceKind) -> &Table {
         &self.references[kind as usize]
     }
 
@@ -96,7 +96,7 @@ impl WeakTables {
     }
 
     /// References and finalizers.
-    pub(super) fn all_tables(&self) -> impl Iterator<Item = &Table> {
+    pub(crate) fn all_tables(&self) -> impl Iterator<Item = &Table> {
         self.all().map(|(table, _)| table)
     }
 

@@ -10,9 +10,9 @@
 
 use super::epoch::Epoch;
 use mmtk_core::alloc::Allocators;
-use mmtk_core::memory::os::PAGE_BYTES;
 use mmtk_core::memory::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns, SideBytes};
 use mmtk_core::metadata::{Moves, ObjectStates};
+use mmtk_core::os::PAGE_BYTES;
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::{ArrayPart, Traced};

@@ -24,9 +24,9 @@
 use super::epoch::Epoch;
 use mmtk_core::alloc::{BumpRange, Pace};
 use mmtk_core::events::CollectionKind;
-use mmtk_core::memory::os::PAGE_BYTES;
 use mmtk_core::memory::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns, SideBytes};
 use mmtk_core::metadata::{Moves, ObjectStarts, ObjectStates};
+use mmtk_core::os::PAGE_BYTES;
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{RegionMemory, Space};
 use mmtk_core::trace::Traced;

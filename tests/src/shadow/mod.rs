@@ -15,7 +15,7 @@ mod natives;
 use crate::bindings::GLOBALS;
 use crate::{Attached, Handle, MakeHeap, TestVM, Watchdog, assert_within_limit, options};
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use mmtk_core::pin::PinError;
+use mmtk_core::PinError;
 use mmtk_core::{Heap, HeapStatistics, Semantics};
 use natives::{NativeOp, Natives, native_op};
 use proptest::prelude::*;

@@ -1,14 +1,28 @@
 //! A pause, as the plan that collects sees it: mutators stopped, workers at hand, phases timed.
 
+mod ambiguous;
+mod cycle;
+mod finalize;
+mod forward;
+mod order;
+mod pins;
+mod vm_space;
+mod weak;
+
+pub(crate) use ambiguous::ambiguous_roots;
+pub(crate) use cycle::Cycle;
+pub use cycle::CyclePhase;
+pub(crate) use pins::{Moving, PinnedForPause};
+pub(crate) use vm_space::{CHARGED_BYTES, VmSpace};
+
+use self::pins::Targets;
 use crate::address::ObjectReference;
 use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
-use crate::cycle::{Cycle, CyclePhase};
 use crate::events::{CollectionKind, Phase};
 use crate::memory::EXTENTS;
 use crate::metadata::ObjectStates;
 use crate::options::{Options, WakeHelpers};
-use crate::pin::Targets;
 use crate::trace::{TraceShared, Tracer, Tracing, UpdateSlots};
 use crate::weak::WeakTables;
 use crate::workers::{Gang, Worker};

@@ -16,23 +16,19 @@
 //! I2. When a step begins, nothing moves that an earlier one has reached.
 //! Callers: the leader of a pause, after weak references were cleared; workers share the steps.
 
-use super::address_table::key;
 use super::order::{self, Graph, Waiting};
-use super::process::{Aim, Process};
-use super::table::Table;
+use super::weak::{Aim, Process};
 use crate::address::{Address, ObjectReference};
 use crate::binding::{Slot, SlotVisitor, VMBinding};
 use crate::stack::each_word;
 use crate::trace::{Traced, Tracer};
+use crate::weak::Table;
+use crate::weak::{TOPOLOGICAL, key};
 use crate::workers::Worker;
 use protocols::index::Index;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-/// When a finalizer is due, in the bits of its entry until it is queued. 0: whatever refers to its object.
-pub(super) const REFERRERS_FIRST: u64 = 1;
-pub(super) const TOPOLOGICAL: u64 = 2;
 
 /// The objects that wait for ordered finalizers, after they were claimed.
 pub(super) struct Claimed {

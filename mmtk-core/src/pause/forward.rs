@@ -3,12 +3,12 @@
 //!
 //! Callers: the leader of a pause, between the moves and the end of the pause; workers share the entries.
 
-use super::address_table::{Entries, key};
-use super::kinds::ReferenceKind;
-use super::table::Table;
+use super::Pause;
 use crate::address::ObjectReference;
 use crate::binding::{VMBinding, WeakProcessor};
-use crate::pause::Pause;
+use crate::weak::ReferenceKind;
+use crate::weak::Table;
+use crate::weak::{Entries, key};
 
 /// What the step is called in the report of the pause.
 const FORWARD: &str = "weak: forward";

@@ -1,13 +1,13 @@
 //! What a mutator does with native references and finalizers.
 
-use super::finalize::{REFERRERS_FIRST, TOPOLOGICAL};
-use super::kinds::{Finalizer, FinalizerOrder, Reference, ReferenceKind, Terms};
-use super::table::{NOTIFY, Table};
-use super::tables::WeakTables;
+use super::Mutator;
 use crate::address::ObjectReference;
 use crate::binding::VMBinding;
 use crate::error::OutOfMemory;
-use crate::heap::Mutator;
+use crate::weak::WeakTables;
+use crate::weak::{Finalizer, FinalizerOrder, Reference, ReferenceKind, Terms};
+use crate::weak::{NOTIFY, Table};
+use crate::weak::{REFERRERS_FIRST, TOPOLOGICAL};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The native references of a heap, as a running mutator sees them. Nothing here is a safepoint.
@@ -181,7 +181,7 @@ impl<VM: VMBinding> References<'_, VM> {
     /// Out of memory: see [`References`].
     pub fn identity_hash(&self, object: ObjectReference) -> Result<u64, OutOfMemory> {
         if self.mutator.moving(object).is_none() {
-            return Ok(super::address_table::mix(object.address().as_usize() as u64));
+            return Ok(crate::weak::mix(object.address().as_usize() as u64));
         }
         self.or_out_of_memory(self.tables().addresses.identity_hash(object))
     }

@@ -6,8 +6,12 @@
 //! knows what the memory is used for.
 
 #[cfg(miri)]
-use super::os_in_miri as libc;
-use super::sparse::Sparse;
+mod in_miri;
+mod sparse;
+
+#[cfg(miri)]
+use self::in_miri as libc;
+use self::sparse::Sparse;
 use crate::address::Address;
 use std::io;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};

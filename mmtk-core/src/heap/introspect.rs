@@ -7,14 +7,11 @@
 //!
 //! I1. What a mutator learns holds until its next safepoint: until then nothing is freed or moved.
 
+use super::{Heap, HeapInner, Mutator};
 use crate::address::{Address, ObjectReference};
-use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
-use crate::heap::{Heap, HeapInner, Mutator};
 use crate::plan::Plan;
-use crate::stack;
 use std::borrow::Cow;
-use std::ops::Range;
 
 /// What lies at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,34 +116,4 @@ impl<VM: VMBinding> Heap<VM> {
     pub fn find_object(&self, address: Address) -> Option<ObjectReference> {
         self.inner().find_object(address)
     }
-}
-
-/// The objects that stopped threads may refer to from their stacks, registers and further ambiguous words:
-/// sorted, each once. The leader, with all allocators retired, before anything is prepared.
-pub(crate) fn ambiguous_roots<VM: VMBinding>(
-    vm: &VM,
-    plan: &dyn Plan<VM>,
-    mutators: &[MutatorRef<VM>],
-) -> Vec<ObjectReference> {
-    let mut objects = Vec::new();
-    if !VM::CONSERVATIVE_STACKS {
-        return objects;
-    }
-    let spaces: Vec<_> = plan.spaces().into_iter().map(|space| (space.extent(), space)).collect();
-    let mut look = |range: Range<Address>| {
-        stack::each_word(range, |word| {
-            let address = VM::address_in(word);
-            let space = spaces.iter().find(|(extent, _)| extent.contains(address));
-            objects.extend(space.and_then(|(_, space)| space.find_object(address)));
-        });
-    };
-    for mutator in mutators {
-        // SAFETY: the mutator is stopped, and only the leader runs.
-        let (stack, local) = unsafe { ThreadPart::conservative_of_stopped(mutator.0) };
-        look(stack.range());
-        vm.scan_ambiguous(local, &mut look);
-    }
-    objects.sort_unstable_by_key(|object| object.address());
-    objects.dedup();
-    objects
 }

@@ -12,17 +12,17 @@
 //! I3. A step that clears begins when nothing is being traced: what is not reached then stays so until the
 //!     next step that keeps.
 
-use super::address_table::{Entries, key};
+use super::CyclePhase;
+use super::Pause;
 use super::finalize::Claimed;
-use super::kinds::ReferenceKind;
-use super::table::{Entry, NOTIFY, Table};
-use super::tables::WeakTables;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{VMBinding, WeakProcessor};
-use crate::cycle::CyclePhase;
 use crate::events::CollectionKind;
-use crate::pause::Pause;
 use crate::trace::{Traced, Tracer, Tracing};
+use crate::weak::ReferenceKind;
+use crate::weak::WeakTables;
+use crate::weak::{Entries, key};
+use crate::weak::{Entry, NOTIFY, Table};
 use crate::workers::Worker;
 use protocols::conditions::{Conditions, KEY, OWNER};
 use protocols::index::Index;

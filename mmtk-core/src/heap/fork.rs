@@ -20,12 +20,12 @@
 //! The safepoint's lock and conditions are std's (`protocols::sync`), which keep no queue outside themselves: what the
 //! child inherits from threads that waited is a number.
 
+use super::{HeapInner, Mutator, Unfinished};
 use crate::alloc::ThreadPart;
 use crate::binding::VMBinding;
 use crate::callback::Callback;
 use crate::error::HeapError;
 use crate::events::Wait;
-use crate::heap::{HeapInner, Mutator, Unfinished};
 
 impl<VM: VMBinding> Mutator<VM> {
     /// Calls `fork`, which forks the process and returns what the system call did: 0 in the child. Returns

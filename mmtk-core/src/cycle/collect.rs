@@ -6,15 +6,15 @@ use crate::address::ObjectReference;
 use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
 use crate::callback::Callback;
-use crate::cycle::CyclePhase;
 use crate::events::{Cause, CollectionKind, Event, Paced, PauseReport, SpaceReport};
 use crate::idle::Ended;
-use crate::introspect::ambiguous_roots;
-use crate::memory::os::{self, thread_cpu_ns};
 use crate::memory::{EXTENTS, Why};
 use crate::options::{WakeHelpers, When};
+use crate::os::{self, thread_cpu_ns};
+use crate::pause::CyclePhase;
 use crate::pause::Pause;
-use crate::pin::PinnedForPause;
+use crate::pause::PinnedForPause;
+use crate::pause::ambiguous_roots;
 use crate::plan::Plan;
 use crate::space::Space;
 use crate::steering::FullCollection;
@@ -132,7 +132,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             minor_collections_pay: self.minor_collections_pay(),
             states: self.states,
             weak: &self.weak,
-            ambiguous: ambiguous_roots(&self.vm, &*self.plan, &mutators),
+            ambiguous: ambiguous_roots(&self.vm, &self.plan.spaces(), &mutators),
             remembered: self.take_remembered(&mutators, kind),
             released: Vec::new(),
             allocated_bytes: allocated.since_no_less(kind),

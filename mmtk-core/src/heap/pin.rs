@@ -15,25 +15,14 @@
 //! I1. The bit of an object is set while its count is not zero: both change under the lock of the table
 //!     (`protocols::pin_count`).
 //! I2. The barrier's bit is in the same byte, so either is changed by an exchange.
-//! I3. Bits that a pause sets for its pinned roots are cleared at its end.
-//! Callers: mutators; the leader of a pause.
+//! Callers: mutators. What a pause pins for its roots: `pause/pins.rs`.
 
+use super::Mutator;
 use crate::address::ObjectReference;
-use crate::binding::{Slot, SlotVisitor, VMBinding};
+use crate::binding::VMBinding;
 use crate::error::{MayBeOutOfMemory, OutOfMemory};
-use crate::heap::Mutator;
-use crate::memory::Extent;
-use crate::metadata::ObjectStates;
 use protocols::pin_count;
 use std::fmt;
-
-/// A space whose objects may move.
-pub(crate) struct Moving {
-    pub extent: Extent,
-    pub name: &'static str,
-    /// Whether pinned objects stay.
-    pub pins: bool,
-}
 
 /// Why an object cannot be pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,38 +100,5 @@ impl<VM: VMBinding> Mutator<VM> {
     pub fn is_pinned(&self, object: ObjectReference) -> bool {
         self.check_running();
         self.moving(object).is_none() || self.weak_tables().pins().get(object).is_some()
-    }
-}
-
-/// The bits that a pause set.
-pub(crate) struct PinnedForPause<VM> {
-    states: ObjectStates<VM>,
-    objects: Vec<ObjectReference>,
-}
-
-impl<VM: VMBinding> PinnedForPause<VM> {
-    /// Pins what the binding's pinned roots refer to, and ambiguous ones. The leader, before the trace.
-    pub fn begin(vm: &VM, states: ObjectStates<VM>, moving: &[Moving], ambiguous: &[ObjectReference]) -> Self {
-        let mut targets = Targets(ambiguous.to_vec());
-        if VM::PINS_ROOTS {
-            vm.scan_pinned_roots(&mut targets);
-        }
-        let moves = |object: &ObjectReference| moving.iter().any(|space| space.extent.holds(*object));
-        let objects = targets.0.into_iter().filter(moves).filter(|object| states.pin_for_pause(*object)).collect();
-        PinnedForPause { states, objects }
-    }
-
-    /// Unpins them. The leader, when nothing moves any more.
-    pub fn end(self) {
-        self.objects.into_iter().for_each(|object| self.states.set_pinned(object, false));
-    }
-}
-
-/// What slots refer to.
-pub(crate) struct Targets(pub Vec<ObjectReference>);
-
-impl<S: Slot> SlotVisitor<S> for Targets {
-    fn visit(&mut self, slot: S) {
-        self.0.extend(slot.load());
     }
 }

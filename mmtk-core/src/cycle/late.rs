@@ -3,9 +3,9 @@
 use super::HeapInner;
 use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
-use crate::cycle::CyclePhase;
 use crate::events::{Event, LateThread, Wait};
 use crate::patience::Waiting;
+use crate::pause::CyclePhase;
 use crate::warnings;
 use protocols::safepoint::{Lateness, WaitsFor};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -15,10 +15,6 @@
 //! [`Mutator::write_barrier`]: crate::Mutator::write_barrier
 
 use crate::address::ObjectReference;
-use crate::binding::VMBinding;
-use crate::callback::Callback;
-use crate::error::OutOfMemory;
-use crate::heap::Heap;
 use crate::memory::{Charge, Memory};
 use protocols::sync::{Mutex, MutexGuard};
 use std::collections::HashMap;
@@ -28,6 +24,8 @@ use std::collections::HashMap;
 const ENTRY_BYTES: usize = 16 + 40;
 /// Entries that are charged at once.
 const CHARGED_AT_ONCE: usize = 256;
+/// Bytes that another entry may need.
+pub(crate) const CHARGED_BYTES: usize = CHARGED_AT_ONCE * ENTRY_BYTES;
 
 #[derive(Default)]
 struct Listed {
@@ -58,13 +56,13 @@ impl VmSpace {
     }
 
     /// False if there is no room for another entry.
-    fn add(&self, object: ObjectReference, memory: &Memory) -> bool {
+    pub fn add(&self, object: ObjectReference, memory: &Memory) -> bool {
         let mut listed = self.0.lock();
         if listed.places.contains_key(&object) {
             return true;
         }
         if listed.objects.len() == listed.charged {
-            if !memory.charge_tables(CHARGED_AT_ONCE * ENTRY_BYTES, Charge::Mutator) {
+            if !memory.charge_tables(CHARGED_BYTES, Charge::Mutator) {
                 return false;
             }
             listed.charged += CHARGED_AT_ONCE;
@@ -75,7 +73,7 @@ impl VmSpace {
         true
     }
 
-    fn remove(&self, object: ObjectReference, memory: &Memory) -> bool {
+    pub fn remove(&self, object: ObjectReference, memory: &Memory) -> bool {
         let mut listed = self.0.lock();
         let Some(place) = listed.places.remove(&object) else { return false };
         listed.objects.swap_remove(place);
@@ -89,38 +87,8 @@ impl VmSpace {
                 listed.objects.shrink_to(charged);
                 listed.places.shrink_to(charged);
             }
-            memory.uncharge_tables(CHARGED_AT_ONCE * ENTRY_BYTES);
+            memory.uncharge_tables(CHARGED_BYTES);
         }
         true
-    }
-}
-
-impl<VM: VMBinding> Heap<VM> {
-    /// The slots of `object`, which lies outside this heap, are roots from now on. The binding's
-    /// `object_size` and `scan_object` must know it. A second time changes nothing. From any thread; waits
-    /// while a collection runs, so not from inside one.
-    ///
-    /// # Errors
-    /// There is no memory for the entry: some dozen bytes, counted against the limit. See
-    /// [`Mutator::or_collect`](crate::Mutator::or_collect).
-    ///
-    /// # Panics
-    /// When the object lies in this heap, and in a function called by a collection.
-    pub fn add_vm_object(&self, object: ObjectReference) -> Result<(), OutOfMemory> {
-        let inner = self.inner();
-        inner.refuse_in("Heap::add_vm_object", &[Callback::Pause]);
-        assert!(!inner.holds(object), "{object} lies in the heap: it is no object of the VM space");
-        match inner.vm_space.add(object, &inner.memory) {
-            true => Ok(()),
-            false => Err(inner.no_memory_for_tables(CHARGED_AT_ONCE * ENTRY_BYTES)),
-        }
-    }
-
-    /// The slots of `object` are no roots any more, and it may go. Whether it was registered. From any
-    /// thread, as [`Heap::add_vm_object`].
-    pub fn remove_vm_object(&self, object: ObjectReference) -> bool {
-        let inner = self.inner();
-        inner.refuse_in("Heap::remove_vm_object", &[Callback::Pause]);
-        inner.vm_space.remove(object, &inner.memory)
     }
 }

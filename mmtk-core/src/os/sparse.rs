@@ -15,8 +15,8 @@
 //! I2. Markers, a page each, tell other heaps that the range is taken.
 //! Callers: any thread that commits memory; its owner drops it.
 
-use super::os::{self, PAGE_BYTES};
 use crate::address::Address;
+use crate::os::{self, PAGE_BYTES};
 use protocols::sync::Mutex;
 use std::io;
 

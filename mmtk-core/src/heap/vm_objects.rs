@@ -1,0 +1,38 @@
+//! What a VM does with objects outside the heap that refer into it: see `pause/vm_space.rs`.
+
+use super::Heap;
+use crate::address::ObjectReference;
+use crate::binding::VMBinding;
+use crate::callback::Callback;
+use crate::error::OutOfMemory;
+use crate::pause::CHARGED_BYTES;
+
+impl<VM: VMBinding> Heap<VM> {
+    /// The slots of `object`, which lies outside this heap, are roots from now on. The binding's
+    /// `object_size` and `scan_object` must know it. A second time changes nothing. From any thread; waits
+    /// while a collection runs, so not from inside one.
+    ///
+    /// # Errors
+    /// There is no memory for the entry: some dozen bytes, counted against the limit. See
+    /// [`Mutator::or_collect`](crate::Mutator::or_collect).
+    ///
+    /// # Panics
+    /// When the object lies in this heap, and in a function called by a collection.
+    pub fn add_vm_object(&self, object: ObjectReference) -> Result<(), OutOfMemory> {
+        let inner = self.inner();
+        inner.refuse_in("Heap::add_vm_object", &[Callback::Pause]);
+        assert!(!inner.holds(object), "{object} lies in the heap: it is no object of the VM space");
+        match inner.vm_space.add(object, &inner.memory) {
+            true => Ok(()),
+            false => Err(inner.no_memory_for_tables(CHARGED_BYTES)),
+        }
+    }
+
+    /// The slots of `object` are no roots any more, and it may go. Whether it was registered. From any
+    /// thread, as [`Heap::add_vm_object`].
+    pub fn remove_vm_object(&self, object: ObjectReference) -> bool {
+        let inner = self.inner();
+        inner.refuse_in("Heap::remove_vm_object", &[Callback::Pause]);
+        inner.vm_space.remove(object, &inner.memory)
+    }
+}

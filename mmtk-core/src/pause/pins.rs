@@ -1,0 +1,51 @@
+//! Objects that stay where they are for the length of a pause: targets of pinned roots, and what ambiguous
+//! words refer to.
+//!
+//! I1. The bits that a pause sets are cleared at its end.
+//! Callers: the leader.
+
+use crate::address::ObjectReference;
+use crate::binding::{Slot, SlotVisitor, VMBinding};
+use crate::memory::Extent;
+use crate::metadata::ObjectStates;
+
+/// A space whose objects may move.
+pub(crate) struct Moving {
+    pub extent: Extent,
+    pub name: &'static str,
+    /// Whether pinned objects stay.
+    pub pins: bool,
+}
+
+/// The bits that a pause set.
+pub(crate) struct PinnedForPause<VM> {
+    states: ObjectStates<VM>,
+    objects: Vec<ObjectReference>,
+}
+
+impl<VM: VMBinding> PinnedForPause<VM> {
+    /// Pins what the binding's pinned roots refer to, and ambiguous ones. The leader, before the trace.
+    pub fn begin(vm: &VM, states: ObjectStates<VM>, moving: &[Moving], ambiguous: &[ObjectReference]) -> Self {
+        let mut targets = Targets(ambiguous.to_vec());
+        if VM::PINS_ROOTS {
+            vm.scan_pinned_roots(&mut targets);
+        }
+        let moves = |object: &ObjectReference| moving.iter().any(|space| space.extent.holds(*object));
+        let objects = targets.0.into_iter().filter(moves).filter(|object| states.pin_for_pause(*object)).collect();
+        PinnedForPause { states, objects }
+    }
+
+    /// Unpins them. The leader, when nothing moves any more.
+    pub fn end(self) {
+        self.objects.into_iter().for_each(|object| self.states.set_pinned(object, false));
+    }
+}
+
+/// What slots refer to.
+pub(crate) struct Targets(pub Vec<ObjectReference>);
+
+impl<S: Slot> SlotVisitor<S> for Targets {
+    fn visit(&mut self, slot: S) {
+        self.0.extend(slot.load());
+    }
+}
