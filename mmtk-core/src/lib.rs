@@ -26,16 +26,15 @@ pub mod metadata;
 pub mod alloc;
 pub mod barrier;
 
-mod worker_count;
 pub mod workers;
 
 pub mod trace;
 
 mod callback;
+mod cycle;
 mod error;
 pub mod events;
 mod heap;
-mod idle;
 mod machine;
 pub mod options;
 pub mod os;
@@ -44,7 +43,6 @@ pub mod pause;
 pub mod plan;
 pub mod space;
 mod stack;
-mod steering;
 mod verify;
 pub mod warnings;
 pub mod weak;

@@ -1,6 +1,6 @@
 //! The slow path of allocation: the collections that it takes until there is room.
 
-use super::HeapInner;
+use super::collector::Collector;
 use crate::address::Address;
 use crate::alloc::{Allocators, ThreadPart};
 use crate::binding::VMBinding;
@@ -36,7 +36,7 @@ impl Attempts {
     }
 }
 
-impl<VM: VMBinding> HeapInner<VM> {
+impl<VM: VMBinding> Collector<VM> {
     /// The slow path of allocation: `attempt`, and the collections it takes. The attempt may be made in a
     /// pause that this thread leads.
     pub(crate) fn allocate(
@@ -143,7 +143,7 @@ impl<VM: VMBinding> HeapInner<VM> {
     /// reported.
     pub(crate) fn tell_if_due(&self) {
         let reserved = self.memory.budget().reserved();
-        if self.plan.can_collect() && self.steering.reached(reserved, self.allocated.since_full(), 0) {
+        if self.plan.can_collect() && self.pacing.reached(reserved, self.allocated.since_full(), 0) {
             // SAFETY: of the registry, so it is attached while its lock is held.
             self.safepoint.ask_to_look(|mutator| unsafe { &*mutator.0 }.hold_if_own());
         }
@@ -162,7 +162,7 @@ impl<VM: VMBinding> HeapInner<VM> {
             return Some(Cause::Nursery);
         }
         let reserved = self.memory.budget().reserved();
-        self.steering.reached(reserved, self.allocated.since_full(), bytes).then_some(Cause::Growth)
+        self.pacing.reached(reserved, self.allocated.since_full(), bytes).then_some(Cause::Growth)
     }
 
     /// A table cannot grow by this many bytes, and its caller cannot stop for a collection.

@@ -1,13 +1,16 @@
 //! A collection from the side of the thread that asks for it: it stops the others, leads the pause, and tells
 //! pacer, nursery and listeners what came of it.
 
-use super::{HeapInner, Late};
+use super::attendant::Ended;
+use super::collector::Collector;
+use super::late::Late;
+use super::pacing::FullCollection;
+use super::worker_count::PauseCost;
 use crate::address::ObjectReference;
 use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
 use crate::callback::Callback;
 use crate::events::{Cause, CollectionKind, Event, Paced, PauseReport, SpaceReport};
-use crate::idle::Ended;
 use crate::memory::{EXTENTS, Why};
 use crate::options::{WakeHelpers, When};
 use crate::os::{self, thread_cpu_ns};
@@ -17,9 +20,7 @@ use crate::pause::PinnedForPause;
 use crate::pause::ambiguous_roots;
 use crate::plan::Plan;
 use crate::space::Space;
-use crate::steering::FullCollection;
 use crate::verify;
-use crate::worker_count::PauseCost;
 use pacer::nursery::Collected;
 use protocols::safepoint::{Safepoint, Stop};
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use std::time::Instant;
 /// says otherwise.
 const STRESS_FULL_EVERY: u64 = 4;
 
-impl<VM: VMBinding> HeapInner<VM> {
+impl<VM: VMBinding> Collector<VM> {
     /// Collects; the caller leads, or takes part in the pause that another thread leads.
     pub(crate) fn collect(self: &Arc<Self>, me: Option<&ThreadPart<VM>>, cause: Cause) {
         self.collect_unless_done(me, cause, None, |_| ());
@@ -174,7 +175,7 @@ impl<VM: VMBinding> HeapInner<VM> {
         let paced = self.steer(&report, requested, pause.allocated_bytes, mutator_cpu_ns);
         self.return_memory(kind, allocated.since_full);
         self.size_nursery(&report, requested, pause.live_bytes(), &mutators);
-        report.goal_bytes = self.steering.goal();
+        report.goal_bytes = self.pacing.goal();
         report.resident_bytes = self.memory.budget().resident();
         (report, paced)
     }
@@ -276,10 +277,10 @@ impl<VM: VMBinding> HeapInner<VM> {
         mutator_cpu_ns: u64,
     ) -> Option<Paced> {
         if report.kind == CollectionKind::Minor {
-            self.steering.minor_ended(report.cpu_ns);
+            self.pacing.minor_ended(report.cpu_ns);
             return None;
         }
-        let paced = self.steering.full_ended(&FullCollection {
+        let paced = self.pacing.full_ended(&FullCollection {
             sequence: report.sequence,
             end_ns: self.created.elapsed().as_nanos() as u64,
             cause: report.cause,
@@ -303,7 +304,7 @@ impl<VM: VMBinding> HeapInner<VM> {
     fn size_nursery(&self, report: &PauseReport, requested: Instant, traced: usize, mutators: &[MutatorRef<VM>]) {
         let Some(nursery) = &self.nursery else { return };
         let mut nursery = nursery.lock();
-        let goal = self.steering.goal();
+        let goal = self.pacing.goal();
         let fresh_bytes = goal.saturating_sub(self.memory.budget().resident());
         let ended = Collected {
             allocated: report.allocated_bytes,
@@ -376,12 +377,12 @@ impl<VM: VMBinding> HeapInner<VM> {
     /// Gives freed memory back to the system: all of it, what was not needed for a while, or nothing.
     /// `allocated`: since the last full collection.
     fn return_memory(&self, kind: CollectionKind, allocated: usize) {
-        let (when, delays) = self.steering.idling();
+        let (when, delays) = self.pacing.idling();
         if when == When::Always {
             self.memory.give_back(usize::MAX, Why::Unneeded);
         }
         if kind == CollectionKind::Full {
-            let (live, goal) = (self.live_bytes(), self.steering.goal());
+            let (live, goal) = (self.live_bytes(), self.pacing.goal());
             self.idle.collected(&Ended { live, goal, allocated }, delays);
         }
         self.idle.join_pages();

@@ -1,6 +1,6 @@
 //! What a heap says when one of its threads waits long for others.
 
-use super::HeapInner;
+use super::collector::Collector;
 use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
 use crate::events::{Event, LateThread, Wait};
@@ -27,14 +27,14 @@ fn named(threads: &[LateThread]) -> String {
 
 /// Reports when mutators take long to stop, or another leader's pause takes long.
 pub(crate) struct Late<'a, VM: VMBinding> {
-    heap: &'a HeapInner<VM>,
+    heap: &'a Collector<VM>,
     waiting: Waiting<'a>,
     /// Of the threads that wait for the end of a pause one reports it: for the pause of this number.
     reports_pause: u64,
 }
 
 impl<'a, VM: VMBinding> Late<'a, VM> {
-    pub fn new(heap: &'a HeapInner<VM>) -> Self {
+    pub fn new(heap: &'a Collector<VM>) -> Self {
         Late { heap, waiting: Waiting::new(&heap.patience), reports_pause: 0 }
     }
 }
@@ -76,7 +76,7 @@ impl<VM: VMBinding> Lateness<MutatorRef<VM>> for Late<'_, VM> {
 
 /// What the leader of a pause does that has waited long for helpers: their numbers and threads are given.
 pub(super) fn workers_are_late<VM: VMBinding>(
-    heap: Weak<HeapInner<VM>>,
+    heap: Weak<Collector<VM>>,
 ) -> impl Fn(Duration, Vec<(usize, u32)>) + Send + Sync {
     move |waited, late| {
         if let Some(heap) = heap.upgrade() {
@@ -85,7 +85,7 @@ pub(super) fn workers_are_late<VM: VMBinding>(
     }
 }
 
-impl<VM: VMBinding> HeapInner<VM> {
+impl<VM: VMBinding> Collector<VM> {
     /// The leader waits for these helpers. All may have come back meanwhile.
     fn report_late_workers(&self, waited: Duration, late: &[(usize, u32)]) {
         if late.is_empty() {

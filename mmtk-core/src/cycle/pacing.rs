@@ -5,8 +5,8 @@
 //!
 //! Callers: leaders of pauses; the timer (`idle`); `reached`, `external` and `adjust_external` any thread.
 
+use super::attendant::Delays;
 use crate::events::{Cause, Paced};
-use crate::idle::Delays;
 use crate::machine::{Grants, Machine};
 use crate::memory::BLOCK_BYTES;
 use crate::options::{OptionError, Options, When};
@@ -41,7 +41,7 @@ struct Control {
 }
 
 /// The pacer of one heap.
-pub(crate) struct Steering {
+pub(crate) struct Pacing {
     control: Mutex<Control>,
     limit: usize,
     machine: Machine,
@@ -83,15 +83,15 @@ pub(crate) struct FullCollection {
     pub mutator_cpu_ns: u64,
 }
 
-impl Steering {
-    pub fn new(options: &Options, limit: usize) -> Steering {
-        Steering::on(Machine::new(Path::new("/")), options, limit)
+impl Pacing {
+    pub fn new(options: &Options, limit: usize) -> Pacing {
+        Pacing::on(Machine::new(Path::new("/")), options, limit)
     }
 
-    fn on(machine: Machine, options: &Options, limit: usize) -> Steering {
+    fn on(machine: Machine, options: &Options, limit: usize) -> Pacing {
         let mut policy = Policy::new(options.pacer_policy, config(options, limit, machine.now()), 0.0);
         let decision = policy.decide();
-        Steering {
+        Pacing {
             control: Mutex::new(Control {
                 policy,
                 give_up: GiveUp::default(),
@@ -351,10 +351,10 @@ mod tests {
         let root = Root::new("allocation", &[]);
         let options = Options { heap_headroom_percent: 50, heap_limit: 900 * MB, ..Options::default() };
         let options = Options { heap_mode: pacer::HeapMode::Proportional, ..options };
-        let steering = Steering::on(Machine::new(root.path()), &options, 900 * MB);
+        let pacing = Pacing::on(Machine::new(root.path()), &options, 900 * MB);
         // Half of what is reserved lies between live objects, and new ones take it.
         for sequence in 0..4 {
-            steering.full_ended(&FullCollection {
+            pacing.full_ended(&FullCollection {
                 sequence,
                 end_ns: (sequence + 1) * 1_000_000_000,
                 cause: Cause::Growth,
@@ -368,11 +368,11 @@ mod tests {
                 mutator_cpu_ns: 10_000_000,
             });
         }
-        let reached = |allocated| steering.reached(200 * MB, allocated, 0);
+        let reached = |allocated| pacing.reached(200 * MB, allocated, 0);
         assert!(!reached(49 * MB) && reached(50 * MB));
-        steering.minor_ended(1000);
+        pacing.minor_ended(1000);
         assert!(!reached(500 * MB));
-        steering.retune(|options| options.set("heap.headroom_percent", "40"), |_| ()).unwrap();
+        pacing.retune(|options| options.set("heap.headroom_percent", "40"), |_| ()).unwrap();
         assert!(!reached(500 * MB));
     }
 
@@ -380,27 +380,27 @@ mod tests {
     fn the_goal_follows_what_the_cgroup_grants_and_what_tasks_wait_for() {
         let limit = |bytes: usize| ("sys/fs/cgroup/memory.max", bytes.to_string());
         let waited = |percent: &str| ("sys/fs/cgroup/memory.pressure", format!("some avg10={percent} avg60=0.00\n"));
-        let root = Root::new("steering", &[("proc/self/cgroup", "0::/\n")]);
+        let root = Root::new("pacing", &[("proc/self/cgroup", "0::/\n")]);
         let write = |(path, text): (&str, String)| root.write(&[(path, &text)]);
         write(limit(100 * MB));
         write(waited("0.00"));
         let heap_mode = pacer::HeapMode::MemBalancer;
         let options = Options { heap_mode, heap_min: 500 * MB, heap_limit: 500 * MB, ..Options::default() };
-        let steering = Steering::on(Machine::new(root.path()), &options, 500 * MB);
-        assert_eq!(steering.goal(), 90 * MB, "nothing is known yet but the limits");
+        let pacing = Pacing::on(Machine::new(root.path()), &options, 500 * MB);
+        assert_eq!(pacing.goal(), 90 * MB, "nothing is known yet but the limits");
         let look = || {
-            steering.machine.forget();
-            steering.look_around();
-            steering.goal()
+            pacing.machine.forget();
+            pacing.look_around();
+            pacing.goal()
         };
         write(limit(50 * MB));
         assert_eq!(look(), 45 * MB);
         write(limit(1000 * MB));
         assert_eq!(look(), 500 * MB);
         write(waited("100.00"));
-        assert!(look() < 200 * MB, "{}", steering.goal());
+        assert!(look() < 200 * MB, "{}", pacing.goal());
         // Who says how much it may be is not overruled.
-        steering.retune(|options| options.set("heap.soft_limit", "20000000"), |_| ()).unwrap();
+        pacing.retune(|options| options.set("heap.soft_limit", "20000000"), |_| ()).unwrap();
         write(limit(10 * MB));
         write(waited("0.00"));
         assert_eq!(look(), 20 * MB);

@@ -20,10 +20,11 @@
 //! The safepoint's lock and conditions are std's (`protocols::sync`), which keep no queue outside themselves: what the
 //! child inherits from threads that waited is a number.
 
-use super::{HeapInner, Mutator, Unfinished};
+use super::Mutator;
 use crate::alloc::ThreadPart;
 use crate::binding::VMBinding;
 use crate::callback::Callback;
+use crate::cycle::{Collector, Unfinished};
 use crate::error::HeapError;
 use crate::events::Wait;
 
@@ -58,7 +59,7 @@ impl<VM: VMBinding> Mutator<VM> {
     }
 }
 
-impl<VM: VMBinding> HeapInner<VM> {
+impl<VM: VMBinding> Collector<VM> {
     fn fork(&self, me: &ThreadPart<VM>, fork: impl FnOnce() -> i32) -> i32 {
         self.safepoint.enter_native(me.thread());
         self.idle.hold(&mut |waited| {

@@ -7,9 +7,10 @@
 //!
 //! I1. What a mutator learns holds until its next safepoint: until then nothing is freed or moved.
 
-use super::{Heap, HeapInner, Mutator};
+use super::{Heap, Mutator};
 use crate::address::{Address, ObjectReference};
 use crate::binding::VMBinding;
+use crate::cycle::Collector;
 use crate::plan::Plan;
 use std::borrow::Cow;
 
@@ -38,7 +39,7 @@ pub struct StartParts {
     pub shift: u32,
 }
 
-impl<VM: VMBinding> HeapInner<VM> {
+impl<VM: VMBinding> Collector<VM> {
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
         const { assert!(VM::OBJECT_STARTS, "objects are found by address only with VMBinding::OBJECT_STARTS") };
         find_in(&*self.plan, address)

@@ -4,12 +4,13 @@
 //! words, the state word to poll follows at a constant offset ([`MutatorState::THREAD_OFFSET`]). What the
 //! thread does alone, and the rules of who uses what when, are in `alloc/thread.rs`.
 
-use super::{Heap, HeapInner};
+use super::Heap;
 use crate::address::{Address, ObjectReference};
 use crate::alloc::{Pace, Request, Semantics, ThreadPart};
 use crate::barrier::BarrierTest;
 use crate::binding::VMBinding;
 use crate::callback::Callback;
+use crate::cycle::Collector;
 use crate::error::{MayBeOutOfMemory, OutOfMemory};
 use crate::memory::Memory;
 use crate::metadata::ObjectStates;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 #[repr(C)]
 pub struct MutatorState<VM: VMBinding> {
     part: ThreadPart<VM>,
-    heap: Arc<HeapInner<VM>>,
+    heap: Arc<Collector<VM>>,
 }
 
 impl<VM: VMBinding> MutatorState<VM> {
@@ -32,7 +33,7 @@ impl<VM: VMBinding> MutatorState<VM> {
     /// Offset of the 32-bit word to poll: not zero means "call the slow path".
     pub const THREAD_OFFSET: usize = std::mem::offset_of!(MutatorState<VM>, part) + ThreadPart::<VM>::THREAD_OFFSET;
 
-    pub(crate) fn new(heap: Arc<HeapInner<VM>>, local: VM::Local) -> Box<Self> {
+    pub(crate) fn new(heap: Arc<Collector<VM>>, local: VM::Local) -> Box<Self> {
         let part = ThreadPart::new(heap.leftovers.clone(), heap.states, &heap.options, heap.is_verified(), local);
         Box::new(MutatorState { part, heap })
     }
@@ -301,7 +302,7 @@ impl<VM: VMBinding> Mutator<VM> {
         state.heap.or_collect(&state.part, request)
     }
 
-    pub(crate) fn heap(&self) -> &HeapInner<VM> {
+    pub(crate) fn heap(&self) -> &Collector<VM> {
         &self.shared().heap
     }
 
@@ -379,7 +380,7 @@ impl<VM: VMBinding> Drop for Mutator<VM> {
             heap.leave(ThreadPart::allocators_of_stopped(part));
             heap.keep_remembered(ThreadPart::remembered_of_stopped(part));
             heap.keep_requested(ThreadPart::requested_of_stopped(part));
-            heap.steering.mutator_left(part.meter().take());
+            heap.pacing.mutator_left(part.meter().take());
         });
         if part.thread().is_native() {
             return part.detach_at_its_end();
