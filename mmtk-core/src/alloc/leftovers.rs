@@ -15,7 +15,7 @@
 //! Callers: mutators in the slow path of allocation; threads that detach, under the safepoint's lock;
 //! leaders. No other lock is taken under this one.
 
-use super::bump::{Allocators, BumpRange, CellRange, no_cells};
+use super::bump::{BumpRange, CellRange};
 use crate::address::Address;
 use crate::metadata::SIZE_CLASSES;
 use protocols::sync::Mutex;
@@ -30,7 +30,8 @@ const LENGTHS: usize = 9;
 /// The cells of one thread or of one space, by size class.
 type Cells = [Vec<CellRange>; SIZE_CLASSES];
 
-struct Lists {
+/// What is listed.
+pub(super) struct Lists {
     bump: [Vec<BumpRange>; LENGTHS],
     cells: Cells,
     nonmoving: Cells,
@@ -60,13 +61,18 @@ pub(crate) struct Leftovers {
 }
 
 impl Leftovers {
-    /// A thread detaches: takes over what is worth it of its ranges. Every object in them was whole granules
-    /// of `granule` bytes.
-    pub fn keep(&self, allocators: &mut Allocators, granule: usize) {
-        let Allocators { bump, overflow, cells, nonmoving, .. } = allocators;
+    /// A thread detaches: takes over what is worth it of its ranges, and of its cells by class, the plan's own
+    /// and those for objects that must not move. Every object in them was whole granules of `granule` bytes.
+    pub fn keep(
+        &self,
+        ranges: [&mut BumpRange; 2],
+        cells: &mut [CellRange],
+        nonmoving: Option<&mut [CellRange]>,
+        granule: usize,
+    ) {
         let mut lists = self.lists.lock();
         let mut kept = 0;
-        for range in [bump, overflow] {
+        for range in ranges {
             // A thread whose sizes were wrong is told so in a pause; nobody is to take over its range.
             if range.bytes_left() >= LEAST_BYTES && range.cursor().is_aligned_to(granule) {
                 lists.bump[length_at_most(range.bytes_left())].push(std::mem::take(range));
@@ -81,7 +87,7 @@ impl Leftovers {
         };
         keep_cells(&mut lists.cells, cells);
         if let Some(cells) = nonmoving {
-            keep_cells(&mut lists.nonmoving, &mut cells[..]);
+            keep_cells(&mut lists.nonmoving, cells);
         }
         self.listed.fetch_add(kept, Relaxed);
     }
@@ -120,34 +126,32 @@ impl Leftovers {
         taken
     }
 
-    /// In a pause, by its leader: `give_up` gets everything, as the allocators of as many threads as it
-    /// takes.
-    pub fn give_up(&self, mut give_up: impl FnMut(&mut Allocators)) {
-        if self.listed.swap(0, Relaxed) == 0 {
-            return;
+    /// In a pause, by its leader: everything, if there is anything.
+    pub(super) fn take_all(&self) -> Option<Lists> {
+        (self.listed.swap(0, Relaxed) > 0).then(|| std::mem::take(&mut *self.lists.lock()))
+    }
+}
+
+impl Lists {
+    /// Fills these with ranges and cells that are listed, one each; whether there was any.
+    pub(super) fn fill<'a>(
+        &mut self,
+        ranges: [&mut BumpRange; 2],
+        cells: impl Iterator<Item = &'a mut CellRange>,
+        nonmoving: impl Iterator<Item = &'a mut CellRange>,
+    ) -> bool {
+        let mut any = false;
+        for range in ranges {
+            if let Some(left) = self.bump.iter_mut().find_map(Vec::pop) {
+                (*range, any) = (left, true);
+            }
         }
-        let mut lists = std::mem::take(&mut *self.lists.lock());
-        let mut allocators = Allocators { nonmoving: Some(Box::new(no_cells())), ..Allocators::default() };
-        loop {
-            let mut more = false;
-            let Allocators { bump, overflow, cells, nonmoving, .. } = &mut allocators;
-            for range in [bump, overflow] {
-                if let Some(left) = lists.bump.iter_mut().find_map(Vec::pop) {
-                    (*range, more) = (left, true);
-                }
+        for (list, cell) in self.cells.iter_mut().zip(cells).chain(self.nonmoving.iter_mut().zip(nonmoving)) {
+            if let Some(left) = list.pop() {
+                (*cell, any) = (left, true);
             }
-            let nonmoving = nonmoving.iter_mut().flat_map(|cells| cells.iter_mut());
-            let cells = lists.cells.iter_mut().zip(cells).chain(lists.nonmoving.iter_mut().zip(nonmoving));
-            for (list, cell) in cells {
-                if let Some(left) = list.pop() {
-                    (*cell, more) = (left, true);
-                }
-            }
-            if !more {
-                return;
-            }
-            give_up(&mut allocators);
         }
+        any
     }
 }
 
@@ -164,6 +168,8 @@ fn length_at_least(bytes: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::allocators::Allocators;
+    use super::super::bump::no_cells;
     use super::*;
     use crate::memory::Block;
 
@@ -173,6 +179,10 @@ mod tests {
         range
     }
 
+    fn keep(leftovers: &Leftovers, mut allocators: Allocators, granule: usize) {
+        allocators.leave(leftovers, granule);
+    }
+
     fn left(bump: BumpRange, overflow: BumpRange) -> Allocators {
         Allocators { bump, overflow, ..Allocators::default() }
     }
@@ -180,8 +190,8 @@ mod tests {
     #[test]
     fn a_range_that_fits_is_found_and_the_shortest_first() {
         let leftovers = Leftovers::default();
-        leftovers.keep(&mut left(range(0x8000, 0x8000), range(0x10000, 300)), 8);
-        leftovers.keep(&mut left(range(0x18000, 127), range(0x20000, 4096)), 8);
+        keep(&leftovers, left(range(0x8000, 0x8000), range(0x10000, 300)), 8);
+        keep(&leftovers, left(range(0x18000, 127), range(0x20000, 4096)), 8);
         let take = |bytes| leftovers.take_bump(bytes).map(|range| range.cursor().as_usize());
         assert_eq!(take(8), Some(0x10000));
         assert_eq!(take(4096), Some(0x20000));
@@ -194,7 +204,7 @@ mod tests {
     fn where_addresses_tell_an_order_the_lowest_range_above_is_found() {
         let leftovers = Leftovers::default();
         for start in [0x30000, 0x10000, 0x20000, 0x40000] {
-            leftovers.keep(&mut left(range(start, 0x200), range(start + 0x1000, 0x80)), 8);
+            keep(&leftovers, left(range(start, 0x200), range(start + 0x1000, 0x80)), 8);
         }
         let take = |bytes, floor| {
             leftovers.take_lowest_bump(bytes, Address::from_usize(floor)).map(|range| range.cursor().as_usize())
@@ -212,7 +222,7 @@ mod tests {
         for bytes in [1, 127, 128, 129, 255, 256, 257, 8192, 8193, 32767, 32768, 32769, 1 << 20] {
             for length in [128, 200, 256, 8191, 8192, 16384, 32767, 32768, 65536] {
                 let leftovers = Leftovers::default();
-                leftovers.keep(&mut left(range(0x100000, length), BumpRange::default()), 8);
+                keep(&leftovers, left(range(0x100000, length), BumpRange::default()), 8);
                 let found = leftovers.take_bump(bytes);
                 assert!(found.is_none() || length >= bytes, "{length} for {bytes}");
                 assert!(found.is_some() || length < 2 * bytes || bytes > 32768, "{length} is enough for {bytes}");
@@ -223,7 +233,7 @@ mod tests {
     #[test]
     fn a_range_inside_a_granule_is_not_handed_on() {
         let leftovers = Leftovers::default();
-        leftovers.keep(&mut left(range(0x8008, 0x1000), BumpRange::default()), 16);
+        keep(&leftovers, left(range(0x8008, 0x1000), BumpRange::default()), 16);
         assert!(leftovers.take_bump(16).is_none());
     }
 
@@ -235,7 +245,7 @@ mod tests {
             let mut allocators = Allocators { nonmoving: Some(Box::new(no_cells())), ..Allocators::default() };
             allocators.cells[2] = cell(n);
             allocators.nonmoving.as_mut().unwrap()[2] = cell(10 + n);
-            leftovers.keep(&mut allocators, 8);
+            allocators.leave(&leftovers, 8);
             assert!(allocators.cells[2].block.is_none() && allocators.cells[2].range.bytes_left() == 0);
         }
         let block = |cells: Option<CellRange>| cells.map(|cells| cells.block.unwrap().0);
@@ -243,7 +253,7 @@ mod tests {
         assert_eq!(block(leftovers.take_cells(CellsOf::Plan, 2)), Some(3));
         assert_eq!(block(leftovers.take_cells(CellsOf::NonMoving, 2)), Some(13));
         let mut given_up = Vec::new();
-        leftovers.give_up(|allocators| {
+        Allocators::give_up(&leftovers, |allocators| {
             let nonmoving = allocators.nonmoving.iter().flat_map(|cells| cells.iter());
             given_up
                 .extend(allocators.cells.iter().chain(nonmoving).filter_map(|cell| cell.block).map(|block| block.0));

@@ -1,10 +1,12 @@
 //! Allocation: bump ranges, cell ranges, the thread that owns them, and what it leaves of them.
 
+mod allocators;
 mod bump;
 mod leftovers;
 mod thread;
 
-pub use bump::{Allocators, BumpRange, CellRange, CopyTarget, HoleCursor, Pace, ThreadCells};
+pub use allocators::{Allocators, ThreadCells};
+pub use bump::{BumpRange, CellRange, CopyTarget, HoleCursor, Pace};
 pub(crate) use leftovers::Leftovers;
 pub(crate) use thread::{MutatorRef, ThreadPart};
 

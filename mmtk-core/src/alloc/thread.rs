@@ -7,7 +7,8 @@
 //! I3. A native region uses neither. Its ranges are closed, so that the fast path of an allocation there
 //!     finds none; slow paths panic.
 
-use super::bump::{Allocators, Pace};
+use super::allocators::Allocators;
+use super::bump::Pace;
 use super::leftovers::Leftovers;
 use crate::address::{Address, ObjectReference};
 use crate::binding::VMBinding;

@@ -7,7 +7,7 @@ use super::late::Late;
 use super::pacing::FullCollection;
 use super::worker_count::PauseCost;
 use crate::address::ObjectReference;
-use crate::alloc::{MutatorRef, ThreadPart};
+use crate::alloc::{Allocators, MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
 use crate::callback::Callback;
 use crate::events::{Cause, CollectionKind, Event, Paced, PauseReport, SpaceReport};
@@ -209,7 +209,7 @@ impl<VM: VMBinding> Collector<VM> {
             self.retire(allocators);
             self.keep_requested(requested);
         }
-        self.leftovers.give_up(|allocators| self.retire(allocators));
+        Allocators::give_up(&self.leftovers, |allocators| self.retire(allocators));
         mutators
     }
 

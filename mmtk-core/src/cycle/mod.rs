@@ -11,6 +11,7 @@ mod collect;
 mod collector;
 mod late;
 mod pacing;
+mod start;
 mod worker_count;
 
 pub(crate) use collect::Unfinished;

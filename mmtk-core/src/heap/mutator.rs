@@ -4,7 +4,6 @@
 //! words, the state word to poll follows at a constant offset ([`MutatorState::THREAD_OFFSET`]). What the
 //! thread does alone, and the rules of who uses what when, are in `alloc/thread.rs`.
 
-use super::Heap;
 use crate::address::{Address, ObjectReference};
 use crate::alloc::{Pace, Request, Semantics, ThreadPart};
 use crate::barrier::BarrierTest;
@@ -203,7 +202,7 @@ impl<VM: VMBinding> Mutator<VM> {
     }
 
     /// A safepoint: stops here while a pause is in progress, and collects if that is due
-    /// ([`Heap::adjust_external`]). One relaxed load otherwise.
+    /// ([`Heap::adjust_external`](crate::Heap::adjust_external)). One relaxed load otherwise.
     ///
     /// # Panics
     /// In a native region of this mutator, and in a callback of its heap if a pause is in progress or one is
@@ -333,9 +332,9 @@ impl<VM: VMBinding> Mutator<VM> {
         );
     }
 
-    /// Panics unless this is a mutator of `heap`.
-    pub(crate) fn check_owner(&self, heap: &Heap<VM>) {
-        assert!(std::ptr::eq(self.heap(), heap.inner()), "the mutator belongs to another heap");
+    /// Panics unless this is a mutator of the heap with this engine.
+    pub(crate) fn check_owner(&self, heap: &Collector<VM>) {
+        assert!(std::ptr::eq(self.heap(), heap), "the mutator belongs to another heap");
     }
 
     pub(crate) fn memory(&self) -> &Memory {

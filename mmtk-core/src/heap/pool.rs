@@ -67,7 +67,7 @@ impl<VM: VMBinding> Pool<VM> {
 
     /// As [`Pool::alloc`], but returns the error.
     pub fn try_alloc(&self, mutator: &Mutator<VM>) -> Result<Address, OutOfMemory> {
-        mutator.check_owner(&self.heap);
+        mutator.check_owner(self.heap.inner());
         mutator.check_running();
         let address = mutator.allocate_with(self.bytes, |pace, allocated| {
             self.space().allocate(&mut self.cells().lock(), pace, allocated)
@@ -84,7 +84,7 @@ impl<VM: VMBinding> Pool<VM> {
     /// When it is no object of this pool, or was freed before and its cell not used again; and as
     /// [`Pool::alloc`].
     pub fn free(&self, mutator: &Mutator<VM>, object: ObjectReference) {
-        mutator.check_owner(&self.heap);
+        mutator.check_owner(self.heap.inner());
         mutator.check_running();
         let freed = self.space().free(&mut self.cells().lock(), object);
         if let Err(why) = freed {
@@ -118,7 +118,7 @@ impl<VM: VMBinding> Pool<VM> {
     /// # Panics
     /// As [`Pool::alloc`].
     pub fn release(mut self, mutator: &Mutator<VM>) {
-        mutator.check_owner(&self.heap);
+        mutator.check_owner(self.heap.inner());
         mutator.check_running();
         if let Some(cells) = self.cells.take() {
             self.space().release(&cells, true);

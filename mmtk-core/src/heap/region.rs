@@ -61,7 +61,7 @@ impl<VM: VMBinding> Region<VM> {
 
     /// As [`Region::alloc`], but returns the error.
     pub fn try_alloc(&self, mutator: &Mutator<VM>, bytes: usize) -> Result<Address, OutOfMemory> {
-        mutator.check_owner(&self.heap);
+        mutator.check_owner(self.heap.inner());
         mutator.part().check_request(bytes);
         // A run at hand must not put off a pause.
         let at_hand = match mutator.part().thread().should_stop() {
@@ -94,7 +94,7 @@ impl<VM: VMBinding> Region<VM> {
     /// # Panics
     /// When the mutator belongs to another heap, or is in a native region.
     pub fn release(self, mutator: &Mutator<VM>) {
-        mutator.check_owner(&self.heap);
+        mutator.check_owner(self.heap.inner());
         mutator.check_running();
         if let Some(memory) = self.memory.lock().take() {
             self.space().release(memory, true);

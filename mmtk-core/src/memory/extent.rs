@@ -4,9 +4,10 @@
 //! space?" is a subtraction and a shift, with no load. An extent is cut into 4 MiB chunks (the unit of
 //! commitment) and 32 KiB blocks (the unit that changes hands).
 
-use super::EXTENTS;
 use crate::address::{Address, ObjectReference};
 
+/// How many spaces a plan can have.
+pub const EXTENTS: usize = 8;
 /// Bytes of a block, as a power of two. 32 KiB as in Immix: half the first-level cache of common processors,
 /// and large enough that the shared list is touched once in a thousand small objects.
 pub const LOG_BLOCK_BYTES: u32 = 15;
@@ -36,7 +37,7 @@ impl Extent {
         Extent { start, log_bytes, number }
     }
 
-    /// Its number among the extents of the heap, below [`EXTENTS`](super::EXTENTS).
+    /// Its number among the extents of the heap, below [`EXTENTS`].
     #[inline(always)]
     pub fn number(&self) -> usize {
         // SAFETY: `new` saw to it. A table by number is then read without a test of the bounds, for each live

@@ -22,10 +22,10 @@ pub use protocols::budget::{Budget, Charge};
 pub use {
     aliased::AliasedPages,
     blocks::{Acquired, BlockPool, Payment},
-    extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent, LOG_BLOCK_BYTES},
+    extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, EXTENTS, Extent, LOG_BLOCK_BYTES},
     frontier::Frontier,
     page_runs::{AcquiredPages, PageRuns},
     refusals::{Asked, Refusals},
-    reservation::{Cache, EXTENTS, Memory, Why},
+    reservation::{Cache, Memory, Why},
     side_table::{SideBytes, SideWords},
 };

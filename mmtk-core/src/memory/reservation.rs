@@ -4,12 +4,12 @@
 //!     `Arc`.
 //! I2. Reserved and resident bytes, those of tables included, never exceed the limit (`budget`).
 
-use super::extent::{CHUNK_BYTES, Extent, LOG_BLOCK_BYTES};
+use super::extent::{CHUNK_BYTES, EXTENTS, Extent, LOG_BLOCK_BYTES};
 use super::first_touch::FirstTouch;
 use super::joining::Joining;
 use super::refusals::{self, Asked, Refusals};
+use super::side_table::{SideBytes, SideWords};
 use crate::address::Address;
-use crate::memory::{SideBytes, SideWords};
 use crate::options::{Options, When, format_bytes};
 use crate::os::{self, Mapping, PAGE_BYTES};
 use protocols::budget::{Budget, Charge};
@@ -26,9 +26,6 @@ const HUGE_FROM: usize = 256 << 20;
 
 /// A heap in which less is resident gets its memory page by page.
 const TOUCH_FROM: usize = 16 << 20;
-
-/// How many spaces a plan can have.
-pub const EXTENTS: usize = 8;
 
 /// Why memory goes back to the system.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

@@ -3,8 +3,6 @@
 use std::error::Error;
 use std::fmt;
 
-use super::table::{OptionInfo, Options};
-
 /// A wrong option. Its text is made for users: print it as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -68,9 +66,8 @@ impl OptionError {
     }
 
     /// A variable whose name is close to that of an option.
-    pub(super) fn near_miss_of_variable(name: &str, meant: &OptionInfo) -> Self {
-        let known = Options::table().iter().map(|row| row.env_name.clone()).collect();
-        Self::Unknown { name: name.to_owned(), suggestion: Some(meant.env_name.clone()), known }
+    pub(super) fn near_miss_of_variable(name: &str, meant: &str, known: Vec<String>) -> Self {
+        Self::Unknown { name: name.to_owned(), suggestion: Some(meant.to_owned()), known }
     }
 
     /// The same error, with the place it came from.

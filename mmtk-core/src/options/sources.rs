@@ -53,7 +53,10 @@ impl Options {
                         let value = value.into_string().map_err(|value| not_utf8(name.clone(), &value))?;
                         copy.set(row.key, &value).map_err(|error| error.within(name))?;
                     }
-                    Variable::NearMiss(meant) => return Err(OptionError::near_miss_of_variable(&name, meant)),
+                    Variable::NearMiss(meant) => {
+                        let known = Options::table().iter().map(|row| row.env_name.clone()).collect();
+                        return Err(OptionError::near_miss_of_variable(&name, &meant.env_name, known));
+                    }
                     Variable::Foreign => {
                         warn_of_text(format!("the variable {name} is no option of this toolkit: it has no effect"));
                     }

@@ -26,7 +26,7 @@ pub unsafe fn mmap(
     _file: i32,
     _from: i64,
 ) -> *mut c_void {
-    match Layout::from_size_align(bytes, super::os::PAGE_BYTES) {
+    match Layout::from_size_align(bytes, super::sizes::PAGE_BYTES) {
         // SAFETY: a mapping has at least one page.
         Ok(layout) if at.is_null() && bytes <= BYTES_MAX => unsafe { alloc_zeroed(layout) }.cast(),
         _ => MAP_FAILED,

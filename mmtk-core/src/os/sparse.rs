@@ -44,12 +44,7 @@ impl Sparse {
     pub fn choose(bytes: usize, align: usize, kept: usize) -> io::Result<Sparse> {
         let kept = match kept {
             0 => None,
-            _ => {
-                let mapping = os::Mapping::reserve(kept, PAGE_BYTES)?;
-                let range = (mapping.start(), mapping.bytes());
-                std::mem::forget(mapping);
-                Some(range)
-            }
+            _ => Some(os::map_anywhere(kept, PAGE_BYTES, libc::PROT_NONE)?),
         };
         // Owns what is kept from here on, and no range yet.
         let mut sparse =

@@ -17,42 +17,18 @@
 //! Callers: the leader of a pause, after weak references were cleared; workers share the steps.
 
 use super::order::{self, Graph, Waiting};
-use super::weak::{Aim, Process};
+use super::process::Process;
+use super::watching::{Aim, Claimed};
 use crate::address::{Address, ObjectReference};
 use crate::binding::{Slot, SlotVisitor, VMBinding};
 use crate::stack::each_word;
-use crate::trace::{Traced, Tracer};
+use crate::trace::Tracer;
 use crate::weak::Table;
 use crate::weak::{TOPOLOGICAL, key};
-use crate::workers::Worker;
 use protocols::index::Index;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-/// The objects that wait for ordered finalizers, after they were claimed.
-pub(super) struct Claimed {
-    /// By their places.
-    index: Index,
-    places: Vec<ObjectReference>,
-    /// Whether an object that was unreachable refers to it.
-    referred: Vec<AtomicBool>,
-}
-
-impl Claimed {
-    /// What became of an object to which one of those refers that were unreachable. Any worker.
-    pub fn note(&self, traced: Traced, worker: &mut Worker) {
-        match traced {
-            Traced::New(place) | Traced::NewLarge(place) => worker.noted.push(place),
-            Traced::Seen(place) => {
-                for n in self.index.candidates(key(place)).filter(|n| self.places[*n] == place) {
-                    // Relaxed: read when the section is over.
-                    self.referred[n].store(true, Relaxed);
-                }
-            }
-        }
-    }
-}
 
 impl<VM: VMBinding, T: Tracer<VM>> Process<'_, '_, VM, T> {
     /// Queues what is to be finalized, and keeps it. Whether there was any.

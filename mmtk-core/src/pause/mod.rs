@@ -6,7 +6,9 @@ mod finalize;
 mod forward;
 mod order;
 mod pins;
+mod process;
 mod vm_space;
+mod watching;
 mod weak;
 
 pub(crate) use ambiguous::ambiguous_roots;

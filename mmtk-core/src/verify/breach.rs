@@ -1,6 +1,7 @@
 //! What the verifier says: what is wrong, where, and what usually causes it.
 
-use super::{Fault, From, Walk};
+use super::slots::Fault;
+use super::walk::{From, Walk};
 use crate::address::{Address, ObjectReference};
 use crate::binding::{Slot, VMBinding};
 use crate::events::CollectionKind;

@@ -10,55 +10,25 @@
 mod breach;
 mod history;
 mod slots;
+mod walk;
 
 use crate::address::{Address, ObjectReference};
 use crate::alloc::ThreadPart;
 use crate::binding::VMBinding;
 use crate::events::CollectionKind;
-use crate::metadata::ObjectStates;
 use crate::pause::Pause;
 use crate::plan::Plan;
 use crate::space::Space;
 use breach::Cause;
 use history::Survivor;
-use slots::{Fault, Slots};
+use slots::Slots;
 use std::collections::HashMap;
+use walk::{From, Seen, Walk};
 
 pub(crate) use history::History;
 
 /// The collector may scan larger objects in parts.
 const PARTS_FROM_BYTES: usize = 8 << 10;
-
-/// Where a reference was found.
-#[derive(Copy, Clone)]
-enum From<S> {
-    Root(S),
-    Object(ObjectReference, S),
-    /// An ambiguous word of an object.
-    Word(ObjectReference),
-    /// An entry of the heap's own tables.
-    Entry(&'static str),
-}
-
-/// An object that the walk has reached.
-struct Seen<S> {
-    bytes: usize,
-    /// Where it was found first.
-    from: From<S>,
-}
-
-/// A walk through the graph.
-struct Walk<'a, VM: VMBinding> {
-    spaces: Vec<&'a dyn Space>,
-    states: ObjectStates<VM>,
-    phase: &'static str,
-    kind: CollectionKind,
-    /// What is known of the objects before the collection.
-    history: &'a History,
-    before: bool,
-    seen: HashMap<ObjectReference, Seen<VM::Slot>>,
-    slots: Slots<VM::Slot>,
-}
 
 /// Checks the graph as mutators left it.
 pub(crate) fn before_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &dyn Plan<VM>, history: &mut History) {
@@ -189,10 +159,6 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
 
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
         self.spaces.iter().find(|space| space.extent().contains(address))?.find_object(address)
-    }
-
-    fn is_outside(&self, object: ObjectReference) -> bool {
-        !self.spaces.iter().any(|space| space.extent().holds(object))
     }
 
     /// Checks an object that something refers to. Its size, or none if it is outside the heap.

@@ -1,0 +1,48 @@
+//! What the verifier's walk through the graph knows.
+
+use super::history::History;
+use super::slots::Slots;
+use crate::address::ObjectReference;
+use crate::binding::VMBinding;
+use crate::events::CollectionKind;
+use crate::metadata::ObjectStates;
+use crate::space::Space;
+use std::collections::HashMap;
+
+/// Where a reference was found.
+#[derive(Copy, Clone)]
+pub(super) enum From<S> {
+    Root(S),
+    Object(ObjectReference, S),
+    /// An ambiguous word of an object.
+    Word(ObjectReference),
+    /// An entry of the heap's own tables.
+    Entry(&'static str),
+}
+
+/// An object that the walk has reached.
+pub(super) struct Seen<S> {
+    pub bytes: usize,
+    /// Where it was found first.
+    pub from: From<S>,
+}
+
+/// A walk through the graph.
+pub(super) struct Walk<'a, VM: VMBinding> {
+    pub spaces: Vec<&'a dyn Space>,
+    pub states: ObjectStates<VM>,
+    pub phase: &'static str,
+    pub kind: CollectionKind,
+    /// What is known of the objects before the collection.
+    pub history: &'a History,
+    pub before: bool,
+    pub seen: HashMap<ObjectReference, Seen<VM::Slot>>,
+    pub slots: Slots<VM::Slot>,
+}
+
+impl<VM: VMBinding> Walk<'_, VM> {
+    /// Whether the object lies in no space of the heap.
+    pub fn is_outside(&self, object: ObjectReference) -> bool {
+        !self.spaces.iter().any(|space| space.extent().holds(object))
+    }
+}
