@@ -7,6 +7,7 @@ mod minheap;
 pub(crate) mod pacer;
 mod rates;
 mod references;
+mod refusals;
 mod run;
 
 use crate::cli::{Cli, Command};
@@ -30,13 +31,5 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::References { entries } => references::references(&options.plan, &entries, options.json),
         Command::Pacer { command } => pacer::pacer(&options, &command),
         Command::Limits { groups } => limits::run(&groups, options.json),
-    }
-}
-
-/// Refuses a plan whose pauses cannot be measured, because it has none.
-fn refuse_plans_without_pauses(plans: &[String]) -> Result<(), Failure> {
-    match plans.iter().find(|plan| plan.eq_ignore_ascii_case("NoGC")) {
-        None => Ok(()),
-        Some(plan) => Err(Failure::Usage(format!("--plan {plan}: it never collects, so there is nothing to measure"))),
     }
 }

@@ -58,7 +58,7 @@ const FIBONACCI_DEPTH: u32 = 34;
 pub(super) fn rates(plans: &[String], as_json: bool) -> Result<(), Failure> {
     let all = ["Immix".to_owned(), "MarkSweep".to_owned(), "SemiSpace".to_owned()];
     let plans = if plans.is_empty() { &all[..] } else { plans };
-    super::refuse_plans_without_pauses(plans)?;
+    super::refusals::refuse_plans_without_pauses(plans)?;
     for plan in plans {
         // A wrong name is better said now than after a minute.
         heap(plan, 1, 1 << 30)?;

@@ -74,7 +74,7 @@ struct Row {
 pub(super) fn references(plans: &[String], entries: &[usize], as_json: bool) -> Result<(), Failure> {
     let all = ["Immix".to_owned(), "MarkSweep".to_owned(), "SemiSpace".to_owned()];
     let plans = if plans.is_empty() { &all[..] } else { plans };
-    super::refuse_plans_without_pauses(plans)?;
+    super::refusals::refuse_plans_without_pauses(plans)?;
     let bar = progress::spinner();
     let mut rows = Vec::new();
     for plan in plans {

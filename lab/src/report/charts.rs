@@ -12,7 +12,8 @@ use plotters::prelude::{
     TRANSPARENT,
 };
 
-use super::{History, minimum_utilisation};
+use super::history::History;
+use super::utilisation::minimum_utilisation;
 
 const MIB: f64 = 1048576.0;
 /// Pixels; the page shows the narrow one below [`super::NARROW_PX`].

@@ -2,28 +2,20 @@
 //! inline SVG.
 
 mod charts;
+mod history;
 mod utilisation;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mmtk_core::events::{CollectionKind, Event, Listener, PauseReport};
+use mmtk_core::events::{CollectionKind, Event, Listener};
 
 use crate::failure::Failure;
 use crate::table::number;
 use charts::Chart;
 
+pub use history::History;
 pub use utilisation::minimum_utilisation;
-
-/// What the page is about.
-#[derive(Clone, Debug, Default)]
-pub struct History {
-    /// Name of the plan, the limit in bytes, and the number of GC workers.
-    heap: Option<(&'static str, usize, usize)>,
-    pauses: Vec<PauseReport>,
-    /// Bytes requested and bytes reserved when memory ran out for the last time.
-    out_of_memory: Option<(usize, usize)>,
-}
 
 /// Collects what a page needs, and writes it at the end.
 #[derive(Clone)]

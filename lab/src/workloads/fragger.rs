@@ -3,8 +3,8 @@
 //!
 //! A collector that cannot move or reuse small holes needs several times the live bytes here.
 
-use super::Params;
 use super::heap::{Mutator, Ref};
+use super::params::Params;
 use super::rng::{Rng, mix};
 
 /// The live objects: an array in the heap, and their sizes outside it.

@@ -1,7 +1,7 @@
 //! large: arrays of 64 KB to 4 MB, few alive at a time: the large-object space and the return of its pages.
 
-use super::Params;
 use super::heap::Mutator;
+use super::params::Params;
 use super::rng::{Rng, mix};
 
 /// One word a page is touched.

@@ -1,9 +1,9 @@
 //! list and list-shuffled: one long chain. A trace cannot be split, and in random order every hop misses the
 //! cache.
 
-use super::Params;
 use super::churn::churn;
 use super::heap::{Mutator, Ref};
+use super::params::Params;
 use super::rng::{Rng, mix};
 
 /// The order of a chain in memory.

@@ -2,8 +2,9 @@
 //! timed.
 
 use super::heap::{Mutator, Ref};
+use super::params::{Outcome, Params};
 use super::rng::{Rng, mix};
-use super::{Outcome, Params, ticks};
+use super::ticks;
 
 // An entry: next in its chain, value | key, slot.
 const NEXT: usize = 0;

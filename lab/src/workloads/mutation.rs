@@ -1,8 +1,8 @@
 //! mutation: stores into old objects, one in four of a fresh object. What a write barrier costs, and what it
 //! records.
 
-use super::Params;
 use super::heap::Mutator;
+use super::params::Params;
 use super::rng::{Rng, mix};
 
 /// `ops` stores into `size` old objects of eight slots; returns the checksum.

@@ -4,8 +4,8 @@
 //! some others. Phases differ in both: what fits one is wrong for the next, so they are hard on a pacer
 //! that predicts rates and sizes from the last few collections.
 
-use super::Params;
 use super::heap::{Mutator, Ref};
+use super::params::Params;
 use super::rng::{Rng, mix};
 
 /// Phases one after the other, again and again: sixteenths of the table in use, records read in a step.

@@ -4,8 +4,8 @@
 //! smaller one. Long-lived data that is rearranged all the time: hard on generational collectors and on
 //! barriers.
 
-use super::Params;
 use super::heap::{Mutator, Ref};
+use super::params::Params;
 use super::rng::{Rng, mix};
 
 const LEFT: usize = 0;

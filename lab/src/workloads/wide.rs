@@ -1,8 +1,8 @@
 //! wide: one array of references to leaves. A trace has all its parallelism behind one object.
 
-use super::Params;
 use super::churn::churn;
 use super::heap::Mutator;
+use super::params::Params;
 use super::rng::mix;
 
 /// An array of `size` leaves, then `ops` MiB of garbage, then a walk of the leaves; returns the checksum.

@@ -22,7 +22,6 @@
 mod vm;
 mod world;
 
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use mmtk::plan::BarrierSelector;
@@ -33,7 +32,7 @@ use mmtk::util::metadata::side_metadata::vo_bit_side_metadata_addr;
 use mmtk::util::options::{GCTriggerSelector, PlanSelector};
 use mmtk::util::{Address, ObjectReference, OpaquePointer, VMMutatorThread, VMThread};
 use mmtk::vm::slot::SimpleSlot;
-use mmtk::{AllocationSemantics, MMTK, MMTKBuilder, Mutator as MmtkMutator, memory_manager};
+use mmtk::{AllocationSemantics, MMTKBuilder, Mutator as MmtkMutator, memory_manager};
 
 use crate::driver::drive;
 use crate::failure::Failure;
@@ -41,13 +40,7 @@ use crate::oom;
 use crate::request::Request;
 use crate::workloads::heap::{GcStats, Heap, Mutator, Ref};
 use crate::workloads::shadow_stack::ShadowStack;
-use vm::PeerVm;
-
-static MMTK_INSTANCE: OnceLock<Box<MMTK<PeerVm>>> = OnceLock::new();
-
-fn instance() -> &'static MMTK<PeerVm> {
-    MMTK_INSTANCE.get().expect("the instance is made before it is used (I3)")
-}
+use vm::{MMTK_INSTANCE, PeerVm, State, instance};
 
 // Allocators, as const parameters.
 const BUMP: u8 = 0;
@@ -140,19 +133,6 @@ fn initialise(request: &Request, plan: &str) -> Result<(u8, u8), Failure> {
     Ok((allocator, barrier))
 }
 
-/// State of a bound thread. `mutator` stays first: allocator offsets are constants from its beginning.
-#[repr(C)]
-struct State {
-    mutator: MmtkMutator<PeerVm>,
-    roots: ShadowStack,
-    /// Larger objects go to the large-object space.
-    max_small: usize,
-    /// Start of the table of log bits, shifted so that an address indexes it directly.
-    log_base: usize,
-    /// The same for valid-object bits.
-    valid_base: usize,
-}
-
 /// A plan of the crate, by allocator and barrier.
 struct UpstreamHeap<const A: u8, const B: u8>(());
 
@@ -205,7 +185,10 @@ impl<const A: u8, const B: u8> Heap for UpstreamHeap<A, B> {
             gcs: pauses.len() as u64,
             pauses,
             gc_cpu_ns: world::take_worker_cpu_ns(),
-            peak_reserved_bytes: world::take_peak_reserved_bytes(),
+            peak_reserved_bytes: {
+                world::note_reserved(instance().get_plan().get_reserved_pages());
+                world::take_peak_reserved_bytes()
+            },
             ..GcStats::default()
         }
     }

@@ -9,10 +9,12 @@ use mmtk::util::opaque_pointer::*;
 use mmtk::util::{Address, ObjectReference};
 use mmtk::vm::slot::{SimpleSlot, UnimplementedMemorySlice};
 use mmtk::vm::*;
-use mmtk::{Mutator, memory_manager};
+use mmtk::{MMTK, Mutator, memory_manager};
 
-use super::{State, instance, world};
+use super::world;
 use crate::oom;
+use crate::workloads::shadow_stack::ShadowStack;
+use std::sync::OnceLock;
 
 /// The VM of the workloads.
 #[derive(Default)]
@@ -31,6 +33,25 @@ impl VMBinding for PeerVm {
     const MAX_ALIGNMENT: usize = 8;
     const USE_ALLOCATION_OFFSET: bool = false;
     const ALLOC_END_ALIGNMENT: usize = 8;
+}
+
+pub(super) static MMTK_INSTANCE: OnceLock<Box<MMTK<PeerVm>>> = OnceLock::new();
+
+pub(super) fn instance() -> &'static MMTK<PeerVm> {
+    MMTK_INSTANCE.get().expect("the instance is made before it is used (I3)")
+}
+
+/// State of a bound thread. `mutator` stays first: allocator offsets are constants from its beginning.
+#[repr(C)]
+pub(super) struct State {
+    pub mutator: Mutator<PeerVm>,
+    pub roots: ShadowStack,
+    /// Larger objects go to the large-object space.
+    pub max_small: usize,
+    /// Start of the table of log bits, shifted so that an address indexes it directly.
+    pub log_base: usize,
+    /// The same for valid-object bits.
+    pub valid_base: usize,
 }
 
 /// The top byte of the header holds the forwarding bits.
@@ -208,8 +229,8 @@ pub(super) struct Stopper;
 impl Collection<PeerVm> for Stopper {
     fn stop_all_mutators<F: FnMut(&'static mut Mutator<PeerVm>)>(_tls: VMWorkerThread, mut visit: F) {
         world::stop();
-        world::note_reserved_bytes();
-        for state in world::states() {
+        world::note_reserved(instance().get_plan().get_reserved_pages());
+        for state in world::states::<State>() {
             // SAFETY: the thread is parked and its state alive (I1).
             visit(unsafe { &mut (*state).mutator });
         }
@@ -253,11 +274,11 @@ impl ActivePlan<PeerVm> for Mutators {
 
     fn mutators<'a>() -> Box<dyn Iterator<Item = &'a mut Mutator<PeerVm>> + 'a> {
         // SAFETY: called in a pause: each thread is parked and its state alive (I1).
-        Box::new(world::states().into_iter().map(|state| unsafe { &mut (*state).mutator }))
+        Box::new(world::states::<State>().into_iter().map(|state| unsafe { &mut (*state).mutator }))
     }
 
     fn number_of_mutators() -> usize {
-        world::states().len()
+        world::states::<State>().len()
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
-use super::{State, instance};
 use crate::cpu::ThreadClock;
 use crate::workloads::heap::Pause;
 
@@ -49,7 +48,7 @@ fn wait<'a>(condition: &Condvar, guard: MutexGuard<'a, World>) -> MutexGuard<'a,
 }
 
 /// Runs `make`, which fills in the state, and lists the thread, while no pause is in progress (I2).
-pub(super) fn bind_while_running(state: *mut State, make: impl FnOnce()) {
+pub(super) fn bind_while_running(state: *mut impl Sized, make: impl FnOnce()) {
     let mut world = world();
     while world.stopping {
         world = wait(&RESUMED, world);
@@ -59,7 +58,7 @@ pub(super) fn bind_while_running(state: *mut State, make: impl FnOnce()) {
 }
 
 /// Takes a thread off the list; a pause may have been waiting for it.
-pub(super) fn unbind(state: *mut State) {
+pub(super) fn unbind(state: *mut impl Sized) {
     world().bound.retain(|&bound| bound != state as usize);
     STOPPED.notify_all();
 }
@@ -114,8 +113,8 @@ pub(super) fn resume() {
     RESUMED.notify_all();
 }
 
-/// The states of the bound threads.
-pub(super) fn states() -> Vec<*mut State> {
+/// The states of the bound threads, which were bound with this type.
+pub(super) fn states<State>() -> Vec<*mut State> {
     world().bound.iter().map(|&state| state as *mut State).collect()
 }
 
@@ -125,8 +124,8 @@ pub(super) fn note_worker() {
 }
 
 /// A pause begins: what is reserved now, copy reserve included, is the most since the last one.
-pub(super) fn note_reserved_bytes() {
-    PEAK_RESERVED_PAGES.fetch_max(instance().get_plan().get_reserved_pages(), Ordering::Relaxed);
+pub(super) fn note_reserved(pages: usize) {
+    PEAK_RESERVED_PAGES.fetch_max(pages, Ordering::Relaxed);
 }
 
 /// The pauses since the last call.
@@ -143,7 +142,6 @@ pub(super) fn take_worker_cpu_ns() -> u64 {
 
 /// Most bytes reserved since the last call.
 pub(super) fn take_peak_reserved_bytes() -> u64 {
-    note_reserved_bytes();
     let pages = PEAK_RESERVED_PAGES.swap(0, Ordering::Relaxed);
     mmtk::util::conversions::pages_to_bytes(pages) as u64
 }

@@ -1,0 +1,13 @@
+//! What a heap has told.
+
+use mmtk_core::events::PauseReport;
+
+/// What the page is about.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Name of the plan, the limit in bytes, and the number of GC workers.
+    pub(super) heap: Option<(&'static str, usize, usize)>,
+    pub(super) pauses: Vec<PauseReport>,
+    /// Bytes requested and bytes reserved when memory ran out for the last time.
+    pub(super) out_of_memory: Option<(usize, usize)>,
+}
