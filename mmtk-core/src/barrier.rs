@@ -7,10 +7,10 @@
 //! the objects unlogged again. A full collection forgets the notes: it makes unlogged whatever it marks.
 //!
 //! A new object's bit is clear, so its initialising stores cost the test alone, and may leave the barrier
-//! out. The barrier is armed only while a minor collection is to come (`pacer::nursery`), and never in plans that
-//! are not generational: until then it does not look at the object, whose state may lie in another cache line
-//! than the slot (a quarter more CPU in a program of random stores into old objects). It is armed at the end
-//! of a full collection, which has made unlogged whatever lives.
+//! out. The barrier is armed only while a minor collection is to come (`pacer::nursery`), and never in plans
+//! that are not generational: until then it does not look at the object, whose state may lie in another cache
+//! line than the slot (a quarter more CPU in a program of random stores into old objects). It is armed at the
+//! end of a full collection, which has made unlogged whatever lives.
 //!
 //! I1. The bit of an object is set by GC workers in pauses and cleared by mutators between them.
 //! I2. There is no safepoint between a store and its barrier, so a pause never finds a store that was not

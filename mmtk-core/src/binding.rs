@@ -6,8 +6,8 @@
 
 use crate::address::{Address, ObjectReference};
 use crate::error::OutOfMemory;
-use crate::metadata::SlotWord;
 use crate::warnings;
+use protocols::slot_word::SlotWord;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;

@@ -1,6 +1,7 @@
 //! Mechanism of a garbage-collection toolkit. It names no VM and no collector.
 //!
-//! Read from below to above; no module knows one that stands further down in this list:
+//! Read from below to above. No file uses another in a circle (`tests/layers`), and no module of this list
+//! uses one that stands further down:
 //!
 //! | module | what |
 //! |---|---|
@@ -12,10 +13,11 @@
 //! | [`workers`], [`trace`], [`weak`] | helpers, the tracing loop, tables of weak references |
 //! | [`pause`], [`plan`] | what a collector is made of, and what it is |
 //! | `verify` | the second opinion |
-//! | `heap` | the heap that runs a plan: [`Heap`], [`Mutator`] and all that a VM calls |
+//! | `cycle` | what drives a heap: allocation's slow path, a collection led, pacing |
+//! | `heap` | what a VM calls: [`Heap`], [`Mutator`], a file for each subject |
 //!
-//! Unsafe code lives in `address`, `os`, `memory`, `metadata`, `alloc`, `stack`, `workers`, `pause`, `weak`, `verify`
-//! and `heap`; the other modules have none.
+//! Unsafe code lives in `address`, `os`, `memory`, `metadata`, `alloc`, `stack`, `workers`, `weak`, `pause`,
+//! `verify`, `cycle` and `heap`; the other modules have none.
 
 pub mod address;
 pub mod binding;

@@ -1,6 +1,7 @@
 //! What a thread allocates from: its ranges, its cells, and the holes that it looks through.
 //!
-//! I1. `fast_cells` is the distance of `cells` or of `no_cells` from `cells`. Only `close` and `open` write it.
+//! I1. `fast_cells` is the distance of `cells` or of `no_cells` from `cells`. Only `close` and `open` write
+//!     it.
 //! I2. What is yet to be zeroed is committed memory of this thread alone.
 
 use super::bump::{BumpRange, CellRange, HoleCursor, Pace, ZERO_STEP, no_cells};
@@ -110,8 +111,8 @@ impl Allocators {
         leftovers.keep([bump, overflow], cells, nonmoving.as_deref_mut().map(|cells| &mut cells[..]), granule);
     }
 
-    /// In a pause, by its leader: `give_up` gets everything that was left, as the allocators of as many threads
-    /// as it takes.
+    /// In a pause, by its leader: `give_up` gets everything that was left, as the allocators of as many
+    /// threads as it takes.
     pub(crate) fn give_up(leftovers: &Leftovers, mut give_up: impl FnMut(&mut Allocators)) {
         let Some(mut lists) = leftovers.take_all() else { return };
         let mut allocators = Allocators { nonmoving: Some(Box::new(no_cells())), ..Allocators::default() };

@@ -61,8 +61,9 @@ pub(crate) struct Leftovers {
 }
 
 impl Leftovers {
-    /// A thread detaches: takes over what is worth it of its ranges, and of its cells by class, the plan's own
-    /// and those for objects that must not move. Every object in them was whole granules of `granule` bytes.
+    /// A thread detaches: takes over what is worth it of its ranges, and of its cells by class, the plan's
+    /// own and those for objects that must not move. Every object in them was whole granules of `granule`
+    /// bytes.
     pub fn keep(
         &self,
         ranges: [&mut BumpRange; 2],

@@ -17,8 +17,8 @@
 //! neither dropped nor scanned any more: objects that they alone referred to are garbage. Each keeps the
 //! heap's memory in place, so that goes with the process.
 //!
-//! The safepoint's lock and conditions are std's (`protocols::sync`), which keep no queue outside themselves: what the
-//! child inherits from threads that waited is a number.
+//! The safepoint's lock and conditions are std's (`protocols::sync`), which keep no queue outside themselves:
+//! what the child inherits from threads that waited is a number.
 
 use super::Mutator;
 use crate::alloc::ThreadPart;

@@ -65,8 +65,8 @@ pub struct Terms {
     /// The reference is freed when this object dies: the VM's own weak reference object, say. None: it stays
     /// until it is freed.
     pub owner: Option<ObjectReference>,
-    /// Once a collection has cleared it, [`References::next_cleared`] returns it, and until then its owner
-    /// stays alive. Not if the owner died in the same collection.
+    /// Once a collection has cleared it, [`References::next_cleared`](crate::References::next_cleared)
+    /// returns it, and until then its owner stays alive. Not if the owner died in the same collection.
     pub notify: bool,
 }
 
@@ -90,7 +90,7 @@ pub enum FinalizerOrder {
     ReferrersFirst,
     /// As `ReferrersFirst`, but not held back for later collections: one collection queues a whole acyclic
     /// chain, each object behind all that refer to it. For a VM that runs finalizers one after the other, in
-    /// the order in which [`References::next_finalizable`] returns them.
+    /// the order in which [`References::next_finalizable`](crate::References::next_finalizable) returns them.
     ///
     /// What is queued stays so: a finalizer that makes its object reachable again does not save the objects
     /// behind it from theirs. An object is held back only by referrers that are held back themselves: those

@@ -5,12 +5,12 @@
 //! the entry goes when the owner dies. After the trace of a pause, in this order (`pause/weak.rs`):
 //!
 //! 1. Soft references that are to stay keep their targets; ephemerons whose keys (and owners) are live keep
-//!    their values, in time linear in their number (`protocols::{index, conditions}`); the binding keeps what its own
-//!    ephemerons hold ([`VMBinding::trace_weak`]).
+//!    their values, in time linear in their number (`protocols::{index, conditions}`); the binding keeps what
+//!    its own ephemerons hold ([`VMBinding::trace_weak`]).
 //! 2. Weak references to what was not reached are cleared, and soft ones when memory is short.
 //! 3. The binding clears its own weak references ([`VMBinding::process_weak`]).
-//! 4. Objects with a finalizer that were not reached are queued for it when their turn has come (`pause/finalize.rs`,
-//!    `pause/order.rs`), and live again with all they refer to; step 1 anew.
+//! 4. Objects with a finalizer that were not reached are queued for it when their turn has come
+//!    (`pause/finalize.rs`, `pause/order.rs`), and live again with all they refer to; step 1 anew.
 //! 5. Phantom references and ephemerons to what was not reached even now are cleared. Entries whose owners
 //!    are dead are freed, and the VM finds in a queue what was cleared, if it asked to be told.
 //!

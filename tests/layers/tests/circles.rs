@@ -1,0 +1,128 @@
+//! No module of these crates uses another in a circle.
+
+use layers::Modules;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn modules(krate: &str) -> Modules {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(krate).join("src/lib.rs");
+    Modules::of_crate(&root).unwrap()
+}
+
+fn assert_no_circles(krate: &str) {
+    let modules = modules(krate);
+    assert!(modules.uses().len() > 10, "{krate}: its modules were not found");
+    let circles = modules.circles();
+    let text: Vec<String> = circles
+        .iter()
+        .map(|circle| circle.iter().map(|(from, to)| format!("  {from} uses {to}\n")).collect::<String>())
+        .collect();
+    assert!(circles.is_empty(), "{krate}: modules use each other in a circle:\n{}", text.join("and\n"));
+}
+
+#[test]
+fn no_module_of_the_core_uses_another_in_a_circle() {
+    assert_no_circles("mmtk-core");
+}
+
+#[test]
+fn no_module_of_the_lab_uses_another_in_a_circle() {
+    assert_no_circles("lab");
+}
+
+/// A folder of this test alone.
+fn folder(test: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// The circles of a crate with these files, as text: "a uses b" and so on.
+fn circles_of(test: &str, files: &[(&str, &str)]) -> Vec<String> {
+    let folder = folder(test);
+    for (name, text) in files {
+        let file = folder.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+    let circles = Modules::of_crate(&folder.join("lib.rs")).unwrap().circles();
+    circles.into_iter().flatten().map(|(from, to)| format!("{from} uses {to}")).collect()
+}
+
+const BELOW: &str = "pub struct Below;";
+const ABOVE: &str = "use crate::below::Below; pub struct Above(Below);";
+
+#[test]
+fn one_upward_use_closes_a_circle() {
+    let lib = ("lib.rs", "mod above; mod below;");
+    assert!(circles_of("one_way", &[lib, ("above.rs", ABOVE), ("below.rs", BELOW)]).is_empty());
+    let upward = format!("{BELOW} use crate::above::Above; fn f(_: Above) {{}}");
+    let circles = circles_of("both_ways", &[lib, ("above.rs", ABOVE), ("below.rs", &upward)]);
+    assert_eq!(circles, ["above uses below", "below uses above"]);
+}
+
+#[test]
+fn paths_in_code_and_in_macro_calls_count_as_imports_do() {
+    let lib = ("lib.rs", "mod above; mod below;");
+    let code = [
+        "fn f(_: crate::above::Above) {}",
+        "fn f() { println!(\"{}\", crate::above::X) }",
+        "fn f(_: super::above::Above) {}",
+    ];
+    for (n, code) in code.into_iter().enumerate() {
+        let upward = format!("{BELOW} {code}");
+        let circles = circles_of(&format!("inline{n}"), &[lib, ("above.rs", ABOVE), ("below.rs", &upward)]);
+        assert_eq!(circles, ["above uses below", "below uses above"], "{code}");
+    }
+}
+
+#[test]
+fn a_re_export_leads_to_the_file_that_an_item_comes_from() {
+    let files = [
+        ("lib.rs", "mod folder;"),
+        ("folder/mod.rs", "mod a; mod b; pub use a::A; pub use b::B;"),
+        ("folder/a.rs", "pub struct A;"),
+        ("folder/b.rs", "use super::A; pub struct B(A);"),
+    ];
+    assert!(circles_of("one_way_in_a_folder", &files).is_empty());
+    let both = [files[0], files[1], ("folder/a.rs", "use crate::folder::B; pub struct A(Box<B>);"), files[3]];
+    assert_eq!(circles_of("both_ways_in_a_folder", &both), ["folder::a uses folder::b", "folder::b uses folder::a"]);
+}
+
+#[test]
+fn a_folder_that_names_its_files_is_above_them() {
+    let file = ("folder/a.rs", "use super::Item; pub fn f(_: Item) {}");
+    let files = [("lib.rs", "mod folder;"), ("folder/mod.rs", "mod a; pub struct Item; fn g() { a::f(Item) }"), file];
+    assert_eq!(circles_of("named_by_path", &files), ["folder uses folder::a", "folder::a uses folder"]);
+    let exported = "mod a; pub use a::f; pub struct Item; fn g() { f(Item) }";
+    assert_eq!(circles_of("named_by_export", &[files[0], ("folder/mod.rs", exported), file]).len(), 2);
+}
+
+#[test]
+fn tests_may_look_at_anything() {
+    let below = format!("{BELOW} #[cfg(test)] mod tests {{ use crate::above::Above; }}");
+    let files = [("lib.rs", "mod above; mod below;"), ("above.rs", ABOVE), ("below.rs", &*below)];
+    assert!(circles_of("tests", &files).is_empty());
+}
+
+/// Copies a folder of Rust files.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() { copy(&from, &to) } else { _ = fs::copy(from, to).unwrap() }
+    }
+}
+
+#[test]
+fn in_the_core_itself_an_upward_use_is_found() {
+    let folder = folder("core");
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../mmtk-core/src"), &folder);
+    let extent = folder.join("memory/extent.rs");
+    fs::write(&extent, fs::read_to_string(&extent).unwrap() + "fn f<VM: crate::VMBinding>(_: crate::Heap<VM>) {}")
+        .unwrap();
+    let circles = Modules::of_crate(&folder.join("lib.rs")).unwrap().circles();
+    let upward = ("memory::extent".to_owned(), "heap".to_owned());
+    assert!(circles.iter().any(|circle| circle.contains(&upward)), "{circles:?}");
+}
