@@ -6,6 +6,7 @@
 
 use crate::address::{Address, ObjectReference};
 use crate::error::OutOfMemory;
+use crate::needs::{Need, Needs, OldToNew};
 use crate::warnings;
 use protocols::slot_word::SlotWord;
 use std::borrow::Cow;
@@ -119,6 +120,14 @@ pub enum StateLocation {
 ///   (with `gc.workers` 1 and `heap.idle_gc_s` 0 on the one that asked for the collection);
 /// - ranges of words that `scan_ambiguous` looks at and that `scan_object` passes to `visit_ambiguous` are
 ///   mapped, and nobody writes to them while they are read;
+/// - `CAN_MOVE`: all that refers to objects is a slot that the scans visit, or asks for the new place in
+///   `process_weak`; nothing else keeps an address over a safepoint;
+/// - `OLD_TO_NEW`: with [`OldToNew::Barrier`] every store of a reference into an object that is not new is told
+///   to the barrier, with no safepoint between; with [`OldToNew::Found`] `scan_vm_minor` visits every new object
+///   that an old one refers to;
+/// - `PINS_ROOTS`, `CONSERVATIVE_STACKS`, `CONSERVATIVE_HEAP`: where they are false, every root is in a slot that
+///   can be updated, every reference from a stack is visited by `scan_thread`, and every word of an object is
+///   known to be a reference or none;
 /// - a new object is ready to be scanned (its header written, its slots null or valid) before the mutator's
 ///   next safepoint.
 pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
@@ -134,11 +143,9 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// Whether slots can be updated, so that objects may move. Plans that move refuse a binding that says no.
     const CAN_MOVE: bool = true;
 
-    /// Whether a minor collection learns of every reference from an old object to a new one: mutators call
-    /// [`Mutator::write_barrier`](crate::Mutator::write_barrier) whenever they store a reference into an
-    /// object, or the binding finds the new objects that they stored by other means, and visits them in
-    /// [`VMBinding::scan_vm_minor`]. Generational plans refuse a binding that says no.
-    const WRITE_BARRIER: bool = false;
+    /// How a minor collection learns of references from old objects to new ones. Generational plans refuse a
+    /// binding where it is unknown.
+    const OLD_TO_NEW: OldToNew = OldToNew::Unknown;
 
     /// Whether the heap notes where each object begins, so that it can say what lies at an address
     /// ([`Heap::find_object`](crate::Heap::find_object)). A bit a granule, and a store for each object that
@@ -271,4 +278,31 @@ pub trait WeakProcessor {
     /// collection; until then it keeps its size. In a full collection the trace has told, and this does
     /// nothing.
     fn release(&mut self, object: ObjectReference);
+}
+
+impl Needs {
+    /// The first need that this binding does not meet.
+    pub const fn unmet<VM: VMBinding>(self) -> Option<Need> {
+        if self.moves && !VM::CAN_MOVE {
+            return Some(Need::Move);
+        }
+        if self.old_to_new && matches!(VM::OLD_TO_NEW, OldToNew::Unknown) {
+            return Some(Need::OldToNew);
+        }
+        if !self.pins && VM::PINS_ROOTS {
+            return Some(Need::PinnedRoots);
+        }
+        if !self.pins && VM::CONSERVATIVE_STACKS {
+            return Some(Need::ConservativeStacks);
+        }
+        if !self.conservative && VM::CONSERVATIVE_HEAP {
+            return Some(Need::ConservativeHeap);
+        }
+        None
+    }
+
+    /// Whether it can serve this binding.
+    pub const fn are_met<VM: VMBinding>(self) -> bool {
+        self.unmet::<VM>().is_none()
+    }
 }

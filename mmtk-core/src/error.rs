@@ -1,17 +1,55 @@
 //! What a heap refuses: to be created, and a request for memory.
 
+use crate::needs::Need;
 use crate::options::OptionError;
 use std::fmt;
 use std::io;
 
-/// Why a heap could not be created.
+/// Why a heap could not be created, or does not do what it is asked for.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum HeapError {
     /// An option is wrong, or does not fit the binding; the text names it.
     Option(OptionError),
-    /// The plan needs what the binding cannot give, or there is no such plan; the text says which and what to
-    /// choose.
-    Plan(String),
+    /// There is no plan of this name.
+    UnknownPlan {
+        /// The name as written.
+        name: String,
+        /// The name that was probably meant.
+        near: Option<&'static str>,
+        /// All names.
+        known: Vec<&'static str>,
+    },
+    /// The plan needs what the binding has not got.
+    Unsuitable {
+        /// The plan.
+        plan: &'static str,
+        /// What it needs.
+        need: Need,
+        /// Plans that serve this binding, where they are known.
+        suits: Vec<&'static str>,
+    },
+    /// The plan has no space for regions, or for pools.
+    NoSpace {
+        /// The plan.
+        plan: &'static str,
+        /// What for.
+        space: &'static str,
+    },
+    /// A pool of objects of a size that it cannot have.
+    PoolSize {
+        /// The size in bytes.
+        bytes: usize,
+        /// What sizes are multiples of, in bytes.
+        granule: usize,
+        /// The largest size, in bytes.
+        max: usize,
+    },
+    /// The plan shares memory between processes, and cannot fork.
+    CannotFork {
+        /// The plan.
+        plan: &'static str,
+    },
     /// The system refused address space, tables, or what else the plan asks of it; the text says how much,
     /// and the limit behind it.
     System(io::Error),
@@ -21,7 +59,29 @@ impl fmt::Display for HeapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HeapError::Option(error) => write!(f, "{error}"),
-            HeapError::Plan(text) => write!(f, "{text}"),
+            HeapError::UnknownPlan { name, near: Some(near), .. } => {
+                write!(f, "plan={name}: no such plan; did you mean {near}?")
+            }
+            HeapError::UnknownPlan { name, near: None, known } => {
+                write!(f, "plan={name}: no such plan; must be one of {}", known.join(", "))
+            }
+            HeapError::Unsuitable { plan, need, suits } if suits.is_empty() => {
+                write!(f, "{plan} {need}: choose another plan")
+            }
+            HeapError::Unsuitable { plan, need, suits } => {
+                write!(f, "{plan} {need}: choose one of {}", suits.join(", "))
+            }
+            HeapError::NoSpace { plan, space } => write!(f, "{plan} has no space for {space}: choose another plan"),
+            HeapError::PoolSize { bytes, granule, max } => {
+                write!(
+                    f,
+                    "a pool of objects of {bytes} bytes: they have whole granules of {granule} bytes, and at most {max} \
+                     bytes"
+                )
+            }
+            HeapError::CannotFork { plan } => {
+                write!(f, "{plan} cannot fork: parent and child would share the memory of their objects")
+            }
             HeapError::System(error) => write!(f, "the system refuses the heap what it needs: {error}"),
         }
     }

@@ -8,7 +8,7 @@
 //! | crates `protocols`, `pacer` | what threads share; when to collect |
 //! | [`address`], [`os`], [`warnings`], [`options`], [`events`] | words, system calls, what users set and hear |
 //! | [`memory`] | extents, blocks, pages, side tables, the budget |
-//! | [`binding`], [`metadata`] | what a VM gives; what is known of each object, line and block |
+//! | [`binding`], [`needs`], [`metadata`] | what a VM gives, and what of it plans need; what is known of each object, line and block |
 //! | [`alloc`], [`barrier`], [`space`] | ranges and a thread's part; what is noted at a store; what a space is |
 //! | [`workers`], [`trace`], [`weak`] | helpers, the tracing loop, tables of weak references |
 //! | [`pause`], [`plan`] | what a collector is made of, and what it is |
@@ -24,6 +24,7 @@ pub mod binding;
 
 pub mod memory;
 pub mod metadata;
+pub mod needs;
 
 pub mod alloc;
 pub mod barrier;
@@ -58,6 +59,7 @@ pub use {
         AddressTable, Heap, HeapStatistics, Mutator, MutatorState, ObjectInfo, PinError, Pool, References, Region,
         StartParts,
     },
+    needs::{Need, Needs, OldToNew},
     options::Options,
     plan::{Plan, PlanContext},
 };

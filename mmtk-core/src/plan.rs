@@ -6,9 +6,11 @@ use crate::binding::VMBinding;
 use crate::error::HeapError;
 use crate::memory::{Extent, Memory};
 use crate::metadata::{ObjectStarts, ObjectStates};
+use crate::needs::{Need, Needs, OldToNew};
 use crate::options::Options;
 use crate::pause::Pause;
 use crate::space::{Pools, Regions, Space};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// What a plan gets to build its spaces from.
@@ -19,12 +21,30 @@ pub struct PlanContext<'a, VM> {
     pub options: &'a Options,
     /// Where the objects' state bytes are.
     pub states: ObjectStates<VM>,
+    /// Whether spaces were made that remember stores.
+    generational: &'a Cell<bool>,
 }
 
 impl<'a, VM: VMBinding> PlanContext<'a, VM> {
-    /// The context of a plan that remembers stores ([`Plan::is_generational`]).
-    pub fn generational(&self) -> PlanContext<'a, VM> {
-        PlanContext { memory: self.memory, options: self.options, states: self.states.generational() }
+    pub(crate) fn new(
+        memory: &'a Arc<Memory>,
+        options: &'a Options,
+        states: ObjectStates<VM>,
+        generational: &'a Cell<bool>,
+    ) -> Self {
+        PlanContext { memory, options, states, generational }
+    }
+
+    /// The context of a plan that has minor collections, whose spaces remember stores.
+    ///
+    /// # Errors
+    /// The binding does not tell what old objects refer to ([`VMBinding::OLD_TO_NEW`]).
+    pub fn generational(&self, plan: &'static str) -> Result<PlanContext<'a, VM>, HeapError> {
+        if VM::OLD_TO_NEW == OldToNew::Unknown {
+            return Err(HeapError::Unsuitable { plan, need: Need::OldToNew, suits: Vec::new() });
+        }
+        self.generational.set(true);
+        Ok(PlanContext { states: self.states.generational(), ..*self })
     }
 
     /// A table of a space of its own, for where objects begin. It costs [`ObjectStarts::table_bytes`], which
@@ -58,16 +78,10 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
     /// One collection, from stopped mutators to swept spaces. Called by the leader of a pause.
     fn collect(&self, pause: &mut Pause<'_, VM>);
 
-    /// Whether it remembers stores, so that minor collections are possible ([`Pause::kind`]). Its spaces are
-    /// then made from [`PlanContext::generational`].
-    fn is_generational(&self) -> bool {
-        false
-    }
-
-    /// Whether its tracer finds objects by their addresses, while it traces, and none of them moves: then
-    /// objects may have ambiguous words.
-    fn scans_conservatively(&self) -> bool {
-        false
+    /// What it needs of the binding. A heap is refused where the binding has not got it. The spaces of a plan
+    /// with minor collections are made from [`PlanContext::generational`].
+    fn needs(&self) -> Needs {
+        Needs::NONE
     }
 
     /// Its space for regions, if it has one.

@@ -1,12 +1,13 @@
 //! The name at startup -> the plan, compiled for the binding.
 
 use crate::plans::{
-    Immix, MarkCompact, MarkSweep, NoGC, PageProtect, SemiSpace, gencopy, genimmix, stickyimmix, stickymarksweep,
+    Immix, MarkCompact, MarkSweep, NoGC, PageProtect, SemiSpace, gencopy, genimmix, immix, markcompact, marksweep,
+    nogc, pageprotect, semispace, stickyimmix, stickymarksweep,
 };
 use mmtk_core::HeapError;
-use mmtk_core::options::Options;
+use mmtk_core::options::{Options, near_miss};
 use mmtk_core::plan::{Plan, PlanContext};
-use mmtk_core::{Heap, VMBinding};
+use mmtk_core::{Heap, Needs, VMBinding};
 
 /// One line of the table of plans.
 #[derive(Debug)]
@@ -15,133 +16,72 @@ pub struct PlanInfo {
     pub name: &'static str,
     /// What it is, in a line.
     pub what: &'static str,
-    /// Whether it needs slots that can be updated.
-    pub moves: bool,
-    /// Whether it needs a write barrier.
-    pub barrier: bool,
-    /// Whether it leaves pinned objects where they are.
-    pub pins: bool,
-    /// Whether objects may have words of which nobody knows whether they are references.
-    pub conservative: bool,
+    /// What it needs of a binding.
+    pub needs: Needs,
 }
 
 impl PlanInfo {
-    /// Why it cannot serve this binding, if it cannot.
-    const fn refusal<VM: VMBinding>(&self) -> Option<&'static str> {
-        if self.moves && !VM::CAN_MOVE {
-            return Some("moves objects; this binding's slots cannot be updated");
-        }
-        if self.barrier && !VM::WRITE_BARRIER {
-            return Some("needs to know which objects are written to; this binding has no write barrier");
-        }
-        if !self.pins && VM::PINS_ROOTS {
-            return Some("moves every object; this binding has roots whose targets must stay");
-        }
-        if !self.pins && VM::CONSERVATIVE_STACKS {
-            return Some("moves every object; this binding scans stacks conservatively (CONSERVATIVE_STACKS)");
-        }
-        if !self.conservative && VM::CONSERVATIVE_HEAP {
-            return Some(
-                "has no objects with ambiguous words; this binding scans its heap conservatively (CONSERVATIVE_HEAP)",
-            );
-        }
-        None
-    }
-
     const fn suits<VM: VMBinding>(&self) -> bool {
-        self.refusal::<VM>().is_none()
+        self.needs.are_met::<VM>()
     }
 }
 
 const IMMIX: PlanInfo = PlanInfo {
     name: "Immix",
     what: "mark-region: marks in place, allocates in holes, evacuates sparse blocks when memory is short",
-    moves: false,
-    barrier: false,
-    pins: true,
-    conservative: false,
+    needs: immix::NEEDS,
 };
 
 const STICKY_IMMIX: PlanInfo = PlanInfo {
     name: "StickyImmix",
     what: "Immix with minor collections: what survived one is old, and is traced only in full collections",
-    moves: false,
-    barrier: true,
-    pins: true,
-    conservative: false,
+    needs: stickyimmix::NEEDS,
 };
 
 const GEN_IMMIX: PlanInfo = PlanInfo {
     name: "GenImmix",
     what: "Immix with minor collections that evacuate what is new: it is packed once and then stays, mostly",
-    moves: true,
-    barrier: true,
-    pins: true,
-    conservative: false,
+    needs: genimmix::NEEDS,
 };
 
 const SEMI_SPACE: PlanInfo = PlanInfo {
     name: "SemiSpace",
     what: "copies what is live; needs twice the room, leaves no holes",
-    moves: true,
-    barrier: false,
-    pins: true,
-    conservative: false,
+    needs: semispace::NEEDS,
 };
 
 const GEN_COPY: PlanInfo = PlanInfo {
     name: "GenCopy",
     what: "SemiSpace with minor collections: what survived one is old, and is copied again only in full collections",
-    moves: true,
-    barrier: true,
-    pins: true,
-    conservative: false,
+    needs: gencopy::NEEDS,
 };
 
 const MARK_COMPACT: PlanInfo = PlanInfo {
     name: "MarkCompact",
     what: "slides what is live to the bottom, in the order of allocation; needs no reserve, leaves no holes",
-    moves: true,
-    barrier: false,
-    pins: false,
-    conservative: false,
+    needs: markcompact::NEEDS,
 };
 
 const MARK_SWEEP: PlanInfo = PlanInfo {
     name: "MarkSweep",
     what: "size classes, marked in place, swept lazily; nothing moves",
-    moves: false,
-    barrier: false,
-    pins: true,
-    conservative: true,
+    needs: marksweep::NEEDS,
 };
 
 const STICKY_MARK_SWEEP: PlanInfo = PlanInfo {
     name: "StickyMarkSweep",
     what: "MarkSweep with minor collections: what survived one is old; nothing moves",
-    moves: false,
-    barrier: true,
-    pins: true,
-    conservative: true,
+    needs: stickymarksweep::NEEDS,
 };
 
 const PAGE_PROTECT: PlanInfo = PlanInfo {
     name: "PageProtect",
     what: "for debugging: each object has pages of its own, which fault once it is dead, and the report says what it was",
-    moves: false,
-    barrier: false,
-    pins: true,
-    conservative: false,
+    needs: pageprotect::NEEDS,
 };
 
-const NO_GC: PlanInfo = PlanInfo {
-    name: "NoGC",
-    what: "never collects: out of memory at the limit",
-    moves: false,
-    barrier: false,
-    pins: true,
-    conservative: true,
-};
+const NO_GC: PlanInfo =
+    PlanInfo { name: "NoGC", what: "never collects: out of memory at the limit", needs: nogc::NEEDS };
 
 /// Every plan of this crate.
 pub const PLANS: &[PlanInfo] = &[
@@ -163,9 +103,8 @@ pub const PLANS: &[PlanInfo] = &[
 /// An unknown name, a plan that the binding cannot serve, options out of range, no address space.
 pub fn new_heap<VM: VMBinding>(vm: VM, options: Options) -> Result<Heap<VM>, HeapError> {
     let info = find(&options.plan)?;
-    if let Some(why) = info.refusal::<VM>() {
-        let others = names(PlanInfo::suits::<VM>);
-        return Err(HeapError::Plan(format!("{} {why}: choose one of {others}", info.name)));
+    if let Some(need) = info.needs.unmet::<VM>() {
+        return Err(HeapError::Unsuitable { plan: info.name, need, suits: names(PlanInfo::suits::<VM>) });
     }
     Heap::new(vm, options, |context| build(info.name, context))
 }
@@ -193,15 +132,13 @@ fn build<VM: VMBinding>(name: &str, context: &PlanContext<'_, VM>) -> Result<Box
 /// No such plan; the text suggests what may have been meant.
 pub fn find(name: &str) -> Result<&'static PlanInfo, HeapError> {
     PLANS.iter().find(|p| p.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
-        let known: Vec<String> = PLANS.iter().map(|p| p.name.to_string()).collect();
-        let hint = match mmtk_core::options::near_miss(name, &known) {
-            Some(meant) => format!("did you mean {meant}?"),
-            None => format!("must be one of {}", names(|_| true)),
-        };
-        HeapError::Plan(format!("plan={name}: no such plan; {hint}"))
+        let known = names(|_| true);
+        let meant = near_miss(name, &known.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let near = meant.and_then(|meant| known.iter().copied().find(|known| *known == meant));
+        HeapError::UnknownPlan { name: name.to_owned(), near, known }
     })
 }
 
-fn names(choose: impl Fn(&PlanInfo) -> bool) -> String {
-    PLANS.iter().filter(|p| choose(p)).map(|p| p.name).collect::<Vec<_>>().join(", ")
+fn names(choose: impl Fn(&PlanInfo) -> bool) -> Vec<&'static str> {
+    PLANS.iter().filter(|p| choose(p)).map(|p| p.name).collect()
 }

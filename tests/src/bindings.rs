@@ -3,7 +3,7 @@
 
 use crate::MakeHeap;
 use mmtk_core::WeakProcessor;
-use mmtk_core::{Address, ObjectReference, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{Address, ObjectReference, OldToNew, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use reference::{ReferenceVM, ShadowStack, object};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -80,7 +80,7 @@ unsafe impl<const LOG_GRANULE: u32> VMBinding for SideVM<LOG_GRANULE> {
 
     const LOG_GRANULE: u32 = LOG_GRANULE;
     const STATE: StateLocation = StateLocation::Side;
-    const WRITE_BARRIER: bool = true;
+    const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
 
     fn object_size(object: ObjectReference) -> usize {
         ReferenceVM::object_size(object)
@@ -127,7 +127,7 @@ unsafe impl VMBinding for CalledVM {
     type Slot = WordSlot;
     type Local = ShadowStack;
 
-    const WRITE_BARRIER: bool = true;
+    const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
 
     fn object_size(object: ObjectReference) -> usize {
         ReferenceVM::object_size(object)
@@ -157,7 +157,7 @@ unsafe impl<const GARBAGE: bool> VMBinding for AmbiguousVM<GARBAGE> {
     type Local = ShadowStack;
 
     const STATE: StateLocation = ReferenceVM::STATE;
-    const WRITE_BARRIER: bool = true;
+    const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
     const OBJECT_STARTS: bool = true;
     const CONSERVATIVE_STACKS: bool = true;
 
@@ -215,7 +215,7 @@ macro_rules! as_the_reference_binding {
         type Slot = mmtk_core::WordSlot;
         type Local = reference::ShadowStack;
         const STATE: mmtk_core::StateLocation = <reference::ReferenceVM as mmtk_core::VMBinding>::STATE;
-        const WRITE_BARRIER: bool = true;
+        const OLD_TO_NEW: mmtk_core::OldToNew = mmtk_core::OldToNew::Barrier;
 
         fn scan_object(
             object: mmtk_core::ObjectReference,

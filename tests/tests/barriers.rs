@@ -14,7 +14,7 @@ const LIMIT: usize = 16 << 20;
 const NURSERY: usize = 64 << 10;
 
 fn generational() -> impl Iterator<Item = &'static str> {
-    PLANS.iter().filter(|plan| plan.barrier).map(|plan| plan.name)
+    PLANS.iter().filter(|plan| plan.needs.old_to_new).map(|plan| plan.name)
 }
 
 fn heap<VM: TestVM>(plan: &str, settings: &[(&str, &str)]) -> Heap<VM> {

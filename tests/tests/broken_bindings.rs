@@ -2,7 +2,9 @@
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::WeakProcessor;
-use mmtk_core::{Heap, MutatorState, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{
+    Heap, MutatorState, ObjectReference, OldToNew, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot,
+};
 use plan_tests::{
     Attached, SideVM, TestVM, Watchdog, collecting_plans, options, panic_of, text_of, verified_heap as heap,
 };
@@ -195,7 +197,7 @@ unsafe impl VMBinding for Liar {
     type Slot = WordSlot;
     type Local = ShadowStack;
     const STATE: StateLocation = ReferenceVM::STATE;
-    const WRITE_BARRIER: bool = true;
+    const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
 
     fn object_size(object: ObjectReference) -> usize {
         match lie_about(object) {

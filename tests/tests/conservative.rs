@@ -5,7 +5,7 @@ use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::Pool;
 use mmtk_core::Region;
 use mmtk_core::metadata::EPOCH_MAX;
-use mmtk_core::{Address, Heap, ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{Address, Heap, ObjectReference, OldToNew, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use plan_tests::matrix::{self, Stress, all_workloads};
 use plan_tests::{
     AmbiguousVM, Attached, Handle, TestVM, Watchdog, as_the_reference_binding, collecting_plans, options,
@@ -55,7 +55,7 @@ unsafe impl<const STACKS: bool> VMBinding for OpaqueVM<STACKS> {
     type Slot = WordSlot;
     type Local = ShadowStack;
     const STATE: StateLocation = ReferenceVM::STATE;
-    const WRITE_BARRIER: bool = true;
+    const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
     const OBJECT_STARTS: bool = true;
     const CONSERVATIVE_HEAP: bool = true;
     const CONSERVATIVE_STACKS: bool = STACKS;
@@ -94,7 +94,7 @@ impl<const STACKS: bool> TestVM for OpaqueVM<STACKS> {
 
 /// The plans whose objects may have ambiguous words.
 fn conservative_plans() -> impl Iterator<Item = &'static str> {
-    PLANS.iter().filter(|plan| plan.conservative && plan.name != "NoGC").map(|plan| plan.name)
+    PLANS.iter().filter(|plan| plan.needs.conservative && plan.name != "NoGC").map(|plan| plan.name)
 }
 
 const SETTINGS: [(&str, &str); 3] = [("verify.trace", "true"), ("nursery.bytes", "64K"), ("gc.workers", "2")];
@@ -105,7 +105,7 @@ fn heap<VM: TestVM>(plan: &str) -> Heap<VM> {
 
 /// The plans that can hold an object in place.
 fn pinning_plans() -> impl Iterator<Item = &'static str> {
-    PLANS.iter().filter(|plan| plan.pins && plan.name != "NoGC").map(|plan| plan.name)
+    PLANS.iter().filter(|plan| plan.needs.pins && plan.name != "NoGC").map(|plan| plan.name)
 }
 
 /// Everything on the shadow stack is found by each of its words, and nothing is elsewhere.
@@ -542,7 +542,7 @@ unsafe impl VMBinding for KindsVM {
     type Slot = WordSlot;
     type Local = ShadowStack;
     const STATE: StateLocation = ReferenceVM::STATE;
-    const WRITE_BARRIER: bool = true;
+    const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
     const OBJECT_STARTS: bool = true;
     const CONSERVATIVE_HEAP: bool = true;
 
@@ -624,7 +624,7 @@ fn workloads_compute_the_same_with_ambiguous_words_in_objects() {
 
 #[test]
 fn a_plan_that_cannot_find_objects_while_it_traces_refuses_ambiguous_words() {
-    for plan in PLANS.iter().filter(|plan| !plan.conservative) {
+    for plan in PLANS.iter().filter(|plan| !plan.needs.conservative) {
         let Err(error) = new_heap(OpaqueVM::<false>::new(), options(plan.name, 1 << 20, &[])) else {
             panic!("{} would not find them", plan.name)
         };
@@ -774,7 +774,7 @@ fn what_was_allocated_in_regions_that_are_gone_is_found_no_more() {
 #[test]
 fn a_stale_word_does_not_revive_what_a_minor_collection_did_not_reach() {
     let _watchdog = Watchdog::new();
-    for plan in PLANS.iter().filter(|plan| plan.pins && plan.barrier) {
+    for plan in PLANS.iter().filter(|plan| plan.needs.pins && plan.needs.old_to_new) {
         let heap = heap::<AmbiguousVM<false>>(plan.name);
         let thread = Attached::new(&heap);
         let m = thread.handle();

@@ -3,7 +3,7 @@
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::weak::FinalizerOrder;
-use mmtk_core::{Heap, ObjectReference, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{Heap, ObjectReference, OldToNew, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, delegate_to, dense_plans, options};
 use policies::new_heap;
 use reference::{Ref, ReferenceVM};
@@ -351,7 +351,7 @@ unsafe impl VMBinding for Counting {
     delegate_to!(ReferenceVM, 0);
 
     const STATE: StateLocation = ReferenceVM::STATE;
-    const WRITE_BARRIER: bool = true;
+    const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
 
     fn object_size(object: ObjectReference) -> usize {
         ReferenceVM::object_size(object)

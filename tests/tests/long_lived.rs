@@ -382,7 +382,7 @@ fn live_long<VM: TestVM>(workers: &str) {
         let heap = new_heap(VM::new(), options(plan, 4 << 20, &settings)).unwrap();
         let thread = Attached::new(&heap);
         let m = thread.handle();
-        let generational = PLANS.iter().any(|known| known.name == plan && known.barrier);
+        let generational = PLANS.iter().any(|known| known.name == plan && known.needs.old_to_new);
         let collections = if plan == "PageProtect" { PAGE_PROTECT_COLLECTIONS } else { COLLECTIONS };
         let mut life = Life::new(&heap, m);
         let (mut round, mut early, mut late) = (0, 0, 0);

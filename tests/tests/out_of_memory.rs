@@ -290,8 +290,10 @@ fn what_makes_an_entry_is_out_of_memory_after_every_collection_there_is() {
         assert!(error.to_string().contains("after an emergency collection"), "{error}");
         // What does not concern memory is an error at once.
         let collections = heap.statistics().collections;
-        let refused = thread.with_mutator(|m| m.or_collect(|| Err::<(), _>(PinError::Moves("it moves".to_string()))));
-        assert_eq!(refused, Err(PinError::Moves("it moves".to_string())));
+        let object = ObjectReference::from_address(Address::from_usize(8)).unwrap();
+        let moves = PinError::Moves { object, plan: "MarkCompact", space: "compact" };
+        let refused = thread.with_mutator(|m| m.or_collect(|| Err::<(), _>(moves.clone())));
+        assert_eq!(refused, Err(moves));
         assert_eq!(heap.statistics().collections, collections, "{plan}");
         assert_within_limit(&heap);
     }

@@ -1,7 +1,7 @@
 //! Pinned objects stay where they are, and the others around them move.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use mmtk_core::{Heap, ObjectReference, Semantics, SlotVisitor, VMBinding, WordSlot};
+use mmtk_core::{Heap, Needs, ObjectReference, Semantics, SlotVisitor, VMBinding, WordSlot};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options, verified_heap};
 use policies::select::PlanInfo;
 use policies::{PLANS, new_heap};
@@ -17,7 +17,7 @@ fn heap<VM: TestVM>(plan: &str) -> Heap<VM> {
 
 /// The plans that can hold an object in place.
 fn pinning_plans() -> impl Iterator<Item = &'static PlanInfo> {
-    PLANS.iter().filter(|plan| plan.pins && plan.name != "NoGC")
+    PLANS.iter().filter(|plan| plan.needs.pins && plan.name != "NoGC")
 }
 
 fn object(value: LabRef) -> ObjectReference {
@@ -50,7 +50,7 @@ fn collect<VM: TestVM>(m: Handle<VM>) {
 fn pinned_objects_stay_and_others_move<VM: TestVM>() {
     let _watchdog = Watchdog::new();
     const LENGTH: u64 = 4000;
-    for PlanInfo { name: plan, moves, .. } in pinning_plans() {
+    for PlanInfo { name: plan, needs: Needs { moves, .. }, .. } in pinning_plans() {
         let heap = heap::<VM>(plan);
         let thread = Attached::new(&heap);
         let m = thread.handle();
@@ -106,7 +106,7 @@ fn pinned_objects_stay_and_others_move_with_side_tables() {
 #[test]
 fn a_pinned_object_survives_minor_collections_where_it_was_made() {
     let _watchdog = Watchdog::new();
-    for plan in PLANS.iter().filter(|plan| plan.barrier) {
+    for plan in PLANS.iter().filter(|plan| plan.needs.old_to_new) {
         let heap = heap::<ReferenceVM>(plan.name);
         let thread = Attached::new(&heap);
         let m = thread.handle();
@@ -120,14 +120,14 @@ fn a_pinned_object_survives_minor_collections_where_it_was_made() {
         let after = places(m, root);
         assert_eq!(after[50], before[50], "{}", plan.name);
         let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
-        assert_eq!(moved, if plan.moves { 99 } else { 0 }, "{}", plan.name);
+        assert_eq!(moved, if plan.needs.moves { 99 } else { 0 }, "{}", plan.name);
     }
 }
 
 #[test]
 fn a_pin_goes_with_its_object() {
     let _watchdog = Watchdog::new();
-    for PlanInfo { name: plan, moves, .. } in pinning_plans() {
+    for PlanInfo { name: plan, needs: Needs { moves, .. }, .. } in pinning_plans() {
         let heap = verified_heap(plan, 16 << 20, &[("verify.poison", "true")]);
         let thread = Thread::attach(&heap);
         for _ in 0..1000 {
@@ -165,7 +165,7 @@ fn what_never_moves_can_be_pinned_at_no_cost() {
 
 #[test]
 fn a_plan_that_moves_everything_says_so() {
-    let refusing: Vec<_> = PLANS.iter().filter(|plan| !plan.pins).map(|plan| plan.name).collect();
+    let refusing: Vec<_> = PLANS.iter().filter(|plan| !plan.needs.pins).map(|plan| plan.name).collect();
     assert_eq!(refusing, ["MarkCompact"]);
     for plan in refusing {
         let heap = verified_heap(plan, 16 << 20, &[]);
@@ -241,7 +241,7 @@ fn pinned_roots_hold_their_targets_and_transitive_ones_all_they_reach() {
     const LENGTH: u64 = 50;
     for plan in pinning_plans() {
         for full in [true, false] {
-            if !full && !plan.barrier {
+            if !full && !plan.needs.old_to_new {
                 continue;
             }
             let heap = heap::<Native>(plan.name);
@@ -270,14 +270,14 @@ fn pinned_roots_hold_their_targets_and_transitive_ones_all_they_reach() {
             assert_eq!(after.each_ref().map(Vec::len), [LENGTH as usize; 3], "{}", plan.name);
             assert_eq!(after[0][0], before[0][0], "{}: the target of a pinned root moved", plan.name);
             assert_eq!(moved(1), 0, "{}: what a transitively pinned root reaches moved", plan.name);
-            if plan.moves {
+            if plan.needs.moves {
                 assert_eq!((moved(0), moved(2)), (LENGTH - 1, LENGTH), "{}: the rest moves", plan.name);
             }
             // Given up, they move again.
             heap.vm().pinned.lock().unwrap().clear();
             heap.vm().transitively.lock().unwrap().clear();
             collect(m);
-            assert!(!plan.moves || places(m, lists[0])[0] != before[0][0], "{}", plan.name);
+            assert!(!plan.needs.moves || places(m, lists[0])[0] != before[0][0], "{}", plan.name);
         }
     }
 }

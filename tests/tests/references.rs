@@ -107,7 +107,7 @@ fn references_follow_live_targets_and_are_cleared_with_dead_ones() {
 #[test]
 fn minor_collections_clear_references_to_young_objects_that_died() {
     let _watchdog = Watchdog::new();
-    for plan in policies::PLANS.iter().filter(|plan| plan.barrier) {
+    for plan in policies::PLANS.iter().filter(|plan| plan.needs.old_to_new) {
         let heap = heap(plan.name);
         let thread = Thread::attach(&heap);
         let kept = node(&thread, 1);
@@ -133,7 +133,7 @@ fn minor_collections_clear_references_to_young_objects_that_died() {
 fn minor_collections_do_for_young_objects_what_full_ones_do_for_all() {
     const KINDS: [ReferenceKind; 3] = [ReferenceKind::Weak, ReferenceKind::Phantom, ReferenceKind::Ephemeron];
     let _watchdog = Watchdog::new();
-    for plan in policies::PLANS.iter().filter(|plan| plan.barrier) {
+    for plan in policies::PLANS.iter().filter(|plan| plan.needs.old_to_new) {
         let (plan, heap) = (plan.name, heap(plan.name));
         let thread = Thread::attach(&heap);
         let (lives, dies, softly, finalized) = (node(&thread, 1), node(&thread, 2), node(&thread, 3), node(&thread, 4));

@@ -1,8 +1,10 @@
 //! Heaps that are not made: plans and options that do not fit.
 
-use mmtk_core::{ObjectReference, SlotVisitor, VMBinding, WordSlot};
+use mmtk_core::{
+    Heap, HeapError, Need, ObjectReference, OldToNew, Plan, PlanContext, SlotVisitor, VMBinding, WordSlot,
+};
 use plan_tests::{TestVM, options};
-use policies::{PLANS, new_heap};
+use policies::{PLANS, new_heap, plans};
 use reference::ReferenceVM;
 
 const LIMIT: usize = 2 << 20;
@@ -15,7 +17,7 @@ unsafe impl VMBinding for Fixed {
     type Slot = WordSlot;
     type Local = ();
     const CAN_MOVE: bool = false;
-    const WRITE_BARRIER: bool = true;
+    const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
 
     fn object_size(_: ObjectReference) -> usize {
         unreachable!("there are no objects")
@@ -23,6 +25,29 @@ unsafe impl VMBinding for Fixed {
     fn scan_object(_: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {}
     fn scan_thread(&self, (): &mut (), _: &mut impl SlotVisitor<WordSlot>) {}
 }
+
+/// A binding that does not tell what old objects refer to.
+struct Silent;
+
+// SAFETY: there are no objects.
+unsafe impl VMBinding for Silent {
+    type Slot = WordSlot;
+    type Local = ();
+
+    fn object_size(_: ObjectReference) -> usize {
+        unreachable!("there are no objects")
+    }
+    fn scan_object(_: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {}
+    fn scan_thread(&self, (): &mut (), _: &mut impl SlotVisitor<WordSlot>) {}
+}
+
+/// A heap whose plan is made by its constructor: the table of plans has no say.
+fn made<VM: VMBinding>(vm: VM, plan: Constructor<VM>) -> Result<Heap<VM>, HeapError> {
+    Heap::new(vm, options("Immix", LIMIT, &[]), plan)
+}
+
+type Made<VM> = Result<Box<dyn Plan<VM>>, HeapError>;
+type Constructor<VM> = fn(&PlanContext<'_, VM>) -> Made<VM>;
 
 fn refused<VM: VMBinding>(vm: VM, plan: &str, settings: &[(&str, &str)]) -> String {
     match new_heap(vm, options(plan, LIMIT, settings)) {
@@ -43,12 +68,12 @@ fn a_plan_that_does_not_exist_is_answered_with_the_one_that_was_meant() {
 #[test]
 fn a_plan_that_moves_is_refused_for_a_binding_that_cannot_and_the_others_are_named() {
     for plan in PLANS {
-        if plan.moves {
+        if plan.needs.moves {
             let text = refused(Fixed, plan.name, &[]);
             assert!(text.starts_with(&format!("{} moves objects", plan.name)), "{text}");
             for other in PLANS {
                 let choices = text.split("choose one of").nth(1).unwrap();
-                assert_eq!(choices.contains(other.name), !other.moves, "{text}");
+                assert_eq!(choices.contains(other.name), !other.needs.moves, "{text}");
             }
         } else {
             let heap = new_heap(Fixed, options(plan.name, LIMIT, &[])).unwrap();
@@ -62,4 +87,28 @@ fn options_that_contradict_each_other_are_refused_by_the_heap_too() {
     let settings = [("stress.always_defrag", "true"), ("immix.defrag", "false")];
     let text = refused(ReferenceVM::new(), "Immix", &settings);
     assert!(text.contains("stress.always_defrag=true"), "{text}");
+}
+
+#[test]
+fn a_plan_made_by_its_constructor_is_refused_as_by_name() {
+    let generational: [Constructor<Silent>; 4] = [
+        |context| Ok(Box::new(plans::gencopy::new(context)?)),
+        |context| Ok(Box::new(plans::genimmix::new(context)?)),
+        |context| Ok(Box::new(plans::stickyimmix::new(context)?)),
+        |context| Ok(Box::new(plans::stickymarksweep::new(context)?)),
+    ];
+    for plan in generational {
+        // Its minor collections would free what old objects refer to.
+        assert!(matches!(made(Silent, plan), Err(HeapError::Unsuitable { need: Need::OldToNew, .. })));
+    }
+    let moving: [Constructor<Fixed>; 4] = [
+        |context| Ok(Box::new(plans::gencopy::new(context)?)),
+        |context| Ok(Box::new(plans::genimmix::new(context)?)),
+        |context| Ok(Box::new(plans::SemiSpace::new(context)?)),
+        |context| Ok(Box::new(plans::MarkCompact::new(context)?)),
+    ];
+    for plan in moving {
+        // Slots that cannot be updated would refer to where objects were.
+        assert!(matches!(made(Fixed, plan), Err(HeapError::Unsuitable { need: Need::Move, .. })));
+    }
 }

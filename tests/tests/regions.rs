@@ -24,7 +24,7 @@ fn heap<VM: TestVM>(plan: &str, limit: usize, settings: &[(&str, &str)]) -> Heap
 }
 
 fn is_generational(plan: &str) -> bool {
-    PLANS.iter().any(|known| known.name == plan && known.barrier)
+    PLANS.iter().any(|known| known.name == plan && known.needs.old_to_new)
 }
 
 fn object_of(reference: LabRef) -> ObjectReference {
@@ -223,7 +223,7 @@ fn objects_of_pools_hold_and_are_held_until_they_are_freed() {
 #[test]
 fn objects_of_regions_and_pools_are_found_by_address_until_they_are_freed() {
     let _watchdog = Watchdog::new();
-    for plan in PLANS.iter().filter(|plan| plan.pins && plan.name != "NoGC").map(|plan| plan.name) {
+    for plan in PLANS.iter().filter(|plan| plan.needs.pins && plan.name != "NoGC").map(|plan| plan.name) {
         let heap = heap::<AmbiguousVM<false>>(plan, 16 << 20, &[("verify.trace", "true")]);
         let thread = Attached::new(&heap);
         let m = thread.handle();

@@ -146,13 +146,13 @@ fn run<VM: TestVM>(heap: &Heap<VM>, pins: bool) {
 fn on_plan<VM: TestVM>(make: MakeHeap<VM>, plan: &str) {
     let info = policies::PLANS.iter().find(|info| info.name == plan).expect("a plan of that name");
     let mut settings = SETTINGS.to_vec();
-    if info.barrier {
+    if info.needs.old_to_new {
         settings.push(("nursery.bytes", "4K"));
     }
     if !plan.contains("Immix") {
         settings.retain(|(key, _)| *key != "stress.always_defrag");
     }
-    run(&make(VM::new(), options(plan, 2 << 20, &settings)).unwrap(), info.pins);
+    run(&make(VM::new(), options(plan, 2 << 20, &settings)).unwrap(), info.needs.pins);
 }
 
 /// A test for each plan, so that an interpreter can run them one by one.

@@ -8,7 +8,7 @@
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use lab::workloads::rng::Rng;
-use mmtk_core::{ObjectReference, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{ObjectReference, OldToNew, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, assert_within_limit, delegate_to, dense_plans, options};
 use policies::new_heap;
 use reference::{Class, ReferenceVM};
@@ -33,7 +33,7 @@ unsafe impl<VM: TestVM> VMBinding for Yielding<VM> {
 
     const LOG_GRANULE: u32 = VM::LOG_GRANULE;
     const STATE: StateLocation = VM::STATE;
-    const WRITE_BARRIER: bool = VM::WRITE_BARRIER;
+    const OLD_TO_NEW: OldToNew = VM::OLD_TO_NEW;
 
     fn object_size(object: ObjectReference) -> usize {
         // The worker may have claimed the object, and the others wait.

@@ -2,7 +2,7 @@
 
 use lab::workloads::heap::Mutator as _;
 use mmtk_core::events::{Event, Wait};
-use mmtk_core::{Heap, ObjectReference, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{Heap, ObjectReference, OldToNew, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use plan_tests::{Attached, TestVM, Watchdog, is_child, options, run_again};
 use policies::new_heap;
 use reference::{ReferenceVM, ShadowStack};
@@ -51,7 +51,7 @@ unsafe impl VMBinding for PlottingVM {
     type Slot = WordSlot;
     type Local = ShadowStack;
     const STATE: StateLocation = ReferenceVM::STATE;
-    const WRITE_BARRIER: bool = true;
+    const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
 
     fn object_size(object: ObjectReference) -> usize {
         ReferenceVM::object_size(object)

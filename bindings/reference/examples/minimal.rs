@@ -5,7 +5,7 @@
 
 use mmtk_core::os::Mapping;
 use mmtk_core::{
-    Address, Heap, Mutator, ObjectReference, Options, Slot, SlotVisitor, StateLocation, VMBinding, WordSlot,
+    Address, Heap, Mutator, ObjectReference, OldToNew, Options, Slot, SlotVisitor, StateLocation, VMBinding, WordSlot,
 };
 
 /// The VM. It has no state of its own: roots live in the threads.
@@ -39,7 +39,7 @@ unsafe impl VMBinding for TinyVM {
     type Slot = WordSlot;
     type Local = Roots;
     const STATE: StateLocation = StateLocation::HeaderTopByte(0);
-    const WRITE_BARRIER: bool = true;
+    const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
 
     fn object_size(object: ObjectReference) -> usize {
         (header(object) >> 32 & 0xff_ffff) as usize * 8

@@ -3,7 +3,7 @@
 use crate::object::{self, Ref};
 use crate::shadow_stack::ShadowStack;
 use mmtk_core::WeakProcessor;
-use mmtk_core::{Address, ObjectReference, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{Address, ObjectReference, OldToNew, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -27,7 +27,7 @@ unsafe impl VMBinding for ReferenceVM {
     type Local = ShadowStack;
 
     const STATE: StateLocation = StateLocation::HeaderTopByte(0);
-    const WRITE_BARRIER: bool = true;
+    const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
     const OBJECT_STARTS: bool = cfg!(feature = "conservative");
     const CONSERVATIVE_STACKS: bool = cfg!(feature = "conservative");
 

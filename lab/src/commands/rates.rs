@@ -308,7 +308,7 @@ fn bump(plan: &str, by_hand: &ByHand, stages: &mut Stages) -> Result<Rate, Failu
 
 /// Whether the plan moves all that is live in each collection.
 fn copies(plan: &str) -> bool {
-    policies::PLANS.iter().any(|info| info.moves && info.name.eq_ignore_ascii_case(plan))
+    policies::PLANS.iter().any(|info| info.needs.moves && info.name.eq_ignore_ascii_case(plan))
 }
 
 struct Measured {

@@ -10,6 +10,7 @@ use crate::error::HeapError;
 use crate::events::Listeners;
 use crate::memory::Memory;
 use crate::metadata::ObjectStates;
+use crate::needs::{Need, Needs};
 use crate::options::{Options, PlanFacts, Warnings};
 use crate::patience::Patience;
 use crate::pause::Cycle;
@@ -23,6 +24,7 @@ use crate::workers::Gang;
 use pacer::nursery::{Nursery, NurseryConfig};
 use protocols::safepoint::Safepoint;
 use protocols::sync::Mutex;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -40,8 +42,20 @@ impl<VM: VMBinding> Collector<VM> {
         }
         let memory = Memory::new(&options)?;
         let states = ObjectStates::new(&memory)?;
-        let plan = plan(&PlanContext { memory: &memory, options: &options, states })?;
-        let states = if plan.is_generational() { states.generational() } else { states };
+        let remembers = Cell::new(false);
+        let plan = plan(&PlanContext::new(&memory, &options, states, &remembers))?;
+        let needs = plan.needs();
+        assert_eq!(
+            needs.old_to_new,
+            remembers.get(),
+            "{}: needs().old_to_new says whether its spaces are made from PlanContext::generational",
+            plan.name()
+        );
+        let unsuitable = |need| HeapError::Unsuitable { plan: plan.name(), need, suits: Vec::new() };
+        if let Some(need) = needs.unmet::<VM>() {
+            return Err(unsuitable(need));
+        }
+        let states = if needs.old_to_new { states.generational() } else { states };
         let pacing = Pacing::new(&options, memory.budget().limit());
         let allocated = Arc::new(Allocated::default());
         let nursery = NurseryConfig {
@@ -52,34 +66,20 @@ impl<VM: VMBinding> Collector<VM> {
         };
         let moves = |space: &dyn Space| Moving { extent: space.extent(), name: space.name(), pins: space.pins() };
         let moving: Box<[_]> = plan.spaces().into_iter().filter(|space| space.moves()).map(moves).collect();
-        let why = match (VM::PINS_ROOTS, VM::CONSERVATIVE_STACKS) {
-            (_, true) => {
-                Some("scans stacks conservatively (CONSERVATIVE_STACKS), and what they may refer to must stay")
-            }
-            (true, _) => Some("has roots whose targets must stay (PINS_ROOTS)"),
-            (false, false) => None,
-        };
-        if let (Some(why), Some(space)) = (why, moving.iter().find(|space| !space.pins)) {
-            return Err(HeapError::Plan(format!(
-                "{} moves every object of its {} space; this binding {why}: choose a plan that evacuates around pinned objects, or \
-                 moves none",
-                plan.name(),
-                space.name
-            )));
+        // What the spaces do has the last word.
+        if !moving.is_empty() && !VM::CAN_MOVE {
+            return Err(unsuitable(Need::Move));
         }
-        if VM::CONSERVATIVE_HEAP && !plan.scans_conservatively() {
-            return Err(HeapError::Plan(format!(
-                "{} cannot find objects by their addresses while it traces; this binding scans its heap conservatively \
-                 (CONSERVATIVE_HEAP): choose a plan that marks in place, such as MarkSweep",
-                plan.name()
-            )));
+        if moving.iter().any(|space| !space.pins) {
+            let unmet = Needs { pins: false, ..needs }.unmet::<VM>();
+            unmet.map_or(Ok(()), |need| Err(unsuitable(need)))?;
         }
         const { assert!(VM::OBJECT_STARTS || !VM::CONSERVATIVE_HEAP, "CONSERVATIVE_HEAP needs OBJECT_STARTS") };
         const { assert!(VM::OBJECT_STARTS || !VM::CONSERVATIVE_STACKS, "CONSERVATIVE_STACKS needs OBJECT_STARTS") };
         let facts = PlanFacts {
             name: plan.name(),
             collects: plan.can_collect(),
-            generational: plan.is_generational(),
+            generational: needs.old_to_new,
             may_move: VM::CAN_MOVE,
             spaces: plan.spaces().iter().map(|space| space.name()).collect(),
         };
@@ -88,9 +88,9 @@ impl<VM: VMBinding> Collector<VM> {
         }
         let starts_in =
             plan.spaces().into_iter().filter(|space| space.keeps_starts()).map(|space| space.extent()).collect();
-        let weak = WeakTables::new(plan.is_generational(), &memory);
+        let weak = WeakTables::new(needs.old_to_new, &memory);
         let patience = Arc::new(Patience::new(options.safepoint_warn_ms));
-        let nursery = plan.is_generational().then(|| Nursery::new(nursery, pacing.goal()));
+        let nursery = needs.old_to_new.then(|| Nursery::new(nursery, pacing.goal()));
         Ok(Arc::new_cyclic(|me: &Weak<Collector<VM>>| Collector {
             vm,
             idle: Idle::new(me.clone(), memory.clone(), allocated.clone(), patience.clone()),

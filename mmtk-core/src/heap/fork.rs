@@ -49,10 +49,7 @@ impl<VM: VMBinding> Mutator<VM> {
         let heap = self.heap();
         heap.refuse_in("Mutator::fork", Callback::ANY);
         if !heap.plan.can_fork() {
-            return Err(HeapError::Plan(format!(
-                "{} cannot fork: parent and child would share the memory of their objects",
-                heap.plan_name()
-            )));
+            return Err(HeapError::CannotFork { plan: heap.plan_name() });
         }
         let part = self.part();
         Ok(part.where_it_may_stop(|| heap.fork(part, fork)))

@@ -162,7 +162,7 @@ impl<VM: VMBinding> Mutator<VM> {
     }
 
     /// The write barrier: a reference was stored into `object`, an object of this heap, or is about to be. No
-    /// safepoint may lie between the two. A VM with [`VMBinding::WRITE_BARRIER`] calls it at every such
+    /// safepoint may lie between the two. A VM with [`OldToNew::Barrier`](crate::OldToNew) calls it at every such
     /// store, but for those that initialise an object allocated since the last safepoint. One relaxed load of
     /// the object's state and one branch; in plans that are not generational, and as long as there are no
     /// minor collections to come, only a flag of the mutator is looked at. For compiled code see

@@ -27,8 +27,15 @@ use std::fmt;
 /// Why an object cannot be pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PinError {
-    /// It is in a space that moves all its objects; the text names space and plan.
-    Moves(String),
+    /// It is in a space that moves all its objects.
+    Moves {
+        /// The object.
+        object: ObjectReference,
+        /// The plan.
+        plan: &'static str,
+        /// The space.
+        space: &'static str,
+    },
     /// The table of pins cannot grow.
     OutOfMemory(OutOfMemory),
 }
@@ -36,7 +43,11 @@ pub enum PinError {
 impl fmt::Display for PinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PinError::Moves(text) => f.write_str(text),
+            PinError::Moves { object, plan, space } => write!(
+                f,
+                "{object} cannot be pinned: {plan} moves every object of its {space} space; choose a plan that evacuates around \
+                 pinned objects, or allocate it with Semantics::NonMoving"
+            ),
             PinError::OutOfMemory(error) => write!(f, "{error}"),
         }
     }
@@ -47,7 +58,7 @@ impl std::error::Error for PinError {}
 impl MayBeOutOfMemory for PinError {
     fn out_of_memory(&mut self) -> Option<&mut OutOfMemory> {
         match self {
-            PinError::Moves(_) => None,
+            PinError::Moves { .. } => None,
             PinError::OutOfMemory(error) => Some(error),
         }
     }
@@ -68,12 +79,7 @@ impl<VM: VMBinding> Mutator<VM> {
         self.check_running();
         let Some(moving) = self.moving(object) else { return Ok(()) };
         if !moving.pins {
-            return Err(PinError::Moves(format!(
-                "{object} cannot be pinned: {} moves every object of its {} space; choose a plan that evacuates around pinned \
-                 objects, or allocate it with Semantics::NonMoving",
-                self.plan_name(),
-                moving.name
-            )));
+            return Err(PinError::Moves { object, plan: self.plan_name(), space: moving.name });
         }
         let states = self.states();
         let set = |pinned| states.set_pinned(object, pinned);

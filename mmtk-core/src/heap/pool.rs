@@ -37,12 +37,10 @@ impl<VM: VMBinding> Heap<VM> {
     pub fn pool(&self, bytes: usize) -> Result<Pool<VM>, HeapError> {
         let granule = 1usize << VM::LOG_GRANULE;
         if bytes == 0 || !bytes.is_multiple_of(granule) || bytes > MAX_CELL_BYTES {
-            return Err(HeapError::Plan(format!(
-                "a pool of objects of {bytes} bytes: they have whole granules of {granule} bytes, and at most {MAX_CELL_BYTES} bytes"
-            )));
+            return Err(HeapError::PoolSize { bytes, granule, max: MAX_CELL_BYTES });
         }
         let space = self.inner().plan.pools();
-        let space = space.ok_or_else(|| HeapError::Plan(format!("{} has no space for pools", self.plan_name())))?;
+        let space = space.ok_or_else(|| HeapError::NoSpace { plan: self.plan_name(), space: "pools" })?;
         Ok(Pool { heap: self.clone(), bytes, cells: Some(space.open(crate::metadata::class_of(bytes))) })
     }
 }

@@ -39,7 +39,7 @@ impl<VM: VMBinding> Heap<VM> {
     /// The plan has no regions; those of `policies` all have.
     pub fn region(&self) -> Result<Region<VM>, HeapError> {
         let space = self.inner().plan.regions();
-        let space = space.ok_or_else(|| HeapError::Plan(format!("{} has no space for regions", self.plan_name())))?;
+        let space = space.ok_or_else(|| HeapError::NoSpace { plan: self.plan_name(), space: "regions" })?;
         Ok(Region { heap: self.clone(), memory: Mutex::new(Some(space.open())) })
     }
 }

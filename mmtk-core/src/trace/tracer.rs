@@ -93,8 +93,8 @@ pub trait Tracer<VM: VMBinding>: Copy + Send + Sync {
     }
 
     /// The object that lies at an address, which may be anything: see
-    /// [`Space::find_object`](crate::space::Space::find_object). For plans that say
-    /// [`Plan::scans_conservatively`](crate::plan::Plan::scans_conservatively).
+    /// [`Space::find_object`](crate::space::Space::find_object). For plans whose
+    /// needs say `conservative` ([`Needs`](crate::needs::Needs)).
     fn find_object(&self, _address: Address) -> Option<ObjectReference> {
         None
     }

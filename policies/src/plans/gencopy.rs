@@ -8,12 +8,14 @@
 //! Source: Lieberman and Hewitt (CACM 1983), Ungar's generation scavenging (SDE 1984), with en-masse
 //! promotion as in Appel (SP&E 1989).
 
-use super::{Generational, SemiSpace};
-use mmtk_core::HeapError;
-use mmtk_core::VMBinding;
+use super::{Generational, SemiSpace, semispace};
 use mmtk_core::plan::PlanContext;
+use mmtk_core::{HeapError, Needs, VMBinding};
+
+/// What it needs of a binding.
+pub const NEEDS: Needs = Needs { old_to_new: true, ..semispace::NEEDS };
 
 /// The plan with empty spaces.
 pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<Generational<SemiSpace<VM>>, HeapError> {
-    Generational::new("GenCopy", context, SemiSpace::new)
+    Generational::new("GenCopy", NEEDS, context, SemiSpace::new)
 }

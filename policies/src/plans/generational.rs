@@ -4,33 +4,38 @@
 //! the write barrier watches it. The story of a collection is the plan's own; it asks the pause which kind
 //! this one is.
 
-use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::space::{Pools, Regions, Space};
-use mmtk_core::{Address, VMBinding};
+use mmtk_core::{Address, HeapError, Needs, VMBinding};
 
 /// `P` with minor collections.
 pub struct Generational<P> {
     name: &'static str,
+    needs: Needs,
     plan: P,
 }
 
 impl<P> Generational<P> {
-    /// The plan that `make` makes, called `name`.
+    /// The plan that `make` makes, called `name`, with what it needs.
     pub(super) fn new<VM: VMBinding>(
         name: &'static str,
+        needs: Needs,
         context: &PlanContext<'_, VM>,
         make: impl FnOnce(&PlanContext<'_, VM>) -> Result<P, HeapError>,
     ) -> Result<Self, HeapError> {
-        Ok(Generational { name, plan: make(&context.generational())? })
+        Ok(Generational { name, needs, plan: make(&context.generational(name)?)? })
     }
 }
 
 impl<VM: VMBinding, P: Plan<VM>> Plan<VM> for Generational<P> {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn needs(&self) -> Needs {
+        self.needs
     }
 
     fn spaces(&self) -> Vec<&dyn Space> {
@@ -55,14 +60,6 @@ impl<VM: VMBinding, P: Plan<VM>> Plan<VM> for Generational<P> {
 
     fn collect(&self, pause: &mut Pause<'_, VM>) {
         self.plan.collect(pause);
-    }
-
-    fn is_generational(&self) -> bool {
-        true
-    }
-
-    fn scans_conservatively(&self) -> bool {
-        self.plan.scans_conservatively()
     }
 
     fn can_fork(&self) -> bool {

@@ -8,12 +8,14 @@
 //! Source: Blackburn and McKinley (PLDI 2008), section 5. Without a nursery of its own, and so without a copy
 //! reserve for it.
 
-use super::{Generational, Immix};
-use mmtk_core::HeapError;
-use mmtk_core::VMBinding;
+use super::{Generational, Immix, immix};
 use mmtk_core::plan::PlanContext;
+use mmtk_core::{HeapError, Needs, VMBinding};
+
+/// What it needs of a binding.
+pub const NEEDS: Needs = Needs { moves: true, old_to_new: true, ..immix::NEEDS };
 
 /// The plan with empty spaces.
 pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<Generational<Immix<VM>>, HeapError> {
-    Generational::new("GenImmix", context, Immix::with_nursery)
+    Generational::new("GenImmix", NEEDS, context, Immix::with_nursery)
 }

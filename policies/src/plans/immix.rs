@@ -10,7 +10,10 @@ use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::space::{Pools, Regions, Space};
 use mmtk_core::trace::{ObjectItem, SlotItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
-use mmtk_core::{Address, ObjectReference, Semantics, VMBinding};
+use mmtk_core::{Address, Needs, ObjectReference, Semantics, VMBinding};
+
+/// What it needs of a binding.
+pub const NEEDS: Needs = Needs::NONE;
 
 /// Evacuating rounds when memory runs out, at most: each makes room for the next. If blocks are four fifths
 /// live and only the headroom is free, a round frees a quarter more than the one before, and this many go
@@ -61,6 +64,10 @@ impl<VM: VMBinding> Immix<VM> {
 impl<VM: VMBinding> Plan<VM> for Immix<VM> {
     fn name(&self) -> &'static str {
         "Immix"
+    }
+
+    fn needs(&self) -> Needs {
+        NEEDS
     }
 
     fn spaces(&self) -> Vec<&dyn Space> {

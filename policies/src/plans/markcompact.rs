@@ -12,7 +12,10 @@ use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::space::{Pools, Regions, Space};
 use mmtk_core::trace::{ObjectItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
-use mmtk_core::{Address, ObjectReference, Semantics, VMBinding};
+use mmtk_core::{Address, Needs, ObjectReference, Semantics, VMBinding};
+
+/// What it needs of a binding.
+pub const NEEDS: Needs = Needs { moves: true, pins: false, ..Needs::NONE };
 
 /// The plan.
 pub struct MarkCompact<VM> {
@@ -30,6 +33,10 @@ impl<VM: VMBinding> MarkCompact<VM> {
 impl<VM: VMBinding> Plan<VM> for MarkCompact<VM> {
     fn name(&self) -> &'static str {
         "MarkCompact"
+    }
+
+    fn needs(&self) -> Needs {
+        NEEDS
     }
 
     fn spaces(&self) -> Vec<&dyn Space> {

@@ -9,7 +9,10 @@ use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::space::{Pools, Regions, Space};
 use mmtk_core::trace::{ObjectItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
-use mmtk_core::{Address, ObjectReference, Semantics, VMBinding};
+use mmtk_core::{Address, Needs, ObjectReference, Semantics, VMBinding};
+
+/// What it needs of a binding.
+pub const NEEDS: Needs = Needs { conservative: true, ..Needs::NONE };
 
 /// The plan.
 pub struct MarkSweep<VM> {
@@ -29,12 +32,12 @@ impl<VM: VMBinding> Plan<VM> for MarkSweep<VM> {
         "MarkSweep"
     }
 
-    fn spaces(&self) -> Vec<&dyn Space> {
-        std::iter::once(&self.cells as &dyn Space).chain(self.common.spaces()).collect()
+    fn needs(&self) -> Needs {
+        NEEDS
     }
 
-    fn scans_conservatively(&self) -> bool {
-        true
+    fn spaces(&self) -> Vec<&dyn Space> {
+        std::iter::once(&self.cells as &dyn Space).chain(self.common.spaces()).collect()
     }
 
     fn regions(&self) -> Option<&dyn Regions> {

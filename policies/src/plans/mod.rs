@@ -3,12 +3,12 @@
 pub mod gencopy;
 mod generational;
 pub mod genimmix;
-mod immix;
-mod markcompact;
-mod marksweep;
-mod nogc;
-mod pageprotect;
-mod semispace;
+pub mod immix;
+pub mod markcompact;
+pub mod marksweep;
+pub mod nogc;
+pub mod pageprotect;
+pub mod semispace;
 pub mod stickyimmix;
 pub mod stickymarksweep;
 

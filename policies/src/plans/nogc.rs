@@ -7,7 +7,10 @@ use mmtk_core::memory::BLOCK_BYTES;
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::space::{Pools, Regions, Space};
-use mmtk_core::{Address, Semantics, VMBinding};
+use mmtk_core::{Address, Needs, Semantics, VMBinding};
+
+/// What it needs of a binding.
+pub const NEEDS: Needs = Needs { conservative: true, ..Needs::NONE };
 
 /// The plan.
 pub struct NoGC<VM> {
@@ -25,6 +28,10 @@ impl<VM: VMBinding> NoGC<VM> {
 impl<VM: VMBinding> Plan<VM> for NoGC<VM> {
     fn name(&self) -> &'static str {
         "NoGC"
+    }
+
+    fn needs(&self) -> Needs {
+        NEEDS
     }
 
     fn spaces(&self) -> Vec<&dyn Space> {
@@ -50,10 +57,6 @@ impl<VM: VMBinding> Plan<VM> for NoGC<VM> {
 
     fn collect(&self, _pause: &mut Pause<'_, VM>) {
         unreachable!("a plan that cannot collect is never asked to")
-    }
-
-    fn scans_conservatively(&self) -> bool {
-        true
     }
 
     fn can_collect(&self) -> bool {

@@ -9,7 +9,10 @@ use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::space::{Pools, Regions, Space};
 use mmtk_core::trace::{ObjectItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
-use mmtk_core::{Address, ObjectReference, Semantics, VMBinding};
+use mmtk_core::{Address, Needs, ObjectReference, Semantics, VMBinding};
+
+/// What it needs of a binding.
+pub const NEEDS: Needs = Needs::NONE;
 
 /// The plan.
 pub struct PageProtect<VM> {
@@ -27,6 +30,10 @@ impl<VM: VMBinding> PageProtect<VM> {
 impl<VM: VMBinding> Plan<VM> for PageProtect<VM> {
     fn name(&self) -> &'static str {
         "PageProtect"
+    }
+
+    fn needs(&self) -> Needs {
+        NEEDS
     }
 
     fn spaces(&self) -> Vec<&dyn Space> {

@@ -8,7 +8,10 @@ use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::space::{Pools, Regions, Space};
 use mmtk_core::trace::{ObjectItem, SlotItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
-use mmtk_core::{Address, ObjectReference, Semantics, VMBinding};
+use mmtk_core::{Address, Needs, ObjectReference, Semantics, VMBinding};
+
+/// What it needs of a binding.
+pub const NEEDS: Needs = Needs { moves: true, ..Needs::NONE };
 
 /// The plan.
 pub struct SemiSpace<VM> {
@@ -26,6 +29,10 @@ impl<VM: VMBinding> SemiSpace<VM> {
 impl<VM: VMBinding> Plan<VM> for SemiSpace<VM> {
     fn name(&self) -> &'static str {
         "SemiSpace"
+    }
+
+    fn needs(&self) -> Needs {
+        NEEDS
     }
 
     fn spaces(&self) -> Vec<&dyn Space> {

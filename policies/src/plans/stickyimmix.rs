@@ -8,12 +8,14 @@
 //! Source: sticky mark bits, Demers et al., "Combining generational and conservative garbage collection"
 //! (POPL 1990); on Immix, Blackburn and McKinley (PLDI 2008).
 
-use super::{Generational, Immix};
-use mmtk_core::HeapError;
-use mmtk_core::VMBinding;
+use super::{Generational, Immix, immix};
 use mmtk_core::plan::PlanContext;
+use mmtk_core::{HeapError, Needs, VMBinding};
+
+/// What it needs of a binding.
+pub const NEEDS: Needs = Needs { old_to_new: true, ..immix::NEEDS };
 
 /// The plan with empty spaces.
 pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<Generational<Immix<VM>>, HeapError> {
-    Generational::new("StickyImmix", context, Immix::new)
+    Generational::new("StickyImmix", NEEDS, context, Immix::new)
 }

@@ -48,9 +48,10 @@ use crate::heap::{DropPhase, Lists, ThreadHeap};
 use crate::weak_map::AnyWeakMap;
 use crate::{Tracer, gc_box};
 use mmtk_core::ObjectReference;
-use mmtk_core::binding::{Slot, SlotVisitor, StateLocation, VMBinding};
+use mmtk_core::OldToNew;
 use mmtk_core::OutOfMemory;
 use mmtk_core::WeakProcessor;
+use mmtk_core::binding::{Slot, SlotVisitor, StateLocation, VMBinding};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
@@ -99,8 +100,7 @@ unsafe impl VMBinding for Boa {
     const LOG_GRANULE: u32 = gc_box::GRANULE.trailing_zeros();
     const STATE: StateLocation = StateLocation::HeaderTopByte(STATE_OFFSET);
     const CAN_MOVE: bool = false;
-    // There is no barrier: `scan_vm_minor` finds what old objects refer to.
-    const WRITE_BARRIER: bool = true;
+    const OLD_TO_NEW: OldToNew = OldToNew::Found;
 
     #[inline(always)]
     fn object_size(object: ObjectReference) -> usize {

@@ -16,8 +16,8 @@ use crate::collection::{AHEAD, Boa, prefetch_place};
 use crate::ephemeron::AnyEphemeron;
 use crate::gc_box::{GcBox, HasVTable, Object};
 use crate::weak_map::AnyWeakMap;
-use mmtk_core::options::{Finite, HeapMode};
 use mmtk_core::HeapError;
+use mmtk_core::options::{Finite, HeapMode, OptionError};
 use mmtk_core::{Heap, Mutator, Options};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -192,18 +192,20 @@ pub fn configure(options: Options) -> Result<(), HeapError> {
     Ok(())
 }
 
+fn refused(key: &'static str, value: impl ToString, rule: &str) -> HeapError {
+    HeapError::Option(OptionError::Conflict { key, value: value.to_string(), rule: rule.to_owned() })
+}
+
 fn make_heap(options: Options) -> Result<Heap<Boa>, HeapError> {
     if options.gc_workers != 1 {
-        return Err(HeapError::Plan(format!(
-            "gc.workers={}: must be 1 for Boa, whose handles count without atomics",
-            options.gc_workers
-        )));
+        return Err(refused("gc.workers", options.gc_workers, "1 for Boa, whose handles count without atomics"));
     }
     if options.idle_gc_s.get() != 0.0 {
-        return Err(HeapError::Plan(format!(
-            "heap.idle_gc_s={}: must be 0 for Boa, whose objects belong to one thread",
-            options.idle_gc_s.get()
-        )));
+        return Err(refused(
+            "heap.idle_gc_s",
+            options.idle_gc_s.get(),
+            "0 for Boa, whose objects belong to one thread",
+        ));
     }
     policies::new_heap(Boa::default(), options)
 }
