@@ -11,6 +11,8 @@ const BLOCKS: usize = 3;
 
 struct Space {
     list: BlockList,
+    /// Its blocks have their links where those of `list` have them.
+    kept: BlockList,
     links: [AtomicU32; BLOCKS],
     blocks: [UnsafeCell<u32>; BLOCKS],
 }
@@ -24,6 +26,7 @@ impl Space {
     fn with(listed: u32) -> Arc<Space> {
         let space = Space {
             list: BlockList::new(),
+            kept: BlockList::new(),
             links: std::array::from_fn(|_| AtomicU32::new(0)),
             blocks: std::array::from_fn(|_| UnsafeCell::new(0)),
         };
@@ -33,14 +36,22 @@ impl Space {
 
     /// The owner fills the block and gives it away.
     fn push(&self, number: u32) {
+        self.push_to(&self.list, number);
+    }
+
+    fn push_to(&self, list: &BlockList, number: u32) {
         // SAFETY: loom reports a race.
         self.blocks[number as usize].with_mut(|block| unsafe { *block += 1 });
-        self.list.push(&self.links[..], number);
+        list.push(&self.links[..], number);
     }
 
     /// The new owner finds it filled, and empties it. Two owners are a race.
     fn pop(&self) -> Option<u32> {
-        let number = self.list.pop(&self.links[..])?;
+        self.pop_from(&self.list)
+    }
+
+    fn pop_from(&self, list: &BlockList) -> Option<u32> {
+        let number = list.pop(&self.links[..])?;
         self.blocks[number as usize].with_mut(|block| {
             // SAFETY: loom reports a race.
             let filled = unsafe { &mut *block };
@@ -101,6 +112,24 @@ fn pops_beside_a_pop() {
     assert_eq!(owned, [0, 1]);
 }
 
+/// A thread takes the first block from either list while another one searches both in vain: it keeps one on
+/// the other list, and puts one back.
+fn pops_beside_a_block_that_changes_lists() {
+    let space = Space::with(2);
+    let other = {
+        let space = space.clone();
+        thread::spawn(move || space.pop_from(&space.kept).or_else(|| space.pop()))
+    };
+    let (first, second) = (space.pop(), space.pop());
+    second.into_iter().for_each(|number| space.push_to(&space.kept, number));
+    first.into_iter().for_each(|number| space.push(number));
+    let mut owned: Vec<u32> = other.join().unwrap().into_iter().collect();
+    owned.extend(std::iter::from_fn(|| space.pop()));
+    owned.extend(std::iter::from_fn(|| space.pop_from(&space.kept)));
+    owned.sort_unstable();
+    assert_eq!(owned, [0, 1]);
+}
+
 #[test]
 fn a_block_that_returns_to_the_front_is_not_taken_for_the_one_seen_before() {
     holds(Some(3), pops_beside_a_push_of_the_same_block);
@@ -113,7 +142,13 @@ fn a_block_comes_out_once_with_what_its_last_owner_wrote() {
 }
 
 #[test]
+fn a_block_that_changes_lists_comes_out_of_one_of_them() {
+    holds(Some(3), pops_beside_a_block_that_changes_lists);
+}
+
+#[test]
 fn without_the_tag_a_block_gets_two_owners() {
+    fails_without("block-list-tag", Failure::Race, None, pops_beside_a_block_that_changes_lists);
     fails_without("block-list-tag", Failure::Race, None, pops_beside_a_push_of_the_same_block);
 }
 

@@ -6,7 +6,8 @@
 //! ```text
 //! head = tag:32 | number + 1:32         links[number] = number + 1 of the next one, 0 = end
 //! ```
-//! I1. A block is on at most one list, once; its link is written only by the thread that is pushing it.
+//! I1. A block is on at most one list, once; its link is written only by the thread that is pushing it. Lists
+//!     may share their links, and a block may go from one to the other at any time.
 //! I2. The tag grows with every push, so a pop that slept between reading a link and its exchange fails (the
 //!     ABA problem).
 //! Callers: any mutator or worker, at a buffer refill. Source: Treiber, RJ 5118, 1986.

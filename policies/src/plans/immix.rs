@@ -110,7 +110,8 @@ impl<VM: VMBinding> Plan<VM> for Immix<VM> {
             }
             pause.again();
             self.round(pause, false, true);
-            if self.immix.room() <= room {
+            let gained = std::iter::zip(self.immix.room(), room).any(|(after, before)| after > before);
+            if !gained {
                 break;
             }
         }

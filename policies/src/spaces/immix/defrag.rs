@@ -15,6 +15,11 @@
 //! anything worth mentioning, and rounds follow each other as long as they do: what one frees is room for the
 //! copies of the next.
 //!
+//! Where do copies go? To free blocks, and then to holes: a hole wastes a part of an object at its end. But
+//! copies of more than a line go to holes first when memory runs out or few blocks are free. They fill a
+//! fresh block no better than the block that they come from, so blocks are gained only by what fits the holes
+//! of others.
+//!
 //! I1. A copy that finds no room stays where it is (`ImmixEvacuator`). The counts are exact once the trace is
 //!     over (`BlockBytes`).
 //! I2. Part of the budget is kept for copies, so that evacuation is possible when the heap is full.
@@ -52,6 +57,8 @@ pub struct Defrag {
     workers: usize,
     /// Whether workers share a block in this round (I3).
     share_blocks: AtomicBool,
+    /// Whether copies of more than a line fill holes before they take blocks, in this round.
+    fill_holes: AtomicBool,
 }
 
 impl Defrag {
@@ -65,6 +72,7 @@ impl Defrag {
             holes: AtomicUsize::new(0),
             workers: context.options.gc_workers,
             share_blocks: AtomicBool::new(false),
+            fill_holes: AtomicBool::new(false),
         })
     }
 
@@ -112,9 +120,15 @@ impl Defrag {
         self.share_blocks.load(Relaxed)
     }
 
+    /// Whether copies of more than a line fill holes before they take blocks.
+    pub fn fills_holes(&self) -> bool {
+        self.fill_holes.load(Relaxed)
+    }
+
     /// The evacuation that was prepared, if any, is over.
     pub fn end_round(&self) {
         self.share_blocks.store(false, Relaxed);
+        self.fill_holes.store(false, Relaxed);
     }
 
     /// Bytes of the free lines of used blocks. After a full sweep.
@@ -181,7 +195,8 @@ impl Defrag {
             _ => (free_blocks - if share { 1 } else { blocks_in_use }) * LINES as usize / 16 * 15,
         };
         let (mut densest, mut of_densest, mut gain) = (0, 0, 0);
-        let densest_worth = match self.is_urgent(pause, budget) {
+        let urgent = self.is_urgent(pause, budget);
+        let densest_worth = match urgent {
             _ if self.always => LINES,
             true => DENSEST_IF_URGENT,
             false => DENSEST,
@@ -213,6 +228,7 @@ impl Defrag {
             }
         }
         self.share_blocks.store(chosen && share, Relaxed);
+        self.fill_holes.store(chosen && (share || urgent), Relaxed);
         chosen
     }
 }

@@ -7,7 +7,8 @@
 //! 4. Objects of more than a line that do not fit the hole at hand go to an overflow block, which saves the
 //!    hole for smaller ones. When there are no free blocks, large enough holes are looked for.
 //! 5. If it pays, a second round in the same pause evacuates the sparsest blocks (`defrag`), into free blocks
-//!    while there are any, then into the holes of denser ones.
+//!    while there are any, then into the holes of denser ones; when memory runs out, the other way round
+//!    (`hole_search`).
 //!
 //! In a generational plan marks stick: a minor collection keeps the epoch, so what is marked is old and is
 //! not traced again. Memory handed out then carries a number of its own, `fresh`, and only blocks with such
@@ -27,11 +28,13 @@
 //! Source: Blackburn and McKinley, PLDI 2008. Exact line marks, and marks for what is handed out, are ours.
 
 mod defrag;
+mod hole_search;
 mod lines;
 mod tracer;
 
 use super::epoch::Epoch;
 use defrag::Defrag;
+use hole_search::HoleSearch;
 use lines::Lines;
 use mmtk_core::alloc::{Allocators, BumpRange, CopyTarget, HoleCursor};
 use mmtk_core::events::CollectionKind;
@@ -84,8 +87,11 @@ pub struct ImmixSpace<VM> {
     blocks: SideBytes,
     /// Blocks with holes; their links are the pool's.
     recyclable: BlockList,
-    /// Blocks whose holes were too small for the objects that looked for them; small objects take them.
+    /// Blocks whose holes were too small for the objects that looked for them; small objects and copies take
+    /// them.
     leftover: BlockList,
+    /// How copies of all sizes search both lists.
+    search: HoleSearch,
     defrag: Defrag,
     /// Where copies go while workers share a block (`defrag`).
     shared_copies: Mutex<BumpRange>,
@@ -119,6 +125,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             blocks: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
             recyclable: BlockList::new(),
             leftover: BlockList::new(),
+            search: HoleSearch::default(),
             defrag: Defrag::new(context, extent, VM::CAN_MOVE)?,
             shared_copies: Mutex::default(),
             has_nursery,
@@ -233,7 +240,16 @@ impl<VM: VMBinding> ImmixSpace<VM> {
     /// collection a line is free if it does not carry the epoch; in a full one, if it carried none before it
     /// either. Listed blocks hold nothing that was handed out since the last collection: mutators take them
     /// off the list.
-    fn next_hole_for_copies(&self, cursor: &mut HoleCursor, lines: u32, numbers: [u8; 2]) -> Option<Range<Address>> {
+    ///
+    /// With `again`, the cursor's block is left to other workers if it has no such hole: the caller must give
+    /// up what it has of that block when the cursor has left it.
+    fn next_hole_for_copies(
+        &self,
+        cursor: &mut HoleCursor,
+        lines: u32,
+        numbers: [u8; 2],
+        again: bool,
+    ) -> Option<Range<Address>> {
         loop {
             if let Some(block) = cursor.block {
                 let start = self.pool.extent().block_start(block);
@@ -242,7 +258,10 @@ impl<VM: VMBinding> ImmixSpace<VM> {
                     return Some(self.lines.range(start, hole));
                 }
             }
-            let block = Block(self.recyclable.pop(self.pool.links())?);
+            let block = match again {
+                true => self.next_searched(cursor, lines)?,
+                false => Block(self.recyclable.pop(self.pool.links())?),
+            };
             let state = self.blocks.at(self.pool.extent().block_start(block));
             let source = state.load(Relaxed) == SOURCE;
             if !source {
@@ -251,6 +270,12 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             }
             *cursor = HoleCursor { block: (!source).then_some(block), line: 0 };
         }
+    }
+
+    /// The next block to search for a hole of `lines` lines. The cursor's block had none, and is left to
+    /// smaller objects, unless there is no block to search.
+    fn next_searched(&self, cursor: &mut HoleCursor, lines: u32) -> Option<Block> {
+        self.search.next_block([&self.recyclable, &self.leftover], self.pool.links(), &mut cursor.block, lines)
     }
 
     /// Room for a copy in the block that workers share, which may be the last one.
@@ -312,11 +337,13 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         chosen
     }
 
-    /// Bytes in which there is room for objects: free lines, and what is not reserved. After the sweep of a
-    /// full collection.
-    pub fn room(&self) -> usize {
+    /// Bytes that are not reserved, and the same with those of free lines. A round has gained something if it
+    /// made one of the two larger: copies of more than a line go from holes to holes, and what they gain is
+    /// whole blocks. After the sweep of a full collection.
+    pub fn room(&self) -> [usize; 2] {
         let budget = self.pool.memory().budget();
-        budget.limit() - budget.reserved() + self.defrag.holes()
+        let free = budget.limit() - budget.reserved();
+        [free, free + self.defrag.holes()]
     }
 
     /// The policy of a trace that moves nothing.
@@ -334,6 +361,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         pause.for_each_worker(|worker| worker.allocators.clear());
         self.shared_copies.lock().clear();
         self.defrag.end_round();
+        self.search.restart();
         // Blocks that mutators gave up for their small holes are all fresh: the lists are left with those
         // that are not.
         self.leftover.clear();

@@ -81,6 +81,8 @@ pub struct ImmixEvacuator<'a, VM> {
     taken: [u8; 2],
     /// Whether workers share the block that copies go to.
     shared: bool,
+    /// Whether copies of more than a line fill holes before they take blocks.
+    fills_holes: bool,
 }
 
 impl<VM> Clone for ImmixEvacuator<'_, VM> {
@@ -103,6 +105,7 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
             blocks: space.blocks,
             taken,
             shared: space.defrag.shares_blocks(),
+            fills_holes: space.defrag.fills_holes(),
         }
     }
 
@@ -147,7 +150,11 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
     }
 
     fn allocate_copy(&self, worker: &mut Worker, bytes: usize) -> Option<CopyTarget> {
+        // As for new objects: what is larger than a line must not waste the rest of the block.
+        let medium = bytes >= MEDIUM_BYTES;
+        let hole_first = self.fills_holes && medium;
         if self.shared
+            && !hole_first
             && let Some(target) = self.space.allocate_shared_copy(bytes)
         {
             return Some(target);
@@ -156,8 +163,6 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
         if let Some(target) = allocators.bump.alloc_for_copy(bytes) {
             return Some(target);
         }
-        // As for new objects: what is larger than a line must not waste the rest of the block.
-        let medium = bytes >= MEDIUM_BYTES;
         let (range, cursor) = if medium {
             (&mut allocators.overflow, &mut allocators.overflow_hole)
         } else {
@@ -166,13 +171,26 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
         if medium && let Some(target) = range.alloc_for_copy(bytes) {
             return Some(target);
         }
-        let hole = |cursor| self.space.next_hole_for_copies(cursor, bytes.div_ceil(LINE_BYTES) as u32, self.taken);
+        let before = cursor.block;
+        let mut hole = || {
+            let lines = bytes.div_ceil(LINE_BYTES) as u32;
+            self.space.next_hole_for_copies(cursor, lines, self.taken, self.fills_holes)
+        };
         // Never the last: without it no round could go on.
         let block =
             || self.space.take_block(Charge::Collector, BLOCK_BYTES).map(|(start, _)| start..start.plus(BLOCK_BYTES));
-        let room = match self.space.has_nursery {
-            true => hole(cursor).or_else(block)?,
-            false => block().or_else(|| hole(cursor))?,
+        let room = match hole_first || self.space.has_nursery {
+            // Then the block that workers share.
+            true if hole_first && self.shared => hole(),
+            true => hole().or_else(block),
+            false => block().or_else(hole),
+        };
+        let Some(room) = room else {
+            if cursor.block != before && self.fills_holes {
+                // The block was left to other workers, and the rest of the range with it.
+                range.clear();
+            }
+            return if hole_first && self.shared { self.space.allocate_shared_copy(bytes) } else { None };
         };
         range.install(room.start, room.end, true, &mut 0);
         range.alloc_for_copy(bytes)
