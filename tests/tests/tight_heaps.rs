@@ -241,3 +241,67 @@ fn copies_of_several_lines_fill_holes_before_memory_runs_out() {
         assert!(program.completes(plan, 4 * MIB, 4 * MIB / 100 * 90), "{plan}");
     }
 }
+
+/// A few large objects, of the size of the larger holes, passed over the blocks with smaller ones. They
+/// stayed on the list for objects of at most a line.
+#[test]
+fn objects_larger_than_a_line_find_the_holes_that_larger_ones_passed_over() {
+    const BYTES: usize = 4 * LINE_BYTES;
+    const A_BLOCK: usize = BLOCK_BYTES / BYTES;
+    let _watchdog = Watchdog::new();
+    for plan in EVACUATING {
+        // What moves would close the holes.
+        let heap = heap(plan, 4 * MIB, &[("gc.workers", "1"), ("immix.defrag", "false"), ("verify.trace", "true")]);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let new = |bytes: usize, id: usize| {
+            let new = m.try_alloc(Class { refs: 0, bytes: bytes - 8 }, Semantics::Default).ok()?;
+            m.write_word(LabRef(new.0), 0, id as u64);
+            Some(LabRef(new.0))
+        };
+        let mut ids = vec![0; 4 * MIB / BYTES];
+        m.push(m.alloc(ids.len(), 0));
+        let mut put = |slot: usize, object: LabRef, id: usize| {
+            m.write_ref(m.get(0), slot, object);
+            ids[slot] = id;
+        };
+        let filled = (0..).take_while(|&id| new(BYTES, id).map(|object| put(id, object, id)).is_some()).count();
+        // In each block two holes of one object, in each eighth block one of eight as well.
+        let mut by_address: Vec<(usize, usize)> =
+            (0..filled).map(|slot| (m.read_ref(m.get(0), slot).0, slot)).collect();
+        by_address.sort_unstable();
+        let (mut small, mut large) = (Vec::new(), Vec::new());
+        let full = by_address.chunk_by(|a, b| a.0 / BLOCK_BYTES == b.0 / BLOCK_BYTES).filter(|b| b.len() == A_BLOCK);
+        for (n, block) in full.enumerate() {
+            small.extend([block[4].1, block[12].1]);
+            if n % 8 == 0 {
+                large.push(block[16].1);
+                block[16..24].iter().for_each(|&(_, slot)| put(slot, LabRef::NULL, 0));
+            }
+        }
+        small.iter().for_each(|&slot| put(slot, LabRef::NULL, 0));
+        m.mutator().collect();
+        let collections = heap.statistics().collections;
+        for slot in &large {
+            put(*slot, new(8 * BYTES, *slot).unwrap(), *slot);
+        }
+        assert_eq!(heap.statistics().collections, collections, "{plan}: the large objects fit the large holes");
+        for slot in &small {
+            put(*slot, new(BYTES, *slot).unwrap(), *slot);
+        }
+        assert_eq!(heap.statistics().collections, collections, "{plan}: the small objects fit the small holes");
+        // The next collections, minor ones too, find all blocks again, each once.
+        (0..filled).step_by(4).for_each(|slot| put(slot, LabRef::NULL, 0));
+        for n in 0..8000 {
+            let slot = n * 7 % filled;
+            if !m.read_ref(m.get(0), slot).is_null() {
+                put(slot, new(BYTES, n).unwrap(), n);
+                new(32, n).unwrap();
+            }
+        }
+        for (slot, id) in ids.iter().enumerate() {
+            let object = m.read_ref(m.get(0), slot);
+            assert!(object.is_null() || m.read_word(object, 0) == *id as u64, "{plan}: slot {slot}");
+        }
+    }
+}

@@ -12,7 +12,7 @@
 //! I3. A block comes from a list to one thread, with what its last owner wrote (`BlockList`), whatever other
 //!     threads take from the lists, or put on them, without the lock.
 //! I4. The caller has handed out nothing of a block that it leaves but what its line marks say.
-//! Callers: `next_block` any worker in an evacuation; `restart` the leader.
+//! Callers: `next_block` any mutator between pauses, or any worker in one; `restart` the leader.
 
 use super::lines::LINES;
 use mmtk_core::memory::{Block, BlockList, Links};
@@ -68,9 +68,9 @@ impl HoleSearch {
         None
     }
 
-    /// All objects search from the first list again.
-    pub fn restart(&self) {
-        *self.turn.lock() = Turn::default();
+    /// All objects search from the first list again. Returns whether the lists had changed roles.
+    pub fn restart(&self) -> bool {
+        std::mem::take(&mut *self.turn.lock()).number > 0
     }
 }
 
@@ -146,8 +146,8 @@ mod tests {
         assert_eq!(space.place(&mut cursor, 9), None);
         assert_eq!(space.place(&mut cursor, 10), None);
         assert_eq!(space.search.turn.lock().number, 1);
-        space.search.restart();
-        assert_eq!(space.search.turn.lock().number, 0);
+        assert!(space.search.restart());
+        assert!(!space.search.restart());
     }
 
     /// The block that it has searched stays with the thread, whose smaller objects find holes in it.

@@ -5,10 +5,10 @@
 //! 3. A mutator bumps through the holes of a listed block. What it takes is marked there and then, so that a
 //!    block can be looked at again, by anybody, until it has no holes.
 //! 4. Objects of more than a line that do not fit the hole at hand go to an overflow block, which saves the
-//!    hole for smaller ones. When there are no free blocks, large enough holes are looked for.
-//! 5. If it pays, a second round in the same pause evacuates the sparsest blocks (`defrag`), into free blocks
-//!    while there are any, then into the holes of denser ones; when memory runs out, the other way round
+//!    hole for smaller ones. When there are no free blocks, large enough holes are looked for
 //!    (`hole_search`).
+//! 5. If it pays, a second round in the same pause evacuates the sparsest blocks (`defrag`), into free blocks
+//!    while there are any, then into the holes of denser ones; when memory runs out, the other way round.
 //!
 //! In a generational plan marks stick: a minor collection keeps the epoch, so what is marked is old and is
 //! not traced again. Memory handed out then carries a number of its own, `fresh`, and only blocks with such
@@ -87,10 +87,10 @@ pub struct ImmixSpace<VM> {
     blocks: SideBytes,
     /// Blocks with holes; their links are the pool's.
     recyclable: BlockList,
-    /// Blocks whose holes were too small for the objects that looked for them; small objects and copies take
-    /// them.
+    /// Blocks whose holes were too small for the objects that looked for them; smaller ones take them. Memory
+    /// of each was handed out since the last collection.
     leftover: BlockList,
-    /// How copies of all sizes search both lists.
+    /// How objects of more than a line, and copies of all sizes, search both lists.
     search: HoleSearch,
     defrag: Defrag,
     /// Where copies go while workers share a block (`defrag`).
@@ -161,7 +161,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             }
             let listed = self.leftover.pop(self.pool.links()).or_else(|| self.recyclable.pop(self.pool.links()));
             if let Some(number) = listed {
-                allocators.hole = self.search(number);
+                allocators.hole = self.search(Block(number));
                 continue;
             }
             let (start, zeroed) = self.take_block(Charge::Mutator, 0)?;
@@ -184,18 +184,31 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             if let Some(hole) = self.next_hole(&mut allocators.overflow_hole, lines) {
                 return allocators.refill_overflow(hole.start, hole.end, false, bytes, MEDIUM_BYTES);
             }
-            if let Some(block) = allocators.overflow_hole.block.take() {
-                self.leftover.push(self.pool.links(), block.0);
-            }
-            let number = self.recyclable.pop(self.pool.links())?;
-            allocators.overflow_hole = self.search(number);
+            let block = self.next_searched(&mut allocators.overflow_hole, lines)?;
+            allocators.overflow_hole = self.search(block);
         }
     }
 
     /// A mutator looks for holes in a block it popped.
-    fn search(&self, number: u32) -> HoleCursor {
-        self.blocks.at(self.pool.extent().block_start(Block(number))).store(FRESH, Relaxed);
-        HoleCursor { block: Some(Block(number)), line: 0 }
+    fn search(&self, block: Block) -> HoleCursor {
+        self.blocks.at(self.pool.extent().block_start(block)).store(FRESH, Relaxed);
+        HoleCursor { block: Some(block), line: 0 }
+    }
+
+    /// The next block to search for a hole of `lines` lines. The cursor's block had none, and is left to
+    /// smaller objects, unless there is no block to search.
+    fn next_searched(&self, cursor: &mut HoleCursor, lines: u32) -> Option<Block> {
+        self.search.next_block([&self.recyclable, &self.leftover], self.pool.links(), &mut cursor.block, lines)
+    }
+
+    /// Forgets the listed blocks of which memory was handed out since the sweep; the next one lists them
+    /// again. Copies must not find them: what is new in them is not marked yet.
+    fn forget_searched(&self) {
+        self.leftover.clear();
+        if self.search.restart() {
+            // The list was empty when the lists changed roles: all that came to it since was searched.
+            self.recyclable.clear();
+        }
     }
 
     /// What lines carry that were handed out since the last collection.
@@ -272,12 +285,6 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         }
     }
 
-    /// The next block to search for a hole of `lines` lines. The cursor's block had none, and is left to
-    /// smaller objects, unless there is no block to search.
-    fn next_searched(&self, cursor: &mut HoleCursor, lines: u32) -> Option<Block> {
-        self.search.next_block([&self.recyclable, &self.leftover], self.pool.links(), &mut cursor.block, lines)
-    }
-
     /// Room for a copy in the block that workers share, which may be the last one.
     fn allocate_shared_copy(&self, bytes: usize) -> Option<CopyTarget> {
         let mut range = self.shared_copies.lock();
@@ -301,6 +308,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
     /// Begins an epoch, if the collection is a full one. The blocks of the nursery become sources if
     /// `evacuate_nursery`.
     pub fn prepare(&self, kind: CollectionKind, evacuate_nursery: bool) {
+        self.forget_searched();
         if kind == CollectionKind::Full {
             self.epoch.advance();
             self.defrag.begin_trace(self.pool.watermark());
@@ -361,10 +369,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         pause.for_each_worker(|worker| worker.allocators.clear());
         self.shared_copies.lock().clear();
         self.defrag.end_round();
-        self.search.restart();
-        // Blocks that mutators gave up for their small holes are all fresh: the lists are left with those
-        // that are not.
-        self.leftover.clear();
+        self.forget_searched();
         let kind = pause.kind();
         if kind == CollectionKind::Full {
             self.defrag.begin_sweep();
