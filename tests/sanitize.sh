@@ -6,7 +6,8 @@
 # Each tool runs what it can: docs/src/sanitizers.md says what that is, what is left out and why.
 # Needs a nightly toolchain. It is not part of .ci/run, which works with a stable one.
 # MIRI_SEEDS=0..64 tries more schedules of the workers; PROPTEST_CASES more random programs; MATRIX=1 adds a
-# setting of the matrix to the sanitizers, which takes more than seven minutes by itself.
+# setting of the matrix to the sanitizers. There a test may take WATCHDOG_SECONDS, and each workload runs with
+# MATRIX_THREADS mutators and workers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,6 +18,11 @@ step() {
     echo
     echo "== $* (${SECONDS} s)"
     "$@"
+}
+
+# Under the sanitizers all takes some ten times as long.
+slow() {
+    export WATCHDOG_SECONDS="${WATCHDOG_SECONDS:-1800}" MATRIX_THREADS="${MATRIX_THREADS:-2}"
 }
 
 # Plans of which each is a run of its own, two at a time. PageProtect needs page protection, which Miri does not have.
@@ -44,22 +50,24 @@ miri() {
 # Where stacks are searched word by word, the search reads the red zones between variables by design: those tests are left out.
 # The sanitizers make `mlock` do nothing, so the test of locked memory shows nothing there.
 address() {
+    slow
     export RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS="detect_leaks=0:allow_user_segv_handler=1:use_sigaltstack=0"
     local cargo=(cargo +nightly test -q --target "$target" --target-dir target/address)
     step "${cargo[@]}" -p mmtk-core --lib -- --skip stack::tests --skip locked_memory
     step "${cargo[@]}" -p plan-tests --test regions -- --skip are_found_by_address
     step "${cargo[@]}" -p plan-tests --test small_programs --test worker_races --test pinning --test native_regions \
-        --test references --test finalizers --test compaction --test shadow_heap --test long_lived
+        --test references --test finalizers --test compaction --test shadow_heap --test long_lived --test barriers
     [ -z "${MATRIX:-}" ] || step "${cargo[@]}" -p plan-tests --test matrix -- poisoned_and_returned
 }
 
 # With the standard library built anew, so that its locks are seen. Nothing is suppressed.
 thread() {
+    slow
     export RUSTFLAGS="-Zsanitizer=thread" TSAN_OPTIONS="halt_on_error=1"
     local cargo=(cargo +nightly test -q -Zbuild-std --target "$target" --target-dir target/thread)
     step "${cargo[@]}" -p mmtk-core --lib -- --skip locked_memory
     step "${cargo[@]}" -p plan-tests --test small_programs --test worker_races --test regions --test pinning --test native_regions \
-        --test references --test finalizers --test shadow_heap --test long_lived
+        --test references --test finalizers --test shadow_heap --test long_lived --test barriers
     # A heap nine tenths full takes minutes there.
     step "${cargo[@]}" -p plan-tests --test compaction -- --skip live_objects_may_fill_nearly_the_whole_limit
     [ -z "${MATRIX:-}" ] || step "${cargo[@]}" -p plan-tests --test matrix -- all_workers_join_every_section

@@ -14,6 +14,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Numbers of mutators and of GC workers to try.
 pub const THREADS: [usize; 3] = [1, 2, 4];
+/// The variable that picks one of them, for tools that make programs many times slower.
+const VARIABLE: &str = "MATRIX_THREADS";
 
 const ROOMY: usize = 64 << 20;
 const STACK_BYTES: usize = 16 << 20;
@@ -107,6 +109,15 @@ macro_rules! tests_under_stress {
     };
 }
 
+/// The numbers of threads to try when the variable has this value.
+fn numbers(value: Option<&str>) -> Vec<usize> {
+    let Some(value) = value else { return THREADS.to_vec() };
+    match value.parse() {
+        Ok(number) if THREADS.contains(&number) => vec![number],
+        _ => panic!("{VARIABLE}={value}: must be one of {THREADS:?}"),
+    }
+}
+
 /// The numbers of mutators and of GC workers with which a workload is run on a plan.
 fn threads(plan: &str, workload: Workload) -> Vec<(usize, usize)> {
     // Their megabyte of garbage takes half a second there.
@@ -114,7 +125,8 @@ fn threads(plan: &str, workload: Workload) -> Vec<(usize, usize)> {
     if plan == "PageProtect" && lists {
         return vec![(2, 2)];
     }
-    THREADS.iter().flat_map(|mutators| THREADS.map(|workers| (*mutators, workers))).collect()
+    let numbers = numbers(std::env::var(VARIABLE).ok().as_deref());
+    numbers.iter().flat_map(|mutators| numbers.iter().map(|workers| (*mutators, *workers))).collect()
 }
 
 type Sizes = fn(Workload) -> (usize, usize);
@@ -374,4 +386,19 @@ fn least_limit<VM: TestVM>(
         *(if runs(middle) { &mut works } else { &mut fails }) = middle;
     }
     (works, checksum.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_picks_one_number_of_threads() {
+        assert_eq!(numbers(None), THREADS);
+        assert_eq!(numbers(Some("2")), [2]);
+        for wrong in ["", "3", "two"] {
+            let text = crate::panic_of(|| numbers(Some(wrong)));
+            assert_eq!(text, format!("MATRIX_THREADS={wrong}: must be one of [1, 2, 4]"));
+        }
+    }
 }
