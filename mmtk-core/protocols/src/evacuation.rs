@@ -15,16 +15,12 @@
 //! Callers: GC workers inside a pause.
 
 use crate::sync::atomic::AtomicU8;
-use crate::sync::{dropped, order, spin};
+use crate::sync::{Spin, dropped, order};
 
 /// The block holds objects that are yet to be moved.
 pub const FULL: u8 = 0;
 /// Everything that began in the block has left it, or stays for good.
 pub const LEFT: u8 = 1;
-
-/// Looks before a waiting worker lets other threads run: a block takes some ten microseconds, and its worker
-/// may have been preempted.
-const PATIENCE: u32 = 200;
 
 /// Nothing of the block will be read any more.
 #[inline(always)]
@@ -36,21 +32,9 @@ pub fn left(block: &AtomicU8) {
 /// Returns when nothing of the block will be read any more.
 #[inline(always)]
 pub fn wait_for(block: &AtomicU8) {
-    let mut looks = 0;
+    let mut spin = Spin::default();
     // Acquire pairs with Release in `left` (I1).
     while block.load(order!(Acquire, "evacuation-seen")) != LEFT && !dropped!("evacuation-wait") {
-        looks += 1;
-        wait(looks);
+        spin.wait();
     }
-}
-
-#[cold]
-fn wait(looks: u32) {
-    spin();
-    #[cfg(not(loom))]
-    if looks > PATIENCE {
-        std::thread::yield_now();
-    }
-    #[cfg(loom)]
-    let _ = (looks, PATIENCE);
 }

@@ -23,7 +23,7 @@
 //! pauses: bits are raised and cleared by exchanges, so that one does not undo the other.
 
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
-use crate::sync::{dropped, order, spin};
+use crate::sync::{Spin, dropped, order};
 
 /// The bits that hold the epoch.
 pub const EPOCH_MASK: u8 = 0x0f;
@@ -160,8 +160,7 @@ pub trait StateCell: Copy {
                 return Claim::Moved((seen & LOW) as usize);
             }
             if state & BUSY != 0 {
-                spin();
-                seen = self.read(order!(Acquire, "forwarding-wait"));
+                seen = self.wait_for_claimer();
                 continue;
             }
             if state & EPOCH_MASK == epoch {
@@ -170,6 +169,21 @@ pub trait StateCell: Copy {
             match if dropped!("forwarding-busy") { Ok(()) } else { self.try_claim(seen) } {
                 Ok(()) => return Claim::Won(seen),
                 Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// What the cell holds once nobody has it claimed. The claimer may have been preempted, or be in code of
+    /// the VM.
+    #[cold]
+    #[inline(never)]
+    fn wait_for_claimer(self) -> u64 {
+        let mut spin = Spin::default();
+        loop {
+            spin.wait();
+            let seen = self.read(order!(Acquire, "forwarding-wait"));
+            if (seen >> SHIFT) as u8 & BUSY == 0 {
+                return seen;
             }
         }
     }

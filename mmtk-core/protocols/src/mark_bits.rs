@@ -11,7 +11,7 @@
 //! Callers: GC workers inside a pause.
 
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
-use crate::sync::{dropped, order, spin};
+use crate::sync::{Spin, dropped, order};
 
 /// The block's bits are being cleared. No epoch.
 pub const CLEARING: u8 = 0x40;
@@ -28,6 +28,7 @@ pub fn begin(state: &AtomicU8, epoch: u8, clear: impl FnOnce()) {
 #[cold]
 #[inline(never)]
 fn begin_anew(state: &AtomicU8, epoch: u8, clear: impl FnOnce()) {
+    let mut spin = Spin::default();
     loop {
         // Acquire as in `begin`.
         let seen = state.load(order!(Acquire, "mark-bits-waited"));
@@ -35,7 +36,7 @@ fn begin_anew(state: &AtomicU8, epoch: u8, clear: impl FnOnce()) {
             return;
         }
         if seen == CLEARING {
-            spin();
+            spin.wait();
             continue;
         }
         // Relaxed: what the winner overwrites was published by the safepoint.

@@ -18,6 +18,31 @@ pub fn spin() {
     std::hint::spin_loop();
 }
 
+/// Looks before a thread lets others run: what it waits for takes some ten microseconds at most, unless the
+/// thread that does it was preempted.
+const LOOKS: u32 = 200;
+
+/// A wait for a few steps of another thread, which may not be running: `wait` is called between two looks.
+#[derive(Default)]
+pub struct Spin {
+    looks: u32,
+}
+
+impl Spin {
+    /// The first times a few cycles; later, other threads run first.
+    #[cold]
+    pub fn wait(&mut self) {
+        spin();
+        self.looks = self.looks.saturating_add(1);
+        #[cfg(not(loom))]
+        if self.looks > LOOKS {
+            std::thread::yield_now();
+        }
+        #[cfg(loom)]
+        let _ = LOOKS;
+    }
+}
+
 /// The memory ordering, or a weaker one while a model has weakened `name`: `Relaxed`, or one half of `AcqRel`
 /// if what is dropped is `name-acquire` or `name-release`.
 macro_rules! order {
