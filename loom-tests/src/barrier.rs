@@ -92,7 +92,7 @@ fn a_pause_comes<O: Old>() {
     let object = Object::<O>::new();
     let safepoint = Arc::new(Safepoint::<Entry>::new());
     let mutator = Arc::new(Mutator { state: ThreadState::default(), noted: UnsafeCell::new(false) });
-    safepoint.attach(Entry(mutator.clone()), || ());
+    safepoint.attach(Entry(mutator.clone()), &mut (), || ());
     let writer = {
         let (object, safepoint, mutator) = (object.clone(), safepoint.clone(), mutator.clone());
         thread::spawn(move || {
@@ -177,9 +177,9 @@ fn one_attaches_while_barriers_are_armed() {
         let (safepoint, heap) = (safepoint.clone(), heap.clone());
         thread::spawn(move || {
             let me = Arc::new((ThreadState::default(), Armed::default()));
-            safepoint.attach(Attached(me.clone()), || me.1.set(heap.get()));
+            safepoint.attach(Attached(me.clone()), &mut (), || me.1.set(heap.get()));
             assert_eq!(me.1.get(), heap.get(), "its stores into old objects would not be noted");
-            safepoint.detach(&me.0, || ());
+            safepoint.detach(&me.0, &mut (), || ());
         })
     };
     assert_eq!(safepoint.stop_all(None, &mut ()), Stop::Leader);

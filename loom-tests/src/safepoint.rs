@@ -40,7 +40,7 @@ impl Heap {
 
     fn attach(self: &Arc<Heap>, object: usize) -> Mutator {
         let state = Arc::new(ThreadState::default());
-        self.safepoint.attach(Thread(state.clone()), || ());
+        self.safepoint.attach(Thread(state.clone()), &mut (), || ());
         Mutator { heap: self.clone(), state, object }
     }
 
@@ -103,18 +103,18 @@ impl Mutator {
 
     fn poll(&self) {
         if self.state.should_stop() {
-            self.heap.safepoint.park(&self.state);
+            self.heap.safepoint.park(&self.state, &mut ());
         }
     }
 
     fn native(&self) {
         self.heap.safepoint.enter_native(&self.state);
-        self.heap.safepoint.leave_native(&self.state);
+        self.heap.safepoint.leave_native(&self.state, || ());
     }
 
     /// Its last accesses are made while it gives back what it holds.
     fn detach(self) {
-        let thread = self.heap.safepoint.detach(&self.state, || self.touch());
+        let thread = self.heap.safepoint.detach(&self.state, &mut (), || self.touch());
         assert!(thread.is_some_and(|thread| Arc::ptr_eq(&thread.0, &self.state)));
     }
 }
@@ -167,6 +167,24 @@ fn is_reported_and_polls() {
         assert_eq!(heap.pause(None), Stop::Leader);
     };
     beside(Heap::new(1).attach(0), run, lead);
+}
+
+/// A mutator stops, and one comes back from a native region, without patience for the end of the pause. It may
+/// end while they report that they wait.
+fn waits_impatiently_for_the_end() {
+    let run = |mutator: Mutator| {
+        let safepoint = &mutator.heap.safepoint;
+        mutator.touch();
+        if mutator.state.should_stop() {
+            safepoint.park(&mutator.state, &mut Impatient::default());
+        }
+        mutator.touch();
+        safepoint.enter_native(&mutator.state);
+        safepoint.leave_native(&mutator.state, Impatient::default);
+        mutator.touch();
+        mutator.detach();
+    };
+    beside(Heap::new(1).attach(0), run, |heap| assert_eq!(heap.pause(None), Stop::Leader));
 }
 
 /// Two mutators want to collect at once, and have no patience.
@@ -316,7 +334,7 @@ fn asks_beside_native_code_and_a_pause() {
     assert_eq!(heap.pause(None), Stop::Leader);
     asks.join().unwrap();
     let mutator = runs.join().unwrap();
-    mutator.heap.safepoint.leave_native(&mutator.state);
+    mutator.heap.safepoint.leave_native(&mutator.state, || ());
     assert!(mutator.heap.safepoint.take_look(&mutator.state), "the request is kept");
     mutator.detach();
 }
@@ -367,6 +385,12 @@ fn a_leader_that_reports_who_is_late_misses_no_answer() {
     holds(Some(3), is_reported_and_polls);
     holds(Some(3), two_impatient_ones_want_to_lead);
     fails_without("safepoint-late-leader-looks-again", Failure::Deadlock, Some(3), is_reported_and_polls);
+}
+
+#[test]
+fn a_mutator_that_reports_a_long_pause_misses_no_end() {
+    holds(Some(3), waits_impatiently_for_the_end);
+    fails_without("safepoint-late-mutator-looks-again", Failure::Deadlock, Some(3), waits_impatiently_for_the_end);
 }
 
 #[test]

@@ -144,6 +144,15 @@ unsafe impl VMBinding for CalledVM {
     }
 }
 
+impl TestVM for CalledVM {
+    fn new() -> Self {
+        CalledVM::default()
+    }
+    fn reference(&self) -> &ReferenceVM {
+        &self.vm
+    }
+}
+
 /// The reference VM, none of whose roots in threads are known: shadow stacks and native ones are searched.
 /// With `GARBAGE`, so are words that lead anywhere near what lies on the shadow stack.
 pub struct AmbiguousVM<const GARBAGE: bool> {

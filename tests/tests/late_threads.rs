@@ -1,8 +1,10 @@
 //! Threads that do not stop: what waits for them says so, and which they are. No test waits for longer than
 //! it takes to hear of it.
 
+use lab::workloads::heap::Mutator as _;
+use mmtk_core::Heap;
 use mmtk_core::events::{Event, LateThread, Listener, Wait};
-use plan_tests::{CalledVM, TestVM as _, Watchdog, is_child, options, pass_again};
+use plan_tests::{Attached, CalledVM, TestVM as _, Watchdog, is_child, options, pass_again};
 use policies::new_heap;
 use reference::{Class, ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -187,4 +189,117 @@ fn a_listener_or_a_logger_that_panics_leaves_the_stop_as_it_is() {
     assert!(panics.load(Relaxed) > 0);
     Thread::attach(&heap).alloc(Class { refs: 0, bytes: 8 });
     heap.collect();
+}
+
+/// A heap whose leader, its only worker, stays in code of the VM until that was reported twice.
+struct Stuck {
+    heap: Heap<CalledVM>,
+    heard: Heard,
+    /// The leader is there.
+    inside: Arc<AtomicBool>,
+}
+
+fn stuck(settings: &[(&str, &str)]) -> Stuck {
+    let (heard, inside) = (Heard::default(), Arc::new(AtomicBool::new(false)));
+    let heap = new_heap(CalledVM::default(), options("Immix", LIMIT, settings)).unwrap();
+    let (theirs, entered) = (heard.clone(), inside.clone());
+    heap.vm().call(move || {
+        entered.store(true, Relaxed);
+        theirs.wait_for(2);
+    });
+    // A mutator that the system does not run for a millisecond is late, too.
+    let mut listener = heard.listener();
+    heap.listen(Box::new(move |event: &Event| {
+        if matches!(event, Event::Waiting { wait: Wait::Leader, .. }) {
+            listener.on_event(event);
+        }
+    }));
+    Stuck { heap, heard, inside }
+}
+
+impl Stuck {
+    fn wait_until_inside(&self) {
+        while !self.inside.load(Relaxed) {
+            std::thread::yield_now();
+        }
+    }
+    fn check(&self, what: &str) {
+        let all = self.heard.all();
+        assert!(all.len() >= 2 && all.iter().all(|(_, _, threads)| threads.is_empty()), "{what}: {all:?}");
+        assert!(all.windows(2).all(|pair| pair[0].1 < pair[1].1), "{what}: {all:?}");
+    }
+}
+
+#[test]
+fn each_thread_that_a_pause_holds_up_can_say_that_its_leader_does_not_come_back() {
+    let _watchdog = Watchdog::new();
+    let polls: fn(&Stuck) = |stuck| {
+        let thread = Attached::new(&stuck.heap);
+        while stuck.heard.count() < 2 {
+            thread.handle().mutator().poll();
+        }
+    };
+    let allocates: fn(&Stuck) = |stuck| {
+        let thread = Attached::new(&stuck.heap);
+        while stuck.heard.count() < 2 {
+            thread.handle().alloc(0, 2000);
+        }
+    };
+    let attaches: fn(&Stuck) = |stuck| {
+        stuck.wait_until_inside();
+        drop(Attached::new(&stuck.heap));
+    };
+    let comes_back: fn(&Stuck) = |stuck| {
+        let thread = Attached::new(&stuck.heap);
+        thread.handle().mutator().native(|| stuck.wait_until_inside());
+    };
+    let detaches: fn(&Stuck) = |stuck| {
+        let thread = Attached::new(&stuck.heap);
+        thread.handle().mutator().native(|| {
+            stuck.wait_until_inside();
+            drop(thread);
+        });
+    };
+    let ways = [
+        ("polls", polls),
+        ("allocates", allocates),
+        ("attaches", attaches),
+        ("comes back", comes_back),
+        ("detaches", detaches),
+    ];
+    for (what, way) in ways {
+        let stuck = stuck(&SETTINGS);
+        std::thread::scope(|scope| {
+            scope.spawn(|| way(&stuck));
+            scope.spawn(|| stuck.heap.collect());
+        });
+        stuck.check(what);
+    }
+}
+
+/// The only thread there is leads, and the only worker.
+#[test]
+fn a_leader_that_does_not_come_back_is_reported_where_no_thread_waits_for_it() {
+    let _watchdog = Watchdog::new();
+    // The timer looks eight times in that delay.
+    let stuck = stuck(&[SETTINGS.as_slice(), &[("heap.idle_gc_s", "0.01")]].concat());
+    Attached::new(&stuck.heap).handle().mutator().collect();
+    stuck.check("nobody waits");
+}
+
+#[test]
+fn the_warning_names_the_leader_and_says_what_may_hold_it_up() {
+    let _watchdog = Watchdog::new();
+    if is_child() {
+        let stuck = stuck(&[("gc.workers", "1"), ("safepoint.warn_ms", "1"), ("heap.idle_gc_s", "0.01")]);
+        return Attached::new(&stuck.heap).handle().mutator().collect();
+    }
+    let text = pass_again("the_warning_names_the_leader_and_says_what_may_hold_it_up");
+    for part in [
+        "the end of the pause that thread ",
+        " leads (processing weak references)",
+        "`scan_object`, say, may not have returned",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing in: {text}");
+    }
 }

@@ -3,7 +3,7 @@
 use lab::workloads::heap::Mutator as _;
 use mmtk_core::events::{Event, Wait};
 use mmtk_core::{Heap, ObjectReference, OldToNew, SlotVisitor, StateLocation, VMBinding, WordSlot};
-use plan_tests::{Attached, TestVM, Watchdog, is_child, options, run_again};
+use plan_tests::{Attached, TestVM, Watchdog, is_child, options, pass_again, run_again};
 use policies::new_heap;
 use reference::{ReferenceVM, ShadowStack};
 use std::os::unix::process::ExitStatusExt;
@@ -104,8 +104,9 @@ fn collect(plot: Plot, plan: &str) -> Vec<(Vec<Option<String>>, u64)> {
     PLOT.store(plot as usize, SeqCst);
     [&LEADER_CALLS, &HELPER_CALLS].into_iter().for_each(|calls| calls.store(0, SeqCst));
     [&HELPER_IN_OBJECT, &COMPLAINED].into_iter().for_each(|flag| flag.store(false, SeqCst));
+    let warnings = if is_child() { "stderr" } else { "never" };
     let settings =
-        [("gc.workers", "2"), ("gc.wake_helpers", "always"), ("safepoint.warn_ms", "1"), ("warnings", "never")];
+        [("gc.workers", "2"), ("gc.wake_helpers", "always"), ("safepoint.warn_ms", "1"), ("warnings", warnings)];
     let heap: Heap<PlottingVM> = new_heap(PlottingVM::new(), options(plan, 8 << 20, &settings)).unwrap();
     let heard = Arc::new(Mutex::new(Vec::new()));
     let hears = heard.clone();
@@ -146,6 +147,19 @@ fn a_leader_that_waits_long_for_a_helper_says_so_and_which_it_is() {
         assert_eq!(*names, [Some("gc-1".to_owned())], "{plan}");
         assert!(*waited_ns >= 1_000_000, "{plan}: {waited_ns} ns");
     }
+}
+
+#[test]
+fn the_warning_about_a_helper_says_what_may_hold_it_up() {
+    let _watchdog = Watchdog::new();
+    if is_child() {
+        collect(Plot::StaysInObject, "Immix");
+        return;
+    }
+    let text = pass_again("the_warning_about_a_helper_says_what_may_hold_it_up");
+    let part =
+        "A function of the VM that the helper called, `scan_object`, say, may not have returned (heap with plan Immix";
+    assert!(text.contains("1 of its 1 helpers") && text.contains(part), "{text}");
 }
 
 /// The text of a panic is told although the program has a hook that is silent, and the process ends.

@@ -10,7 +10,8 @@
 //!  NATIVE         --stop--> NATIVE|STOP   ------------------------------------------> NATIVE
 //! ```
 //! A leader that has waited long for answers gives up the lock, reports the threads that have not answered,
-//! and looks again. How long is for its caller to say ([`Lateness`]): no clock is read here.
+//! and looks again; so does a thread that has waited long for the end of a pause. How long is for its caller
+//! to say ([`Lateness`]): no clock is read here.
 //! LOOK is a bit besides, which may be up in any state: at its next poll, or when it next comes to the slow
 //! path of allocation, the mutator is to look whether a collection is due. In a native region it waits for
 //! the end of that.
@@ -76,12 +77,13 @@ pub trait Stoppable {
     fn state(&self) -> &ThreadState;
 }
 
-/// What a thread does that has waited long for others to stop or to collect.
+/// What a thread does that has waited long for others to stop, or for the end of a pause.
 pub trait Lateness<T> {
     /// How long to wait until the next report; for ever if there is no answer.
     fn patience(&mut self) -> Option<Duration>;
 
-    /// The time is over. Called without the lock, while a pause is in progress: nobody attaches or detaches.
+    /// The time is over. Called without the lock; for a leader while its pause is in progress, so that nobody
+    /// attaches or detaches.
     fn report(&mut self, waits: WaitsFor<T>);
 }
 
@@ -89,7 +91,8 @@ pub trait Lateness<T> {
 pub enum WaitsFor<T> {
     /// The leader: for these mutators, which it has asked to stop. Some may have answered meanwhile.
     Mutators(Vec<T>),
-    /// A thread that wants to lead: for the end of the pause of another leader.
+    /// A stopped mutator, or a thread that wants to lead, to attach or to detach: for the end of the pause of
+    /// another leader. It may be over.
     Leader,
 }
 
@@ -160,7 +163,7 @@ impl<T: Stoppable> Safepoint<T> {
     /// Adds a mutator, in state RUNNING, once no pause is in progress. `admitted` runs while none can begin:
     /// what it reads of what leaders write stays true until the mutator's first safepoint, and leaders change
     /// the mutator itself only from then on.
-    pub fn attach(&self, thread: T, admitted: impl FnOnce()) {
+    pub fn attach(&self, thread: T, lateness: &mut impl Lateness<T>, admitted: impl FnOnce()) {
         let mut admitted = Some(admitted);
         let mut admit = || admitted.take().into_iter().for_each(|admitted| admitted());
         if dropped!("safepoint-admit-in-turn") {
@@ -168,7 +171,7 @@ impl<T: Stoppable> Safepoint<T> {
         }
         let mut registry = self.registry.lock();
         while registry.stopping && !registry.abandoned && !dropped!("safepoint-attach-waits") {
-            self.resumed.wait(&mut registry);
+            self.wait_for_end(&mut registry, lateness);
         }
         registry.assert_usable();
         registry.threads.push(thread);
@@ -177,10 +180,10 @@ impl<T: Stoppable> Safepoint<T> {
 
     /// Removes the calling mutator and returns its entry. It may be inside a native region. `retire` runs
     /// while no pause can begin, just before the entry goes; not in a heap in doubt (I5).
-    pub fn detach(&self, state: &ThreadState, retire: impl FnOnce()) -> Option<T> {
+    pub fn detach(&self, state: &ThreadState, lateness: &mut impl Lateness<T>, retire: impl FnOnce()) -> Option<T> {
         let mut registry = self.registry.lock();
         if !dropped!("safepoint-detach-waits") {
-            self.wait_while_stopping(&mut registry, Some(state), &mut ());
+            self.wait_while_stopping(&mut registry, Some(state), lateness);
         }
         if !registry.abandoned {
             retire();
@@ -204,9 +207,9 @@ impl<T: Stoppable> Safepoint<T> {
 
     /// The slow path of a poll: parks while a pause is in progress.
     #[cold]
-    pub fn park(&self, state: &ThreadState) {
+    pub fn park(&self, state: &ThreadState, lateness: &mut impl Lateness<T>) {
         let mut registry = self.registry.lock();
-        self.wait_while_stopping(&mut registry, Some(state), &mut ());
+        self.wait_while_stopping(&mut registry, Some(state), lateness);
         registry.assert_usable();
     }
 
@@ -258,14 +261,15 @@ impl<T: Stoppable> Safepoint<T> {
         }
     }
 
-    /// Leaves a native region; waits for the end of a pause.
-    pub fn leave_native(&self, state: &ThreadState) {
+    /// Leaves a native region; waits for the end of a pause, and asks for a `lateness` only then.
+    pub fn leave_native<L: Lateness<T>>(&self, state: &ThreadState, lateness: impl FnOnce() -> L) {
         // Acquire pairs with Release in `resume_all`: objects may have moved (I4).
         let left = state.0.compare_exchange(NATIVE, RUNNING, order!(Acquire, "safepoint-leave-native"), Relaxed);
         if left.is_err() {
+            let mut lateness = lateness();
             let mut registry = self.registry.lock();
             while registry.stopping && !registry.abandoned && !dropped!("safepoint-leave-waits") {
-                self.resumed.wait(&mut registry);
+                self.wait_for_end(&mut registry, &mut lateness);
             }
             // The region is over in any case, and its mutator may be dropped; in a heap in doubt STOP stays
             // up (I5).
@@ -387,10 +391,21 @@ impl<T: Stoppable> Safepoint<T> {
             if let Some(me) = me.filter(|me| me.is_late()) {
                 self.acknowledge(registry, me);
             }
-            match lateness.patience() {
-                None => self.resumed.wait(registry),
-                Some(left) if !left.is_zero() => self.resumed.wait_for(registry, left),
-                Some(_) => MutexGuard::without(registry, || lateness.report(WaitsFor::Leader)),
+            self.wait_for_end(registry, lateness);
+        }
+    }
+
+    /// Waits until the end of a pause is announced, or reports that it is not, without the lock. The caller
+    /// looks again.
+    fn wait_for_end(&self, registry: &mut MutexGuard<'_, Registry<T>>, lateness: &mut impl Lateness<T>) {
+        match lateness.patience() {
+            None => self.resumed.wait(registry),
+            Some(left) if !left.is_zero() => self.resumed.wait_for(registry, left),
+            Some(_) => {
+                MutexGuard::without(registry, || lateness.report(WaitsFor::Leader));
+                if dropped!("safepoint-late-mutator-looks-again") {
+                    self.resumed.wait(registry);
+                }
             }
         }
     }
@@ -416,17 +431,17 @@ mod tests {
             for _ in 0..3 {
                 s.spawn(|| {
                     let me = Arc::new(ThreadState::default());
-                    safepoint.attach(me.clone(), || ());
+                    safepoint.attach(me.clone(), &mut (), || ());
                     while !done.load(Relaxed) {
                         inside.fetch_add(1, Relaxed);
                         inside.fetch_sub(1, Relaxed);
                         if me.should_stop() {
-                            safepoint.park(&me);
+                            safepoint.park(&me, &mut ());
                         }
                         safepoint.enter_native(&me);
-                        safepoint.leave_native(&me);
+                        safepoint.leave_native(&me, || ());
                     }
-                    safepoint.detach(&me, || ());
+                    safepoint.detach(&me, &mut (), || ());
                 });
             }
             for _ in 0..200 {
@@ -444,23 +459,23 @@ mod tests {
     fn after_a_leader_panicked_threads_can_only_detach() {
         let safepoint = Safepoint::<Arc<ThreadState>>::new();
         let me = Arc::new(ThreadState::default());
-        safepoint.attach(me.clone(), || ());
+        safepoint.attach(me.clone(), &mut (), || ());
         assert_eq!(safepoint.stop_all(Some(&me), &mut ()), Stop::Leader);
         safepoint.abandon();
         let panics = |f: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err();
         assert!(me.should_stop());
-        assert!(panics(&|| safepoint.park(&me)));
-        assert!(panics(&|| safepoint.attach(Arc::new(ThreadState::default()), || ())));
+        assert!(panics(&|| safepoint.park(&me, &mut ())));
+        assert!(panics(&|| safepoint.attach(Arc::new(ThreadState::default()), &mut (), || ())));
         assert!(panics(&|| assert_eq!(safepoint.stop_all(Some(&me), &mut ()), Stop::Followed)));
-        assert!(safepoint.detach(&me, || unreachable!("a heap in doubt is left alone")).is_some());
+        assert!(safepoint.detach(&me, &mut (), || unreachable!("a heap in doubt is left alone")).is_some());
     }
 
     #[test]
     fn a_native_region_ends_in_a_heap_whose_leader_panicked_too() {
         let safepoint = Safepoint::<Arc<ThreadState>>::new();
         let me = Arc::new(ThreadState::default());
-        safepoint.attach(me.clone(), || ());
-        let leave = || safepoint.leave_native(&me);
+        safepoint.attach(me.clone(), &mut (), || ());
+        let leave = || safepoint.leave_native(&me, || ());
         safepoint.enter_native(&me);
         assert_eq!(safepoint.stop_all(None, &mut ()), Stop::Leader);
         safepoint.abandon();
@@ -473,8 +488,8 @@ mod tests {
         let safepoint = Safepoint::<Arc<ThreadState>>::new();
         let (me, other) = (Arc::new(ThreadState::default()), Arc::new(ThreadState::default()));
         safepoint.ask_to_look(|_| unreachable!("there is nobody"));
-        safepoint.attach(me.clone(), || ());
-        safepoint.attach(other.clone(), || ());
+        safepoint.attach(me.clone(), &mut (), || ());
+        safepoint.attach(other.clone(), &mut (), || ());
         let told = AtomicUsize::new(0);
         let ask = || safepoint.ask_to_look(|_| _ = told.fetch_add(1, Relaxed));
         safepoint.enter_native(&me);
@@ -486,12 +501,12 @@ mod tests {
         ask();
         assert_eq!(told.load(Relaxed), 2, "in a pause the bit alone is put up");
         safepoint.resume_all();
-        safepoint.leave_native(&me);
-        safepoint.leave_native(&other);
+        safepoint.leave_native(&me, || ());
+        safepoint.leave_native(&other, || ());
         for state in [&me, &other] {
             assert!(state.should_stop() && safepoint.take_look(state) && !state.should_stop());
             assert!(!safepoint.take_look(state), "once for one request");
-            assert!(safepoint.detach(state, || ()).is_some());
+            assert!(safepoint.detach(state, &mut (), || ()).is_some());
         }
     }
 
@@ -499,10 +514,10 @@ mod tests {
     fn a_thread_may_detach_inside_a_native_region() {
         let safepoint = Safepoint::<Arc<ThreadState>>::new();
         let me = Arc::new(ThreadState::default());
-        safepoint.attach(me.clone(), || ());
+        safepoint.attach(me.clone(), &mut (), || ());
         safepoint.enter_native(&me);
         assert!(me.is_native());
-        assert!(safepoint.detach(&me, || ()).is_some());
+        assert!(safepoint.detach(&me, &mut (), || ()).is_some());
         assert_eq!(safepoint.stop_all(None, &mut ()), Stop::Leader);
         safepoint.resume_all();
     }

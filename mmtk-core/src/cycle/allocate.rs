@@ -1,6 +1,7 @@
 //! The slow path of allocation: the collections that it takes until there is room.
 
 use super::collector::Collector;
+use super::late::Late;
 use crate::address::Address;
 use crate::alloc::{Allocators, ThreadPart};
 use crate::binding::VMBinding;
@@ -52,7 +53,7 @@ impl<VM: VMBinding> Collector<VM> {
         }
         self.refuse_in("an allocation", Callback::ANY);
         if me.thread().should_stop() {
-            me.where_it_may_stop(|| self.safepoint.park(me.thread()));
+            me.where_it_may_stop(|| self.safepoint.park(me.thread(), &mut Late::stopped(self)));
             self.safepoint.take_look(me.thread());
         }
         self.flush_allocated(allocators());
@@ -121,7 +122,7 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// The slow path of a poll.
     pub(crate) fn stop_or_look(self: &Arc<Self>, me: &ThreadPart<VM>) {
-        me.where_it_may_stop(|| self.safepoint.park(me.thread()));
+        me.where_it_may_stop(|| self.safepoint.park(me.thread(), &mut Late::stopped(self)));
         if self.safepoint.take_look(me.thread()) {
             self.collect_if_due(me, 0);
         }

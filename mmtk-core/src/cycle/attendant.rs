@@ -16,6 +16,9 @@
 //! 2. It looks eight times in each delay: it returns what is above the need then, or leads a collection, or
 //!    waits on.
 //! 3. Each collection has it join pages, if the program has earned that, one region after the other.
+//! 4. A pause that it finds in progress it looks at again soon, and reports when that lasts. So a leader that
+//!    does not come back from code of the VM is reported also where no other thread waits for it, and pauses
+//!    pay nothing for that.
 //!
 //! The thread ends when there is nothing to return or to join, and nothing that idle collections wait for.
 //! Callers: attaching threads; leaders; who forks, or drops the heap; the timer.
@@ -65,6 +68,13 @@ pub(crate) trait Quiet: Send + Sync {
 
     /// Looks whether what the machine grants has changed.
     fn look_around(&self);
+
+    /// The number of the pause in which all mutators stand still now, if there is one.
+    fn pause_in_progress(&self) -> Option<u64>;
+
+    /// That pause has lasted for so long at least. One thread reports it, and `again` says that it is this
+    /// one; whether it is now.
+    fn report_pause(&self, waited: Duration, again: bool) -> bool;
 }
 
 /// What is to be done, and when.
@@ -167,6 +177,35 @@ impl Activity {
     }
 }
 
+/// What the timer has seen of pauses.
+struct Watched<'a> {
+    patience: &'a Patience,
+    /// The number of the pause that was in progress at the last look, if one was.
+    pause: Option<u64>,
+    waiting: Waiting<'a>,
+    /// Whether it is the timer that reports it.
+    reports: bool,
+}
+
+impl<'a> Watched<'a> {
+    fn new(patience: &'a Patience) -> Watched<'a> {
+        Watched { patience, pause: None, waiting: Waiting::new(patience), reports: false }
+    }
+
+    /// Reports the pause of the heap if that is due. While one is in progress: how long until the next look.
+    fn look(&mut self, heap: &dyn Quiet) -> Option<Duration> {
+        let pause = heap.pause_in_progress();
+        if pause != self.pause {
+            *self = Watched { pause, ..Watched::new(self.patience) };
+        }
+        pause?;
+        if self.waiting.left()?.is_zero() {
+            self.reports |= heap.report_pause(self.waiting.reported(), self.reports);
+        }
+        self.waiting.left()
+    }
+}
+
 #[derive(Default)]
 struct State {
     cycle: Option<Cycle>,
@@ -189,6 +228,7 @@ struct Shared {
     heap: Weak<dyn Quiet>,
     memory: Arc<Memory>,
     allocated: Arc<Allocated>,
+    patience: Arc<Patience>,
     created: Instant,
     state: Mutex<State>,
     changed: Condvar,
@@ -206,14 +246,13 @@ pub(crate) struct Ended {
 /// The timer of one heap.
 pub(crate) struct Idle {
     shared: Arc<Shared>,
-    patience: Arc<Patience>,
 }
 
 impl Idle {
     pub fn new(heap: Weak<dyn Quiet>, memory: Arc<Memory>, allocated: Arc<Allocated>, patience: Arc<Patience>) -> Idle {
         let (created, changed) = (Instant::now(), Condvar::new());
-        let shared = Shared { heap, memory, allocated, created, state: Mutex::default(), changed };
-        Idle { shared: Arc::new(shared), patience }
+        let shared = Shared { heap, memory, allocated, patience, created, state: Mutex::default(), changed };
+        Idle { shared: Arc::new(shared) }
     }
 
     /// A full collection has ended. With a delay of 0 what is above the goal goes at once.
@@ -294,7 +333,7 @@ impl Idle {
             return;
         }
         // If another thread waits for its end too, that one has the handle.
-        let mut waiting = Waiting::new(&self.patience);
+        let mut waiting = Waiting::new(&self.shared.patience);
         while state.running {
             waiting.wait(&self.shared.changed, &mut state, &mut *report);
         }
@@ -361,6 +400,7 @@ fn run(shared: &Shared) {
     let budget = shared.memory.budget();
     let mut returning = Returning { needed: 0, since: Instant::now() };
     let mut activity = Activity::new(Instant::now(), None);
+    let mut watched = Watched::new(&shared.patience);
     let mut state = shared.state.lock();
     while state.holds == 0 {
         state.look_now = false;
@@ -386,20 +426,22 @@ fn run(shared: &Shared) {
             returning = Returning { needed: 0, since: now };
         }
         let (began, live) = (cycle.map(|cycle| cycle.began), cycle.map_or(0, |cycle| cycle.live));
-        if let Some(idle) = delays.idle {
-            let due = activity.looks_idle(now, idle, began, allocated, live);
-            // The heap may go with this handle, and with it the timer: not under the lock.
-            drop(state);
-            if let Some(heap) = shared.heap.upgrade() {
+        let due = delays.idle.is_some_and(|idle| activity.looks_idle(now, idle, began, allocated, live));
+        let mut watches = None;
+        // The heap may go with this handle, and with it the timer: not under the lock.
+        drop(state);
+        if let Some(heap) = shared.heap.upgrade() {
+            if delays.idle.is_some() {
                 heap.look_around();
-                if due {
-                    heap.collect_while_idle();
-                }
             }
-            state = shared.state.lock();
+            watches = watched.look(&*heap);
+            if due {
+                heap.collect_while_idle();
+            }
         }
+        state = shared.state.lock();
         let uncommit = delays.uncommit.filter(|_| returns);
-        let look = (Delays { uncommit, ..delays }).look();
+        let look = (Delays { uncommit, ..delays }).look().map(|look| watches.map_or(look, |soon| look.min(soon)));
         let next = look.map(|look| Instant::now() + look);
         state.look = look.unwrap_or(Duration::MAX);
         while state.holds == 0 && !state.look_now {
@@ -517,6 +559,12 @@ mod tests {
     impl Quiet for NoHeap {
         fn collect_while_idle(self: Arc<Self>) {}
         fn look_around(&self) {}
+        fn pause_in_progress(&self) -> Option<u64> {
+            None
+        }
+        fn report_pause(&self, _: Duration, _: bool) -> bool {
+            false
+        }
     }
 
     fn is_running(idle: &Idle) -> bool {
@@ -571,6 +619,12 @@ mod tests {
         fn look_around(&self) {
             self.inside.send(()).unwrap();
             self.go_on.lock().unwrap().recv_timeout(60 * SECOND).expect("the wait is reported");
+        }
+        fn pause_in_progress(&self) -> Option<u64> {
+            None
+        }
+        fn report_pause(&self, _: Duration, _: bool) -> bool {
+            false
         }
     }
 

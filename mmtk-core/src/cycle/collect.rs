@@ -22,7 +22,7 @@ use crate::plan::Plan;
 use crate::space::Space;
 use crate::verify;
 use pacer::nursery::Collected;
-use protocols::safepoint::{Safepoint, Stop};
+use protocols::safepoint::Stop;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -54,23 +54,21 @@ impl<VM: VMBinding> Collector<VM> {
             return None;
         }
         if seen.is_some_and(|seen| seen != self.pauses.load(Relaxed)) {
-            self.safepoint.resume_all();
+            self.resume_all();
             return None;
         }
-        let unfinished = Unfinished(&self.safepoint);
-        self.leader_id.store(me.map_or_else(os::thread_id, ThreadPart::owner_id), Relaxed);
+        let unfinished = self.led_by(me);
         let inside = self.call(Callback::Pause);
         let (report, paced) = self.lead(me, cause, requested);
         let result = last(&report);
         drop(inside);
-        self.leader_id.store(0, Relaxed);
         std::mem::forget(unfinished);
         if self.listeners.is_empty() {
-            self.safepoint.resume_all();
+            self.resume_all();
         } else {
             let _inside = self.call(Callback::Listener);
             self.listeners.emit_in_order(|| {
-                self.safepoint.resume_all();
+                self.resume_all();
                 let duration_ns = requested.elapsed().as_nanos() as u64;
                 let pause = Event::Pause(Box::new(PauseReport { duration_ns, ..report }));
                 [pause].into_iter().chain(paced.map(|paced| Event::Paced(Box::new(paced))))
@@ -82,13 +80,25 @@ impl<VM: VMBinding> Collector<VM> {
     /// Runs `f` with all mutators stopped but the caller.
     pub(crate) fn while_stopped<R>(&self, me: Option<&ThreadPart<VM>>, f: impl FnOnce(&dyn Plan<VM>) -> R) -> R {
         self.stop_and_lead(me);
-        let unfinished = Unfinished(&self.safepoint);
+        let unfinished = self.led_by(me);
         let inside = self.call(Callback::Pause);
         let result = f(&*self.plan);
         drop(inside);
         std::mem::forget(unfinished);
-        self.safepoint.resume_all();
+        self.resume_all();
         result
+    }
+
+    /// All mutators have stopped, and the caller leads.
+    pub(crate) fn led_by(&self, me: Option<&ThreadPart<VM>>) -> Unfinished<'_, VM> {
+        self.leader_id.store(me.map_or_else(os::thread_id, ThreadPart::owner_id), Relaxed);
+        Unfinished(self)
+    }
+
+    /// The leader lets all mutators go on.
+    pub(crate) fn resume_all(&self) {
+        self.leader_id.store(0, Relaxed);
+        self.safepoint.resume_all();
     }
 
     /// Stops all mutators but the caller, which leads. A caller that took part in the pause of another thread
@@ -406,10 +416,11 @@ impl AllocatedBytes {
 }
 
 /// Lives while a pause is led; dropped only if the leader unwinds, which leaves the heap in doubt.
-pub(crate) struct Unfinished<'a, VM: VMBinding>(pub(crate) &'a Safepoint<MutatorRef<VM>>);
+pub(crate) struct Unfinished<'a, VM: VMBinding>(&'a Collector<VM>);
 
 impl<VM: VMBinding> Drop for Unfinished<'_, VM> {
     fn drop(&mut self) {
-        self.0.abandon();
+        self.0.leader_id.store(0, Relaxed);
+        self.0.safepoint.abandon();
     }
 }

@@ -26,7 +26,7 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A heap's engine: the plan, memory and threads, and what drives collections.
 pub(crate) struct Collector<VM: VMBinding> {
@@ -209,6 +209,14 @@ impl<VM: VMBinding> Quiet for Collector<VM> {
     fn look_around(&self) {
         self.pacing.look_around();
         self.tell_if_due();
+    }
+
+    fn pause_in_progress(&self) -> Option<u64> {
+        self.pause_of_stopped()
+    }
+
+    fn report_pause(&self, waited: Duration, again: bool) -> bool {
+        self.report_late_leader(waited, "the timer, which looks after the heap,", again)
     }
 }
 

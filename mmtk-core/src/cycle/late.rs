@@ -28,14 +28,22 @@ fn named(threads: &[LateThread]) -> String {
 /// Reports when mutators take long to stop, or another leader's pause takes long.
 pub(crate) struct Late<'a, VM: VMBinding> {
     heap: &'a Collector<VM>,
+    /// It does not want to lead.
+    stopped: bool,
     waiting: Waiting<'a>,
     /// Of the threads that wait for the end of a pause one reports it: for the pause of this number.
     reports_pause: u64,
 }
 
 impl<'a, VM: VMBinding> Late<'a, VM> {
+    /// Of a thread that wants to lead a pause.
     pub fn new(heap: &'a Collector<VM>) -> Self {
-        Late { heap, waiting: Waiting::new(&heap.patience), reports_pause: 0 }
+        Late { heap, stopped: false, waiting: Waiting::new(&heap.patience), reports_pause: 0 }
+    }
+
+    /// Of a mutator that waits for the end of a pause, or of a thread that becomes one.
+    pub fn stopped(heap: &'a Collector<VM>) -> Self {
+        Late { stopped: true, ..Late::new(heap) }
     }
 }
 
@@ -54,21 +62,16 @@ impl<VM: VMBinding> Lateness<MutatorRef<VM>> for Late<'_, VM> {
                 self.heap.report_late(waited, late.map(ThreadPart::late_thread).collect());
             }
             WaitsFor::Leader => {
+                let subject = match self.stopped {
+                    // The leader itself reports those that have not stopped.
+                    true if self.heap.pause_of_stopped().is_none() => return,
+                    true => "a stopped mutator",
+                    false => "a thread that wants to collect",
+                };
                 let pause = self.heap.pauses.load(Relaxed) + 1;
-                if self.reports_pause != pause && self.heap.reported_pause.swap(pause, Relaxed) == pause {
-                    return;
+                if self.heap.report_late_leader(waited, subject, self.reports_pause == pause) {
+                    self.reports_pause = pause;
                 }
-                self.reports_pause = pause;
-                let doing = match self.heap.cycle.phase() {
-                    CyclePhase::Idle => CyclePhase::Stopping,
-                    phase => phase,
-                };
-                let leader = match self.heap.leader_id.load(Relaxed) {
-                    0 => "another thread".to_owned(),
-                    id => format!("thread {id}"),
-                };
-                let what = format!("the end of the pause that {leader} leads ({doing})");
-                self.heap.report_waiting(Wait::Leader, waited, "a thread that wants to collect", &what, Vec::new());
             }
         }
     }
@@ -86,6 +89,33 @@ pub(super) fn workers_are_late<VM: VMBinding>(
 }
 
 impl<VM: VMBinding> Collector<VM> {
+    /// The number, counted from 1, of the pause that is in progress while all mutators stand still.
+    pub(super) fn pause_of_stopped(&self) -> Option<u64> {
+        (self.leader_id.load(Relaxed) != 0).then(|| self.pauses.load(Relaxed) + 1)
+    }
+
+    /// `subject` waits for the end of a pause, which may be over. One thread reports a pause, and `again` says
+    /// that it is this one; whether it is now.
+    pub(super) fn report_late_leader(&self, waited: Duration, subject: &str, again: bool) -> bool {
+        let pause = self.pauses.load(Relaxed) + 1;
+        if !again && self.reported_pause.swap(pause, Relaxed) == pause {
+            return false;
+        }
+        let doing = match self.cycle.phase() {
+            CyclePhase::Idle => CyclePhase::Stopping,
+            phase => phase,
+        };
+        let what = match self.leader_id.load(Relaxed) {
+            0 => format!("the end of the pause that another thread leads ({doing})"),
+            id => format!(
+                "the end of the pause that thread {id} leads ({doing}). If it goes on, a function of the VM that a collection calls, \
+                 `scan_object`, say, may not have returned"
+            ),
+        };
+        self.report_waiting(Wait::Leader, waited, subject, &what, Vec::new());
+        true
+    }
+
     /// The leader waits for these helpers. All may have come back meanwhile.
     fn report_late_workers(&self, waited: Duration, late: &[(usize, u32)]) {
         if late.is_empty() {
@@ -95,7 +125,8 @@ impl<VM: VMBinding> Collector<VM> {
             |(helper, id): &(usize, u32)| LateThread { name: Some(format!("gc-{helper}")), id: *id, ended: false };
         let threads: Vec<LateThread> = late.iter().map(thread).collect();
         let what = format!(
-            "{} of its {} helpers to end a step of the collection ({}): {}. A function of the VM that the helper called, `scan_object`              say, may not have returned",
+            "{} of its {} helpers to end a step of the collection ({}): {}. A function of the VM that the helper called, \
+             `scan_object`, say, may not have returned",
             threads.len(),
             self.gang.size() - 1,
             self.cycle.phase(),

@@ -14,5 +14,5 @@ mod pacing;
 mod start;
 mod worker_count;
 
-pub(crate) use collect::Unfinished;
 pub(crate) use collector::Collector;
+pub(crate) use late::Late;

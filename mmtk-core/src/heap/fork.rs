@@ -24,7 +24,7 @@ use super::Mutator;
 use crate::alloc::ThreadPart;
 use crate::binding::VMBinding;
 use crate::callback::Callback;
-use crate::cycle::{Collector, Unfinished};
+use crate::cycle::{Collector, Late};
 use crate::error::HeapError;
 use crate::events::Wait;
 
@@ -63,9 +63,9 @@ impl<VM: VMBinding> Collector<VM> {
             let what = "its timer, which looks after the idle heap, to end";
             self.report_waiting(Wait::Timer, waited, "a heap whose process is about to fork", what, Vec::new());
         });
-        self.safepoint.leave_native(me.thread());
+        self.safepoint.leave_native(me.thread(), || Late::stopped(self));
         self.stop_and_lead(Some(me));
-        let unfinished = Unfinished(&self.safepoint);
+        let unfinished = self.led_by(Some(me));
         self.gang.end_helpers();
         self.solo.end_helpers();
         let fork = || {
@@ -94,7 +94,7 @@ impl<VM: VMBinding> Collector<VM> {
             self.keep_requested(requested);
         }
         std::mem::forget(unfinished);
-        self.safepoint.resume_all();
+        self.resume_all();
         self.idle.release();
         self.attend_when_idle();
         result

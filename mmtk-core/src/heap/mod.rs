@@ -26,7 +26,7 @@ pub use region::Region;
 use crate::alloc::MutatorRef;
 use crate::binding::VMBinding;
 use crate::callback::Callback;
-use crate::cycle::Collector;
+use crate::cycle::{Collector, Late};
 use crate::error::HeapError;
 use crate::events::{Cause, Event, Listener};
 use crate::memory::Memory;
@@ -105,7 +105,7 @@ impl<VM: VMBinding> Heap<VM> {
         // its own alone.
         let mutator = Mutator::from_state(MutatorState::new(self.0.clone(), local));
         let arm = || mutator.part().arm_barrier(self.0.nursery_bytes.load(Relaxed) != usize::MAX);
-        self.0.safepoint.attach(MutatorRef(mutator.part()), arm);
+        self.0.safepoint.attach(MutatorRef(mutator.part()), &mut Late::stopped(&self.0), arm);
         self.0.attend_when_idle();
         mutator
     }

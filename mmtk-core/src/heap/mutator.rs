@@ -9,7 +9,7 @@ use crate::alloc::{Pace, Request, Semantics, ThreadPart};
 use crate::barrier::BarrierTest;
 use crate::binding::VMBinding;
 use crate::callback::Callback;
-use crate::cycle::Collector;
+use crate::cycle::{Collector, Late};
 use crate::error::{MayBeOutOfMemory, OutOfMemory};
 use crate::memory::Memory;
 use crate::metadata::ObjectStates;
@@ -245,7 +245,7 @@ impl<VM: VMBinding> Mutator<VM> {
                 // SAFETY: the state lives at least until `Free` is dropped.
                 let state = unsafe { self.0.as_ref() };
                 if !state.part.is_detached() {
-                    state.heap.safepoint.leave_native(state.part.thread());
+                    state.heap.safepoint.leave_native(state.part.thread(), || Late::stopped(&state.heap));
                     state.part.open();
                 }
             }
@@ -375,7 +375,7 @@ impl<VM: VMBinding> Drop for Mutator<VM> {
         let part = &state.part;
         // SAFETY: the owner runs `leave` itself, while no pause can begin; the entry leaves the registry with
         // it.
-        heap.safepoint.detach(part.thread(), || unsafe {
+        heap.safepoint.detach(part.thread(), &mut Late::stopped(&heap), || unsafe {
             heap.leave(ThreadPart::allocators_of_stopped(part));
             heap.keep_remembered(ThreadPart::remembered_of_stopped(part));
             heap.keep_requested(ThreadPart::requested_of_stopped(part));
