@@ -5,8 +5,8 @@
 #
 # Each tool runs what it can: docs/src/sanitizers.md says what that is, what is left out and why.
 # Needs a nightly toolchain. It is not part of .ci/run, which works with a stable one.
-# MIRI_SEEDS=0..64 tries more schedules of the workers; PROPTEST_CASES more random programs; MATRIX=1 adds a
-# setting of the matrix to the sanitizers. There a test may take WATCHDOG_SECONDS, and each workload runs with
+# MIRI_SEEDS=0..64 tries more schedules of the workers; PROPTEST_CASES more random programs; MATRIX=1 adds
+# `barriers` and a setting of the matrix to the sanitizers. There a test may take WATCHDOG_SECONDS, and each workload runs with
 # MATRIX_THREADS mutators and workers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -56,7 +56,8 @@ address() {
     step "${cargo[@]}" -p mmtk-core --lib -- --skip stack::tests --skip locked_memory
     step "${cargo[@]}" -p plan-tests --test regions -- --skip are_found_by_address
     step "${cargo[@]}" -p plan-tests --test small_programs --test worker_races --test pinning --test native_regions \
-        --test references --test finalizers --test compaction --test shadow_heap --test long_lived --test barriers
+        --test references --test finalizers --test compaction --test shadow_heap --test long_lived
+    [ -z "${MATRIX:-}" ] || step "${cargo[@]}" -p plan-tests --test barriers
     [ -z "${MATRIX:-}" ] || step "${cargo[@]}" -p plan-tests --test matrix -- poisoned_and_returned
 }
 
@@ -67,9 +68,10 @@ thread() {
     local cargo=(cargo +nightly test -q -Zbuild-std --target "$target" --target-dir target/thread)
     step "${cargo[@]}" -p mmtk-core --lib -- --skip locked_memory
     step "${cargo[@]}" -p plan-tests --test small_programs --test worker_races --test regions --test pinning --test native_regions \
-        --test references --test finalizers --test shadow_heap --test long_lived --test barriers
+        --test references --test finalizers --test shadow_heap --test long_lived
     # A heap nine tenths full takes minutes there.
     step "${cargo[@]}" -p plan-tests --test compaction -- --skip live_objects_may_fill_nearly_the_whole_limit
+    [ -z "${MATRIX:-}" ] || step "${cargo[@]}" -p plan-tests --test barriers
     [ -z "${MATRIX:-}" ] || step "${cargo[@]}" -p plan-tests --test matrix -- all_workers_join_every_section
 }
 
