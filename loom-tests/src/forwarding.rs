@@ -77,7 +77,7 @@ impl<O: Old> Object<O> {
     }
 
     fn evacuate(&self) {
-        match self.old.cell().claim(EPOCH) {
+        match self.old.cell().claim(EPOCH, StateCell::wait_for_claimer) {
             Claim::Won(_) => {
                 assert_eq!(self.winners.fetch_add(1, Relaxed), 0, "two workers copy the object");
                 // SAFETY: loom reports a race.
@@ -90,7 +90,7 @@ impl<O: Old> Object<O> {
     }
 
     fn stay(&self) {
-        match self.old.cell().claim(EPOCH) {
+        match self.old.cell().claim(EPOCH, StateCell::wait_for_claimer) {
             Claim::Won(seen) => {
                 assert_eq!(self.winners.fetch_add(1, Relaxed), 0, "two workers settle the object");
                 self.old.cell().settle(seen, EPOCH);
@@ -115,7 +115,7 @@ fn moves<O: Old>() {
     }
     others.into_iter().for_each(|other| other.join().unwrap());
     assert_eq!(object.winners.load(Relaxed), 1);
-    assert_eq!(object.old.cell().claim(EPOCH), Claim::Moved(COPY_AT));
+    assert_eq!(object.old.cell().claim(EPOCH, StateCell::wait_for_claimer), Claim::Moved(COPY_AT));
 }
 
 /// Two workers want to copy; the first finds no room and leaves the object where it is. A third looks on.
@@ -127,7 +127,7 @@ fn settles<O: Old>() {
     });
     assert_eq!(object.old.cell().forwarded(), None);
     if object.old.cell().is_marked(EPOCH) {
-        assert_eq!(object.old.cell().claim(EPOCH), Claim::Stays);
+        assert_eq!(object.old.cell().claim(EPOCH, StateCell::wait_for_claimer), Claim::Stays);
     }
     others.into_iter().for_each(|other| other.join().unwrap());
     assert_eq!(object.winners.load(Relaxed), 1);

@@ -30,7 +30,7 @@ impl<O: Old> Scene<O> {
     fn trace(&self, slot: usize) {
         let slot = SlotWord(&self.slots[slot]);
         let place = match slot.load() {
-            OLD_AT => match self.old.cell().claim(EPOCH) {
+            OLD_AT => match self.old.cell().claim(EPOCH, StateCell::wait_for_claimer) {
                 Claim::Won(_) => {
                     // SAFETY: loom reports a race.
                     self.copy.with_mut(|copy| unsafe { *copy = COPIED });

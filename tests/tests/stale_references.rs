@@ -5,10 +5,12 @@ use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::WeakProcessor;
 use mmtk_core::os::POISON;
 use mmtk_core::{Address, Heap, ObjectReference, Semantics, SlotVisitor, VMBinding, WordSlot};
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options, text_of};
+use plan_tests::{
+    Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, is_child, options, panic_of, pass_again, text_of,
+};
 use policies::new_heap;
 use policies::spaces::LINE_BYTES;
-use reference::{Class, Ref, ReferenceVM};
+use reference::{Class, Ref, ReferenceVM, object};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -250,4 +252,71 @@ fn what_dies_in_a_used_block_is_poisoned_and_what_is_allocated_there_reads_as_ze
         poisons_what_it_frees::<ReferenceVM>(place);
         poisons_what_it_frees::<SideVM<4>>(place);
     }
+}
+
+/// A text in root 0, and in root 1 a reference into it: where its state byte would be is a letter, in which
+/// the bit of a claim is set.
+fn refer_into_a_text(m: Handle<ReferenceVM>) -> Address {
+    let text = m.alloc(0, 64);
+    (0..8).for_each(|word| m.write_word(text, word, u64::from_ne_bytes(*b"a string")));
+    m.push(text);
+    let inside = text.0 + 16;
+    m.push(LabRef(inside));
+    Address::from_usize(inside)
+}
+
+/// Of plans that move objects, which claim them first.
+#[test]
+fn a_reference_into_a_text_is_no_object_that_another_worker_moves() {
+    let _watchdog = Watchdog::new();
+    for plan in ["SemiSpace", "GenCopy", "GenImmix", "Immix", "StickyImmix"] {
+        let settings = [("gc.workers", "1"), ("stress.always_defrag", "true"), ("warnings", "never")];
+        let heap = new_heap(ReferenceVM::new(), options(plan, 4 << 20, &settings)).unwrap();
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let inside = refer_into_a_text(m);
+        let text = panic_of(|| m.mutator().collect());
+        let part =
+            format!("the state byte of object {inside} is 0x67: a worker moves it, and there is no other worker");
+        assert!(text.contains(&part) && text.contains("verify.trace=true"), "{plan}: {text}");
+    }
+}
+
+/// Where the claim of nobody is, and what takes its place once a warning has come.
+static CLAIMED: AtomicUsize = AtomicUsize::new(0);
+
+/// Makes an object of what nobody has claimed.
+struct Rescuer;
+
+impl log::Log for Rescuer {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+    fn log(&self, record: &log::Record<'_>) {
+        let text = record.args().to_string();
+        if text.contains("for another to move object") {
+            eprintln!("{text}");
+            // SAFETY: a word of a text that no thread but the worker that waits looks at.
+            unsafe { object::write_header(Address::from_usize(CLAIMED.load(Relaxed)), 0, 2) };
+        }
+    }
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_worker_that_waits_long_for_the_claim_of_nobody_says_so() {
+    let _watchdog = Watchdog::new();
+    if is_child() {
+        log::set_logger(&Rescuer).unwrap();
+        log::set_max_level(log::LevelFilter::Warn);
+        let settings = [("gc.workers", "2"), ("gc.wake_helpers", "always"), ("safepoint.warn_ms", "0")];
+        let heap = new_heap(ReferenceVM::new(), options("SemiSpace", 4 << 20, &settings)).unwrap();
+        let thread = Attached::new(&heap);
+        let inside = refer_into_a_text(thread.handle());
+        CLAIMED.store(inside.as_usize(), Relaxed);
+        thread.handle().mutator().collect();
+        return;
+    }
+    let error = pass_again("a_worker_that_waits_long_for_the_claim_of_nobody_says_so");
+    assert!(error.contains("whose state byte is 0x67. If no worker is in a function of the VM, no object"), "{error}");
 }

@@ -148,10 +148,10 @@ pub trait StateCell: Copy {
         ((seen >> SHIFT) as u8 & FORWARDED != 0).then_some((seen & LOW) as usize)
     }
 
-    /// Wins the right to move or settle the object, or learns what became of it, waiting for a claimer if
-    /// need be.
+    /// Wins the right to move or settle the object, or learns what became of it. If another has claimed it,
+    /// `wait` waits until the cell is [`StateCell::unclaimed`], and returns what it holds then.
     #[inline(always)]
-    fn claim(self, epoch: u8) -> Claim {
+    fn claim(self, epoch: u8, wait: impl Fn(Self) -> u64) -> Claim {
         // Acquire here, below, and where `try_claim` fails: a loser sees the copied bytes (I2).
         let mut seen = self.read(order!(Acquire, "forwarding-claim"));
         loop {
@@ -160,7 +160,7 @@ pub trait StateCell: Copy {
                 return Claim::Moved((seen & LOW) as usize);
             }
             if state & BUSY != 0 {
-                seen = self.wait_for_claimer();
+                seen = wait(self);
                 continue;
             }
             if state & EPOCH_MASK == epoch {
@@ -173,16 +173,18 @@ pub trait StateCell: Copy {
         }
     }
 
-    /// What the cell holds once nobody has it claimed. The claimer may have been preempted, or be in code of
-    /// the VM.
-    #[cold]
-    #[inline(never)]
+    /// What the cell holds, if nobody has it claimed.
+    fn unclaimed(self) -> Option<u64> {
+        let seen = self.read(order!(Acquire, "forwarding-wait"));
+        ((seen >> SHIFT) as u8 & BUSY == 0).then_some(seen)
+    }
+
+    /// Waits for the claimer, which may have been preempted, as long as it takes.
     fn wait_for_claimer(self) -> u64 {
         let mut spin = Spin::default();
         loop {
             spin.wait();
-            let seen = self.read(order!(Acquire, "forwarding-wait"));
-            if (seen >> SHIFT) as u8 & BUSY == 0 {
+            if let Some(seen) = self.unclaimed() {
                 return seen;
             }
         }
@@ -288,14 +290,16 @@ mod tests {
         assert!(cell.mark(3));
         assert!(!cell.mark(3), "a second mark in the same epoch loses");
         assert!(cell.is_marked(3) && !cell.is_marked(4));
-        assert!(matches!(cell.claim(3), Claim::Stays));
-        let Claim::Won(seen) = cell.claim(4) else { panic!("an old mark does not stop a claim") };
+        assert!(matches!(cell.claim(3, StateCell::wait_for_claimer), Claim::Stays));
+        let Claim::Won(seen) = cell.claim(4, StateCell::wait_for_claimer) else {
+            panic!("an old mark does not stop a claim")
+        };
         cell.settle(seen, 4);
         assert!(cell.is_marked(4));
-        assert!(matches!(cell.claim(4), Claim::Stays));
-        let Claim::Won(_) = cell.claim(5) else { panic!() };
+        assert!(matches!(cell.claim(4, StateCell::wait_for_claimer), Claim::Stays));
+        let Claim::Won(_) = cell.claim(5, StateCell::wait_for_claimer) else { panic!() };
         cell.publish(0x7fff_1234_5678);
-        assert_eq!(cell.claim(5), Claim::Moved(0x7fff_1234_5678));
+        assert_eq!(cell.claim(5, StateCell::wait_for_claimer), Claim::Moved(0x7fff_1234_5678));
         assert_eq!(cell.forwarded(), Some(0x7fff_1234_5678));
     }
 

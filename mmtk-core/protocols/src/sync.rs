@@ -41,6 +41,11 @@ impl Spin {
         #[cfg(loom)]
         let _ = LOOKS;
     }
+
+    /// Whether other threads have run meanwhile.
+    pub fn is_long(&self) -> bool {
+        self.looks > LOOKS
+    }
 }
 
 /// The memory ordering, or a weaker one while a model has weakened `name`: `Relaxed`, or one half of `AcqRel`

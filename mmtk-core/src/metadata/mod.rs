@@ -2,6 +2,7 @@
 
 mod block_bytes;
 mod cells;
+mod claimed;
 mod compaction;
 pub mod epoch_bytes;
 mod live_map;

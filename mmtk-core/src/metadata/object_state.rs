@@ -2,6 +2,7 @@
 //!
 //! The location is a constant of the binding, so the choice is made when the tracing loop is compiled.
 
+use super::claimed::wait_for_claimer;
 use super::object_starts::ObjectStarts;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{StateLocation, VMBinding};
@@ -173,12 +174,17 @@ impl<VM: VMBinding> ObjectStates<VM> {
         }
     }
 
-    /// See [`StateCell::claim`].
+    /// See [`StateCell::claim`]. Whether the worker is `alone` is looked at only where another has a claim.
+    ///
+    /// # Panics
+    /// When the object is claimed and there is no other worker.
     #[inline(always)]
-    pub fn claim(&self, object: ObjectReference, epoch: u8) -> Claim {
+    pub fn claim(&self, object: ObjectReference, epoch: u8, alone: &bool) -> Claim {
         match VM::STATE {
-            StateLocation::HeaderTopByte(offset) => Self::header(object, offset).claim(epoch),
-            StateLocation::Side => self.side(object).claim(epoch),
+            StateLocation::HeaderTopByte(offset) => {
+                Self::header(object, offset).claim(epoch, |cell| wait_for_claimer(cell, object, *alone))
+            }
+            StateLocation::Side => self.side(object).claim(epoch, |cell| wait_for_claimer(cell, object, *alone)),
         }
     }
 

@@ -218,7 +218,7 @@ impl<VM: VMBinding> CopyTracer<'_, VM> {
         if space.taken.at_shift::<LOG_BLOCK_BYTES>(object.address()).load(Relaxed) == self.epoch {
             return Traced::Seen(object);
         }
-        match space.states.claim(object, self.epoch) {
+        match space.states.claim(object, self.epoch, &worker.alone) {
             Claim::Moved(to) => Traced::Seen(moved_to(to)),
             Claim::Stays => Traced::Seen(object),
             Claim::Won(seen) => {
@@ -273,7 +273,7 @@ impl<VM: VMBinding> CopyStayer<'_, VM> {
         if copier.space.taken.at(object.address()).load(Relaxed) == copier.epoch {
             return Traced::Seen(object);
         }
-        match copier.space.states.claim(object, copier.epoch) {
+        match copier.space.states.claim(object, copier.epoch, &worker.alone) {
             Claim::Won(seen) => {
                 worker.count(copier.extent, VM::object_size(object));
                 copier.settle(object, seen)

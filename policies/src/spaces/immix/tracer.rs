@@ -126,7 +126,7 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
 
     fn evacuate(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
         let (states, mark) = (&self.marker.states, self.marker.mark);
-        match states.claim(object, self.marker.epoch) {
+        match states.claim(object, self.marker.epoch, &worker.alone) {
             Claim::Moved(to) => Traced::Seen(moved_to(to)),
             Claim::Stays => Traced::Seen(object),
             Claim::Won(seen) => {
