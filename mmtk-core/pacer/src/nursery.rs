@@ -504,6 +504,152 @@ mod tests {
         assert_eq!(again, Some(first));
     }
 
+    const MB: usize = 1 << 20;
+    const WIDE: NurseryConfig = NurseryConfig { max_bytes: usize::MAX, ..ADAPTIVE };
+
+    /// A collection of so many MiB and so many MiB of ns, in a heap that is full at 128 MiB.
+    fn ended(allocated: usize, traced: usize, cpu: usize) -> Collected {
+        Collected {
+            allocated: allocated * MB,
+            traced: traced * MB,
+            cpu_ns: (cpu * MB) as u64,
+            pause_ns: (cpu * MB) as u64,
+            reserved: 64 * MB,
+            goal: 128 * MB,
+            fresh_ns: 0.0,
+            was_full: false,
+        }
+    }
+
+    /// After a first full collection of a heap without waste: 64 MiB are live, there is room for as many, and
+    /// another one would cost 1 ns for each byte of the room.
+    fn after_a_full_one(config: NurseryConfig, fresh_ns: f64) -> Nursery {
+        let mut nursery = Nursery::new(config, 128 * MB);
+        nursery.after_full(Collected { was_full: true, fresh_ns, ..ended(64, 64, 64) });
+        assert_eq!((nursery.overhead, nursery.trigger), (1.0, Some(32 * MB)));
+        nursery
+    }
+
+    #[test]
+    fn a_minor_collection_counts_half_in_the_averages_and_pays_if_it_costs_less_than_the_room_it_saves() {
+        for (fresh_ns, pays) in [(0.0, false), (100.0 * MB as f64, true)] {
+            let mut nursery = after_a_full_one(WIDE, fresh_ns);
+            nursery.after_minor(Collected { fresh_ns, ..ended(32, 8, 8) });
+            assert_eq!((nursery.minor, nursery.trigger, nursery.rent_ns), (Some((0.25, 0.25)), Some(28 * MB), 0.0));
+            nursery.after_minor(Collected { fresh_ns, ..ended(16, 12, 16) });
+            assert_eq!((nursery.minor, nursery.spent), (Some((0.625, 0.5)), (24.0 * MB as f64, 48 * MB)));
+            // The last one cost 1 ns a byte, and would have paid at a quarter of that.
+            assert_eq!(nursery.rent_ns, if pays { 12.0 * MB as f64 } else { 0.0 });
+            assert_eq!(nursery.trigger, pays.then_some(22 * MB));
+            let always = NurseryConfig { always: true, ..WIDE };
+            let mut nursery = after_a_full_one(always, fresh_ns);
+            nursery.after_minor(Collected { fresh_ns, ..ended(32, 16, 640) });
+            assert_eq!(nursery.trigger, Some(24 * MB), "wanted in any case");
+        }
+        // What costs as much does not pay.
+        let mut nursery = after_a_full_one(WIDE, 0.0);
+        nursery.after_minor(ended(32, 16, 16));
+        assert_eq!(nursery.trigger, None);
+    }
+
+    #[test]
+    fn what_was_touched_is_paid_from_the_rent_and_no_more_is_owed_than_what_is_left() {
+        let mut nursery = after_a_full_one(WIDE, 100.0);
+        nursery.rent_ns = 60.0;
+        assert_eq!(nursery.price_ns(), 40.0);
+        nursery.see_fresh(70.0);
+        assert_eq!((nursery.rent_ns, nursery.price_ns()), (30.0, 40.0));
+        nursery.see_fresh(90.0);
+        assert_eq!((nursery.rent_ns, nursery.price_ns()), (30.0, 60.0), "what was given back has its price again");
+        nursery.see_fresh(20.0);
+        assert_eq!((nursery.rent_ns, nursery.price_ns()), (0.0, 20.0));
+        // However much more a minor collection costs.
+        nursery.after_minor(Collected { fresh_ns: 20.0, ..ended(32, 32, 640) });
+        assert_eq!((nursery.rent_ns, nursery.price_ns()), (20.0, 0.0));
+    }
+
+    #[test]
+    fn a_nursery_of_a_sixteenth_of_the_room_is_worth_a_collection_and_a_smaller_one_is_not() {
+        for (promoted, trigger) in [(60, Some(2 * MB)), (61, None)] {
+            let mut nursery = after_a_full_one(WIDE, 0.0);
+            nursery.after_minor(ended(640, promoted, 1));
+            assert_eq!(nursery.trigger, trigger, "{promoted} MiB promoted");
+        }
+        // It has a least size of its own.
+        let mut nursery = after_a_full_one(NurseryConfig { always: true, ..WIDE }, 0.0);
+        nursery.after_minor(ended(640, 64, 1));
+        assert_eq!(nursery.trigger, Some(MIN_BYTES));
+    }
+
+    #[test]
+    fn minor_collections_paid_if_all_cost_less_a_byte_than_full_ones_alone() {
+        let fresh_ns = 32.0 * MB as f64;
+        // Full ones: 64 for the collection and 32 for its memory, for 64 MiB: 1.5 ns a byte.
+        for (spent, wait) in [(16, 0), (24, FIRST_WAIT)] {
+            let mut nursery = after_a_full_one(WIDE, fresh_ns);
+            nursery.after_minor(Collected { fresh_ns, ..ended(32, 0, spent) });
+            nursery.after_full(Collected { fresh_ns, was_full: true, ..ended(48, 64, 64) });
+            assert_eq!(nursery.wait, wait, "{} ns for 80 MiB", spent + 64 + 32);
+            assert_eq!(nursery.trigger.is_some(), wait == 0);
+        }
+        // Before half of the room was used a full collection says nothing; from then on it does.
+        for (allocated, wait) in [(31, 7), (32, 6)] {
+            let mut nursery = after_a_full_one(WIDE, 0.0);
+            nursery.wait = 7;
+            nursery.after_full(ended(allocated, 64, 64));
+            assert_eq!(nursery.wait, wait, "{allocated} MiB");
+        }
+    }
+
+    #[test]
+    fn trials_in_vain_become_rare_by_a_factor_up_to_a_bound() {
+        let mut nursery = after_a_full_one(WIDE, 0.0);
+        let full = Collected { was_full: true, ..ended(64, 64, 64) };
+        let waits = [0; 5].map(|_| {
+            nursery.after_minor(ended(1, 1, 640));
+            assert_eq!(nursery.trigger, None);
+            nursery.after_full(full);
+            (1..).find(|_| {
+                nursery.after_full(full);
+                nursery.trigger.is_some()
+            })
+        });
+        assert_eq!(waits, [2, 8, 32, 128, 128].map(Some));
+    }
+
+    #[test]
+    fn waste_is_what_is_reserved_for_each_byte_that_fills_the_heap() {
+        let mut nursery = after_a_full_one(WIDE, 0.0);
+        nursery.after_full(Collected { was_full: true, reserved: 192 * MB, ..ended(64, 32, 64) });
+        assert_eq!(nursery.overhead, 1.5);
+        assert_eq!(nursery.full.unwrap().room, (128.0 / 1.5 * MB as f64) as usize - 32 * MB);
+        // A heap that was not full says nothing of it.
+        nursery.after_full(Collected { reserved: 128 * MB, ..ended(64, 32, 64) });
+        assert_eq!(nursery.overhead, 1.5);
+    }
+
+    #[test]
+    fn minor_collections_that_take_longer_than_the_goal_become_smaller_and_shorter_ones_larger() {
+        let goal_ns = 64 * MB as u64;
+        let config = NurseryConfig { pause_goal_ns: goal_ns, ..WIDE };
+        for (pause_ns, within_goal) in [(16 * goal_ns, 8), (4 * goal_ns, 8), (goal_ns, 16), (goal_ns / 4, 32), (0, 32)]
+        {
+            let mut nursery = after_a_full_one(config, 0.0);
+            nursery.after_minor(Collected { pause_ns, ..ended(16, 0, 0) });
+            assert_eq!(nursery.within_goal, (within_goal * MB) as f64, "{pause_ns} ns");
+        }
+        // A full collection that meets the goal is no reason for minor ones, a longer one is.
+        for (pause_ns, wanted) in [(goal_ns, false), (goal_ns + 1, true)] {
+            let mut nursery = after_a_full_one(config, 0.0);
+            nursery.wait = 9;
+            nursery.after_full(Collected { pause_ns, ..ended(0, 64, 64) });
+            assert_eq!(nursery.trigger, wanted.then_some(32 * MB));
+            // They are as large as they may be, and come although they do not pay.
+            nursery.after_minor(Collected { pause_ns: 4 * goal_ns, ..ended(32, 16, 640) });
+            assert_eq!(nursery.trigger, wanted.then_some(16 * MB));
+        }
+    }
+
     #[test]
     fn the_bound_holds() {
         let program = Program { old: 1 << 20, half_life: 100e3 };

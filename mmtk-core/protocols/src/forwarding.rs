@@ -317,4 +317,122 @@ mod tests {
         let (state, pointer) = (AtomicU8::new(0), AtomicU64::new(42));
         header_life(SideCell { state: &state, pointer: &pointer });
     }
+
+    /// Runs a test on a header word with low bits, and on a side byte.
+    fn on_both(mut test: impl FnMut(&dyn Fn() -> u8, Cell)) {
+        let word = AtomicU64::new(0x00ab_cdef_0123_4567);
+        test(&|| (word.load(Relaxed) >> SHIFT) as u8, Cell::Header(HeaderCell(&word)));
+        assert_eq!(word.load(Relaxed) & LOW, 0x00ab_cdef_0123_4567, "the VM's part of the header");
+        const WORD: u64 = 0xfeed_cdef_0123_4567;
+        let (state, pointer) = (AtomicU8::new(0), AtomicU64::new(WORD));
+        test(&|| state.load(Relaxed), Cell::Side(SideCell { state: &state, pointer: &pointer }));
+        assert_eq!(pointer.load(Relaxed), WORD, "the object's word");
+    }
+
+    #[derive(Copy, Clone)]
+    enum Cell<'a> {
+        Header(HeaderCell<'a>),
+        Side(SideCell<'a>),
+    }
+
+    /// Calls a method of either cell.
+    macro_rules! call {
+        ($cell:expr, $method:ident($($argument:expr),*)) => {
+            match $cell {
+                Cell::Header(cell) => cell.$method($($argument),*),
+                Cell::Side(cell) => cell.$method($($argument),*),
+            }
+        };
+    }
+
+    #[test]
+    fn a_store_is_noted_once_until_the_object_is_unlogged_again() {
+        on_both(|state, cell| {
+            assert!(!call!(cell, is_unlogged()) && !call!(cell, log()), "a new object is not noted");
+            assert!(call!(cell, mark(3 | UNLOGGED)));
+            call!(cell, set_pinned(true));
+            for _ in 0..2 {
+                assert!(call!(cell, is_unlogged()));
+                assert!(call!(cell, log()), "the first store");
+                assert!(!call!(cell, is_unlogged()) && !call!(cell, log()), "the second store");
+                assert_eq!(state(), 3 | PINNED);
+                // Several workers may do so.
+                call!(cell, unlog());
+                call!(cell, unlog());
+                assert_eq!(state(), 3 | PINNED | UNLOGGED);
+            }
+            assert!(call!(cell, mark(4)) && call!(cell, is_marked(4)));
+            assert_eq!(state(), 4 | PINNED | UNLOGGED, "a mark replaces the epoch alone");
+            assert!(call!(cell, mark(5 | UNLOGGED)) && call!(cell, is_marked(5)));
+            assert_eq!(state(), 5 | PINNED | UNLOGGED, "what is unlogged stays so");
+        });
+    }
+
+    #[test]
+    fn bits_are_raised_and_cleared_alone_and_say_what_they_were() {
+        on_both(|state, cell| {
+            assert!(call!(cell, mark(EPOCH_MAX | UNLOGGED)));
+            assert!(!is_pinned(call!(cell, read(Relaxed))));
+            for _ in 0..2 {
+                assert!(call!(cell, raise(PINNED)), "it was clear");
+                assert!(!call!(cell, raise(PINNED)), "it was set");
+                assert!(is_pinned(call!(cell, read(Relaxed))));
+                assert_eq!(state(), EPOCH_MAX | UNLOGGED | PINNED);
+                assert!(call!(cell, clear(PINNED)), "it was set");
+                assert!(!call!(cell, clear(PINNED)), "it was clear");
+                assert_eq!(state(), EPOCH_MAX | UNLOGGED);
+            }
+            for pinned in [true, true, false, false] {
+                call!(cell, set_pinned(pinned));
+                assert_eq!(is_pinned(call!(cell, read(Relaxed))), pinned);
+                assert_eq!(state(), EPOCH_MAX | UNLOGGED | if pinned { PINNED } else { 0 });
+            }
+        });
+    }
+
+    #[test]
+    fn a_claim_shows_and_fails_where_the_state_has_changed() {
+        on_both(|state, cell| {
+            assert!(call!(cell, mark(1 | UNLOGGED)));
+            let before = call!(cell, read(Relaxed));
+            assert_eq!(call!(cell, try_claim(before)), Ok(()));
+            assert_eq!(state(), 1 | UNLOGGED | BUSY);
+            assert_eq!(call!(cell, try_claim(before)), Err(before | u64::from(BUSY) << SHIFT), "one wins");
+            call!(cell, settle(before, 2 | UNLOGGED));
+            assert_eq!(state(), 2 | UNLOGGED);
+            assert_eq!(call!(cell, claim(2)), Claim::Stays);
+            // A pin between the look and the claim.
+            let before = call!(cell, read(Relaxed));
+            call!(cell, set_pinned(true));
+            let now = call!(cell, try_claim(before)).unwrap_err();
+            assert!(is_pinned(now) && !is_pinned(before));
+            assert_eq!(call!(cell, claim(3)), Claim::Won(now), "who wins learns of the pin");
+            call!(cell, settle(now, 3));
+            assert_eq!(state(), 3 | PINNED | UNLOGGED);
+        });
+    }
+
+    /// The worker that claimed an object leaves it; the other waits for that.
+    #[test]
+    fn a_loser_waits_until_the_object_is_settled_or_moved() {
+        const TO: usize = 0x7fff_0000_1238;
+        for moves in [false, true] {
+            let (word, state, pointer) = (AtomicU64::new(0), AtomicU8::new(0), AtomicU64::new(42));
+            for cell in [Cell::Header(HeaderCell(&word)), Cell::Side(SideCell { state: &state, pointer: &pointer })] {
+                let Claim::Won(seen) = call!(cell, claim(1)) else { panic!("nobody else claims it") };
+                assert!(!call!(cell, is_marked(1)));
+                std::thread::scope(|scope| {
+                    let loser = scope.spawn(move || call!(cell, claim(1)));
+                    (0..100).for_each(|_| std::thread::yield_now());
+                    match moves {
+                        true => call!(cell, publish(TO)),
+                        false => call!(cell, settle(seen, 1)),
+                    }
+                    assert_eq!(loser.join().unwrap(), if moves { Claim::Moved(TO) } else { Claim::Stays });
+                });
+                assert_eq!(call!(cell, forwarded()), moves.then_some(TO));
+                assert_eq!(call!(cell, is_marked(1)), !moves);
+            }
+        }
+    }
 }

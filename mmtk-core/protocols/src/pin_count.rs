@@ -19,3 +19,24 @@ pub fn one_less(count: u64, set_bit: impl FnOnce(bool)) -> Option<u64> {
     }
     (count > 1).then(|| count - 1)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bit_is_set_by_the_first_pin_and_cleared_with_the_last() {
+        let (mut count, mut bit) = (None, Vec::new());
+        for pins in 1..=3 {
+            count = Some(one_more(count, |set| bit.push(set)));
+            assert_eq!(count, Some(pins));
+        }
+        assert_eq!(bit, [true]);
+        for pins in (0..3).rev() {
+            assert_eq!(bit, [true]);
+            count = one_less(count.unwrap(), |set| bit.push(set));
+            assert_eq!(count, (pins > 0).then_some(pins));
+        }
+        assert_eq!(bit, [true, false]);
+    }
+}

@@ -182,6 +182,61 @@ mod tests {
         assert_eq!(t.look(|| true, 1), Look::Finished);
     }
 
+    /// Longer than any notice takes: a worker that sleeps so long was not woken.
+    const LONG: std::time::Duration = std::time::Duration::from_secs(60);
+
+    #[test]
+    fn a_worker_that_looks_is_hungry_until_it_has_joined() {
+        let t = Termination::new();
+        t.open();
+        assert!(t.start() && t.hungry() == 0);
+        assert!(!t.leave());
+        let mut looks = 0;
+        let look = t.look_and_sleep(
+            || {
+                assert_eq!(t.hungry(), 1);
+                looks += 1;
+                looks > 3
+            },
+            2,
+            |_, _| (),
+        );
+        assert_eq!((look, t.hungry(), looks), (Look::Joined, 0, 4), "it slept, and looked again");
+    }
+
+    /// Sleeps in `look` until another thread has done `wakes`; whether it was woken.
+    fn is_woken_by(t: &Termination, wakes: impl FnOnce() + Send, seen: impl FnMut() -> bool) -> (Look, bool) {
+        let (mut seen, mut woken) = (seen, true);
+        std::thread::scope(|scope| {
+            let mut wakes = Some(wakes);
+            let look = t.look_and_sleep(&mut seen, 1, |changed, sleeping| {
+                // Held: who wakes takes it first, so the notice comes once this thread sleeps.
+                if let Some(wakes) = wakes.take() {
+                    scope.spawn(wakes);
+                }
+                let begin = std::time::Instant::now();
+                changed.wait_for(sleeping, LONG);
+                woken &= begin.elapsed() < LONG;
+            });
+            (look, woken)
+        })
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_by_work_and_by_the_end() {
+        let t = Termination::new();
+        t.open();
+        assert!(t.start() && !t.leave());
+        let there_is_work = std::sync::atomic::AtomicBool::new(false);
+        let publish = || {
+            there_is_work.store(true, Relaxed);
+            t.published();
+        };
+        assert_eq!(is_woken_by(&t, publish, || there_is_work.load(Relaxed)), (Look::Joined, true));
+        assert!(!t.leave());
+        assert_eq!(is_woken_by(&t, || assert!(t.leave()), || false), (Look::Finished, true));
+    }
+
     #[test]
     fn a_looking_worker_joins_for_published_work() {
         let t = Termination::new();

@@ -384,4 +384,48 @@ mod tests {
         assert!(marks.mark(object, 6, true));
         assert_eq!(cells.live_cells(), 1, "the first mark of an epoch clears the older ones");
     }
+
+    #[test]
+    fn an_address_leads_to_its_cell_and_marks_are_visited_and_taken_away_one_by_one() {
+        let memory = Memory::new(&Options { heap_limit: 8 << 20, ..Options::default() }).unwrap();
+        let extent = memory.extent();
+        let marks = CellMarks::new(&memory, extent).unwrap();
+        for (number, class) in CLASSES.iter().enumerate() {
+            let block = Block(number as u32);
+            memory.commit(extent.block_start(block), BLOCK_BYTES).unwrap();
+            let cells = marks.format(block, number);
+            assert_eq!((class_bytes(number), marks.class_number(block)), (class.bytes as usize, number));
+            assert_eq!(marks.block(block).start, cells.start);
+            let (first, count, bytes) = (cells.cell_start(0), class.cells, class.bytes as usize);
+            let end = first.plus(count as usize * bytes);
+            assert_eq!((marks.cell_around(cells.start), marks.cell_around(first.minus(1))), (None, None));
+            let behind = (end < cells.start.plus(BLOCK_BYTES)).then(|| marks.cell_around(end));
+            assert!(matches!(behind, None | Some(None)), "the rest of a block of {bytes}");
+            let object = |cell: u32| ObjectReference::from_address(cells.cell_start(cell)).unwrap();
+            // What lies in the rest, say an object that a broken binding made too large, is of the last cell.
+            let last = ObjectReference::from_address(cells.start.plus(BLOCK_BYTES - 8)).unwrap();
+            assert_eq!(marks.cell(last), (cells.cell_start(count - 1), bytes));
+            // Some of the first two words of marks, and the last cell.
+            let live: Vec<u32> =
+                (0..count).filter(|cell| [0, 1, 3, 62, 63, 64, 70, count - 1].contains(cell)).collect();
+            for &cell in &live {
+                assert_eq!(marks.cell_around(cells.cell_start(cell).plus(bytes - 1)), Some(cells.cell_start(cell)));
+                assert_eq!(marks.cell(object(cell)), (cells.cell_start(cell), bytes));
+                assert!(marks.mark_address(object(cell)) == cells.start.plus(cell as usize / 8));
+                assert!(!marks.is_marked(object(cell), 7) && marks.mark(object(cell), 7, cell % 2 == 0));
+            }
+            let visited = || {
+                let mut visited = Vec::new();
+                cells.for_each_marked(|object| visited.push(object));
+                visited
+            };
+            assert_eq!(visited(), live.iter().map(|cell| object(*cell)).collect::<Vec<_>>());
+            assert!((0..count).all(|cell| marks.is_marked(object(cell), 7) == live.contains(&cell)));
+            for (n, &cell) in live.iter().enumerate() {
+                assert!(!marks.unmark(object(cell), 8), "it is marked in epoch 7");
+                assert!(marks.unmark(object(cell), 7) && !marks.unmark(object(cell), 7));
+                assert_eq!(visited(), live[n + 1..].iter().map(|cell| object(*cell)).collect::<Vec<_>>());
+            }
+        }
+    }
 }

@@ -285,6 +285,42 @@ mod tests {
         fn scan_thread(&self, (): &mut (), _: &mut impl SlotVisitor<WordSlot>) {}
     }
 
+    #[test]
+    fn what_lies_above_dead_memory_moves_and_what_lies_below_it_or_elsewhere_stays() {
+        const BLOCKS: u32 = 3;
+        let memory = Memory::new(&Options { heap_limit: 8 << 20, ..Options::default() }).unwrap();
+        let extent = memory.extent();
+        memory.commit(extent.start(), BLOCKS as usize * BLOCK_BYTES).unwrap();
+        let tables = Compaction::<Slow>::new(&memory, extent).unwrap();
+        tables.clear(0..BLOCKS as usize);
+        let object = |block: u32, offset: usize| {
+            ObjectReference::from_address(extent.block_start(Block(block)).plus(offset)).unwrap()
+        };
+        // A block that is live as a whole has nothing dead before it in its own block, but in the one before.
+        let (half, dead) = (BLOCK_BYTES / 2, 256);
+        let objects = [
+            (object(0, 0), 1024, object(0, 0)),
+            (object(0, 1024 + dead), 512, object(0, 1024)),
+            (object(1, 0), half, object(0, 1536)),
+            (object(1, half), half, object(0, 1536 + half)),
+            (object(2, 64), 64, object(1, 1536)),
+        ];
+        for (object, bytes, _) in objects {
+            // SAFETY: committed above, and nobody else uses it.
+            unsafe { object.address().store(bytes) };
+            assert_eq!(tables.map().mark(object, true), Some(bytes));
+        }
+        tables.count(0..BLOCKS as usize);
+        let moves = Moves::plan(&tables, BLOCKS);
+        moves.place(0..BLOCKS as usize);
+        for (object, _, place) in objects {
+            assert_eq!(moves.forward(object), place);
+        }
+        assert_eq!(moves.end(), object(1, 1536 + 64).address());
+        let behind = object(BLOCKS, 0);
+        assert_eq!(moves.forward(behind), behind, "what begins behind the blocks is no object of theirs");
+    }
+
     /// The object of block 0 reaches into block 1, and what begins in block 1 slides to where its end lay.
     #[test]
     fn what_reaches_into_a_block_has_left_before_the_objects_of_that_block_slide_over_it() {

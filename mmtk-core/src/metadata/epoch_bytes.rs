@@ -45,13 +45,17 @@ mod tests {
 
     #[test]
     fn agrees_with_looking_at_each_byte() {
-        let bytes: Vec<u8> = (0..64u32).map(|i| [5, 0, 4, 5, 6, 5, 5, 133][(i * i % 11 % 8) as usize]).collect();
+        let bytes: Vec<u8> = (0..64u32).map(|i| [5, 0, 4, 5, 6, 132, 5, 133][(i * i % 11 % 8) as usize]).collect();
         let eight = |i: u32| u64::from_le_bytes(bytes[i as usize..i as usize + 8].try_into().unwrap());
         for length in 56..=64 {
             for from in 0..length {
                 for live in [false, true] {
                     let expect = (from..length).find(|&i| (bytes[i as usize] == 5) == live);
                     assert_eq!(find_two(eight, length, from, [5; 2], live), expect);
+                    for two in [[5, 6], [6, 0], [0, 132]] {
+                        let expect = (from..length).find(|&i| two.contains(&bytes[i as usize]) == live);
+                        assert_eq!(find_two(eight, length, from, two, live), expect, "{two:?}");
+                    }
                 }
             }
         }

@@ -368,6 +368,25 @@ mod tests {
         assert_eq!(map.run(Block(0), extent.start()), Some(boundary.minus(640)..boundary));
     }
 
+    /// Nothing lies behind it, and an object may end with it.
+    #[test]
+    fn the_last_block_of_an_extent_is_marked_and_searched_to_its_end() {
+        let memory = Memory::new(&Options { heap_limit: 8 << 20, ..Options::default() }).unwrap();
+        let extent = memory.extent();
+        let map = LiveMap::<Sized<3>>::new(&memory, extent).unwrap();
+        let (last, bytes) = (Block(extent.blocks() - 1), 1280);
+        let start = extent.block_start(last);
+        memory.commit(start, BLOCK_BYTES).unwrap();
+        map.clear(last.0 as usize..last.0 as usize + 1);
+        assert_eq!(map.run(last, start), None);
+        let object = start.plus(BLOCK_BYTES - bytes);
+        // SAFETY: committed above, and nobody else uses it.
+        unsafe { object.store(bytes) };
+        assert_eq!(map.mark(ObjectReference::from_address(object).unwrap(), true), Some(bytes));
+        assert_eq!(map.run(last, start), Some(object..start.plus(BLOCK_BYTES)));
+        assert_eq!((map.run(last, start.plus(BLOCK_BYTES)), map.live_bytes(last)), (None, bytes));
+    }
+
     #[test]
     fn destinations_and_runs_are_those_that_a_list_of_objects_gives() {
         counts_like_a_list_of_objects::<3>();

@@ -272,3 +272,92 @@ fn describe_cell(cell: impl StateCell) -> String {
     let raw = cell.read(Relaxed);
     format!("{:#04x}", raw >> 56)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binding::{SlotVisitor, WordSlot};
+    use crate::memory::BLOCK_BYTES;
+    use crate::options::Options;
+
+    const BYTES: usize = 64;
+
+    /// The state in the first word of an object, or in a table; with or without a table of starts.
+    struct Vm<const SIDE: bool, const STARTS: bool>;
+
+    // SAFETY: objects have one size; there are no slots and no roots.
+    unsafe impl<const SIDE: bool, const STARTS: bool> VMBinding for Vm<SIDE, STARTS> {
+        type Slot = WordSlot;
+        type Local = ();
+        const STATE: StateLocation = if SIDE { StateLocation::Side } else { StateLocation::HeaderTopByte(0) };
+        const OBJECT_STARTS: bool = STARTS;
+        fn object_size(_: ObjectReference) -> usize {
+            BYTES
+        }
+        fn scan_object(_: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {}
+        fn scan_thread(&self, (): &mut (), _: &mut impl SlotVisitor<WordSlot>) {}
+    }
+
+    fn the_state_of_an_object_is_where_the_binding_says<const SIDE: bool, const STARTS: bool>() {
+        let memory = Memory::new(&Options { heap_limit: 8 << 20, ..Options::default() }).unwrap();
+        let start = memory.extent().start();
+        memory.commit(start, BLOCK_BYTES).unwrap();
+        let plain = ObjectStates::<Vm<SIDE, STARTS>>::new(&memory).unwrap();
+        let states = plain.generational();
+        assert!(!plain.is_generational() && states.is_generational());
+        assert_eq!((plain.mark_of(3), states.mark_of(3)), (3, 3 | UNLOGGED));
+        let object = |n: usize| ObjectReference::from_address(start.plus(n * BYTES)).unwrap();
+        let (old, copy, stays) = (object(1), object(5), object(9));
+        let begins = |at: ObjectReference| STARTS && states.starts().is_set(at.address());
+
+        assert!(states.mark(old, states.mark_of(3)) && !states.mark(old, states.mark_of(3)));
+        assert!(states.is_marked(old, 3) && !states.is_marked(old, 4) && !states.is_marked(copy, 3));
+        assert!(states.is_unlogged(old) && states.log(old) && !states.is_unlogged(old) && !states.log(old));
+        states.unlog(old);
+        assert!(states.is_unlogged(old));
+        states.set_pinned(old, true);
+        assert!(!states.pin_for_pause(old), "it is pinned already");
+        states.set_pinned(old, false);
+        assert!(states.pin_for_pause(old));
+        assert_eq!(states.lent_byte(old), (!SIDE).then_some(3), "bits of mutators are left out");
+        assert_eq!(states.describe(old), "0x33");
+        if SIDE {
+            let (base, shift) = states.table_parts();
+            let byte = Address::from_usize(base.wrapping_add(old.address().as_usize() >> shift));
+            // SAFETY: a byte of the table.
+            assert_eq!(unsafe { byte.load::<u8>() }, 3 | UNLOGGED | PINNED);
+        }
+
+        let Claim::Won(seen) = states.claim(old, 4) else { panic!("nobody else claims it") };
+        states.begin_copy(copy, seen, states.mark_of(4));
+        states.publish(old, copy);
+        assert_eq!((states.forwarded(old), states.forwarded(copy)), (Some(copy), None));
+        assert!(states.is_marked(copy, 4) && states.is_unlogged(copy) && !states.is_marked(old, 4));
+        let Claim::Won(seen) = states.claim(stays, 4) else { panic!("nobody else claims it") };
+        states.settle(stays, seen, 4);
+        assert!(states.is_marked(stays, 4) && states.forwarded(stays).is_none());
+
+        assert_eq!((begins(copy), begins(stays)), (STARTS, false));
+        states.forget_starts(copy.address(), BYTES);
+        assert!(!begins(copy) && states.is_marked(copy, 4));
+        if STARTS {
+            states.note_start(stays.address());
+        }
+        states.forget(start, BLOCK_BYTES);
+        assert!(!begins(stays));
+        assert_eq!(states.is_marked(stays, 4), !SIDE, "a table is cleared; a header is, with its memory");
+
+        let bytes = |there: bool, granules: usize| if there { CHUNK_BYTES / 8 / granules } else { 0 };
+        let (side, starts) = (bytes(SIDE, 1), bytes(STARTS, 8));
+        assert_eq!(ObjectStates::<Vm<SIDE, STARTS>>::table_bytes_per_chunk(), side + starts);
+        assert_eq!(ObjectStates::<Vm<SIDE, STARTS>>::start_bytes_per_chunk(), starts);
+    }
+
+    #[test]
+    fn states_in_headers_and_in_tables_are_read_and_written_alike() {
+        the_state_of_an_object_is_where_the_binding_says::<false, false>();
+        the_state_of_an_object_is_where_the_binding_says::<false, true>();
+        the_state_of_an_object_is_where_the_binding_says::<true, false>();
+        the_state_of_an_object_is_where_the_binding_says::<true, true>();
+    }
+}

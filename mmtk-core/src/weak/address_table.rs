@@ -194,3 +194,134 @@ impl AddressTables {
         table
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+    use crate::options::Options;
+    use std::collections::BTreeMap;
+
+    fn an_object(n: usize) -> ObjectReference {
+        ObjectReference::from_address(Address::from_usize((n + 1) * 16)).unwrap()
+    }
+
+    fn a_heap(limit: usize) -> Arc<Memory> {
+        Memory::new(&Options { heap_limit: limit, ..Options::default() }).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_mixed_as_splitmix64_does() {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let outputs = [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f];
+        for (n, output) in (1..).zip(outputs) {
+            assert_eq!(mix(STEP.wrapping_mul(n)), output);
+        }
+    }
+
+    #[test]
+    fn a_table_agrees_with_a_map_and_gives_back_what_it_was_charged_for() {
+        let memory = a_heap(4 << 20);
+        let entries = Entries::new(true, &memory);
+        let mut known = BTreeMap::new();
+        // Numbers that look like any, a third of them to forget; from few objects, then from many.
+        for n in 0..6000u64 {
+            let key = mix(n) as usize % (n as usize / 4 + 3);
+            let object = an_object(key);
+            assert_eq!(entries.get(object), known.get(&key).copied());
+            if mix(n) >> 32 & 3 == 0 {
+                assert_eq!(entries.remove(object), known.remove(&key));
+                assert!(!entries.alter(object, |_| panic!("it has no bits any more")));
+                continue;
+            }
+            assert_eq!(
+                entries.update(object, |bits| bits.unwrap_or(0) + n),
+                Ok((known.get(&key).copied(), {
+                    let bits = known.entry(key).or_insert(0);
+                    *bits += n;
+                    *bits
+                }))
+            );
+            assert!(entries.alter(object, |bits| Some(bits ^ 1)));
+            known.entry(key).and_modify(|bits| *bits ^= 1);
+        }
+        assert_eq!(entries.table.in_use_now(), known.len());
+        let capacity = entries.index.read().capacity();
+        assert!((known.len()..4 * known.len()).contains(&capacity), "{capacity} for {}", known.len());
+        assert_eq!(memory.budget().reserved(), entries.table.bytes() + Index::bytes(capacity));
+        // The entries of every second object die.
+        let dead: Vec<u32> = {
+            let scan = entries.table.all();
+            (0..scan.entries)
+                .filter_map(|n| scan.target(n))
+                .filter(|(_, object)| object.address().as_usize() / 16 % 2 == 0)
+                .map(|(number, _)| number as u32)
+                .collect()
+        };
+        entries.forget(&dead);
+        known.retain(|key, _| (key + 1) % 2 != 0);
+        assert_eq!(entries.table.in_use_now(), known.len());
+        for key in 0..1600 {
+            assert_eq!(entries.get(an_object(key)), known.get(&key).copied());
+        }
+        drop(entries);
+        assert_eq!((memory.budget().reserved(), memory.budget().resident()), (0, 0));
+    }
+
+    #[test]
+    fn an_index_that_finds_no_room_leaves_the_table_as_it_was() {
+        let memory = a_heap(1 << 20);
+        let entries = Entries::new(false, &memory);
+        let mut known = 0;
+        let refused = loop {
+            match entries.update(an_object(known), |_| known as u64) {
+                Ok(_) => known += 1,
+                Err(bytes) => break bytes,
+            }
+        };
+        assert!(refused > 0 && memory.budget().reserved() + refused > 1 << 20);
+        assert_eq!((entries.get(an_object(known)), entries.table.in_use_now()), (None, known));
+        assert!((0..known).all(|key| entries.get(an_object(key)) == Some(key as u64)));
+        // What is there can be changed all the same.
+        assert_eq!(entries.update(an_object(0), |_| 77), Ok((Some(0), 77)));
+    }
+
+    #[test]
+    fn a_table_with_few_entries_left_shrinks_and_its_index_too() {
+        const COUNT: usize = 5000;
+        let memory = a_heap(8 << 20);
+        let entries = Entries::new(false, &memory);
+        (0..COUNT).for_each(|key| _ = entries.update(an_object(key), |_| key as u64).unwrap());
+        let shrink = |left: usize, capacity: usize| {
+            (left..COUNT).for_each(|key| _ = entries.remove(an_object(key)));
+            entries.shrink();
+            assert_eq!(entries.index.read().capacity(), capacity);
+            assert_eq!(memory.budget().reserved(), entries.table.bytes() + Index::bytes(capacity));
+            assert_eq!((entries.get(an_object(0)), entries.table.in_use_now()), (None, left), "the index is empty");
+            let (scan, index) = (entries.table.all(), entries.index.read());
+            (0..scan.entries).filter_map(|n| scan.target(n)).for_each(|(n, object)| index.insert(key(object), n));
+            assert!((0..left).all(|key| entries.get(an_object(key)) == Some(key as u64)));
+        };
+        let before = entries.index.read().capacity();
+        assert_eq!(before, COUNT.next_power_of_two());
+        shrink(COUNT - 1, before);
+        shrink(200, 256);
+        shrink(0, 0);
+        assert_eq!(memory.budget().reserved(), 0);
+    }
+
+    #[test]
+    fn a_heap_knows_the_tables_that_are_in_use_and_forgets_the_others() {
+        let memory = a_heap(1 << 20);
+        let tables = AddressTables::new(false, &memory);
+        assert_eq!(tables.in_use().len(), 2, "hashes and pins");
+        let [first, second] = [tables.create(), tables.create()];
+        assert_eq!(tables.in_use().len(), 4);
+        assert!([&first, &second, &tables.pins].iter().all(|one| tables.in_use().iter().any(|t| Arc::ptr_eq(t, one))));
+        drop(first);
+        assert!(tables.in_use().len() == 3 && tables.others.lock().len() == 1);
+        let hashes: Vec<u64> = (0..3).map(|n| tables.identity_hash(an_object(n)).unwrap()).collect();
+        assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2]);
+        assert_eq!(tables.identity_hash(an_object(1)), Ok(hashes[1]), "it stays");
+    }
+}

@@ -726,6 +726,12 @@ mod tests {
         assert_eq!((numbers.len(), memory.budget().reserved()), (room, 3 * CHUNK_BYTES));
         assert_eq!(table.scan(CollectionKind::Minor).entries, room);
         assert!(!table.is_sparse_without(CHUNK as usize) && table.is_sparse_without(2 * CHUNK as usize));
+        // Then there is more, and when all are free nothing is left.
+        let next = table.create(&memory, an_object(1), None, 0).unwrap().number;
+        assert_eq!((next, memory.budget().reserved()), (3 * CHUNK, 4 * CHUNK_BYTES));
+        table.free_all(0..next + 1);
+        end_full(&table, &memory);
+        assert_eq!((table.in_use_now(), memory.budget().reserved()), (0, 0));
     }
 
     #[test]
@@ -764,6 +770,96 @@ mod tests {
         table.forget_young();
         assert!(table.set_value(handle, None));
         assert_eq!(table.scan(CollectionKind::Minor).entries, 1, "written again, so young again");
+    }
+
+    #[test]
+    fn an_entry_keeps_target_owner_value_and_flags_apart() {
+        let memory = a_heap(1 << 20);
+        let table = Table::new(true);
+        let handle = table.create(&memory, an_object(1), Some(an_object(2)), NOTIFY).unwrap();
+        let entry = table.in_use(handle);
+        let is = |target: usize, owner: Option<usize>, value: Option<usize>| {
+            assert_eq!(entry.target(), Some(an_object(target)));
+            assert_eq!((entry.owner(), entry.value()), (owner.map(an_object), value.map(an_object)));
+            assert!(entry.has(NOTIFY) && entry.has(YOUNG) && !entry.is_queued() && !entry.is_free());
+        };
+        is(1, Some(2), None);
+        entry.set_value(Some(an_object(3)));
+        entry.set_owner(Some(an_object(4)));
+        is(1, Some(4), Some(3));
+        entry.forward(|object| an_object(object.address().as_usize() / 8 + 10));
+        is(11, Some(14), Some(3));
+        entry.set_owner(None);
+        is(11, None, Some(3));
+        entry.set_owner(Some(an_object(5)));
+        entry.use_now(77);
+        assert_eq!((entry.last_used(), entry.bits()), (77, 77));
+        // Free, and what is made there next knows nothing of it, but that the place is listed as young.
+        table.free_all([handle.number].into_iter());
+        assert_eq!((table.in_use_now(), entry.target(), entry.owner()), (0, None, None));
+        assert!(entry.is_free() && entry.has(YOUNG) && !entry.has(NOTIFY));
+        entry.forward(|_| panic!("a free entry refers to nothing"));
+        let again = table.create(&memory, an_object(6), Some(an_object(7)), 0).unwrap();
+        assert_eq!((again.number, entry.owner(), entry.bits()), (handle.number, Some(an_object(7)), 0));
+        assert!(!entry.has(NOTIFY) && table.in_use_now() == 1);
+        assert_eq!(table.all().target(again.number as usize), Some((again.number as usize, an_object(6))));
+    }
+
+    #[test]
+    fn a_cleared_entry_refers_to_nothing_and_tells_nobody_and_a_queued_one_is_not_cleared() {
+        let memory = a_heap(1 << 20);
+        let table = Table::new(false);
+        let [cleared, queued] =
+            [1, 2].map(|n| table.create(&memory, an_object(n), Some(an_object(9)), NOTIFY).unwrap());
+        assert!(table.set_value(cleared, Some(an_object(3))));
+        table.enqueue([queued.number].into_iter());
+        table.clear(cleared);
+        table.clear(queued);
+        let entry = table.in_use(cleared);
+        assert_eq!((entry.target(), entry.value(), entry.owner()), (None, None, Some(an_object(9))));
+        assert!(!entry.has(NOTIFY) && !entry.is_free());
+        assert!(!table.set_value(cleared, Some(an_object(3))), "it stays cleared");
+        assert_eq!(entry.value(), None);
+        // The queued one comes, and stays in use until it is freed.
+        assert_eq!(table.next_queued(false), Some((queued, Some(an_object(2)))));
+        assert_eq!((table.next_queued(false), table.in_use_now()), (None, 2));
+        assert!(!table.in_use(queued).is_queued() && !table.in_use(queued).has(NOTIFY));
+    }
+
+    #[test]
+    fn freed_entries_of_several_chunks_are_all_used_again_before_more_memory_is() {
+        const CHUNKS: usize = 5;
+        let memory = a_heap(1 << 20);
+        let table = Table::new(false);
+        let create = || table.create(&memory, an_object(1), None, 0).unwrap();
+        let made: Vec<Handle> = (0..CHUNKS * CHUNK as usize).map(|_| create()).collect();
+        assert_eq!((table.bytes(), table.numbers()), (CHUNKS * CHUNK_BYTES, made.len()));
+        for every in [1, 2, 7, 128] {
+            let freed: Vec<u32> = made.iter().map(|handle| handle.number).step_by(every).collect();
+            table.free_all(freed.iter().copied());
+            assert_eq!(table.in_use_now(), made.len() - freed.len());
+            let mut again: Vec<u32> = freed.iter().map(|_| create().number).collect();
+            again.sort_unstable();
+            assert_eq!(again, freed);
+            assert_eq!((table.in_use_now(), table.bytes()), (made.len(), CHUNKS * CHUNK_BYTES));
+        }
+    }
+
+    #[test]
+    fn what_a_collection_gives_back_is_what_no_entry_is_in() {
+        let memory = a_heap(1 << 20);
+        let table = Table::new(false);
+        let made: Vec<Handle> =
+            (0..4 * CHUNK as usize).map(|_| table.create(&memory, an_object(1), None, 0).unwrap()).collect();
+        end_full(&table, &memory);
+        assert_eq!(memory.budget().reserved(), 4 * CHUNK_BYTES, "all are in use");
+        // The third chunk keeps one entry, the others are full or empty.
+        let goes = |n: usize| (CHUNK as usize..3 * CHUNK as usize - 1).contains(&n);
+        (0..made.len()).filter(|n| goes(*n)).for_each(|n| table.free(made[n]));
+        end_full(&table, &memory);
+        assert_eq!((memory.budget().reserved(), table.bytes()), (3 * CHUNK_BYTES, 3 * CHUNK_BYTES));
+        assert_eq!(table.all().iter().count(), 2 * CHUNK as usize + 1);
+        assert_eq!((table.all().entries, table.numbers()), (3 * CHUNK as usize, made.len()));
     }
 
     #[test]
