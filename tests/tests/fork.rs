@@ -361,3 +361,32 @@ fn a_child_goes_on_in_what_the_threads_that_are_gone_had_not_used() {
         });
     }
 }
+
+#[test]
+fn a_thread_of_a_child_that_does_not_stop_is_reported_by_the_number_it_has_there() {
+    let _watchdog = Watchdog::new();
+    let settings = [("safepoint.warn_ms", "1"), ("warnings", "never"), ("gc.workers", "1")];
+    let heap: Heap<ReferenceVM> = new_heap(ReferenceVM::new(), options("Immix", 16 << 20, &settings)).unwrap();
+    let thread = Attached::new(&heap);
+    let m = thread.handle();
+    let child = || {
+        let late = Arc::new(Mutex::new(Vec::new()));
+        let heard = late.clone();
+        heap.listen(Box::new(move |event: &Event| {
+            if let Event::Waiting { threads, .. } = event {
+                heard.lock().unwrap().extend(threads.clone());
+            }
+        }));
+        std::thread::scope(|scope| {
+            scope.spawn(|| heap.collect());
+            while late.lock().unwrap().is_empty() {
+                std::thread::yield_now();
+            }
+            m.poll();
+        });
+        let late = &late.lock().unwrap()[0];
+        // SAFETY: a plain call.
+        assert_eq!((late.id as i32, late.ended), (unsafe { libc::gettid() }, false));
+    };
+    assert!(fork(m, child));
+}

@@ -24,6 +24,17 @@ fn heap_and_pauses<VM: TestVM>(plan: &str) -> (Heap<VM>, Arc<Mutex<Vec<PauseRepo
     (heap, pauses)
 }
 
+/// The name of the space that most objects of this plan lie in.
+fn own_space(plan: &str) -> &'static str {
+    match plan {
+        "SemiSpace" | "GenCopy" => "copy",
+        "MarkSweep" | "StickyMarkSweep" => "mark-sweep",
+        "MarkCompact" => "mark-compact",
+        "PageProtect" => "page-protect",
+        _ => "immix",
+    }
+}
+
 /// Where objects of this kind lie: the name of the space; none for the plan's own.
 fn space_of(plan: &str, bytes: usize, semantics: Semantics) -> Option<&'static str> {
     match semantics {
@@ -93,6 +104,7 @@ fn each_space_reports_its_own<VM: TestVM>(plan: &str) {
         let full = pauses.last().unwrap();
         assert_eq!(full.kind, CollectionKind::Full);
         let own = full.spaces[0].name;
+        assert_eq!(own, own_space(plan));
         let expected: BTreeMap<&str, usize> = live.iter().map(|(name, bytes)| (name.unwrap_or(own), *bytes)).collect();
         let reported: BTreeMap<&str, usize> =
             full.spaces.iter().filter(|s| s.live_bytes > 0).map(|s| (s.name, s.live_bytes)).collect();

@@ -752,6 +752,32 @@ fn a_finalizer_brings_back_what_died_with_all_it_refers_to() {
     });
 }
 
+/// References and finalizers have queues of their own.
+#[test]
+fn what_waits_in_several_queues_lives_until_it_is_asked_for() {
+    on_every_plan(|plan, thread| {
+        let (owner, target) = (node(thread, 1), node(thread, 2));
+        let terms = Terms { owner: thread.get(owner).object(), notify: true };
+        let weak = create(thread, ReferenceKind::Weak, thread.get(target), terms);
+        thread.pop(1);
+        let (finalizable, tail) = (node(thread, 3), node(thread, 4));
+        thread.write_ref(thread.get(finalizable), 0, thread.get(tail));
+        with(thread, |r| r.add_finalizer(object(thread.get(finalizable)), FinalizerOrder::Any).unwrap());
+        thread.pop(2);
+        thread.collect();
+        thread.pop(1);
+        for _ in 0..3 {
+            assert_eq!(with(thread, |r| r.waiting()), 2, "{plan}");
+            thread.collect();
+            (0..100).for_each(|_| _ = thread.alloc(NODE));
+        }
+        assert_eq!(with(thread, |r| r.next_cleared()), Some(weak), "{plan}");
+        let finalizable = with(thread, |r| r.next_finalizable()).unwrap();
+        assert_eq!(number(thread, finalizable), 3, "{plan}");
+        assert_eq!(number(thread, object(thread.read_ref(Ref::from(finalizable), 0))), 4, "{plan}");
+    });
+}
+
 /// The numbers of the objects that one collection queues.
 fn finalizable(thread: &Thread) -> Vec<u64> {
     thread.collect();
@@ -839,6 +865,7 @@ fn identity_hashes_and_tables_know_objects_wherever_they_move() {
             }
         }
         // The fifth that is left, and nothing of the dead.
+        assert_eq!((table.len(), table.is_empty()), (COUNT / 5, false), "{plan}");
         thread.with_mutator(|mutator| {
             for n in (4..COUNT).step_by(5) {
                 assert_eq!(table.remove(mutator, at(n)), Some(n as u64), "{plan}");

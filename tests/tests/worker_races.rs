@@ -142,3 +142,33 @@ fn eight_workers_that_evacuate_what_they_meet_at_lose_none() {
         eight_workers::<SideVM<3>>(plan, &[("stress.always_defrag", "true")]);
     }
 }
+
+/// Two workers come to neighbours at the same moment, over and over: the array's halves lead to objects that lie in
+/// turn side by side, so that their marks are bits of one word.
+#[test]
+fn two_workers_that_mark_in_the_same_word_lose_no_mark() {
+    const OBJECTS: usize = 1 << 15;
+    for plan in ["MarkSweep", "MarkCompact", "StickyMarkSweep"] {
+        let _watchdog = Watchdog::new();
+        let settings = [("verify.trace", "true"), ("gc.workers", "2"), ("gc.wake_helpers", "always")];
+        let heap = new_heap(ReferenceVM::new(), options(plan, 16 << 20, &settings)).unwrap();
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        m.push(LabRef(m.try_alloc(Class { refs: OBJECTS, bytes: 0 }, Semantics::Default).unwrap().0));
+        for n in 0..OBJECTS {
+            let object = m.alloc(0, 8);
+            m.write_word(object, 0, n as u64);
+            m.write_ref(m.get(0), n % 2 * (OBJECTS / 2) + n / 2, object);
+        }
+        let bytes = |refs, bytes| Handle::<ReferenceVM>::words(Class { refs, bytes }) * 8;
+        let live = bytes(OBJECTS, 0) + OBJECTS * bytes(0, 8);
+        for round in 0..ROUNDS {
+            m.mutator().collect();
+            assert_eq!(heap.statistics().live_bytes, live, "{plan}, round {round}");
+        }
+        for n in 0..OBJECTS {
+            let object = m.read_ref(m.get(0), n % 2 * (OBJECTS / 2) + n / 2);
+            assert_eq!(m.read_word(object, 0), n as u64, "{plan}");
+        }
+    }
+}
