@@ -400,13 +400,17 @@ mod tests {
             assert_eq!(call!(cell, try_claim(before)), Err(before | u64::from(BUSY) << SHIFT), "one wins");
             call!(cell, settle(before, 2 | UNLOGGED));
             assert_eq!(state(), 2 | UNLOGGED);
-            assert_eq!(call!(cell, claim(2)), Claim::Stays);
+            assert_eq!(call!(cell, claim(2, StateCell::wait_for_claimer)), Claim::Stays);
             // A pin between the look and the claim.
             let before = call!(cell, read(Relaxed));
             call!(cell, set_pinned(true));
             let now = call!(cell, try_claim(before)).unwrap_err();
             assert!(is_pinned(now) && !is_pinned(before));
-            assert_eq!(call!(cell, claim(3)), Claim::Won(now), "who wins learns of the pin");
+            assert_eq!(
+                call!(cell, claim(3, StateCell::wait_for_claimer)),
+                Claim::Won(now),
+                "who wins learns of the pin"
+            );
             call!(cell, settle(now, 3));
             assert_eq!(state(), 3 | PINNED | UNLOGGED);
         });
@@ -419,10 +423,12 @@ mod tests {
         for moves in [false, true] {
             let (word, state, pointer) = (AtomicU64::new(0), AtomicU8::new(0), AtomicU64::new(42));
             for cell in [Cell::Header(HeaderCell(&word)), Cell::Side(SideCell { state: &state, pointer: &pointer })] {
-                let Claim::Won(seen) = call!(cell, claim(1)) else { panic!("nobody else claims it") };
+                let Claim::Won(seen) = call!(cell, claim(1, StateCell::wait_for_claimer)) else {
+                    panic!("nobody else claims it")
+                };
                 assert!(!call!(cell, is_marked(1)));
                 std::thread::scope(|scope| {
-                    let loser = scope.spawn(move || call!(cell, claim(1)));
+                    let loser = scope.spawn(move || call!(cell, claim(1, StateCell::wait_for_claimer)));
                     (0..100).for_each(|_| std::thread::yield_now());
                     match moves {
                         true => call!(cell, publish(TO)),

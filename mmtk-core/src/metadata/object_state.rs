@@ -328,12 +328,12 @@ mod tests {
             assert_eq!(unsafe { byte.load::<u8>() }, 3 | UNLOGGED | PINNED);
         }
 
-        let Claim::Won(seen) = states.claim(old, 4) else { panic!("nobody else claims it") };
+        let Claim::Won(seen) = states.claim(old, 4, &true) else { panic!("nobody else claims it") };
         states.begin_copy(copy, seen, states.mark_of(4));
         states.publish(old, copy);
         assert_eq!((states.forwarded(old), states.forwarded(copy)), (Some(copy), None));
         assert!(states.is_marked(copy, 4) && states.is_unlogged(copy) && !states.is_marked(old, 4));
-        let Claim::Won(seen) = states.claim(stays, 4) else { panic!("nobody else claims it") };
+        let Claim::Won(seen) = states.claim(stays, 4, &true) else { panic!("nobody else claims it") };
         states.settle(stays, seen, 4);
         assert!(states.is_marked(stays, 4) && states.forwarded(stays).is_none());
 
