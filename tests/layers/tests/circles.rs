@@ -26,6 +26,11 @@ fn no_module_of_the_core_uses_another_in_a_circle() {
 }
 
 #[test]
+fn no_module_of_the_policies_uses_another_in_a_circle() {
+    assert_no_circles("policies");
+}
+
+#[test]
 fn no_module_of_the_lab_uses_another_in_a_circle() {
     assert_no_circles("lab");
 }

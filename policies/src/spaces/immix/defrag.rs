@@ -27,9 +27,9 @@
 //!     they need is known to fit. When few blocks are free, workers share the one they fill, since blocks
 //!     that each filled in part would be what was free.
 
-use super::lines::{LINE_BYTES, LINES};
-use super::{FREE, ImmixSpace, SOURCE};
-use mmtk_core::memory::{BLOCK_BYTES, Block, Budget, Extent};
+use super::lines::{LINE_BYTES, LINES, Lines};
+use super::states::{FREE, SOURCE};
+use mmtk_core::memory::{BLOCK_BYTES, Block, BlockPool, Budget, Extent, SideBytes};
 use mmtk_core::metadata::BlockTotals;
 use mmtk_core::pause::Pause;
 use mmtk_core::{HeapError, PlanContext, VMBinding};
@@ -150,11 +150,18 @@ impl Defrag {
 
     /// Makes sources of the sparsest blocks if evacuating them now pays. Returns whether there are any.
     /// Call after a sweep, or before the first round if a stress option wants it.
-    pub fn choose_sources<VM: VMBinding>(&self, pause: &Pause<'_, VM>, space: &ImmixSpace<VM>) -> bool {
+    pub fn choose_sources<VM: VMBinding>(
+        &self,
+        pause: &Pause<'_, VM>,
+        pool: &BlockPool,
+        blocks: SideBytes,
+        lines: &Lines,
+        epoch: u8,
+    ) -> bool {
         if !self.enabled {
             return false;
         }
-        let budget = space.pool.memory().budget();
+        let budget = pool.memory().budget();
         let gain_min = if self.always {
             0
         } else if self.is_urgent(pause, budget) {
@@ -165,22 +172,21 @@ impl Defrag {
         if self.waste.load(Relaxed) < gain_min {
             return false;
         }
-        let epoch = space.epoch.current();
         // Where each used block begins, its live bytes in lines, and its free lines.
         let used = || {
-            (0..space.pool.watermark())
-                .map(|n| (n, space.pool.extent().block_start(Block(n))))
-                .filter(|&(_, start)| space.blocks.at(start).load(Relaxed) != FREE)
+            (0..pool.watermark())
+                .map(|n| (n, pool.extent().block_start(Block(n))))
+                .filter(|&(_, start)| blocks.at(start).load(Relaxed) != FREE)
                 .map(|(n, start)| {
                     let live = self.live_bytes.bytes_in(Block(n)).div_ceil(LINE_BYTES) as u32;
-                    (start, live.min(LINES), LINES - space.lines.count_live(start, epoch))
+                    (start, live.min(LINES), LINES - lines.count_live(start, epoch))
                 })
         };
         let mut blocks_with = [(0usize, 0usize); LINES as usize + 1];
         let mut holes = 0;
         for (_, live, free) in used() {
-            let (blocks, free_in_them) = &mut blocks_with[live as usize];
-            *blocks += 1;
+            let (count, free_in_them) = &mut blocks_with[live as usize];
+            *count += 1;
             *free_in_them += free as usize;
             holes += free as usize;
         }
@@ -223,7 +229,7 @@ impl Defrag {
         for (start, live, _) in used() {
             if live < densest || live == densest && left > 0 {
                 left -= usize::from(live == densest);
-                space.blocks.at(start).store(SOURCE, Relaxed);
+                blocks.at(start).store(SOURCE, Relaxed);
                 chosen = true;
             }
         }

@@ -1,8 +1,10 @@
 //! The two tracing policies of Immix: mark everything in place, or evacuate the sources on the way.
 
-use super::lines::Lines;
-use super::{Epoch, ImmixSpace, LINE_BYTES, MEDIUM_BYTES, SOURCE};
+use super::lines::{LINE_BYTES, Lines};
+use super::space::ImmixSpace;
+use super::states::{MEDIUM_BYTES, SOURCE};
 use crate::spaces::copy::moved_to;
+use crate::spaces::epoch::Epoch;
 use mmtk_core::alloc::CopyTarget;
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{BLOCK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, SideBytes};
@@ -11,6 +13,18 @@ use mmtk_core::trace::Traced;
 use mmtk_core::workers::Worker;
 use mmtk_core::{ObjectReference, VMBinding};
 use std::sync::atomic::Ordering::Relaxed;
+
+impl<VM: VMBinding> ImmixSpace<VM> {
+    /// The policy of a trace that moves nothing.
+    pub fn marker(&self) -> ImmixMarker<VM> {
+        ImmixMarker::new(self)
+    }
+
+    /// The policy of a trace that evacuates the sources.
+    pub fn evacuator(&self, kind: CollectionKind) -> ImmixEvacuator<'_, VM> {
+        ImmixEvacuator::new(self, kind)
+    }
+}
 
 /// Marks in place.
 pub struct ImmixMarker<VM> {
@@ -31,7 +45,7 @@ impl<VM> Clone for ImmixMarker<VM> {
 impl<VM> Copy for ImmixMarker<VM> {}
 
 impl<VM: VMBinding> ImmixMarker<VM> {
-    pub(super) fn new(space: &ImmixSpace<VM>) -> Self {
+    fn new(space: &ImmixSpace<VM>) -> Self {
         ImmixMarker {
             states: space.states,
             lines: space.lines,
@@ -93,7 +107,7 @@ impl<VM> Clone for ImmixEvacuator<'_, VM> {
 impl<VM> Copy for ImmixEvacuator<'_, VM> {}
 
 impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
-    pub(super) fn new(space: &'a ImmixSpace<VM>, kind: CollectionKind) -> Self {
+    fn new(space: &'a ImmixSpace<VM>, kind: CollectionKind) -> Self {
         let epoch = space.epoch.current();
         let taken = match kind {
             CollectionKind::Minor => [epoch; 2],

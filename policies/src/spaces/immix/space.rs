@@ -1,0 +1,443 @@
+//! The space of Immix. The header of the folder tells how it works.
+
+use super::defrag::Defrag;
+use super::hole_search::HoleSearch;
+use super::lines::{LINE_BYTES, LINES, LOG_LINE_BYTES, Lines};
+use super::states::{FREE, FRESH, MEDIUM_BYTES, NURSERY, SOURCE, USED};
+use crate::spaces::epoch::Epoch;
+use crate::spaces::lookup;
+use mmtk_core::alloc::{Allocators, BumpRange, CopyTarget, HoleCursor};
+use mmtk_core::events::CollectionKind;
+use mmtk_core::memory::{
+    BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment, SideBytes,
+};
+use mmtk_core::metadata::{EPOCH_MAX, ObjectStates};
+use mmtk_core::pause::Pause;
+use mmtk_core::space::Space;
+use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use protocols::sync::Mutex;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+/// Objects larger than this are large objects.
+pub const IMMIX_MAX_BYTES: usize = BLOCK_BYTES / 4;
+
+/// The numbers that fresh lines carry in turn begin behind the epochs. Before they begin again, no line
+/// carries one.
+const FIRST_FRESH: u8 = EPOCH_MAX + 1;
+
+/// Free lines keep the number of the epoch that they were last marked in. So do dead objects in lines that
+/// live ones share with them, and they keep their starts. Both must be gone before that number comes round.
+/// Sweeping them in two epochs of each round, not in all, is enough: one of the two is another than theirs.
+const NUMBERS_SWEPT: [u8; 2] = [EPOCH_MAX / 2, EPOCH_MAX];
+
+/// The space.
+pub struct ImmixSpace<VM> {
+    pub(super) pool: Arc<BlockPool>,
+    pub(super) states: ObjectStates<VM>,
+    pub(super) epoch: Epoch,
+    /// In a generational plan, or where objects are found by address: what lines carry that were handed out
+    /// since the last collection. Changes as the epoch does (I3).
+    pub(super) fresh: AtomicU8,
+    pub(super) lines: Lines,
+    /// A byte a block (I1).
+    pub(super) blocks: SideBytes,
+    /// Blocks with holes; their links are the pool's.
+    pub(super) recyclable: BlockList,
+    /// Blocks whose holes were too small for the objects that looked for them; smaller ones take them. Memory
+    /// of each was handed out since the last collection.
+    pub(super) leftover: BlockList,
+    /// How objects of more than a line, and copies of all sizes, search both lists.
+    pub(super) search: HoleSearch,
+    pub(super) defrag: Defrag,
+    /// Where copies go while workers share a block (`defrag`).
+    pub(super) shared_copies: Mutex<BumpRange>,
+    /// Whether the blocks that mutators take whole are evacuated by the next collection.
+    pub(super) has_nursery: bool,
+}
+
+impl<VM: VMBinding> ImmixSpace<VM> {
+    /// An empty space in the next extent.
+    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        Self::with(context, false)
+    }
+
+    /// An empty space whose new objects are evacuated by the first collection that they survive. For
+    /// generational plans.
+    pub fn with_nursery(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        Self::with(context, true)
+    }
+
+    fn with(context: &PlanContext<'_, VM>, has_nursery: bool) -> Result<Self, HeapError> {
+        let extent = context.memory.extent();
+        let tables = 6 * (CHUNK_BYTES >> LOG_BLOCK_BYTES)
+            + (CHUNK_BYTES >> LOG_LINE_BYTES)
+            + ObjectStates::<VM>::table_bytes_per_chunk();
+        let space = ImmixSpace {
+            pool: BlockPool::new(context.memory, extent, tables)?,
+            states: context.states,
+            epoch: Epoch::default(),
+            fresh: AtomicU8::new(FIRST_FRESH),
+            lines: Lines::new(context.memory, extent)?,
+            blocks: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
+            recyclable: BlockList::new(),
+            leftover: BlockList::new(),
+            search: HoleSearch::default(),
+            defrag: Defrag::new(context, extent, VM::CAN_MOVE)?,
+            shared_copies: Mutex::default(),
+            has_nursery,
+        };
+        space.defrag.keep_headroom(context.memory.budget());
+        Ok(space)
+    }
+
+    /// The slow path for an object of at most [`IMMIX_MAX_BYTES`].
+    pub fn allocate(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
+        if let Some(address) = allocators.bump_or_zero(bytes) {
+            return Some(address);
+        }
+        if bytes >= MEDIUM_BYTES {
+            self.allocate_medium(allocators, bytes)
+        } else {
+            self.allocate_small(allocators, bytes)
+        }
+    }
+
+    fn allocate_small(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
+        loop {
+            if let Some(hole) = self.next_hole(&mut allocators.hole, 1) {
+                return allocators.refill_bump(hole.start, hole.end, false, bytes);
+            }
+            if let Some(address) = allocators.bump_in_leftovers(bytes) {
+                return Some(address);
+            }
+            if self.has_nursery
+                && let Some((start, zeroed)) = self.take_block(Charge::Mutator, 0)
+            {
+                return allocators.refill_bump(start, start.plus(BLOCK_BYTES), zeroed, bytes);
+            }
+            let listed = self.leftover.pop(self.pool.links()).or_else(|| self.recyclable.pop(self.pool.links()));
+            if let Some(number) = listed {
+                allocators.hole = self.search(Block(number));
+                continue;
+            }
+            let (start, zeroed) = self.take_block(Charge::Mutator, 0)?;
+            return allocators.refill_bump(start, start.plus(BLOCK_BYTES), zeroed, bytes);
+        }
+    }
+
+    fn allocate_medium(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
+        if let Some(address) = allocators.overflow_or_zero(bytes) {
+            return Some(address);
+        }
+        if let Some(address) = allocators.overflow_in_leftovers(bytes, MEDIUM_BYTES) {
+            return Some(address);
+        }
+        if let Some((start, zeroed)) = self.take_block(Charge::Mutator, 0) {
+            return allocators.refill_overflow(start, start.plus(BLOCK_BYTES), zeroed, bytes, MEDIUM_BYTES);
+        }
+        let lines = bytes.div_ceil(LINE_BYTES) as u32;
+        loop {
+            if let Some(hole) = self.next_hole(&mut allocators.overflow_hole, lines) {
+                return allocators.refill_overflow(hole.start, hole.end, false, bytes, MEDIUM_BYTES);
+            }
+            let block = self.next_searched(&mut allocators.overflow_hole, lines)?;
+            allocators.overflow_hole = self.search(block);
+        }
+    }
+
+    /// A mutator looks for holes in a block it popped.
+    fn search(&self, block: Block) -> HoleCursor {
+        self.blocks.at(self.pool.extent().block_start(block)).store(FRESH, Relaxed);
+        HoleCursor { block: Some(block), line: 0 }
+    }
+
+    /// The next block to search for a hole of `lines` lines. The cursor's block had none, and is left to
+    /// smaller objects, unless there is no block to search.
+    fn next_searched(&self, cursor: &mut HoleCursor, lines: u32) -> Option<Block> {
+        self.search.next_block([&self.recyclable, &self.leftover], self.pool.links(), &mut cursor.block, lines)
+    }
+
+    /// Forgets the listed blocks of which memory was handed out since the sweep; the next one lists them
+    /// again. Copies must not find them: what is new in them is not marked yet.
+    fn forget_searched(&self) {
+        self.leftover.clear();
+        if self.search.restart() {
+            // The list was empty when the lists changed roles: all that came to it since was searched.
+            self.recyclable.clear();
+        }
+    }
+
+    /// What lines carry that were handed out since the last collection.
+    fn handed_out(&self) -> u8 {
+        if self.states.is_generational() || VM::OBJECT_STARTS { self.fresh.load(Relaxed) } else { self.epoch.current() }
+    }
+
+    /// Whether memory of the object was handed out since the last collection: what dies in it dies in the
+    /// next one. Dead objects of earlier ones have their starts still, in lines that live ones share with
+    /// them.
+    fn is_new(&self, object: ObjectReference) -> bool {
+        self.lines.all_taken(object.address(), 1, [self.fresh.load(Relaxed); 2])
+    }
+
+    /// The next hole of at least `lines` lines in the cursor's block, now ours (I2).
+    fn next_hole(&self, cursor: &mut HoleCursor, lines: u32) -> Option<Range<Address>> {
+        let start = self.pool.extent().block_start(cursor.block?);
+        let hole = self.lines.next_hole(start, cursor.line, lines, [self.epoch.current(), self.handed_out()])?;
+        cursor.line = hole.end;
+        let hole = self.lines.take(start, hole, self.handed_out());
+        self.states.forget(hole.start, hole.end.bytes_from(hole.start));
+        Some(hole)
+    }
+
+    /// A whole block, if `left` bytes are left then; its lines are all ours.
+    pub(super) fn take_block(&self, by: Charge, left: usize) -> Option<(Address, bool)> {
+        let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES + left, by))?;
+        self.pool.memory().budget().unreserve(left);
+        let start = self.pool.extent().block_start(acquired.block);
+        self.states.forget(start, BLOCK_BYTES);
+        let (lines, state) = match by {
+            Charge::Mutator if self.has_nursery => (self.handed_out(), NURSERY),
+            Charge::Mutator => (self.handed_out(), FRESH),
+            Charge::Collector => (0, FRESH),
+        };
+        self.lines.take(start, 0..LINES, lines);
+        self.blocks.at(start).store(state, Relaxed);
+        Some((start, acquired.zeroed))
+    }
+
+    /// Room for a copy in a block that is not evacuated itself: a hole of at least `lines` lines. In a minor
+    /// collection a line is free if it does not carry the epoch; in a full one, if it carried none before it
+    /// either. Listed blocks hold nothing that was handed out since the last collection: mutators take them
+    /// off the list.
+    ///
+    /// With `again`, the cursor's block is left to other workers if it has no such hole: the caller must give
+    /// up what it has of that block when the cursor has left it.
+    pub(super) fn next_hole_for_copies(
+        &self,
+        cursor: &mut HoleCursor,
+        lines: u32,
+        numbers: [u8; 2],
+        again: bool,
+    ) -> Option<Range<Address>> {
+        loop {
+            if let Some(block) = cursor.block {
+                let start = self.pool.extent().block_start(block);
+                if let Some(hole) = self.lines.next_hole(start, cursor.line, lines, numbers) {
+                    cursor.line = hole.end;
+                    return Some(self.lines.range(start, hole));
+                }
+            }
+            let block = match again {
+                true => self.next_searched(cursor, lines)?,
+                false => Block(self.recyclable.pop(self.pool.links())?),
+            };
+            let state = self.blocks.at(self.pool.extent().block_start(block));
+            let source = state.load(Relaxed) == SOURCE;
+            if !source {
+                // The sweep lists it again.
+                state.store(FRESH, Relaxed);
+            }
+            *cursor = HoleCursor { block: (!source).then_some(block), line: 0 };
+        }
+    }
+
+    /// Room for a copy in the block that workers share, which may be the last one.
+    pub(super) fn allocate_shared_copy(&self, bytes: usize) -> Option<CopyTarget> {
+        let mut range = self.shared_copies.lock();
+        if let Some(target) = range.alloc_for_copy(bytes) {
+            return Some(target);
+        }
+        let (start, _) = self.take_block(Charge::Collector, 0)?;
+        range.install(start, start.plus(BLOCK_BYTES), true, &mut 0);
+        range.alloc_for_copy(bytes)
+    }
+
+    /// A mutator gives up its ranges; a block that it searched for large holes may have small ones left.
+    pub fn retire(&self, allocators: &mut Allocators) {
+        for cursor in [&mut allocators.hole, &mut allocators.overflow_hole] {
+            if let Some(block) = cursor.block.take() {
+                self.leftover.push(self.pool.links(), block.0);
+            }
+        }
+    }
+
+    /// Begins an epoch, if the collection is a full one. The blocks of the nursery become sources if
+    /// `evacuate_nursery`.
+    pub fn prepare(&self, kind: CollectionKind, evacuate_nursery: bool) {
+        self.forget_searched();
+        if kind == CollectionKind::Full {
+            self.epoch.advance();
+            self.defrag.begin_trace(self.pool.watermark());
+        }
+        let blocks = if self.has_nursery { self.pool.watermark() } else { 0 };
+        for state in (0..blocks).map(|n| self.blocks.at(self.pool.extent().block_start(Block(n)))) {
+            if state.load(Relaxed) == NURSERY {
+                state.store(if evacuate_nursery { SOURCE } else { FRESH }, Relaxed);
+            }
+        }
+    }
+
+    /// Whether new objects are evacuated by the first collection that they survive.
+    pub fn has_nursery(&self) -> bool {
+        self.has_nursery
+    }
+
+    /// Whether stress options want even the first round to evacuate.
+    pub fn always_evacuates(&self) -> bool {
+        self.defrag.always()
+    }
+
+    /// Whether memory runs out, so that it pays to evacuate again and again. Call after a sweep.
+    pub fn evacuation_is_urgent(&self, pause: &Pause<'_, VM>) -> bool {
+        self.defrag.is_urgent(pause, self.pool.memory().budget())
+    }
+
+    /// Chooses the blocks that the next round evacuates, if that pays. Call before [`ImmixSpace::prepare`].
+    pub fn choose_sources(&self, pause: &mut Pause<'_, VM>) -> bool {
+        let chosen = self.defrag.choose_sources(pause, &self.pool, self.blocks, &self.lines, self.epoch.current());
+        if chosen {
+            pause.defragments();
+        }
+        chosen
+    }
+
+    /// Bytes that are not reserved, and the same with those of free lines. A round has gained something if it
+    /// made one of the two larger: copies of more than a line go from holes to holes, and what they gain is
+    /// whole blocks. After the sweep of a full collection.
+    pub fn room(&self) -> [usize; 2] {
+        let budget = self.pool.memory().budget();
+        let free = budget.limit() - budget.reserved();
+        [free, free + self.defrag.holes()]
+    }
+
+    /// Frees empty blocks and lists those with holes.
+    pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
+        pause.for_each_worker(|worker| worker.allocators.clear());
+        self.shared_copies.lock().clear();
+        self.defrag.end_round();
+        self.forget_searched();
+        let kind = pause.kind();
+        if kind == CollectionKind::Full {
+            self.defrag.begin_sweep();
+            self.recyclable.clear();
+        }
+        pause.sweep(self.pool.watermark() as usize, |_, blocks| self.sweep_blocks(blocks, kind));
+        match self.fresh.load(Relaxed) {
+            u8::MAX => {
+                pause.sweep(self.pool.watermark() as usize, |_, blocks| {
+                    let start = |n| self.pool.extent().block_start(Block(n as u32));
+                    blocks.map(start).for_each(|block| self.lines.forget_above(block, EPOCH_MAX));
+                });
+                self.fresh.store(FIRST_FRESH, Relaxed);
+            }
+            fresh => self.fresh.store(fresh + 1, Relaxed),
+        }
+    }
+
+    fn sweep_blocks(&self, blocks: Range<usize>, kind: CollectionKind) {
+        let epoch = self.epoch.current();
+        let (mut freed, mut waste, mut holes) = (0, 0, 0);
+        for number in blocks.rev() {
+            let block = Block(number as u32);
+            let start = self.pool.extent().block_start(block);
+            let state = self.blocks.at(start);
+            match (state.load(Relaxed), kind) {
+                (FREE, _) | (USED, CollectionKind::Minor) => continue,
+                _ => (),
+            }
+            let live = self.lines.count_live(start, epoch);
+            if live == 0 {
+                state.store(FREE, Relaxed);
+                self.pool.release(block);
+                freed += BLOCK_BYTES;
+                continue;
+            }
+            if kind == CollectionKind::Full && NUMBERS_SWEPT.contains(&epoch) {
+                self.lines.forget_others(start, epoch);
+                if VM::OBJECT_STARTS {
+                    lookup::forget_unmarked(&self.states, start, epoch);
+                }
+            }
+            state.store(USED, Relaxed);
+            waste += self.defrag.waste_in(block);
+            holes += (LINES - live) as usize * LINE_BYTES;
+            if live < LINES {
+                self.poison_holes(start, epoch);
+                self.recyclable.push(self.pool.links(), block.0);
+            }
+        }
+        self.pool.memory().budget().unreserve(freed);
+        self.defrag.add_swept(waste, holes);
+    }
+
+    fn poison_holes(&self, block: Address, epoch: u8) {
+        let mut from = 0;
+        while self.pool.memory().poisons()
+            && let Some(hole) = self.lines.next_hole(block, from, 1, [epoch; 2])
+        {
+            from = hole.end;
+            let hole = self.lines.range(block, hole);
+            self.pool.poison(hole.start, hole.end.bytes_from(hole.start));
+        }
+    }
+}
+
+impl<VM: VMBinding> Space for ImmixSpace<VM> {
+    fn name(&self) -> &'static str {
+        "immix"
+    }
+    fn extent(&self) -> Extent {
+        self.pool.extent()
+    }
+    fn moves(&self) -> bool {
+        self.has_nursery || self.defrag.is_enabled()
+    }
+    fn pins(&self) -> bool {
+        true
+    }
+    fn reserved_bytes(&self) -> usize {
+        self.pool.owned() as usize * BLOCK_BYTES
+    }
+    fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
+        if self.blocks.at(object.address()).load(Relaxed) == FREE {
+            return Err("its block is free: nothing was allocated there, or it was collected".to_string());
+        }
+        lookup::within_block(object, bytes)?;
+        match self.lines.all_taken(object.address(), bytes, [self.epoch.current(), self.handed_out()]) {
+            true => Ok(()),
+            false => Err("a line of it is free: it was collected".to_string()),
+        }
+    }
+    fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
+        match self.states.is_marked(object, self.epoch.current()) {
+            true => Ok(()),
+            false => Err(format!("it is not marked (state {})", self.states.describe(object))),
+        }
+    }
+    fn find_object(&self, address: Address) -> Option<ObjectReference> {
+        if self.blocks.at(address).load(Relaxed) == FREE {
+            return None;
+        }
+        let object = lookup::last_object::<VM>(&self.states, address, address.align_down(BLOCK_BYTES))?;
+        (self.is_new(object) || self.survived(object)).then_some(object)
+    }
+    fn keeps_starts(&self) -> bool {
+        true
+    }
+    fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
+        for block in (0..self.pool.watermark()).map(|n| self.pool.extent().block_start(Block(n))) {
+            if self.blocks.at(block).load(Relaxed) != FREE {
+                lookup::objects_in::<VM>(&self.states, block, block.plus(BLOCK_BYTES), |object| {
+                    if self.is_new(object) || self.survived(object) {
+                        visit(object);
+                    }
+                });
+            }
+        }
+    }
+    fn survived(&self, object: ObjectReference) -> bool {
+        self.states.is_marked(object, self.epoch.current())
+    }
+}
