@@ -305,3 +305,30 @@ fn objects_larger_than_a_line_find_the_holes_that_larger_ones_passed_over() {
         }
     }
 }
+
+/// What the heap keeps for copies was taken for room that mutators had not used. So full collections, each of
+/// which found the heap full, seemed to come early, and minor ones were never tried.
+#[test]
+fn minor_collections_are_tried_in_a_heap_that_is_nearly_full() {
+    let _watchdog = Watchdog::new();
+    for plan in ["StickyImmix", "GenImmix"] {
+        let limit = 32 * MIB;
+        let heap = heap(plan, limit, &[("gc.workers", "1")]);
+        let thread = Attached::new(&heap);
+        let m = thread.handle();
+        let list = m.push(LabRef::NULL);
+        for _ in 0..limit / 1000 * 945 / 64 {
+            let node = m.try_alloc(Class { refs: 1, bytes: 48 }, Semantics::Default).unwrap();
+            m.write_ref(LabRef(node.0), 0, m.get(list));
+            m.set(list, LabRef(node.0));
+        }
+        let before = heap.statistics();
+        for _ in 0..20 * MIB / 32 {
+            m.try_alloc(Class { refs: 0, bytes: 24 }, Semantics::Default).unwrap();
+        }
+        let after = heap.statistics();
+        let full = after.full_collections - before.full_collections;
+        let all = after.collections - before.collections;
+        assert!(full * 2 < all, "{plan}: {full} of {all} collections were full ones");
+    }
+}

@@ -67,8 +67,9 @@ pub struct Collected {
     pub cpu_ns: u64,
     /// Its length until now.
     pub pause_ns: u64,
-    /// Bytes reserved when it began.
-    pub reserved: usize,
+    /// Bytes reserved at which the heap was full until it began: the goal. The room that the heap keeps for
+    /// copies is part of it, as it is of `goal`.
+    pub full_at: usize,
     /// Bytes reserved at which the heap is full from now on.
     pub goal: usize,
     /// What it would cost to touch those of them for the first time that were never touched, or were given
@@ -108,9 +109,9 @@ pub struct Nursery {
     trigger: Option<usize>,
     /// Live bytes at the last full collection, and what was promoted since.
     live: usize,
-    /// What is reserved in a heap that is full to the bytes that fill it, those of objects long dead that no
-    /// full collection has freed included. The goal would not do: in a heap that grows it is another one when
-    /// the collection has ended.
+    /// The goal at which a heap was full to the bytes that filled it, those of objects long dead that no full
+    /// collection has freed included. The goal of the time when it was full: in a heap that grows it is another
+    /// one when the collection has ended. And not what was reserved then, which is less by the room for copies.
     overhead: f64,
     /// Once there was one.
     full: Option<Full>,
@@ -241,7 +242,7 @@ impl Nursery {
     fn keep(&mut self, full: Collected) {
         if full.was_full {
             let filled = (self.live + full.allocated).max(1) as f64;
-            self.overhead = (full.reserved as f64 / filled).clamp(*OVERHEAD.start(), *OVERHEAD.end());
+            self.overhead = (full.full_at as f64 / filled).clamp(*OVERHEAD.start(), *OVERHEAD.end());
         }
         self.live = full.traced;
         let room = self.room(full.goal).max(1);
@@ -311,7 +312,7 @@ mod tests {
                     traced,
                     cpu_ns: ns as u64,
                     pause_ns: ns as u64,
-                    reserved: LIMIT,
+                    full_at: LIMIT,
                     goal: LIMIT,
                     fresh_ns: 0.0,
                     was_full: !minor || step < trigger,
@@ -367,7 +368,7 @@ mod tests {
             traced,
             cpu_ns: traced as u64,
             pause_ns: traced as u64,
-            reserved: LIMIT,
+            full_at: LIMIT,
             goal: LIMIT,
             fresh_ns: 0.0,
             was_full: false,
@@ -402,7 +403,7 @@ mod tests {
                 traced: mb << 20,
                 cpu_ns: 1_000_000,
                 pause_ns: 1_000_000,
-                reserved: mb << 20,
+                full_at: mb << 20,
                 goal: mb << 21,
                 fresh_ns: 0.0,
                 was_full: true,
@@ -430,7 +431,7 @@ mod tests {
             traced: 59 << 20,
             cpu_ns: u64::MAX,
             pause_ns: u64::MAX,
-            reserved: LIMIT,
+            full_at: LIMIT,
             goal: LIMIT,
             fresh_ns: 0.0,
             was_full: true,
@@ -450,7 +451,7 @@ mod tests {
                 traced,
                 cpu_ns: traced as u64,
                 pause_ns: traced as u64,
-                reserved: LIMIT,
+                full_at: LIMIT,
                 goal: LIMIT,
                 fresh_ns,
                 was_full: false,
@@ -471,7 +472,7 @@ mod tests {
             traced: 0,
             cpu_ns,
             pause_ns: cpu_ns,
-            reserved: LIMIT,
+            full_at: LIMIT,
             goal: LIMIT,
             fresh_ns,
             was_full: false,
@@ -514,7 +515,7 @@ mod tests {
             traced: traced * MB,
             cpu_ns: (cpu * MB) as u64,
             pause_ns: (cpu * MB) as u64,
-            reserved: 64 * MB,
+            full_at: 64 * MB,
             goal: 128 * MB,
             fresh_ns: 0.0,
             was_full: false,
@@ -620,11 +621,11 @@ mod tests {
     #[test]
     fn waste_is_what_is_reserved_for_each_byte_that_fills_the_heap() {
         let mut nursery = after_a_full_one(WIDE, 0.0);
-        nursery.after_full(Collected { was_full: true, reserved: 192 * MB, ..ended(64, 32, 64) });
+        nursery.after_full(Collected { was_full: true, full_at: 192 * MB, ..ended(64, 32, 64) });
         assert_eq!(nursery.overhead, 1.5);
         assert_eq!(nursery.full.unwrap().room, (128.0 / 1.5 * MB as f64) as usize - 32 * MB);
         // A heap that was not full says nothing of it.
-        nursery.after_full(Collected { reserved: 128 * MB, ..ended(64, 32, 64) });
+        nursery.after_full(Collected { full_at: 128 * MB, ..ended(64, 32, 64) });
         assert_eq!(nursery.overhead, 1.5);
     }
 

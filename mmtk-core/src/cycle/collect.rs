@@ -182,9 +182,10 @@ impl<VM: VMBinding> Collector<VM> {
             defrag: pause.defragmented,
             emergency: pause.emergency,
         };
+        let full_at = self.pacing.goal();
         let paced = self.steer(&report, requested, pause.allocated_bytes, mutator_cpu_ns);
         self.return_memory(kind, allocated.since_full);
-        self.size_nursery(&report, requested, pause.live_bytes(), &mutators);
+        self.size_nursery(&report, requested, full_at, pause.live_bytes(), &mutators);
         report.goal_bytes = self.pacing.goal();
         report.resident_bytes = self.memory.budget().resident();
         (report, paced)
@@ -309,9 +310,16 @@ impl<VM: VMBinding> Collector<VM> {
         Some(paced)
     }
 
-    /// In a generational plan: when the next minor collection is due, after one that traced so much. Barriers
-    /// are armed if there will be one.
-    fn size_nursery(&self, report: &PauseReport, requested: Instant, traced: usize, mutators: &[MutatorRef<VM>]) {
+    /// In a generational plan: when the next minor collection is due, after one that traced `traced` bytes, in a
+    /// heap that was full at `full_at`. Barriers are armed if there will be one.
+    fn size_nursery(
+        &self,
+        report: &PauseReport,
+        requested: Instant,
+        full_at: usize,
+        traced: usize,
+        mutators: &[MutatorRef<VM>],
+    ) {
         let Some(nursery) = &self.nursery else { return };
         let mut nursery = nursery.lock();
         let goal = self.pacing.goal();
@@ -321,7 +329,7 @@ impl<VM: VMBinding> Collector<VM> {
             traced,
             cpu_ns: report.cpu_ns,
             pause_ns: requested.elapsed().as_nanos() as u64,
-            reserved: report.reserved_before_bytes,
+            full_at,
             goal,
             fresh_ns: self.memory.touch_ns_per_byte() * fresh_bytes as f64,
             was_full: matches!(report.cause, Cause::HeapFull | Cause::Growth),
