@@ -1,7 +1,7 @@
 //! The write barrier of generational plans: an old object into which a mutator stores is remembered.
 //!
 //! An object that survived a collection is *unlogged*: a bit of its state byte says so
-//! (`metadata::UNLOGGED`). Each store of a reference into an object tests the bit of that object. If it is
+//! (`metadata::UNLOGGED`). Each store of a reference into an object is preceded by a test of that object's bit. If it is
 //! set, the mutator clears it and notes the object; so an object is noted once between two collections,
 //! however often it is written. A minor collection visits the slots of the noted objects as roots, and makes
 //! the objects unlogged again. A full collection forgets the notes: it makes unlogged whatever it marks.
@@ -13,7 +13,7 @@
 //! end of a full collection, which has made unlogged whatever lives.
 //!
 //! I1. The bit of an object is set by GC workers in pauses and cleared by mutators between them.
-//! I2. There is no safepoint between a store and its barrier, so a pause never finds a store that was not
+//! I2. There is no safepoint between a barrier and its store, so a pause never finds a store that was not
 //!     noted.
 //! I3. Two mutators may write to the same object: the one whose exchange clears the bit notes it.
 //! Source: the object-remembering barrier of Blackburn and McKinley, "In or out? Putting write barriers in

@@ -12,6 +12,7 @@ use protocols::slot_word::SlotWord;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// A place that holds a reference, or stands for one.
 ///
@@ -54,6 +55,16 @@ impl WordSlot {
     /// Where the slot is.
     pub const fn address(self) -> Address {
         self.0
+    }
+
+    /// Makes it refer to `object`, or to none: a mutator's store, without a barrier
+    /// ([`Mutator::store`](crate::Mutator::store)). It orders nothing: who publishes an object to other mutators
+    /// sees to that itself.
+    #[inline(always)]
+    pub fn write(self, object: Option<ObjectReference>) {
+        // SAFETY: `at`'s contract.
+        let word = unsafe { self.0.as_atomic_u64() };
+        word.store(object.map_or(0, |object| object.address().as_usize() as u64), Relaxed);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::TestVM;
 use lab::workloads::heap as lab_heap;
 use lab_heap::Ref as LabRef;
-use mmtk_core::{Heap, Mutator, MutatorState, OutOfMemory, Semantics};
+use mmtk_core::{Address, Heap, Mutator, MutatorState, OutOfMemory, Semantics, WordSlot};
 use reference::{Class, Ref, ShadowStack, object};
 use std::mem::ManuallyDrop;
 
@@ -95,8 +95,9 @@ impl<VM: TestVM> lab_heap::Mutator for Handle<VM> {
         LabRef(self.read_word(object, i) as usize)
     }
     fn write_ref(self, object: LabRef, i: usize, value: LabRef) {
-        self.write_word(object, i, value.0 as u64);
-        self.mutator().write_barrier(Ref(object.0).object().expect("not null"));
+        // SAFETY: a slot of a live object (checked against its header).
+        let slot = unsafe { WordSlot::at(Address::from_ptr(slot_of(object, i))) };
+        self.mutator().store(Ref(object.0).object().expect("not null"), slot, Ref(value.0).object());
     }
     fn read_word(self, object: LabRef, w: usize) -> u64 {
         // SAFETY: inside a live object (checked against its header).

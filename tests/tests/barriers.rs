@@ -2,7 +2,7 @@
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::events::{CollectionKind, Event};
-use mmtk_core::{Heap, HeapStatistics, Mutator, ObjectReference, Semantics};
+use mmtk_core::{Heap, HeapStatistics, Mutator, ObjectReference, Semantics, WordSlot};
 use plan_tests::matrix::{self, all_workloads};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, options, panic_of};
 use policies::{PLANS, new_heap};
@@ -58,11 +58,11 @@ fn old_objects<VM: TestVM>(m: Handle<VM>) -> usize {
     kinds.len()
 }
 
-/// What a mutator does after a store into an object.
-type Barrier<VM> = fn(&Mutator<VM>, ObjectReference);
+/// What a mutator does before a store into a slot of an object.
+type Barrier<VM> = fn(&Mutator<VM>, ObjectReference, WordSlot);
 
 /// The barrier as compiled code has it.
-fn compiled<VM: TestVM>(mutator: &Mutator<VM>, object: ObjectReference) {
+fn compiled<VM: TestVM>(mutator: &Mutator<VM>, object: ObjectReference, _: WordSlot) {
     let test = mutator.barrier_test().expect("the plan is generational");
     let at = test.base.wrapping_add(object.address().as_usize() >> test.shift);
     // SAFETY: where the test says, for a live object of the heap; others access it atomically.
@@ -72,9 +72,14 @@ fn compiled<VM: TestVM>(mutator: &Mutator<VM>, object: ObjectReference) {
     }
 }
 
+/// The barrier of a copy of one reference.
+fn in_bulk<VM: TestVM>(mutator: &Mutator<VM>, object: ObjectReference, slot: WordSlot) {
+    mutator.array_copy_barrier(object, slot.address()..slot.address().plus(8));
+}
+
 fn keeps_what_only_old_objects_refer_to<VM: TestVM>() {
     let _watchdog = Watchdog::new();
-    let barriers: [Barrier<VM>; 3] = [Mutator::write_barrier, Mutator::array_copy_barrier, compiled];
+    let barriers: [Barrier<VM>; 3] = [Mutator::write_barrier, in_bulk, compiled];
     for (plan, barrier) in generational().flat_map(|plan| barriers.map(|barrier| (plan, barrier))) {
         let heap = heap::<VM>(plan, &[("verify.poison", "true")]);
         let counts = count(&heap);
@@ -85,8 +90,11 @@ fn keeps_what_only_old_objects_refer_to<VM: TestVM>() {
             for root in 0..old {
                 let young = m.alloc(0, 16);
                 m.write_word(young, 0, (round * old + root) as u64);
+                let object = reference::Ref(m.get(root).0).object().unwrap();
+                // SAFETY: the first slot of a live object, behind its header.
+                let slot = unsafe { WordSlot::at(object.address().plus(8)) };
+                barrier(&m.mutator(), object, slot);
                 m.write_word(m.get(root), 0, young.0 as u64);
-                barrier(&m.mutator(), reference::Ref(m.get(root).0).object().unwrap());
             }
             churn(m, 2);
             if round == 3 {

@@ -457,8 +457,9 @@ fn an_ambiguous_word_of_an_object_keeps_what_it_is_the_address_of_or_inside() {
             let root = m.push(LabRef::NULL);
             for _ in 0..50 {
                 let node = m.alloc(1, bytes);
+                let object = Ref(node.0).object().unwrap();
+                m.mutator().array_copy_barrier(object, object.address()..object.address().plus(32));
                 m.write_word(node, 2, m.get(root).0 as u64 + bytes as u64);
-                m.mutator().write_barrier(Ref(node.0).object().unwrap());
                 m.set(root, node);
             }
             m.mutator().collect();
@@ -594,8 +595,9 @@ fn an_object_keeps_what_its_kind_says_by_a_bitmap_a_procedure_or_any_word() {
                 .map(|word| {
                     let child = m.alloc(0, 32);
                     m.write_word(child, 2, 100 + word as u64);
+                    let object = Ref(m.get(parent).0).object().unwrap();
+                    m.mutator().array_copy_barrier(object, object.address()..object.address().plus(32));
                     m.write_word(m.get(parent), 2 + word, child.0 as u64);
-                    m.mutator().write_barrier(Ref(m.get(parent).0).object().unwrap());
                     child
                 })
                 .collect();

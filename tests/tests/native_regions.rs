@@ -2,7 +2,7 @@
 
 use mmtk_core::events::Event;
 use mmtk_core::weak::{ReferenceKind, Terms};
-use mmtk_core::{MutatorState, Semantics};
+use mmtk_core::{Address, MutatorState, Semantics};
 use plan_tests::{Watchdog, collecting_plans, panic_of, verified_heap as heap};
 use policies::PLANS;
 use reference::{Class, ReferenceVM, Thread};
@@ -119,7 +119,10 @@ fn a_native_region_neither_polls_nor_collects_nor_touches_objects() {
                 ("fork", Box::new(|| _ = m.fork(|| -1))),
             ];
             if cfg!(debug_assertions) {
-                calls.push(("write_barrier", Box::new(|| m.write_barrier(object.object().unwrap()))));
+                calls.push((
+                    "write_barrier",
+                    Box::new(|| m.array_copy_barrier(object.object().unwrap(), Address::ZERO..Address::ZERO)),
+                ));
             }
             for (call, mut make) in calls {
                 let text = panic_of(|| m.native(&mut make));

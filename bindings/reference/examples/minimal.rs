@@ -77,14 +77,16 @@ impl Thread {
 
     /// Writes root `root` (`field` none), or a word of the object it refers to.
     fn word(&self, root: usize, field: Option<u64>, value: u64) {
-        // SAFETY: the thread runs, so the collector does not; roots hold live objects, `field` is one of the
-        // object's words.
-        unsafe { self.place(root, field).store(value) };
+        let place = self.place(root, field);
         if field.is_some()
             && let Some(object) = self.slot(root).load()
         {
-            self.0.write_barrier(object);
+            // SAFETY: a word of a live object.
+            self.0.write_barrier(object, unsafe { WordSlot::at(place) });
         }
+        // SAFETY: the thread runs, so the collector does not; roots hold live objects, `field` is one of the
+        // object's words.
+        unsafe { place.store(value) };
     }
 
     fn slot(&self, root: usize) -> WordSlot {

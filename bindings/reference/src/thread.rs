@@ -6,7 +6,7 @@
 use crate::ReferenceVM;
 use crate::object::{self, Class, Header, MAX_WORDS, Ref};
 use crate::shadow_stack::ShadowStack;
-use mmtk_core::{Address, Heap, Mutator, MutatorState, OutOfMemory, Semantics};
+use mmtk_core::{Address, Heap, Mutator, MutatorState, OutOfMemory, Semantics, WordSlot};
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
@@ -131,8 +131,8 @@ impl ThreadHandle {
             Self::check(object, index, true);
         }
         // SAFETY: as for `read_ref`.
-        unsafe { Self::word(object, index).write(value.0 as u64) }
-        self.mutator().write_barrier(object.object().expect("null dereference"));
+        let slot = unsafe { WordSlot::at(Address::from_ptr(Self::word(object, index))) };
+        self.mutator().store(object.object().expect("null dereference"), slot, value.object());
     }
 
     /// Reads a word; references come first, raw data after them.

@@ -7,7 +7,7 @@
 use crate::address::{Address, ObjectReference};
 use crate::alloc::{Pace, Request, Semantics, ThreadPart};
 use crate::barrier::BarrierTest;
-use crate::binding::VMBinding;
+use crate::binding::{VMBinding, WordSlot};
 use crate::callback::Callback;
 use crate::cycle::{Collector, Late};
 use crate::error::{MayBeOutOfMemory, OutOfMemory};
@@ -16,6 +16,7 @@ use crate::metadata::ObjectStates;
 use crate::pause::Moving;
 use crate::plan::Plan;
 use crate::weak::WeakTables;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -161,30 +162,42 @@ impl<VM: VMBinding> Mutator<VM> {
         Ok(address)
     }
 
-    /// The write barrier: a reference was stored into `object`, an object of this heap, or is about to be. No
-    /// safepoint may lie between the two. A VM with [`OldToNew::Barrier`](crate::OldToNew) calls it at every such
-    /// store, but for those that initialise an object allocated since the last safepoint. One relaxed load of
-    /// the object's state and one branch; in plans that are not generational, and as long as there are no
-    /// minor collections to come, only a flag of the mutator is looked at. For compiled code see
+    /// The write barrier: a reference, or none, is about to be stored into `slot` of `object`, an object of
+    /// this heap. No safepoint may lie between the two. A VM with [`OldToNew::Barrier`](crate::OldToNew) calls it
+    /// before every such store, but for those that initialise an object allocated since the last safepoint. One
+    /// relaxed load of the object's state and one branch; in plans that are not generational, and as long as
+    /// there are no minor collections to come, only a flag of the mutator is looked at. For compiled code see
     /// [`Mutator::barrier_test`].
+    ///
+    /// The plans of today remember objects, and look at no slot. The contract tells them the slot while it still
+    /// holds what it held: a plan that marks beside its mutators needs that, or remembers parts of large arrays.
     ///
     /// # Panics
     /// In a native region of this mutator: a debug build at once, a release build when the object is to be
     /// noted.
     #[inline(always)]
-    pub fn write_barrier(&self, object: ObjectReference) {
+    pub fn write_barrier(&self, object: ObjectReference, _slot: VM::Slot) {
+        self.before_writing(object);
+    }
+
+    /// The write barrier for references that are about to be copied into `object` in bulk: once for all slots
+    /// in the range of addresses `_slots`, which may be empty.
+    ///
+    /// # Panics
+    /// As [`Mutator::write_barrier`].
+    #[inline(always)]
+    pub fn array_copy_barrier(&self, object: ObjectReference, _slots: Range<Address>) {
+        self.before_writing(object);
+    }
+
+    #[inline(always)]
+    fn before_writing(&self, object: ObjectReference) {
         if cfg!(debug_assertions) {
             self.check_running();
         }
         if self.part().is_unlogged(object) {
             self.remember(object);
         }
-    }
-
-    /// The write barrier for references that are copied into `object` in bulk: once for all.
-    #[inline(always)]
-    pub fn array_copy_barrier(&self, object: ObjectReference) {
-        self.write_barrier(object);
     }
 
     /// What the barrier tests; none if the plan has no barrier. The slow path is [`Mutator::remember`].
@@ -362,6 +375,19 @@ impl<VM: VMBinding> Mutator<VM> {
     /// The VM.
     pub fn vm(&self) -> &VM {
         &self.shared().heap.vm
+    }
+}
+
+impl<VM: VMBinding<Slot = WordSlot>> Mutator<VM> {
+    /// Stores a reference, or none, into `slot` of `object`: the barrier, and the store. To initialise an
+    /// object allocated since the last safepoint, [`WordSlot::write`] alone will do.
+    ///
+    /// # Panics
+    /// As [`Mutator::write_barrier`].
+    #[inline(always)]
+    pub fn store(&self, object: ObjectReference, slot: WordSlot, value: Option<ObjectReference>) {
+        self.write_barrier(object, slot);
+        slot.write(value);
     }
 }
 

@@ -46,7 +46,7 @@ impl Cause {
                 "a header word that the VM writes whole after the allocation: its top byte is the collector's (VMBinding::STATE)"
             }
             Cause::Barrier => {
-                "a missing write barrier: a reference was stored into this old object without write_barrier, or with a safepoint between the two"
+                "a missing write barrier: a reference was stored into this old object without write_barrier before it, or with a safepoint between the two"
             }
             Cause::Missed => {
                 "a forgotten root, or one that the scans visit now and not then; an overwritten state byte; slots_of_large and scan_part \
