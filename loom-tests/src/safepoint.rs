@@ -169,8 +169,8 @@ fn is_reported_and_polls() {
     beside(Heap::new(1).attach(0), run, lead);
 }
 
-/// A mutator stops, and one comes back from a native region, without patience for the end of the pause. It may
-/// end while they report that they wait.
+/// A mutator stops, and one comes back from a native region, without patience for the end of the pause. It
+/// may end while they report that they wait.
 fn waits_impatiently_for_the_end() {
     let run = |mutator: Mutator| {
         let safepoint = &mutator.heap.safepoint;

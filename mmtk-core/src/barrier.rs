@@ -1,10 +1,11 @@
 //! The write barrier of generational plans: an old object into which a mutator stores is remembered.
 //!
 //! An object that survived a collection is *unlogged*: a bit of its state byte says so
-//! (`metadata::UNLOGGED`). Each store of a reference into an object is preceded by a test of that object's bit. If it is
-//! set, the mutator clears it and notes the object; so an object is noted once between two collections,
-//! however often it is written. A minor collection visits the slots of the noted objects as roots, and makes
-//! the objects unlogged again. A full collection forgets the notes: it makes unlogged whatever it marks.
+//! (`metadata::UNLOGGED`). Each store of a reference into an object is preceded by a test of that object's
+//! bit. If it is set, the mutator clears it and notes the object; so an object is noted once between two
+//! collections, however often it is written. A minor collection visits the slots of the noted objects as
+//! roots, and makes the objects unlogged again. A full collection forgets the notes: it makes unlogged
+//! whatever it marks.
 //!
 //! A new object's bit is clear, so its initialising stores cost the test alone, and may leave the barrier
 //! out. The barrier is armed only while a minor collection is to come (`pacer::nursery`), and never in plans

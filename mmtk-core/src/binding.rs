@@ -58,8 +58,8 @@ impl WordSlot {
     }
 
     /// Makes it refer to `object`, or to none: a mutator's store, without a barrier
-    /// ([`Mutator::store`](crate::Mutator::store)). It orders nothing: who publishes an object to other mutators
-    /// sees to that itself.
+    /// ([`Mutator::store`](crate::Mutator::store)). It orders nothing: who publishes an object to other
+    /// mutators sees to that itself.
     #[inline(always)]
     pub fn write(self, object: Option<ObjectReference>) {
         // SAFETY: `at`'s contract.
@@ -133,12 +133,12 @@ pub enum StateLocation {
 ///   mapped, and nobody writes to them while they are read;
 /// - `CAN_MOVE`: all that refers to objects is a slot that the scans visit, or asks for the new place in
 ///   `process_weak`; nothing else keeps an address over a safepoint;
-/// - `OLD_TO_NEW`: with [`OldToNew::Barrier`] every store of a reference into an object that is not new is told
-///   to the barrier, with no safepoint between; with [`OldToNew::Found`] `scan_vm_minor` visits every new object
-///   that an old one refers to;
-/// - `PINS_ROOTS`, `CONSERVATIVE_STACKS`, `CONSERVATIVE_HEAP`: where they are false, every root is in a slot that
-///   can be updated, every reference from a stack is visited by `scan_thread`, and every word of an object is
-///   known to be a reference or none;
+/// - `OLD_TO_NEW`: with [`OldToNew::Barrier`] every store of a reference into an object that is not new is
+///   told to the barrier, with no safepoint between; with [`OldToNew::Found`] `scan_vm_minor` visits every
+///   new object that an old one refers to;
+/// - `PINS_ROOTS`, `CONSERVATIVE_STACKS`, `CONSERVATIVE_HEAP`: where they are false, every root is in a slot
+///   that can be updated, every reference from a stack is visited by `scan_thread`, and every word of an
+///   object is known to be a reference or none;
 /// - a new object is ready to be scanned (its header written, its slots null or valid) before the mutator's
 ///   next safepoint.
 pub unsafe trait VMBinding: Sized + Send + Sync + 'static {

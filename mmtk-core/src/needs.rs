@@ -31,11 +31,11 @@ impl Needs {
 pub enum OldToNew {
     /// It does not: there can be no minor collections.
     Unknown,
-    /// Mutators call [`Mutator::write_barrier`](crate::Mutator::write_barrier) whenever they store a reference
-    /// into an object.
+    /// Mutators call [`Mutator::write_barrier`](crate::Mutator::write_barrier) before they store a
+    /// reference into an object.
     Barrier,
-    /// There is no barrier. The binding finds the new objects that old ones refer to by other means, and visits
-    /// them in [`VMBinding::scan_vm_minor`](crate::VMBinding::scan_vm_minor).
+    /// There is no barrier. The binding finds the new objects that old ones refer to by other means, and
+    /// visits them in [`VMBinding::scan_vm_minor`](crate::VMBinding::scan_vm_minor).
     Found,
 }
 

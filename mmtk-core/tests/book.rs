@@ -1,5 +1,4 @@
 //! What the book takes from the code.
-#![cfg(not(loom))]
 
 use mmtk_core::Options;
 

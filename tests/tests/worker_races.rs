@@ -143,8 +143,8 @@ fn eight_workers_that_evacuate_what_they_meet_at_lose_none() {
     }
 }
 
-/// Two workers come to neighbours at the same moment, over and over: the array's halves lead to objects that lie in
-/// turn side by side, so that their marks are bits of one word.
+/// Two workers come to neighbours at the same moment, over and over: the array's halves lead to objects that
+/// lie in turn side by side, so that their marks are bits of one word.
 #[test]
 fn two_workers_that_mark_in_the_same_word_lose_no_mark() {
     const OBJECTS: usize = 1 << 15;

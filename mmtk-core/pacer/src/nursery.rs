@@ -110,8 +110,9 @@ pub struct Nursery {
     /// Live bytes at the last full collection, and what was promoted since.
     live: usize,
     /// The goal at which a heap was full to the bytes that filled it, those of objects long dead that no full
-    /// collection has freed included. The goal of the time when it was full: in a heap that grows it is another
-    /// one when the collection has ended. And not what was reserved then, which is less by the room for copies.
+    /// collection has freed included. The goal of the time when it was full: in a heap that grows it is
+    /// another one when the collection has ended. And not what was reserved then, which is less by the room
+    /// for copies.
     overhead: f64,
     /// Once there was one.
     full: Option<Full>,

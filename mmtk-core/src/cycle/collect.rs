@@ -310,8 +310,8 @@ impl<VM: VMBinding> Collector<VM> {
         Some(paced)
     }
 
-    /// In a generational plan: when the next minor collection is due, after one that traced `traced` bytes, in a
-    /// heap that was full at `full_at`. Barriers are armed if there will be one.
+    /// In a generational plan: when the next minor collection is due, after one that traced `traced` bytes,
+    /// in a heap that was full at `full_at`. Barriers are armed if there will be one.
     fn size_nursery(
         &self,
         report: &PauseReport,

@@ -94,8 +94,8 @@ impl<VM: VMBinding> Collector<VM> {
         (self.leader_id.load(Relaxed) != 0).then(|| self.pauses.load(Relaxed) + 1)
     }
 
-    /// `subject` waits for the end of a pause, which may be over. One thread reports a pause, and `again` says
-    /// that it is this one; whether it is now.
+    /// `subject` waits for the end of a pause, which may be over. One thread reports a pause, and `again`
+    /// says that it is this one; whether it is now.
     pub(super) fn report_late_leader(&self, waited: Duration, subject: &str, again: bool) -> bool {
         let pause = self.pauses.load(Relaxed) + 1;
         if !again && self.reported_pause.swap(pause, Relaxed) == pause {

@@ -57,8 +57,8 @@ pub enum Event {
 pub enum Wait {
     /// The leader of a pause: until all mutators have stopped.
     Mutators,
-    /// A thread that wants to lead a pause, or a mutator that a pause holds up, or the heap's timer: until the
-    /// pause of another leader is over. One thread reports a pause.
+    /// A thread that wants to lead a pause, or a mutator that a pause holds up, or the heap's timer: until
+    /// the pause of another leader is over. One thread reports a pause.
     Leader,
     /// The leader of a pause: until its helpers have ended their part of a step.
     Workers,

@@ -163,14 +163,15 @@ impl<VM: VMBinding> Mutator<VM> {
     }
 
     /// The write barrier: a reference, or none, is about to be stored into `slot` of `object`, an object of
-    /// this heap. No safepoint may lie between the two. A VM with [`OldToNew::Barrier`](crate::OldToNew) calls it
-    /// before every such store, but for those that initialise an object allocated since the last safepoint. One
-    /// relaxed load of the object's state and one branch; in plans that are not generational, and as long as
-    /// there are no minor collections to come, only a flag of the mutator is looked at. For compiled code see
-    /// [`Mutator::barrier_test`].
+    /// this heap. No safepoint may lie between the two. A VM with [`OldToNew::Barrier`](crate::OldToNew)
+    /// calls it before every such store, but for those that initialise an object allocated since the last
+    /// safepoint. One relaxed load of the object's state and one branch; in plans that are not generational,
+    /// and as long as there are no minor collections to come, only a flag of the mutator is looked at. For
+    /// compiled code see [`Mutator::barrier_test`].
     ///
-    /// The plans of today remember objects, and look at no slot. The contract tells them the slot while it still
-    /// holds what it held: a plan that marks beside its mutators needs that, or remembers parts of large arrays.
+    /// The plans of today remember objects, and look at no slot. The contract tells them the slot while it
+    /// still holds what it held: a plan that marks beside its mutators needs that, or remembers parts of
+    /// large arrays.
     ///
     /// # Panics
     /// In a native region of this mutator: a debug build at once, a release build when the object is to be

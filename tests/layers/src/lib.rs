@@ -1,12 +1,12 @@
 //! Which module of a crate uses which others, and whether any of them do so in a circle.
 //!
-//! A module is a file. It uses another if a path in its code, in a `use` or in a line, leads to an item of the
-//! other: `crate::a::B`, `super::b::C`, or a name that a `use` has brought in. A path that leads to a
+//! A module is a file. It uses another if a path in its code, in a `use` or in a line, leads to an item of
+//! the other: `crate::a::B`, `super::b::C`, or a name that a `use` has brought in. A path that leads to a
 //! re-export leads to the module that the item comes from, and a re-export is no use of its own: else every
 //! folder would use its files, and each file that names a neighbour through the folder would close a circle.
 //!
-//! Tests (`#[cfg(test)]`) do not count: they may look at anything. Paths inside macro calls are found by their
-//! tokens, if they begin with `crate`.
+//! Tests (`#[cfg(test)]`) do not count: they may look at anything. Paths inside macro calls are found by
+//! their tokens, if they begin with `crate`.
 
 use petgraph::algo::tarjan_scc;
 use petgraph::graphmap::DiGraphMap;
@@ -171,7 +171,8 @@ impl Module {
     }
 
     fn note_import(&mut self, known_as: Option<String>, path: &[String], name: &Name, is_export: bool) {
-        // Below the root a path without `crate`, `self` or `super` names a module in this one, or another crate.
+        // Below the root a path without `crate`, `self` or `super` names a module in this one, or another
+        // crate.
         let Some(path) =
             from_root(path, name).or_else(|| (!name.is_empty() || is_export).then(|| in_module(path, name)))
         else {
