@@ -16,3 +16,8 @@ pub use thread::{Thread, ThreadHandle};
 
 /// A heap of the reference VM.
 pub type ReferenceHeap = mmtk_core::Heap<ReferenceVM>;
+
+/// The code of the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;
