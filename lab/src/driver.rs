@@ -8,19 +8,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cpu;
 use crate::failure::Failure;
-use crate::output;
 use crate::process::{self, Usage};
-use crate::progress;
 use crate::record::{Latency, Record, round};
 use crate::request::Request;
 use crate::stats::percentile;
-use crate::summary;
-use crate::threads;
 use crate::trace_file::TraceFile;
 use crate::workloads::heap::{GcStats, Heap, Mutator, Pause};
 use crate::workloads::ticks;
+use crate::{cpu, output, progress, summary, threads};
 
 /// Runs all iterations; prints JSON lines, or progress and a summary.
 ///

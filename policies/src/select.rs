@@ -4,10 +4,9 @@ use crate::plans::{
     Immix, MarkCompact, MarkSweep, NoGC, PageProtect, SemiSpace, gencopy, genimmix, immix, markcompact, marksweep,
     nogc, pageprotect, semispace, stickyimmix, stickymarksweep,
 };
-use mmtk_core::HeapError;
 use mmtk_core::options::{Options, near_miss};
 use mmtk_core::plan::{Plan, PlanContext};
-use mmtk_core::{Heap, Needs, VMBinding};
+use mmtk_core::{Heap, HeapError, Needs, VMBinding};
 
 /// One line of the table of plans.
 #[derive(Debug)]

@@ -2,8 +2,9 @@
 //! side tables.
 
 use crate::MakeHeap;
-use mmtk_core::WeakProcessor;
-use mmtk_core::{Address, ObjectReference, OldToNew, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{
+    Address, ObjectReference, OldToNew, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WeakProcessor, WordSlot,
+};
 use reference::{ReferenceVM, ShadowStack, object};
 use std::borrow::Cow;
 use std::ops::Range;

@@ -1,9 +1,9 @@
 //! What a binding that breaks its contract is told, by the verifier and by the slow paths.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use mmtk_core::WeakProcessor;
 use mmtk_core::{
-    Heap, MutatorState, ObjectReference, OldToNew, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot,
+    Heap, MutatorState, ObjectReference, OldToNew, Semantics, SlotVisitor, StateLocation, VMBinding, WeakProcessor,
+    WordSlot,
 };
 use plan_tests::{
     Attached, SideVM, TestVM, Watchdog, collecting_plans, options, panic_of, text_of, verified_heap as heap,

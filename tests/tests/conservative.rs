@@ -2,10 +2,10 @@
 //! and in place.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use mmtk_core::Pool;
-use mmtk_core::Region;
 use mmtk_core::metadata::EPOCH_MAX;
-use mmtk_core::{Address, Heap, ObjectReference, OldToNew, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{
+    Address, Heap, ObjectReference, OldToNew, Pool, Region, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot,
+};
 use plan_tests::matrix::{self, Stress, all_workloads};
 use plan_tests::{
     AmbiguousVM, Attached, Handle, TestVM, Watchdog, as_the_reference_binding, collecting_plans, options,

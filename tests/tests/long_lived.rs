@@ -7,11 +7,8 @@
 //! blocks that are lost.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use mmtk_core::Pool;
-use mmtk_core::Region;
 use mmtk_core::weak::{FinalizerOrder, Reference, ReferenceKind, Terms};
-use mmtk_core::{Address, Heap, ObjectReference, Semantics};
-use mmtk_core::{AddressTable, References};
+use mmtk_core::{Address, AddressTable, Heap, ObjectReference, Pool, References, Region, Semantics};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options};
 use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceVM, object};

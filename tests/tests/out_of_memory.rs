@@ -1,11 +1,9 @@
 //! What happens when memory runs out, or the system refuses it.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use mmtk_core::AddressTable;
-use mmtk_core::PinError;
 use mmtk_core::events::Event;
 use mmtk_core::weak::{FinalizerOrder, ReferenceKind, Terms};
-use mmtk_core::{Address, HeapError, Mutator, ObjectReference, OutOfMemory, Semantics, Tried};
+use mmtk_core::{Address, AddressTable, HeapError, Mutator, ObjectReference, OutOfMemory, PinError, Semantics, Tried};
 use plan_tests::{
     Attached, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options, verified_heap as heap,
 };

@@ -1,10 +1,8 @@
 //! Native references, finalizers and tables keyed by objects, on every plan.
 
 use lab::workloads::heap::Mutator as _;
-use mmtk_core::WeakProcessor;
 use mmtk_core::weak::{FinalizerOrder, Reference, ReferenceKind, Terms};
-use mmtk_core::{AddressTable, References};
-use mmtk_core::{Mutator, ObjectReference, Semantics, VMBinding};
+use mmtk_core::{AddressTable, Mutator, ObjectReference, References, Semantics, VMBinding, WeakProcessor};
 use plan_tests::{Attached, TestVM, Watchdog, collecting_plans, options, verified_heap};
 use policies::new_heap;
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};

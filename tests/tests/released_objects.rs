@@ -1,8 +1,7 @@
 //! Old objects that a binding knows to be dead: a minor collection takes them back.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use mmtk_core::WeakProcessor;
-use mmtk_core::{Heap, ObjectReference, Semantics, SlotVisitor, VMBinding, WordSlot};
+use mmtk_core::{Heap, ObjectReference, Semantics, SlotVisitor, VMBinding, WeakProcessor, WordSlot};
 use plan_tests::{Attached, TestVM, Watchdog, options};
 use policies::new_heap;
 use reference::{Class, Ref, ReferenceVM};

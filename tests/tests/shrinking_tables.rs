@@ -6,8 +6,7 @@
 
 use mmtk_core::events::Event;
 use mmtk_core::weak::{FinalizerOrder, Reference, ReferenceKind, Terms};
-use mmtk_core::{AddressTable, References};
-use mmtk_core::{ObjectReference, Options};
+use mmtk_core::{AddressTable, ObjectReference, Options, References};
 use plan_tests::{Watchdog, collecting_plans, dense_plans, options};
 use policies::new_heap;
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};

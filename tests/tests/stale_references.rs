@@ -2,9 +2,8 @@
 //! they find there.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use mmtk_core::WeakProcessor;
 use mmtk_core::os::POISON;
-use mmtk_core::{Address, Heap, ObjectReference, Semantics, SlotVisitor, VMBinding, WordSlot};
+use mmtk_core::{Address, Heap, ObjectReference, Semantics, SlotVisitor, VMBinding, WeakProcessor, WordSlot};
 use plan_tests::{
     Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, is_child, options, panic_of, pass_again, text_of,
 };

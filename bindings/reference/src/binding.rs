@@ -2,8 +2,9 @@
 
 use crate::object::{self, Ref};
 use crate::shadow_stack::ShadowStack;
-use mmtk_core::WeakProcessor;
-use mmtk_core::{Address, ObjectReference, OldToNew, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
+use mmtk_core::{
+    Address, ObjectReference, OldToNew, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WeakProcessor, WordSlot,
+};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Mutex;

@@ -10,14 +10,12 @@ use serde_json::json;
 use crate::cli::{PacerCommand, RunOptions, Simulation};
 use crate::drive::{self, Drive};
 use crate::failure::Failure;
-use crate::output;
-use crate::progress;
 use crate::simulate::{
     Kept, Metrics, Outcome, Plant, Quantum, Row, Run, SCENARIOS, Scenario, acceptance, describe,
     headroom_for_equal_memory, kept, plot, read_log, replay, run, same, scenario,
 };
-use crate::suggest;
 use crate::table::{Table, number};
+use crate::{output, progress, suggest};
 
 pub(super) fn pacer(options: &RunOptions, command: &PacerCommand) -> Result<(), Failure> {
     match command {

@@ -8,20 +8,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mmtk_core::References;
 use mmtk_core::events::{Event, PauseReport};
 use mmtk_core::options::WakeHelpers;
 use mmtk_core::weak::{ReferenceKind, Terms};
-use mmtk_core::{ObjectReference, Options, OutOfMemory};
+use mmtk_core::{ObjectReference, Options, OutOfMemory, References};
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::output;
-use crate::progress;
 use crate::table::{Table, number};
 use crate::workloads::rng::Rng;
+use crate::{output, progress};
 
 const ROUNDS: usize = 7;
 /// A header and two words: 24 bytes.

@@ -11,13 +11,12 @@ use reference::{Class, ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
 
 use crate::driver::drive;
 use crate::failure::Failure;
-use crate::oom;
-use crate::output;
 use crate::report::Page;
 use crate::request::Request;
 use crate::simulate::pacer_log;
 use crate::workloads::heap::{GcStats, Heap, Mutator, Pause, Ref};
 use crate::written::{self, Receipt};
+use crate::{oom, output};
 
 /// Makes a heap from `request.options`, which hold the plan, and drives the workload on it.
 ///

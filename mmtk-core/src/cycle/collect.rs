@@ -14,10 +14,7 @@ use crate::events::{Cause, CollectionKind, Event, Paced, PauseReport, SpaceRepor
 use crate::memory::{EXTENTS, Why};
 use crate::options::{WakeHelpers, When};
 use crate::os::{self, thread_cpu_ns};
-use crate::pause::CyclePhase;
-use crate::pause::Pause;
-use crate::pause::PinnedForPause;
-use crate::pause::ambiguous_roots;
+use crate::pause::{CyclePhase, Pause, PinnedForPause, ambiguous_roots};
 use crate::plan::Plan;
 use crate::space::Space;
 use crate::verify;

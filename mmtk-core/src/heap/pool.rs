@@ -11,8 +11,7 @@
 use crate::address::{Address, ObjectReference};
 use crate::binding::VMBinding;
 use crate::error::{HeapError, OutOfMemory};
-use crate::heap::Heap;
-use crate::heap::Mutator;
+use crate::heap::{Heap, Mutator};
 use crate::metadata::MAX_CELL_BYTES;
 use crate::space::{Pools, SharedCells};
 

@@ -4,10 +4,9 @@ use super::Mutator;
 use crate::address::ObjectReference;
 use crate::binding::VMBinding;
 use crate::error::OutOfMemory;
-use crate::weak::WeakTables;
-use crate::weak::{Finalizer, FinalizerOrder, Reference, ReferenceKind, Terms};
-use crate::weak::{NOTIFY, Table};
-use crate::weak::{REFERRERS_FIRST, TOPOLOGICAL};
+use crate::weak::{
+    Finalizer, FinalizerOrder, NOTIFY, REFERRERS_FIRST, Reference, ReferenceKind, TOPOLOGICAL, Table, Terms, WeakTables,
+};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The native references of a heap, as a running mutator sees them. Nothing here is a safepoint.

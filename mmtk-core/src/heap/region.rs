@@ -17,8 +17,7 @@
 use crate::address::Address;
 use crate::binding::VMBinding;
 use crate::error::{HeapError, OutOfMemory};
-use crate::heap::Heap;
-use crate::heap::Mutator;
+use crate::heap::{Heap, Mutator};
 use crate::space::{RegionMemory, Regions};
 use protocols::sync::Mutex;
 

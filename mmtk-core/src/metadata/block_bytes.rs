@@ -17,8 +17,7 @@
 //! Source: G1's region mark statistics cache (OpenJDK, `g1RegionMarkStatsCache`).
 
 use crate::address::Address;
-use crate::memory::SideWords;
-use crate::memory::{Block, Extent, LOG_BLOCK_BYTES};
+use crate::memory::{Block, Extent, LOG_BLOCK_BYTES, SideWords};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Slots of a worker, eight KiB in all: as many as 32 MiB of heap have blocks.

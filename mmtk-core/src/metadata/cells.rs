@@ -16,8 +16,7 @@
 //! the smallest heaps 2 % larger than they need be.
 
 use crate::address::{Address, ObjectReference};
-use crate::memory::SideBytes;
-use crate::memory::{BLOCK_BYTES, Block, Extent, LOG_BLOCK_BYTES, Memory};
+use crate::memory::{BLOCK_BYTES, Block, Extent, LOG_BLOCK_BYTES, Memory, SideBytes};
 use protocols::mark_bits;
 use std::io;
 use std::ops::Range;

@@ -22,8 +22,7 @@
 use super::live_map::LiveMap;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{Slot, SlotVisitor, VMBinding};
-use crate::memory::SideBytes;
-use crate::memory::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent, LOG_BLOCK_BYTES, Memory};
+use crate::memory::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent, LOG_BLOCK_BYTES, Memory, SideBytes};
 use crate::os;
 use protocols::evacuation;
 use std::io;

@@ -22,8 +22,7 @@
 
 use crate::address::{Address, ObjectReference};
 use crate::binding::VMBinding;
-use crate::memory::SideWords;
-use crate::memory::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent, Memory};
+use crate::memory::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent, Memory, SideWords};
 use crate::os::CACHE_LINE_BYTES;
 use protocols::mark_bits;
 use std::io;

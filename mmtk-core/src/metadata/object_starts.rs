@@ -13,8 +13,7 @@
 //! Source: the bits that MMTk calls valid-object bits.
 
 use crate::address::Address;
-use crate::memory::SideBytes;
-use crate::memory::{Extent, Memory};
+use crate::memory::{Extent, Memory, SideBytes};
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -6,9 +6,7 @@
 use super::Pause;
 use crate::address::ObjectReference;
 use crate::binding::{VMBinding, WeakProcessor};
-use crate::weak::ReferenceKind;
-use crate::weak::Table;
-use crate::weak::{Entries, key};
+use crate::weak::{Entries, ReferenceKind, Table, key};
 
 /// What the step is called in the report of the pause.
 const FORWARD: &str = "weak: forward";

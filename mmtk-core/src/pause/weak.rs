@@ -1,5 +1,5 @@
-//! The part of a pause in which native references are processed: the story that the module's header tells,
-//! step by step.
+//! The part of a pause in which native references are processed: the story that the header of the module
+//! `weak` tells, step by step. The steps are in `process` and `finalize`.
 //!
 //! Each step is a section that all workers run until it is quiescent, over 64 entries at a time; an empty
 //! table costs nothing. Whatever is kept alive on the way is traced by `Watching`, the plan's tracer that

@@ -2,7 +2,6 @@
 //! sparsest blocks.
 
 use crate::spaces::{CommonSpaces, CommonTracer, IMMIX_MAX_BYTES, ImmixEvacuator, ImmixMarker, ImmixSpace};
-use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::pause::Pause;
@@ -10,7 +9,7 @@ use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::space::{Pools, Regions, Space};
 use mmtk_core::trace::{ObjectItem, SlotItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
-use mmtk_core::{Address, Needs, ObjectReference, Semantics, VMBinding};
+use mmtk_core::{Address, HeapError, Needs, ObjectReference, Semantics, VMBinding};
 
 /// What it needs of a binding.
 pub const NEEDS: Needs = Needs::NONE;

@@ -1,7 +1,6 @@
 //! MarkSweep: cells of size classes, marked in place, swept when they are next allocated from.
 
 use crate::spaces::{CommonSpaces, CommonTracer, MarkSweepSpace, MarkSweepTracer};
-use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::metadata::MAX_CELL_BYTES;
 use mmtk_core::pause::Pause;
@@ -9,7 +8,7 @@ use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::space::{Pools, Regions, Space};
 use mmtk_core::trace::{ObjectItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
-use mmtk_core::{Address, Needs, ObjectReference, Semantics, VMBinding};
+use mmtk_core::{Address, HeapError, Needs, ObjectReference, Semantics, VMBinding};
 
 /// What it needs of a binding.
 pub const NEEDS: Needs = Needs { conservative: true, ..Needs::NONE };

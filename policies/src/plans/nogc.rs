@@ -1,13 +1,12 @@
 //! NoGC: bump through the limit, then out of memory. The floor that collectors are measured from.
 
 use crate::spaces::{BumpSpace, UncollectedSpaces};
-use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::memory::BLOCK_BYTES;
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::space::{Pools, Regions, Space};
-use mmtk_core::{Address, Needs, Semantics, VMBinding};
+use mmtk_core::{Address, HeapError, Needs, Semantics, VMBinding};
 
 /// What it needs of a binding.
 pub const NEEDS: Needs = Needs { conservative: true, ..Needs::NONE };

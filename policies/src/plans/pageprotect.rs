@@ -2,14 +2,13 @@
 //! debugging: who uses a dead object faults at once, and is told which it was.
 
 use crate::spaces::{PageProtectSpace, PageProtectTracer, UncollectedSpaces, UncollectedTracer};
-use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::space::{Pools, Regions, Space};
 use mmtk_core::trace::{ObjectItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
-use mmtk_core::{Address, Needs, ObjectReference, Semantics, VMBinding};
+use mmtk_core::{Address, HeapError, Needs, ObjectReference, Semantics, VMBinding};
 
 /// What it needs of a binding.
 pub const NEEDS: Needs = Needs::NONE;

@@ -1,14 +1,13 @@
 //! SemiSpace: every collection copies what is live and frees the rest as a whole.
 
 use crate::spaces::{COPY_MAX_BYTES, CommonSpaces, CommonTracer, CopySpace, CopyStayer, CopyTracer};
-use mmtk_core::HeapError;
 use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::{Plan, PlanContext};
 use mmtk_core::space::{Pools, Regions, Space};
 use mmtk_core::trace::{ObjectItem, SlotItem, Traced, Tracer};
 use mmtk_core::workers::Worker;
-use mmtk_core::{Address, Needs, ObjectReference, Semantics, VMBinding};
+use mmtk_core::{Address, HeapError, Needs, ObjectReference, Semantics, VMBinding};
 
 /// What it needs of a binding.
 pub const NEEDS: Needs = Needs { moves: true, ..Needs::NONE };

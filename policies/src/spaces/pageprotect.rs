@@ -27,9 +27,8 @@
 
 use super::epoch::Epoch;
 use mmtk_core::alloc::Allocators;
-use mmtk_core::memory::SideBytes;
 use mmtk_core::memory::fault::{Explained, Explainer, explain_faults};
-use mmtk_core::memory::{AliasedPages, Charge, Extent, Memory};
+use mmtk_core::memory::{AliasedPages, Charge, Extent, Memory, SideBytes};
 use mmtk_core::os::PAGE_BYTES;
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;

@@ -10,9 +10,8 @@
 use super::{Actor, Found};
 use crate::TestVM;
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use mmtk_core::ObjectReference;
-use mmtk_core::References;
 use mmtk_core::weak::{FinalizerOrder, Reference, ReferenceKind, Terms};
+use mmtk_core::{ObjectReference, References};
 use proptest::prelude::*;
 use reference::Ref;
 use std::collections::HashSet;

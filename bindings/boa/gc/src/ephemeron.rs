@@ -5,8 +5,7 @@
 //! look into it, since a handle in the value lies inside the heap; the key is an uncounted pointer.
 
 use crate::gc_box::{GcBox, Object};
-use crate::heap;
-use crate::{Finalize, Gc, Trace, Tracer};
+use crate::{Finalize, Gc, Trace, Tracer, heap};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::ops::Deref;

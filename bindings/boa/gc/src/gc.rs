@@ -3,8 +3,7 @@
 
 use crate::ephemeron::EphemeronBox;
 use crate::gc_box::{GcBox, Object, VTable};
-use crate::heap;
-use crate::{Finalize, Trace, Tracer, WeakGc, finalizer_safe};
+use crate::{Finalize, Trace, Tracer, WeakGc, finalizer_safe, heap};
 use std::any::TypeId;
 use std::cmp::Ordering;
 use std::fmt;

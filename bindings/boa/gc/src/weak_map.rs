@@ -4,8 +4,7 @@
 //! before the memory is used again; it cannot do so while the map is borrowed, so a lookup also asks the
 //! ephemeron.
 
-use crate::heap;
-use crate::{Ephemeron, Finalize, Gc, GcRef, GcRefCell, Trace, custom_trace};
+use crate::{Ephemeron, Finalize, Gc, GcRef, GcRefCell, Trace, custom_trace, heap};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::fmt;
 use std::hash::BuildHasher;
