@@ -1,8 +1,8 @@
 //! What a VM implements.
 //!
-//! One trait. Four items are required: the slot type, an object's size, its slots, and the roots of a thread.
-//! The rest has defaults that suit a new VM: objects are copied with a byte copy, collector state lives in
-//! side tables, threads poll, out of memory reports and aborts.
+//! One trait. Five items are required: the slot type, what a thread keeps, an object's size, its slots, and
+//! the roots of a thread. The rest has defaults that suit a new VM: objects are copied with a byte copy,
+//! collector state lives in side tables, threads poll, out of memory reports and aborts.
 
 use crate::address::{Address, ObjectReference};
 use crate::error::OutOfMemory;

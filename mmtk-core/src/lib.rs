@@ -16,8 +16,8 @@
 //! | `cycle` | what drives a heap: allocation's slow path, a collection led, pacing |
 //! | `heap` | what a VM calls: [`Heap`], [`Mutator`], a file for each subject |
 //!
-//! Unsafe code lives in `address`, `os`, `memory`, `metadata`, `alloc`, `stack`, `workers`, `weak`, `pause`,
-//! `verify`, `cycle` and `heap`; the other modules have none.
+//! Unsafe code lives in `address`, `os`, `memory`, `binding`, `metadata`, `alloc`, `stack`, `workers`,
+//! `weak`, `pause`, `verify`, `cycle` and `heap`; the other modules have none.
 
 pub mod address;
 pub mod binding;

@@ -250,7 +250,8 @@ fn objects_larger_than_a_line_find_the_holes_that_larger_ones_passed_over() {
     const A_BLOCK: usize = BLOCK_BYTES / BYTES;
     let _watchdog = Watchdog::new();
     for plan in EVACUATING {
-        // What moves would close the holes. A nursery that is never full: no collection comes before memory is.
+        // What moves would close the holes. A nursery that is never full: no collection comes before memory
+        // is.
         let settings = [("gc.workers", "1"), ("immix.defrag", "false"), ("verify.trace", "true")];
         let nursery = [("nursery.bytes", "64M")];
         let settings = [&settings[..], if plan == "Immix" { &[] } else { &nursery }].concat();

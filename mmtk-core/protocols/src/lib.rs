@@ -19,6 +19,8 @@
 //! | [`block_list`] | blocks that anybody may take | mutators, workers |
 //! | [`budget`], [`credit`] | bytes that may be reserved, and allocated | mutators |
 
+#![forbid(unsafe_code)]
+
 pub mod block_list;
 pub mod budget;
 pub mod conditions;

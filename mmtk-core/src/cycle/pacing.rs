@@ -3,7 +3,8 @@
 //! A cycle of the pacer is what lies between the ends of two full collections; minor ones within it are part
 //! of its cost.
 //!
-//! Callers: leaders of pauses; the timer (`attendant`); `reached`, `external` and `adjust_external` any thread.
+//! Callers: leaders of pauses; the timer (`attendant`); `reached`, `external` and `adjust_external` any
+//! thread.
 
 use super::attendant::Delays;
 use crate::events::{Cause, Paced};

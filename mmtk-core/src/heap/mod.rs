@@ -167,8 +167,8 @@ impl<VM: VMBinding> Heap<VM> {
         self.0.listeners.add(listener);
     }
 
-    /// The VM's memory outside the heap, which its objects keep, grew or shrank by so many bytes. It counts
-    /// as live: the goal leaves room in proportion to it, and a heap whose objects keep much of it is
+    /// Memory outside the heap that the VM's objects keep has grown by `bytes`, or shrunk if negative. It
+    /// counts as live: the goal leaves room in proportion to it, and a heap whose objects keep much of it is
     /// collected sooner. What the VM takes back after a collection, as finalizers run, was not live. The
     /// limit is the heap's alone.
     ///

@@ -355,7 +355,7 @@ impl<VM: VMBinding> Mutator<VM> {
         &self.shared().heap.memory
     }
 
-    /// The error of a table that cannot grow by so many bytes.
+    /// The error of a table that cannot grow by `bytes` bytes.
     pub(crate) fn no_memory_for_tables(&self, bytes: usize) -> OutOfMemory {
         self.shared().heap.no_memory_for_tables(bytes)
     }

@@ -11,8 +11,8 @@
 //! I1. A region is joined only while all its pages are resident: the heap does not grow by it. `giving_back`
 //!     is held for it, and a thread that gives memory back holds it too.
 //! I2. `giving_back` is taken before `regions`; nothing else is taken with either.
-//! Callers: threads that commit or give back memory; the timer (`idle`) joins; a thread that forks ends the
-//! joining, since what both processes share would be doubled.
+//! Callers: threads that commit or give back memory; the timer (`cycle/attendant.rs`) joins; a thread that
+//! forks ends the joining, since what both processes share would be doubled.
 
 use crate::address::Address;
 use crate::os::{self, HUGE_PAGE_BYTES, Mapping};

@@ -29,8 +29,6 @@ struct Module {
     exports: BTreeSet<String>,
     /// Paths from the root that its code goes.
     paths: BTreeSet<Name>,
-    /// Names with which paths in its code begin.
-    names: BTreeSet<String>,
     /// Modules inside it.
     children: BTreeSet<String>,
 }
@@ -85,9 +83,6 @@ impl Modules {
         }
         let mut code = Code { module: &mut module, name };
         items.iter().filter(|item| !matches!(item, Item::Use(_))).for_each(|item| code.visit_item(item));
-        // What a module exports and names itself, it uses.
-        let named: Vec<Name> = module.names.iter().filter_map(|name| module.imports.get(name).cloned()).collect();
-        module.paths.extend(named);
         self.0.insert(name.clone(), module);
     }
 
@@ -227,13 +222,17 @@ struct Code<'a> {
 
 impl Code<'_> {
     fn note(&mut self, path: Vec<String>) {
-        match from_root(&path, self.name) {
-            Some(path) => _ = self.module.paths.insert(path),
-            None if path.len() > 1 && self.module.children.contains(&path[0]) => {
-                self.module.paths.insert(in_module(&path, self.name));
-            }
-            None => self.module.names.extend(path.first().cloned()),
-        }
+        let Some((first, rest)) = path.split_first() else { return };
+        let from_root = match from_root(&path, self.name) {
+            Some(path) => path,
+            // A name of one part may be a variable's; a module's is followed by what is in it.
+            None if !rest.is_empty() && self.module.children.contains(first) => in_module(&path, self.name),
+            None => match self.module.imports.get(first) {
+                Some(import) => import.iter().chain(rest).cloned().collect(),
+                None => return,
+            },
+        };
+        self.module.paths.insert(from_root);
     }
 
     fn note_tokens(&mut self, tokens: TokenStream) {

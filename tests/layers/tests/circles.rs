@@ -25,6 +25,27 @@ fn no_module_of_the_core_uses_another_in_a_circle() {
     assert_no_circles("mmtk-core");
 }
 
+/// The rows of the table in the header of the core's root, each with the modules that it names.
+fn rows() -> Vec<Vec<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../mmtk-core/src/lib.rs");
+    let text = fs::read_to_string(root).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("//! | ")).map(|row| row.split('|').next().unwrap());
+    rows.map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn no_module_of_the_list_at_the_root_of_the_core_uses_one_further_down() {
+    let rows = rows();
+    let row_of = |module: &str| rows.iter().position(|row| row.iter().any(|name| name == module));
+    assert!(row_of("address") < row_of("memory") && row_of("cycle") < row_of("heap"), "{rows:?}");
+    for (from, to) in modules("mmtk-core").uses() {
+        let top = |name: &str| name.split("::").next().unwrap().to_owned();
+        if let (Some(above), Some(below)) = (row_of(&top(&from)), row_of(&top(&to))) {
+            assert!(below <= above, "{from} uses {to}, which stands further down");
+        }
+    }
+}
+
 #[test]
 fn no_module_of_the_policies_uses_another_in_a_circle() {
     assert_no_circles("policies");
@@ -93,6 +114,14 @@ fn a_re_export_leads_to_the_file_that_an_item_comes_from() {
     assert!(circles_of("one_way_in_a_folder", &files).is_empty());
     let both = [files[0], files[1], ("folder/a.rs", "use crate::folder::B; pub struct A(Box<B>);"), files[3]];
     assert_eq!(circles_of("both_ways_in_a_folder", &both), ["folder::a uses folder::b", "folder::b uses folder::a"]);
+}
+
+#[test]
+fn a_path_that_begins_with_an_imported_module_leads_to_the_file_of_its_item() {
+    let folder = [("lib.rs", "mod folder;"), ("folder/mod.rs", "mod a; mod b; pub use a::A; pub use b::B;")];
+    let a = ("folder/a.rs", "use crate::folder; pub struct A(Box<folder::B>);");
+    let files = [folder[0], folder[1], a, ("folder/b.rs", "use super::A; pub struct B(A);")];
+    assert_eq!(circles_of("by_module", &files), ["folder::a uses folder::b", "folder::b uses folder::a"]);
 }
 
 #[test]

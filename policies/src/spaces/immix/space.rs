@@ -1,4 +1,4 @@
-//! The space of Immix. The header of the folder tells how it works.
+//! The space of Immix. The header of the folder tells how it works, and states its invariants, I1 to I5.
 
 use super::defrag::Defrag;
 use super::hole_search::HoleSearch;

@@ -2,7 +2,7 @@
 
 use super::lines::LINE_BYTES;
 
-/// Objects of so many bytes leave a hole that they do not fit to smaller ones.
+/// Objects of this size and more leave a hole that they do not fit to smaller ones.
 pub(super) const MEDIUM_BYTES: usize = LINE_BYTES + 1;
 
 pub(super) const FREE: u8 = 0;
