@@ -117,7 +117,8 @@ pub enum StateLocation {
     Side,
 }
 
-/// A virtual machine.
+/// A virtual machine. It is a value: what it knows of objects may be in its fields, and two heaps in one
+/// process may have two of them. The heap and its spaces share it.
 ///
 /// # Safety
 /// The collector trusts the binding with memory. An implementation promises:
@@ -165,16 +166,16 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     const OBJECT_STARTS: bool = false;
 
     /// The object's size in bytes, a multiple of the granule.
-    fn object_size(object: ObjectReference) -> usize;
+    fn object_size(&self, object: ObjectReference) -> usize;
 
     /// What kind of object this is, in a few words, for reports. It may be dead: then it is as it was when it
     /// was last used, but nothing that it refers to may be looked at.
-    fn type_name(_object: ObjectReference) -> Cow<'static, str> {
+    fn type_name(&self, _object: ObjectReference) -> Cow<'static, str> {
         "object".into()
     }
 
     /// Visits the object's slots.
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<Self::Slot>);
+    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<Self::Slot>);
 
     /// Visits the roots of a stopped thread.
     fn scan_thread(&self, local: &mut Self::Local, visitor: &mut impl SlotVisitor<Self::Slot>);
@@ -198,7 +199,7 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     fn scan_ambiguous(&self, _local: &mut Self::Local, _look: &mut dyn FnMut(Range<Address>)) {}
 
     /// The address in an ambiguous word, for VMs that tag references.
-    fn address_in(word: usize) -> Address {
+    fn address_in(&self, word: usize) -> Address {
         Address::from_usize(word)
     }
 
@@ -228,12 +229,18 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// If the object consists of many consecutive slots (a large array): how many there are. The collector
     /// then visits them piece by piece with [`VMBinding::scan_part`], so that workers can share it. Asked for
     /// objects of more than 8 KiB only.
-    fn slots_of_large(_object: ObjectReference) -> Option<usize> {
+    fn slots_of_large(&self, _object: ObjectReference) -> Option<usize> {
         None
     }
 
     /// Visits the slots `from..to` of an object for which [`VMBinding::slots_of_large`] gave a number.
-    fn scan_part(_object: ObjectReference, _from: usize, _to: usize, _visitor: &mut impl SlotVisitor<Self::Slot>) {
+    fn scan_part(
+        &self,
+        _object: ObjectReference,
+        _from: usize,
+        _to: usize,
+        _visitor: &mut impl SlotVisitor<Self::Slot>,
+    ) {
         unreachable!("slots_of_large returned a number, so scan_part must be implemented")
     }
 

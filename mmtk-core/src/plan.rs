@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// What a plan gets to build its spaces from.
 pub struct PlanContext<'a, VM> {
+    /// The VM: a space that asks it about objects keeps it.
+    pub vm: &'a Arc<VM>,
     /// Address space, tables, budget.
     pub memory: &'a Arc<Memory>,
     /// The checked options.
@@ -27,12 +29,13 @@ pub struct PlanContext<'a, VM> {
 
 impl<'a, VM: VMBinding> PlanContext<'a, VM> {
     pub(crate) fn new(
+        vm: &'a Arc<VM>,
         memory: &'a Arc<Memory>,
         options: &'a Options,
         states: ObjectStates<VM>,
         generational: &'a Cell<bool>,
     ) -> Self {
-        PlanContext { memory, options, states, generational }
+        PlanContext { vm, memory, options, states, generational }
     }
 
     /// The context of a plan that has minor collections, whose spaces remember stores.

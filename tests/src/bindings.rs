@@ -14,24 +14,25 @@ use std::sync::{Arc, Mutex};
 /// How many global roots the VM of a test has.
 pub const GLOBALS: usize = 8;
 
-/// What a binding delegates whose objects and roots are those of the test binding `$of` in its field `$vm`:
-/// items of its `VMBinding`.
+/// What a binding delegates whose objects and roots are those of the binding in its field `$vm`: items of its
+/// `VMBinding`.
 #[macro_export]
 macro_rules! delegate_to {
-    ($of:ty, $vm:tt) => {
+    ($vm:tt) => {
         type Slot = mmtk_core::WordSlot;
         type Local = reference::ShadowStack;
 
-        fn slots_of_large(object: mmtk_core::ObjectReference) -> Option<usize> {
-            <$of as mmtk_core::VMBinding>::slots_of_large(object)
+        fn slots_of_large(&self, object: mmtk_core::ObjectReference) -> Option<usize> {
+            self.$vm.slots_of_large(object)
         }
         fn scan_part(
+            &self,
             object: mmtk_core::ObjectReference,
             from: usize,
             to: usize,
             visitor: &mut impl mmtk_core::SlotVisitor<mmtk_core::WordSlot>,
         ) {
-            <$of as mmtk_core::VMBinding>::scan_part(object, from, to, visitor);
+            self.$vm.scan_part(object, from, to, visitor);
         }
         fn scan_thread(
             &self,
@@ -77,17 +78,17 @@ pub struct SideVM<const LOG_GRANULE: u32>(ReferenceVM);
 // SAFETY: as for the reference binding, to which all is delegated; sizes are rounded up to granules by
 // `Attached`.
 unsafe impl<const LOG_GRANULE: u32> VMBinding for SideVM<LOG_GRANULE> {
-    delegate_to!(ReferenceVM, 0);
+    delegate_to!(0);
 
     const LOG_GRANULE: u32 = LOG_GRANULE;
     const STATE: StateLocation = StateLocation::Side;
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
 
-    fn object_size(object: ObjectReference) -> usize {
-        ReferenceVM::object_size(object)
+    fn object_size(&self, object: ObjectReference) -> usize {
+        self.0.object_size(object)
     }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
-        ReferenceVM::scan_object(object, visitor);
+    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.0.scan_object(object, visitor);
     }
     fn out_of_memory(&self, error: &OutOfMemory) {
         self.0.out_of_memory(error);
@@ -130,11 +131,11 @@ unsafe impl VMBinding for CalledVM {
 
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
 
-    fn object_size(object: ObjectReference) -> usize {
-        ReferenceVM::object_size(object)
+    fn object_size(&self, object: ObjectReference) -> usize {
+        self.vm.object_size(object)
     }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
-        ReferenceVM::scan_part(object, 0, object::header(object).refs(), visitor);
+    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.vm.scan_part(object, 0, object::header(object).refs(), visitor);
     }
     fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
         self.vm.scan_thread(stack, visitor);
@@ -171,14 +172,14 @@ unsafe impl<const GARBAGE: bool> VMBinding for AmbiguousVM<GARBAGE> {
     const OBJECT_STARTS: bool = true;
     const CONSERVATIVE_STACKS: bool = true;
 
-    fn object_size(object: ObjectReference) -> usize {
-        ReferenceVM::object_size(object)
+    fn object_size(&self, object: ObjectReference) -> usize {
+        self.vm.object_size(object)
     }
-    fn type_name(object: ObjectReference) -> Cow<'static, str> {
-        ReferenceVM::type_name(object)
+    fn type_name(&self, object: ObjectReference) -> Cow<'static, str> {
+        self.vm.type_name(object)
     }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
-        ReferenceVM::scan_object(object, visitor);
+    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.vm.scan_object(object, visitor);
     }
     fn scan_thread(&self, _stack: &mut ShadowStack, _visitor: &mut impl SlotVisitor<WordSlot>) {}
     fn scan_ambiguous(&self, stack: &mut ShadowStack, look: &mut dyn FnMut(Range<Address>)) {
@@ -228,10 +229,11 @@ macro_rules! as_the_reference_binding {
         const OLD_TO_NEW: mmtk_core::OldToNew = mmtk_core::OldToNew::Barrier;
 
         fn scan_object(
+            &self,
             object: mmtk_core::ObjectReference,
             visitor: &mut impl mmtk_core::SlotVisitor<mmtk_core::WordSlot>,
         ) {
-            <reference::ReferenceVM as mmtk_core::VMBinding>::scan_object(object, visitor);
+            self.$vm.scan_object(object, visitor);
         }
         fn scan_thread(
             &self,

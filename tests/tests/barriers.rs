@@ -305,10 +305,11 @@ fn a_binding_without_a_barrier_is_refused_and_told_what_to_choose() {
     unsafe impl mmtk_core::VMBinding for NoBarrier {
         type Slot = mmtk_core::WordSlot;
         type Local = ();
-        fn object_size(_: mmtk_core::ObjectReference) -> usize {
+        fn object_size(&self, _: mmtk_core::ObjectReference) -> usize {
             unreachable!("there are no objects")
         }
-        fn scan_object(_: mmtk_core::ObjectReference, _: &mut impl mmtk_core::SlotVisitor<mmtk_core::WordSlot>) {}
+        fn scan_object(&self, _: mmtk_core::ObjectReference, _: &mut impl mmtk_core::SlotVisitor<mmtk_core::WordSlot>) {
+        }
         fn scan_thread(&self, (): &mut (), _: &mut impl mmtk_core::SlotVisitor<mmtk_core::WordSlot>) {}
     }
     for plan in generational() {

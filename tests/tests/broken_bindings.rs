@@ -199,20 +199,20 @@ unsafe impl VMBinding for Liar {
     const STATE: StateLocation = ReferenceVM::STATE;
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
 
-    fn object_size(object: ObjectReference) -> usize {
+    fn object_size(&self, object: ObjectReference) -> usize {
         match lie_about(object) {
-            Some(Lie::Size(by)) => ReferenceVM::object_size(object).wrapping_add_signed(by),
-            _ => ReferenceVM::object_size(object),
+            Some(Lie::Size(by)) => self.0.object_size(object).wrapping_add_signed(by),
+            _ => self.0.object_size(object),
         }
     }
-    fn type_name(object: ObjectReference) -> Cow<'static, str> {
+    fn type_name(&self, object: ObjectReference) -> Cow<'static, str> {
         match object::header(object).refs() {
             2 => "Pair".into(),
             _ => "Bytes".into(),
         }
     }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
-        ReferenceVM::scan_object(object, visitor);
+    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.0.scan_object(object, visitor);
         if let Some(Lie::Slot(offset)) = lie_about(object) {
             // SAFETY: not kept, on purpose.
             visitor.visit(unsafe { WordSlot::at(object.address().plus(offset)) });
@@ -224,10 +224,10 @@ unsafe impl VMBinding for Liar {
             self.0.scan_thread(stack, visitor);
         }
     }
-    fn slots_of_large(object: ObjectReference) -> Option<usize> {
+    fn slots_of_large(&self, object: ObjectReference) -> Option<usize> {
         lie_about(object).filter(|lie| matches!(lie, Lie::Parts)).map(|_| 2)
     }
-    fn scan_part(_: ObjectReference, _: usize, _: usize, _: &mut impl SlotVisitor<WordSlot>) {}
+    fn scan_part(&self, _: ObjectReference, _: usize, _: usize, _: &mut impl SlotVisitor<WordSlot>) {}
     fn process_weak(&self, weak: &mut dyn WeakProcessor) {
         self.0.process_weak(weak);
     }

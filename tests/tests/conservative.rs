@@ -27,11 +27,11 @@ unsafe impl VMBinding for FindingVM {
     as_the_reference_binding!(0);
     const OBJECT_STARTS: bool = true;
 
-    fn object_size(object: ObjectReference) -> usize {
-        ReferenceVM::object_size(object)
+    fn object_size(&self, object: ObjectReference) -> usize {
+        self.0.object_size(object)
     }
-    fn type_name(object: ObjectReference) -> Cow<'static, str> {
-        ReferenceVM::type_name(object)
+    fn type_name(&self, object: ObjectReference) -> Cow<'static, str> {
+        self.0.type_name(object)
     }
 }
 
@@ -60,11 +60,11 @@ unsafe impl<const STACKS: bool> VMBinding for OpaqueVM<STACKS> {
     const CONSERVATIVE_HEAP: bool = true;
     const CONSERVATIVE_STACKS: bool = STACKS;
 
-    fn object_size(object: ObjectReference) -> usize {
-        ReferenceVM::object_size(object)
+    fn object_size(&self, object: ObjectReference) -> usize {
+        self.0.object_size(object)
     }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
-        ReferenceVM::scan_object(object, visitor);
+    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.0.scan_object(object, visitor);
         let header = object::header(object);
         if header.refs() > 0 {
             visitor.visit_ambiguous(object::slot(object, header.refs())..object.address().plus(header.words() * 8));
@@ -112,7 +112,7 @@ fn pinning_plans() -> impl Iterator<Item = &'static str> {
 fn only_these_are_found<VM: TestVM>(m: Handle<VM>, stack: std::ops::Range<usize>, dead: &[Address]) {
     let live: BTreeMap<usize, usize> = stack
         .map(|index| Ref(m.get(index).0).object().unwrap())
-        .map(|object| (object.address().as_usize(), VM::object_size(object)))
+        .map(|object| (object.address().as_usize(), m.mutator().vm().object_size(object)))
         .collect();
     let mutator = m.mutator();
     for (start, bytes) in &live {
@@ -547,10 +547,10 @@ unsafe impl VMBinding for KindsVM {
     const OBJECT_STARTS: bool = true;
     const CONSERVATIVE_HEAP: bool = true;
 
-    fn object_size(object: ObjectReference) -> usize {
-        ReferenceVM::object_size(object)
+    fn object_size(&self, object: ObjectReference) -> usize {
+        self.0.object_size(object)
     }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
         // SAFETY: objects have at least two words behind the header.
         let word = |word| unsafe { object::slot(object, word).load::<u64>() };
         let place = |word| object::slot(object, 2 + word);

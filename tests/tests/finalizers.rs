@@ -348,17 +348,17 @@ static SCANS: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: as for the reference binding, to which all is delegated.
 unsafe impl VMBinding for Counting {
-    delegate_to!(ReferenceVM, 0);
+    delegate_to!(0);
 
     const STATE: StateLocation = ReferenceVM::STATE;
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
 
-    fn object_size(object: ObjectReference) -> usize {
-        ReferenceVM::object_size(object)
+    fn object_size(&self, object: ObjectReference) -> usize {
+        self.0.object_size(object)
     }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
         SCANS.fetch_add(1, Relaxed);
-        ReferenceVM::scan_object(object, visitor);
+        self.0.scan_object(object, visitor);
     }
 }
 

@@ -215,8 +215,8 @@ unsafe impl VMBinding for Native {
     plan_tests::as_the_reference_binding!(vm);
     const PINS_ROOTS: bool = true;
 
-    fn object_size(object: ObjectReference) -> usize {
-        ReferenceVM::object_size(object)
+    fn object_size(&self, object: ObjectReference) -> usize {
+        self.vm.object_size(object)
     }
     fn scan_pinned_roots(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
         visit(&self.pinned, visitor);

@@ -224,8 +224,8 @@ struct ByHand {
 unsafe impl VMBinding for ByHand {
     plan_tests::as_the_reference_binding!(vm);
 
-    fn object_size(object: ObjectReference) -> usize {
-        ReferenceVM::object_size(object)
+    fn object_size(&self, object: ObjectReference) -> usize {
+        self.vm.object_size(object)
     }
     fn trace_weak(&self, weak: &mut dyn WeakProcessor) -> bool {
         let mut kept = false;
@@ -303,8 +303,8 @@ struct Patient {
 unsafe impl VMBinding for Patient {
     plan_tests::as_the_reference_binding!(vm);
 
-    fn object_size(object: ObjectReference) -> usize {
-        ReferenceVM::object_size(object)
+    fn object_size(&self, object: ObjectReference) -> usize {
+        self.vm.object_size(object)
     }
     fn trace_weak(&self, weak: &mut dyn WeakProcessor) -> bool {
         let mut ephemeron = self.ephemeron.lock().unwrap();

@@ -19,10 +19,10 @@ unsafe impl VMBinding for Fixed {
     const CAN_MOVE: bool = false;
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
 
-    fn object_size(_: ObjectReference) -> usize {
+    fn object_size(&self, _: ObjectReference) -> usize {
         unreachable!("there are no objects")
     }
-    fn scan_object(_: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {}
+    fn scan_object(&self, _: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {}
     fn scan_thread(&self, (): &mut (), _: &mut impl SlotVisitor<WordSlot>) {}
 }
 
@@ -34,10 +34,10 @@ unsafe impl VMBinding for Silent {
     type Slot = WordSlot;
     type Local = ();
 
-    fn object_size(_: ObjectReference) -> usize {
+    fn object_size(&self, _: ObjectReference) -> usize {
         unreachable!("there are no objects")
     }
-    fn scan_object(_: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {}
+    fn scan_object(&self, _: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {}
     fn scan_thread(&self, (): &mut (), _: &mut impl SlotVisitor<WordSlot>) {}
 }
 

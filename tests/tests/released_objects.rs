@@ -19,8 +19,8 @@ struct Releasing {
 unsafe impl VMBinding for Releasing {
     plan_tests::as_the_reference_binding!(vm);
 
-    fn object_size(object: ObjectReference) -> usize {
-        ReferenceVM::object_size(object)
+    fn object_size(&self, object: ObjectReference) -> usize {
+        self.vm.object_size(object)
     }
     fn scan_vm_minor(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
         self.minor_scans.fetch_add(1, Relaxed);

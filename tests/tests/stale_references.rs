@@ -50,8 +50,8 @@ fn revive<VM: TestVM>(m: Handle<VM>, holder: LabRef, dead: LabRef, space: &str, 
     m.write_ref(holder, 0, dead);
     let text = complaint(m, what);
     let [holder, dead] = [holder, dead].map(|o| Ref(o.0).object().unwrap());
-    let bytes = VM::object_size(holder);
-    let holder = format!("{} ({holder}, {bytes} bytes)", VM::type_name(holder));
+    let bytes = m.mutator().vm().object_size(holder);
+    let holder = format!("{} ({holder}, {bytes} bytes)", m.mutator().vm().type_name(holder));
     let start = format!("before the collection: the slot at +8 of {holder} refers to {dead} in {space} space, but ");
     assert!(text.starts_with(&start), "{what}: {text}");
     text
@@ -120,8 +120,8 @@ struct Secretive<const KEEPS: bool> {
 unsafe impl<const KEEPS: bool> VMBinding for Secretive<KEEPS> {
     plan_tests::as_the_reference_binding!(vm);
 
-    fn object_size(object: ObjectReference) -> usize {
-        ReferenceVM::object_size(object)
+    fn object_size(&self, object: ObjectReference) -> usize {
+        self.vm.object_size(object)
     }
     fn scan_vm(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
         // Of each three scans the second is the trace's.

@@ -29,20 +29,20 @@ fn maybe_yield(every: u64) {
 
 // SAFETY: all is delegated, and a thread that lets others run keeps every promise.
 unsafe impl<VM: TestVM> VMBinding for Yielding<VM> {
-    delegate_to!(VM, 0);
+    delegate_to!(0);
 
     const LOG_GRANULE: u32 = VM::LOG_GRANULE;
     const STATE: StateLocation = VM::STATE;
     const OLD_TO_NEW: OldToNew = VM::OLD_TO_NEW;
 
-    fn object_size(object: ObjectReference) -> usize {
+    fn object_size(&self, object: ObjectReference) -> usize {
         // The worker may have claimed the object, and the others wait.
         maybe_yield(2000);
-        VM::object_size(object)
+        self.0.object_size(object)
     }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
         maybe_yield(100);
-        VM::scan_object(object, visitor);
+        self.0.scan_object(object, visitor);
     }
 }
 

@@ -53,10 +53,10 @@ unsafe impl VMBinding for PlottingVM {
     const STATE: StateLocation = ReferenceVM::STATE;
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
 
-    fn object_size(object: ObjectReference) -> usize {
-        ReferenceVM::object_size(object)
+    fn object_size(&self, object: ObjectReference) -> usize {
+        self.0.object_size(object)
     }
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
         match is_helper() {
             true => {
                 HELPER_IN_OBJECT.store(true, SeqCst);
@@ -69,7 +69,7 @@ unsafe impl VMBinding for PlottingVM {
                 assert!(!plot_is(Plot::LeaderPanics), "the leader's scan came to nothing");
             }
         }
-        ReferenceVM::scan_object(object, visitor);
+        self.0.scan_object(object, visitor);
     }
     fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
         match is_helper() {

@@ -41,11 +41,11 @@ unsafe impl VMBinding for TinyVM {
     const STATE: StateLocation = StateLocation::HeaderTopByte(0);
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
 
-    fn object_size(object: ObjectReference) -> usize {
+    fn object_size(&self, object: ObjectReference) -> usize {
         (header(object) >> 32 & 0xff_ffff) as usize * 8
     }
 
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
         for index in 0..header(object) as u32 as usize {
             // SAFETY: the header says that there are so many slots.
             visitor.visit(unsafe { WordSlot::at(object.address().plus(8 + index * 8)) });

@@ -33,26 +33,26 @@ unsafe impl VMBinding for ReferenceVM {
     const CONSERVATIVE_STACKS: bool = cfg!(feature = "conservative");
 
     #[inline(always)]
-    fn object_size(object: ObjectReference) -> usize {
+    fn object_size(&self, object: ObjectReference) -> usize {
         object::header(object).words() * 8
     }
 
-    fn type_name(object: ObjectReference) -> Cow<'static, str> {
+    fn type_name(&self, object: ObjectReference) -> Cow<'static, str> {
         let header = object::header(object);
         format!("object with {} references and {} words in all", header.refs(), header.words()).into()
     }
 
     #[inline(always)]
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
-        Self::scan_part(object, 0, object::header(object).refs(), visitor);
+    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        self.scan_part(object, 0, object::header(object).refs(), visitor);
     }
 
-    fn slots_of_large(object: ObjectReference) -> Option<usize> {
+    fn slots_of_large(&self, object: ObjectReference) -> Option<usize> {
         Some(object::header(object).refs())
     }
 
     #[inline(always)]
-    fn scan_part(object: ObjectReference, from: usize, to: usize, visitor: &mut impl SlotVisitor<WordSlot>) {
+    fn scan_part(&self, object: ObjectReference, from: usize, to: usize, visitor: &mut impl SlotVisitor<WordSlot>) {
         for index in from..to {
             // SAFETY: below the header's count of references, so inside the object.
             visitor.visit(unsafe { WordSlot::at(object::slot(object, index)) });

@@ -126,7 +126,7 @@ impl<VM: VMBinding> Collector<VM> {
         let allocated = self.take_allocated(kind);
         let vm_objects = self.vm_space.objects();
         let mut pause = Pause {
-            vm: &self.vm,
+            vm: &*self.vm,
             vm_objects: &vm_objects,
             gang: &self.gang,
             solo: &self.solo,
@@ -140,7 +140,7 @@ impl<VM: VMBinding> Collector<VM> {
             minor_collections_pay: self.minor_collections_pay(),
             states: self.states,
             weak: &self.weak,
-            ambiguous: ambiguous_roots(&self.vm, &self.plan.spaces(), &mutators),
+            ambiguous: ambiguous_roots(&*self.vm, &self.plan.spaces(), &mutators),
             remembered: self.take_remembered(&mutators, kind),
             released: Vec::new(),
             allocated_bytes: allocated.since_no_less(kind),
@@ -238,7 +238,7 @@ impl<VM: VMBinding> Collector<VM> {
         if verified {
             verify::before_collection(pause, &*self.plan, &mut self.history.lock());
         }
-        let pinned = PinnedForPause::begin(&self.vm, self.states, &self.moving, &pause.ambiguous);
+        let pinned = PinnedForPause::begin(&*self.vm, self.states, &self.moving, &pause.ambiguous);
         self.plan.collect(pause);
         pinned.end();
         if verified {

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 /// A heap's engine: the plan, memory and threads, and what drives collections.
 pub(crate) struct Collector<VM: VMBinding> {
-    pub(crate) vm: VM,
+    pub(crate) vm: Arc<VM>,
     pub(crate) options: Options,
     pub(crate) plan: Box<dyn Plan<VM>>,
     pub(crate) memory: Arc<Memory>,

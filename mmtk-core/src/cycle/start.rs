@@ -38,10 +38,11 @@ impl<VM: VMBinding> Collector<VM> {
         if options.warnings == Warnings::Never {
             warnings::silence();
         }
+        let vm = Arc::new(vm);
         let memory = Memory::new(&options)?;
         let states = ObjectStates::new(&memory)?;
         let remembers = Cell::new(false);
-        let plan = plan(&PlanContext::new(&memory, &options, states, &remembers))?;
+        let plan = plan(&PlanContext::new(&vm, &memory, &options, states, &remembers))?;
         let needs = plan.needs();
         assert_eq!(
             needs.old_to_new,

@@ -51,9 +51,9 @@ impl<VM: VMBinding> Collector<VM> {
         let space = spaces.into_iter().find(|space| space.extent().holds(object))?;
         Some(ObjectInfo {
             object,
-            bytes: VM::object_size(object),
+            bytes: self.vm.object_size(object),
             space: space.name(),
-            type_name: VM::type_name(object),
+            type_name: self.vm.type_name(object),
             is_old: space.survived(object),
         })
     }

@@ -157,13 +157,13 @@ impl<'a, VM: VMBinding> Moves<'a, VM> {
 
     /// Takes blocks until there are none left: updates what is live in them, and moves it. After `place`,
     /// every worker of a section.
-    pub fn compact(&self) {
+    pub fn compact(&self, vm: &VM) {
         loop {
             let block = Block(self.next.fetch_add(1, Relaxed));
             if block.0 >= self.blocks {
                 return;
             }
-            self.update(block);
+            self.update(vm, block);
             self.slide(block);
             evacuation::left(self.evacuated(block));
         }
@@ -173,11 +173,11 @@ impl<'a, VM: VMBinding> Moves<'a, VM> {
         self.tables.evacuated.at(self.tables.map.extent().block_start(block))
     }
 
-    fn update(&self, block: Block) {
+    fn update(&self, vm: &VM, block: Block) {
         let mut slots = self.slots();
         self.tables.map.for_each_object(block, |object| {
-            VM::scan_object(object, &mut slots);
-            VM::object_size(object)
+            vm.scan_object(object, &mut slots);
+            vm.object_size(object)
         });
     }
 
@@ -268,11 +268,11 @@ mod tests {
     unsafe impl VMBinding for Slow {
         type Slot = WordSlot;
         type Local = ();
-        fn object_size(object: ObjectReference) -> usize {
+        fn object_size(&self, object: ObjectReference) -> usize {
             // SAFETY: the test wrote it there.
             unsafe { object.address().load() }
         }
-        fn scan_object(object: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {
+        fn scan_object(&self, object: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {
             if object.address().as_usize() != FIRST.load(Relaxed) {
                 return NEXT_IS_SCANNED.store(true, Relaxed);
             }
@@ -307,7 +307,7 @@ mod tests {
         for (object, bytes, _) in objects {
             // SAFETY: committed above, and nobody else uses it.
             unsafe { object.address().store(bytes) };
-            assert_eq!(tables.map().mark(object, true), Some(bytes));
+            assert_eq!(tables.map().mark(&Slow, object, true), Some(bytes));
         }
         tables.count(0..BLOCKS as usize);
         let moves = Moves::plan(&tables, BLOCKS);
@@ -342,15 +342,15 @@ mod tests {
                 // SAFETY: committed above, and nobody else uses it.
                 unsafe { at.plus(offset).store(if offset == 0 { bytes } else { n }) };
             }
-            assert!(tables.map().mark(ObjectReference::from_address(at).unwrap(), true).is_some());
+            assert!(tables.map().mark(&Slow, ObjectReference::from_address(at).unwrap(), true).is_some());
         }
         FIRST.store(fill.as_usize(), Relaxed);
         tables.count(0..2);
         let moves = Moves::plan(&tables, 2);
         moves.place(0..2);
         std::thread::scope(|scope| {
-            scope.spawn(|| moves.compact());
-            moves.compact();
+            scope.spawn(|| moves.compact(&Slow));
+            moves.compact(&Slow);
         });
         for (n, (at, bytes)) in all.into_iter().enumerate() {
             for offset in (0..bytes).step_by(8) {

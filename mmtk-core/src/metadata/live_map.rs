@@ -127,14 +127,14 @@ impl<VM: VMBinding> LiveMap<VM> {
         self.bits(address).load(Relaxed) >> Self::bit_index(address) & 1 != 0
     }
 
-    /// Marks the object; its size, or none if it was marked before (I1). `alone` says that no other worker
-    /// traces.
+    /// Marks the object; its size, for which the VM is asked, or none if it was marked before (I1). `alone`
+    /// says that no other worker traces.
     #[inline(always)]
-    pub fn mark(&self, object: ObjectReference, alone: bool) -> Option<usize> {
+    pub fn mark(&self, vm: &VM, object: ObjectReference, alone: bool) -> Option<usize> {
         if self.is_marked(object) {
             return None;
         }
-        let bytes = VM::object_size(object);
+        let bytes = vm.object_size(object);
         let (index, granules) = (Self::bit_index(object.address()), bytes >> VM::LOG_GRANULE);
         if index as usize + granules > 64 {
             return self.mark_across(object, bytes, alone).then_some(bytes);
@@ -277,11 +277,11 @@ mod tests {
         type Slot = WordSlot;
         type Local = ();
         const LOG_GRANULE: u32 = LOG_GRANULE;
-        fn object_size(object: ObjectReference) -> usize {
+        fn object_size(&self, object: ObjectReference) -> usize {
             // SAFETY: the test wrote it there.
             unsafe { object.address().load() }
         }
-        fn scan_object(_: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {}
+        fn scan_object(&self, _: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {}
         fn scan_thread(&self, (): &mut (), _: &mut impl SlotVisitor<WordSlot>) {}
     }
 
@@ -307,7 +307,10 @@ mod tests {
                 let object = ObjectReference::from_address(at).unwrap();
                 if (n + round) % 2 == 0 || n % 7 == round {
                     let alone = n % 3 == 0;
-                    assert_eq!((map.mark(object, alone), map.mark(object, !alone)), (Some(bytes), None));
+                    assert_eq!(
+                        (map.mark(&Sized, object, alone), map.mark(&Sized, object, !alone)),
+                        (Some(bytes), None)
+                    );
                     live.push((object, bytes));
                 }
                 assert_eq!(map.is_marked(object), live.last().is_some_and(|(last, _)| *last == object));
@@ -328,7 +331,7 @@ mod tests {
                 map.for_each_object(block, |object| {
                     assert_eq!(extent.block_of(object.address()), block);
                     visited.push(object);
-                    Sized::<LOG_GRANULE>::object_size(object)
+                    Sized::<LOG_GRANULE>.object_size(object)
                 });
                 let mut from = extent.start();
                 while let Some(run) = map.run(block, from) {
@@ -353,7 +356,7 @@ mod tests {
         let mark = |at: Address, bytes: usize| {
             // SAFETY: committed above, and nobody else uses it.
             unsafe { at.store(bytes) };
-            map.mark(ObjectReference::from_address(at).unwrap(), true)
+            map.mark(&Sized, ObjectReference::from_address(at).unwrap(), true)
         };
         let boundary = extent.start().plus(BLOCK_BYTES);
         mark(boundary.minus(640), 1280);
@@ -381,7 +384,7 @@ mod tests {
         let object = start.plus(BLOCK_BYTES - bytes);
         // SAFETY: committed above, and nobody else uses it.
         unsafe { object.store(bytes) };
-        assert_eq!(map.mark(ObjectReference::from_address(object).unwrap(), true), Some(bytes));
+        assert_eq!(map.mark(&Sized, ObjectReference::from_address(object).unwrap(), true), Some(bytes));
         assert_eq!(map.run(last, start), Some(object..start.plus(BLOCK_BYTES)));
         assert_eq!((map.run(last, start.plus(BLOCK_BYTES)), map.live_bytes(last)), (None, bytes));
     }

@@ -290,10 +290,10 @@ mod tests {
         type Local = ();
         const STATE: StateLocation = if SIDE { StateLocation::Side } else { StateLocation::HeaderTopByte(0) };
         const OBJECT_STARTS: bool = STARTS;
-        fn object_size(_: ObjectReference) -> usize {
+        fn object_size(&self, _: ObjectReference) -> usize {
             BYTES
         }
-        fn scan_object(_: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {}
+        fn scan_object(&self, _: ObjectReference, _: &mut impl SlotVisitor<WordSlot>) {}
         fn scan_thread(&self, (): &mut (), _: &mut impl SlotVisitor<WordSlot>) {}
     }
 

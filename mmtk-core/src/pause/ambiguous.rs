@@ -21,7 +21,7 @@ pub(crate) fn ambiguous_roots<VM: VMBinding>(
     let spaces: Vec<_> = spaces.iter().map(|space| (space.extent(), *space)).collect();
     let mut look = |range: Range<Address>| {
         each_word(range, |word| {
-            let address = VM::address_in(word);
+            let address = vm.address_in(word);
             let space = spaces.iter().find(|(extent, _)| extent.contains(address));
             objects.extend(space.and_then(|(_, space)| space.find_object(address)));
         });

@@ -25,7 +25,6 @@ use crate::stack::each_word;
 use crate::trace::Tracer;
 use crate::weak::{TOPOLOGICAL, Table, key};
 use protocols::index::Index;
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -160,8 +159,8 @@ impl<VM: VMBinding, T: Tracer<VM>> Process<'_, '_, VM, T> {
         let mut graph = Graph::default();
         for object in &nodes.objects {
             graph.begin_node();
-            let edges = Edges { nodes: &nodes, graph: &mut graph, tracer: self.tracer, vm: PhantomData };
-            VM::scan_object(*object, &mut { edges });
+            let edges = Edges { nodes: &nodes, graph: &mut graph, tracer: self.tracer, vm: self.pause.vm };
+            self.pause.vm.scan_object(*object, &mut { edges });
         }
         order::due(&graph, &waiting, cycles)
     }
@@ -194,7 +193,7 @@ struct Edges<'a, VM, T> {
     nodes: &'a Nodes,
     graph: &'a mut Graph,
     tracer: T,
-    vm: PhantomData<fn(VM)>,
+    vm: &'a VM,
 }
 
 impl<VM, T> Edges<'_, VM, T> {
@@ -210,7 +209,7 @@ impl<VM: VMBinding, T: Tracer<VM>> SlotVisitor<VM::Slot> for Edges<'_, VM, T> {
 
     fn visit_ambiguous(&mut self, words: Range<Address>) {
         each_word(words, |word| {
-            self.tracer.find_object(VM::address_in(word)).into_iter().for_each(|object| self.add(object));
+            self.tracer.find_object(self.vm.address_in(word)).into_iter().for_each(|object| self.add(object));
         });
     }
 }

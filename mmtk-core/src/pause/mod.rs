@@ -107,6 +107,11 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         &self.released
     }
 
+    /// The VM.
+    pub fn vm(&self) -> &'a VM {
+        self.vm
+    }
+
     /// The options of the heap.
     pub fn options(&self) -> &Options {
         self.options
@@ -213,7 +218,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
             let vm_objects = pause.vm_objects;
             let next_vm_object = AtomicUsize::new(0);
             gang.run(pause.options.gc_helpers == WakeHelpers::Always, &|worker| {
-                let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, &shared, gang, worker) else { return };
+                let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, vm, &shared, gang, worker) else { return };
                 if worker.index == 0 {
                     match kind {
                         CollectionKind::Full => vm.scan_vm(&mut tracing.roots()),
@@ -292,7 +297,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
                 vm.scan_thread(local, &mut UpdateSlots(&forward));
             }
             while let Some(range) = next_range(&next_vm_object, vm_objects.len()) {
-                vm_objects[range].iter().for_each(|object| VM::scan_object(*object, &mut UpdateSlots(&forward)));
+                vm_objects[range].iter().for_each(|object| vm.scan_object(*object, &mut UpdateSlots(&forward)));
             }
         });
     }
@@ -307,11 +312,11 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         f: impl Fn(&mut Tracing<'_, VM, T>, Range<usize>, &mut Worker) + Sync,
     ) {
         self.timed(name, |pause| {
-            let gang = pause.gang;
+            let (vm, gang) = (pause.vm, pause.gang);
             let shared = TraceShared::<T::Item>::new(gang);
             let next = AtomicUsize::new(0);
             gang.run(pause.pays_to_wake(count), &|worker| {
-                let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, &shared, gang, worker) else { return };
+                let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, vm, &shared, gang, worker) else { return };
                 while let Some(range) = next_range(&next, count) {
                     f(&mut tracing, range, worker);
                     tracing.keep_up(worker);
@@ -334,7 +339,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
             let (vm, solo) = (pause.vm, pause.solo);
             let shared = TraceShared::<T::Item>::new(solo);
             pause.gang.run_alone(|worker| {
-                let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, &shared, solo, worker) else { return };
+                let Some(mut tracing) = Tracing::<VM, T>::enter(tracer, vm, &shared, solo, worker) else { return };
                 f(vm, &mut tracing, worker);
                 tracing.leave();
             });

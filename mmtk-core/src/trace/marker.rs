@@ -11,7 +11,6 @@ use crate::workers::{Gang, Worker};
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
 use protocols::sync::Mutex;
 use protocols::termination::{Look, Termination};
-use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Objects in flight between prefetch and use. Sixteen cover a memory latency of 150 ns at 100 million
@@ -87,14 +86,14 @@ pub struct Tracing<'a, VM: VMBinding, T: Tracer<VM>> {
     /// Objects since this worker began: decides when waking helpers pays.
     followed: usize,
     may_wake: bool,
-    vm: PhantomData<fn(VM)>,
+    vm: &'a VM,
 }
 
 /// The private stack as the visitor that a binding hands slots to.
 struct Push<'a, VM: VMBinding, T: Tracer<VM>> {
     items: &'a mut Vec<T::Item>,
     tracer: T,
-    vm: PhantomData<fn(VM)>,
+    vm: &'a VM,
 }
 
 impl<VM: VMBinding, T: Tracer<VM>> SlotVisitor<VM::Slot> for Push<'_, VM, T> {
@@ -106,14 +105,20 @@ impl<VM: VMBinding, T: Tracer<VM>> SlotVisitor<VM::Slot> for Push<'_, VM, T> {
     }
 
     fn visit_ambiguous(&mut self, words: Range<Address>) {
-        let found = |word| self.tracer.find_object(VM::address_in(word)).and_then(T::Item::from_object);
+        let found = |word| self.tracer.find_object(self.vm.address_in(word)).and_then(T::Item::from_object);
         each_word(words, |word| self.items.extend(found(word)));
     }
 }
 
 impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
     /// Enters the section as this worker; none if the trace has ended already.
-    pub fn enter(tracer: T, shared: &'a TraceShared<T::Item>, gang: &'a Gang, worker: &Worker) -> Option<Self> {
+    pub fn enter(
+        tracer: T,
+        vm: &'a VM,
+        shared: &'a TraceShared<T::Item>,
+        gang: &'a Gang,
+        worker: &Worker,
+    ) -> Option<Self> {
         if worker.index != 0 && !shared.termination.start() {
             return None;
         }
@@ -129,7 +134,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
             since_look: 0,
             followed: 0,
             may_wake: worker.index == 0 && gang.size() > 1,
-            vm: PhantomData,
+            vm,
         })
     }
 
@@ -141,16 +146,16 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
 
     /// Lets a binding push roots.
     pub fn roots(&mut self) -> impl SlotVisitor<VM::Slot> + use<'_, 'a, VM, T> {
-        Push { items: &mut self.stack, tracer: self.tracer, vm: PhantomData }
+        Push { items: &mut self.stack, tracer: self.tracer, vm: self.vm }
     }
 
     /// Visits the slots of an object that is marked already, or outside the heap: it may refer to new
     /// objects. It is where it stays in this pause. An unmarked one is not read: another worker may have
     /// moved it, and left a forwarding word in it.
     pub fn visit_again(&mut self, object: ObjectReference) {
-        match VM::object_size(object) {
+        match self.vm.object_size(object) {
             0..=LARGE_BYTES => {
-                VM::scan_object(object, &mut Push { items: &mut self.stack, tracer: self.tracer, vm: PhantomData })
+                self.vm.scan_object(object, &mut Push { items: &mut self.stack, tracer: self.tracer, vm: self.vm })
             }
             _ => self.follow_large(object),
         }
@@ -253,11 +258,11 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
                     to = middle;
                 }
                 self.share_hint();
-                VM::scan_part(
+                self.vm.scan_part(
                     object,
                     from,
                     to,
-                    &mut Push { items: &mut self.stack, tracer: self.tracer, vm: PhantomData },
+                    &mut Push { items: &mut self.stack, tracer: self.tracer, vm: self.vm },
                 );
             }
         }
@@ -318,7 +323,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
         match self.tracer.trace(object, worker) {
             Traced::Seen(place) => place,
             Traced::New(place) => {
-                VM::scan_object(place, &mut Push { items: &mut self.stack, tracer: self.tracer, vm: PhantomData });
+                self.vm.scan_object(place, &mut Push { items: &mut self.stack, tracer: self.tracer, vm: self.vm });
                 place
             }
             Traced::NewLarge(place) => {
@@ -330,7 +335,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
 
     #[cold]
     fn follow_large(&mut self, object: ObjectReference) {
-        match VM::slots_of_large(object) {
+        match self.vm.slots_of_large(object) {
             Some(slots) if slots > PART_SLOTS => {
                 self.deque.push(Packet::Array { object, from: 0, to: slots });
                 if slots > 16 * PART_SLOTS && self.may_wake {
@@ -339,7 +344,7 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
                 }
                 self.share_hint();
             }
-            _ => VM::scan_object(object, &mut Push { items: &mut self.stack, tracer: self.tracer, vm: PhantomData }),
+            _ => self.vm.scan_object(object, &mut Push { items: &mut self.stack, tracer: self.tracer, vm: self.vm }),
         }
     }
 

@@ -34,13 +34,13 @@ pub struct ArrayPart {
 impl ArrayPart {
     /// The parts of an object of a space for large objects; none if it is no array, or too short to be
     /// shared.
-    pub fn all_of<VM: VMBinding>(object: ObjectReference) -> impl Iterator<Item = ArrayPart> {
-        let slots = VM::slots_of_large(object).filter(|slots| *slots > PART_SLOTS).unwrap_or(0);
+    pub fn all_of<VM: VMBinding>(vm: &VM, object: ObjectReference) -> impl Iterator<Item = ArrayPart> + use<VM> {
+        let slots = vm.slots_of_large(object).filter(|slots| *slots > PART_SLOTS).unwrap_or(0);
         (0..slots).step_by(PART_SLOTS).map(move |from| ArrayPart { object, from, to: slots.min(from + PART_SLOTS) })
     }
 
     /// Visits the slots of this part.
-    pub fn scan<VM: VMBinding>(&self, visitor: &mut impl SlotVisitor<VM::Slot>) {
-        VM::scan_part(self.object, self.from, self.to, visitor);
+    pub fn scan<VM: VMBinding>(&self, vm: &VM, visitor: &mut impl SlotVisitor<VM::Slot>) {
+        vm.scan_part(self.object, self.from, self.to, visitor);
     }
 }

@@ -61,8 +61,8 @@ impl<VM: VMBinding> Walk<'_, VM> {
     pub(super) fn name(&self, object: ObjectReference) -> String {
         let seen = self.seen.get(&object).map(|seen| seen.bytes);
         let known = || if self.before { Some(self.history.known(object)?.bytes) } else { None };
-        let bytes = seen.or_else(known).unwrap_or_else(|| VM::object_size(object));
-        format!("{} ({object}, {bytes} bytes)", VM::type_name(object))
+        let bytes = seen.or_else(known).unwrap_or_else(|| self.vm.object_size(object));
+        format!("{} ({object}, {bytes} bytes)", self.vm.type_name(object))
     }
 
     fn describe(&self, from: From<VM::Slot>) -> String {

@@ -62,9 +62,10 @@ pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &
 }
 
 impl<'a, VM: VMBinding> Walk<'a, VM> {
-    fn new(pause: &Pause<'_, VM>, plan: &'a dyn Plan<VM>, history: &'a History, before: bool) -> Self {
+    fn new(pause: &Pause<'a, VM>, plan: &'a dyn Plan<VM>, history: &'a History, before: bool) -> Self {
         let spaces = plan.spaces();
         Walk {
+            vm: pause.vm,
             slots: Slots::new(spaces.iter().map(|space| space.extent()).collect()),
             spaces,
             states: pause.states,
@@ -94,7 +95,7 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
         }
         let mut references: Vec<_> = self.slots.found.drain(..).map(|(o, slot)| (o, From::Root(slot))).collect();
         for object in pause.vm_objects {
-            self.scan(*object, VM::object_size(*object), &mut references);
+            self.scan(*object, self.vm.object_size(*object), &mut references);
         }
         references.extend(pause.ambiguous.iter().map(|object| (*object, From::Entry("an ambiguous word of a stack"))));
         let queued = pause.weak.roots();
@@ -130,20 +131,20 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
     fn scan(&mut self, object: ObjectReference, bytes: usize, references: &mut Vec<(ObjectReference, From<VM::Slot>)>) {
         let memory = object.address()..object.address().plus(bytes);
         self.slots.begin(Some(memory.clone()));
-        VM::scan_object(object, &mut self.slots);
+        self.vm.scan_object(object, &mut self.slots);
         if let Some((place, fault)) = self.slots.end() {
             self.fail_at_slot(object, place, fault);
         }
         let words = std::mem::take(&mut self.slots.ambiguous);
-        let targets = words.into_iter().filter_map(|word| self.find_object(VM::address_in(word)));
+        let targets = words.into_iter().filter_map(|word| self.find_object(self.vm.address_in(word)));
         references.extend(targets.map(|target| (target, From::Word(object))));
         let found = references.len()..references.len() + self.slots.found.len();
         references.extend(self.slots.found.drain(..).map(|(target, slot)| (target, From::Object(object, slot))));
         if bytes > PARTS_FROM_BYTES
-            && let Some(slots) = VM::slots_of_large(object)
+            && let Some(slots) = self.vm.slots_of_large(object)
         {
             self.slots.begin(Some(memory));
-            VM::scan_part(object, 0, slots, &mut self.slots);
+            self.vm.scan_part(object, 0, slots, &mut self.slots);
             if let Some((place, fault)) = self.slots.end() {
                 self.fail_at_slot(object, place, fault);
             }
@@ -196,7 +197,7 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
         } else {
             space.check_live(object, granule).map_err(|why| (self.missed_by(from), why))?;
         }
-        let bytes = VM::object_size(object);
+        let bytes = self.vm.object_size(object);
         if bytes == 0 || !bytes.is_multiple_of(granule) {
             let why = format!("object_size says {bytes} bytes, not a whole number of granules");
             return Err((Cause::Size, why));
@@ -225,7 +226,7 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
                 }
             };
         };
-        let bytes = VM::object_size(object);
+        let bytes = self.vm.object_size(object);
         if bytes != known.bytes {
             let why = format!("object_size says {bytes} bytes where {} were asked for", known.bytes);
             return Err((Cause::Size, why));

@@ -29,6 +29,7 @@ pub(super) struct Seen<S> {
 
 /// A walk through the graph.
 pub(super) struct Walk<'a, VM: VMBinding> {
+    pub vm: &'a VM,
     pub spaces: Vec<&'a dyn Space>,
     pub states: ObjectStates<VM>,
     pub phase: &'static str,

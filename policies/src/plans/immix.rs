@@ -118,7 +118,7 @@ impl<VM: VMBinding> Plan<VM> for Immix<VM> {
 }
 
 struct Mark<'a, VM> {
-    immix: ImmixMarker<VM>,
+    immix: ImmixMarker<'a, VM>,
     common: CommonTracer<'a, VM>,
 }
 

@@ -80,7 +80,7 @@ impl<VM: VMBinding> Plan<VM> for MarkCompact<VM> {
 }
 
 struct MarkCompactPlanTracer<'a, VM> {
-    compact: MarkCompactTracer<VM>,
+    compact: MarkCompactTracer<'a, VM>,
     common: CommonTracer<'a, VM>,
 }
 

@@ -78,7 +78,7 @@ impl<VM: VMBinding> Plan<VM> for MarkSweep<VM> {
 
 struct MarkSweepPlanTracer<'a, VM> {
     plan: &'a MarkSweep<VM>,
-    cells: MarkSweepTracer<VM>,
+    cells: MarkSweepTracer<'a, VM>,
     common: CommonTracer<'a, VM>,
 }
 

@@ -77,7 +77,7 @@ impl<VM: VMBinding> Plan<VM> for PageProtect<VM> {
 
 struct PageProtectPlanTracer<'a, VM> {
     protect: PageProtectTracer<'a, VM>,
-    uncollected: UncollectedTracer<VM>,
+    uncollected: UncollectedTracer<'a, VM>,
 }
 
 impl<VM> Clone for PageProtectPlanTracer<'_, VM> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 /// The space.
 pub struct BumpSpace<VM> {
+    vm: Arc<VM>,
     pool: Arc<BlockPool>,
     states: ObjectStates<VM>,
 }
@@ -17,7 +18,11 @@ impl<VM: VMBinding> BumpSpace<VM> {
     /// An empty space in the next extent.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
         let tables = ObjectStates::<VM>::start_bytes_per_chunk();
-        Ok(BumpSpace { pool: BlockPool::new(context.memory, context.memory.extent(), tables)?, states: context.states })
+        Ok(BumpSpace {
+            vm: context.vm.clone(),
+            pool: BlockPool::new(context.memory, context.memory.extent(), tables)?,
+            states: context.states,
+        })
     }
 
     /// The slow path: the rest of the range at hand, what another thread left, or a new block.
@@ -51,7 +56,7 @@ impl<VM: VMBinding> Space for BumpSpace<VM> {
         super::lookup::within_block(object, bytes)
     }
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
-        super::lookup::last_object::<VM>(&self.states, address, address.align_down(BLOCK_BYTES))
+        super::lookup::last_object(&*self.vm, &self.states, address, address.align_down(BLOCK_BYTES))
     }
     fn keeps_starts(&self) -> bool {
         true

@@ -112,8 +112,8 @@ impl<VM: VMBinding> CommonSpaces<VM> {
 /// Marks objects of the common spaces.
 pub struct CommonTracer<'a, VM> {
     large: LargeTracer<'a, VM>,
-    nonmoving: MarkSweepTracer<VM>,
-    uncollected: UncollectedTracer<VM>,
+    nonmoving: MarkSweepTracer<'a, VM>,
+    uncollected: UncollectedTracer<'a, VM>,
 }
 
 impl<VM> Clone for CommonTracer<'_, VM> {

@@ -39,6 +39,7 @@ const YOUNG: u8 = EPOCH_MAX + 1;
 
 /// The space.
 pub struct CopySpace<VM> {
+    vm: Arc<VM>,
     pool: Arc<BlockPool>,
     states: ObjectStates<VM>,
     epoch: Epoch,
@@ -58,6 +59,7 @@ impl<VM: VMBinding> CopySpace<VM> {
         let extent = context.memory.extent();
         let tables = 2 * (CHUNK_BYTES >> LOG_BLOCK_BYTES) + ObjectStates::<VM>::table_bytes_per_chunk();
         Ok(CopySpace {
+            vm: context.vm.clone(),
             pool: BlockPool::new(context.memory, extent, tables)?,
             states: context.states,
             epoch: Epoch::default(),
@@ -222,7 +224,7 @@ impl<VM: VMBinding> CopyTracer<'_, VM> {
             Claim::Moved(to) => Traced::Seen(moved_to(to)),
             Claim::Stays => Traced::Seen(object),
             Claim::Won(seen) => {
-                let bytes = VM::object_size(object);
+                let bytes = space.vm.object_size(object);
                 worker.count(self.extent, bytes);
                 let room = if is_pinned(seen) { None } else { space.allocate_copy(worker, bytes) };
                 match room {
@@ -275,7 +277,7 @@ impl<VM: VMBinding> CopyStayer<'_, VM> {
         }
         match copier.space.states.claim(object, copier.epoch, &worker.alone) {
             Claim::Won(seen) => {
-                worker.count(copier.extent, VM::object_size(object));
+                worker.count(copier.extent, copier.space.vm.object_size(object));
                 copier.settle(object, seen)
             }
             Claim::Moved(_) | Claim::Stays => Traced::Seen(object),
@@ -326,7 +328,7 @@ impl<VM: VMBinding> Space for CopySpace<VM> {
         if self.taken.at(address).load(Relaxed) == 0 {
             return None;
         }
-        super::lookup::last_object::<VM>(&self.states, address, address.align_down(BLOCK_BYTES))
+        super::lookup::last_object(&*self.vm, &self.states, address, address.align_down(BLOCK_BYTES))
     }
     fn keeps_starts(&self) -> bool {
         true

@@ -19,7 +19,6 @@ use mmtk_core::trace::{ArrayPart, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use protocols::sync::Mutex;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
@@ -36,6 +35,7 @@ struct LargeObject {
 
 /// The space.
 pub struct LargeObjectSpace<VM> {
+    vm: Arc<VM>,
     pages: Arc<PageRuns>,
     states: ObjectStates<VM>,
     epoch: Epoch,
@@ -46,7 +46,6 @@ pub struct LargeObjectSpace<VM> {
     /// order.
     sorted: AtomicBool,
     reserved: AtomicUsize,
-    vm: PhantomData<fn(VM)>,
 }
 
 impl<VM: VMBinding> LargeObjectSpace<VM> {
@@ -56,6 +55,7 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
         // Marks are the space's own; an object's state is used for the barrier.
         let states = if context.states.is_generational() { ObjectStates::<VM>::table_bytes_per_chunk() } else { 0 };
         Ok(LargeObjectSpace {
+            vm: context.vm.clone(),
             pages: PageRuns::new(context.memory, extent, (CHUNK_BYTES >> LOG_PAGE_BYTES) + states),
             states: context.states,
             epoch: Epoch::default(),
@@ -63,7 +63,6 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
             objects: Mutex::default(),
             sorted: AtomicBool::new(true),
             reserved: AtomicUsize::new(0),
-            vm: PhantomData,
         })
     }
 
@@ -95,19 +94,20 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
         let (objects, tracer) = (self.objects.lock(), self.tracer());
         let live = |large: &LargeObject| ObjectReference::from_address(large.start).filter(|o| tracer.is_live(*o));
-        let parts: Vec<ArrayPart> = objects.iter().filter_map(live).flat_map(ArrayPart::all_of::<VM>).collect();
+        let parts: Vec<ArrayPart> =
+            objects.iter().filter_map(live).flat_map(|object| ArrayPart::all_of(&*self.vm, object)).collect();
         let (objects, next) = (&objects[..], AtomicUsize::new(0));
         pause.together("update large", parts.len() > 1 || objects.len() >= OBJECTS_FOR_HELPERS, |_| {
             let mut slots = moves.slots();
             loop {
                 let n = next.fetch_add(1, Relaxed);
                 match (parts.get(n), objects.get(n.wrapping_sub(parts.len()))) {
-                    (Some(part), _) => part.scan::<VM>(&mut slots),
+                    (Some(part), _) => part.scan(&*self.vm, &mut slots),
                     (None, Some(large)) => {
                         if let Some(object) =
-                            live(large).filter(|object| ArrayPart::all_of::<VM>(*object).next().is_none())
+                            live(large).filter(|object| ArrayPart::all_of(&*self.vm, *object).next().is_none())
                         {
-                            VM::scan_object(object, &mut slots);
+                            self.vm.scan_object(object, &mut slots);
                         }
                     }
                     (None, None) => break,
@@ -161,7 +161,7 @@ impl<VM: VMBinding> LargeTracer<'_, VM> {
         if self.space.marks.at(object.address()).swap(self.epoch, Relaxed) == self.epoch {
             return Traced::Seen(object);
         }
-        worker.count(self.extent, VM::object_size(object));
+        worker.count(self.extent, self.space.vm.object_size(object));
         if self.space.states.is_generational() {
             self.space.states.unlog(object);
         }
@@ -202,7 +202,7 @@ impl<VM: VMBinding> Space for LargeObjectSpace<VM> {
         let next = objects.partition_point(|o| o.start <= address);
         let object = ObjectReference::from_address(objects[..next].last()?.start)?;
         let offset = address.bytes_from(object.address());
-        (offset < 1 << VM::LOG_GRANULE || offset < VM::object_size(object)).then_some(object)
+        (offset < 1 << VM::LOG_GRANULE || offset < self.vm.object_size(object)).then_some(object)
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         // Whoever visits may ask about objects.

@@ -6,6 +6,7 @@ use mmtk_core::{Address, ObjectReference, VMBinding};
 
 /// The object at an address, by the bits that say where objects begin.
 pub(super) fn last_object<VM: VMBinding>(
+    vm: &VM,
     states: &ObjectStates<VM>,
     address: Address,
     floor: Address,
@@ -13,7 +14,7 @@ pub(super) fn last_object<VM: VMBinding>(
     let start = states.starts().last_until(address, floor)?;
     let object = ObjectReference::from_address(start)?;
     let offset = address.bytes_from(start);
-    (offset < 1 << VM::LOG_GRANULE || offset < VM::object_size(object)).then_some(object)
+    (offset < 1 << VM::LOG_GRANULE || offset < vm.object_size(object)).then_some(object)
 }
 
 /// Visits all that begin in a range, whole lines.

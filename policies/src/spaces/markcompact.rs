@@ -37,6 +37,7 @@ const BLOCKS_FOR_HELPERS: u32 = 16;
 
 /// The space.
 pub struct MarkCompactSpace<VM> {
+    vm: Arc<VM>,
     frontier: Arc<Frontier>,
     compaction: Compaction<VM>,
     states: ObjectStates<VM>,
@@ -50,6 +51,7 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
         let extent = context.memory.extent();
         let tables = Compaction::<VM>::TABLE_BYTES_PER_CHUNK + ObjectStates::<VM>::start_bytes_per_chunk();
         Ok(MarkCompactSpace {
+            vm: context.vm.clone(),
             frontier: Frontier::new(context.memory, extent, tables),
             compaction: Compaction::new(context.memory, extent)?,
             states: context.states,
@@ -73,8 +75,8 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
     }
 
     /// The policy for this pause's trace.
-    pub fn tracer(&self) -> MarkCompactTracer<VM> {
-        MarkCompactTracer { map: *self.compaction.map(), extent: self.frontier.extent() }
+    pub fn tracer(&self) -> MarkCompactTracer<'_, VM> {
+        MarkCompactTracer { vm: &self.vm, map: *self.compaction.map(), extent: self.frontier.extent() }
     }
 
     /// Decides where everything goes. Nothing has moved yet, but the moves know the new places.
@@ -88,7 +90,7 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
 
     /// Updates the slots of this space's objects, and moves the objects.
     pub fn compact(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
-        pause.together("compact", self.frontier.used() >= BLOCKS_FOR_HELPERS, |_| moves.compact());
+        pause.together("compact", self.frontier.used() >= BLOCKS_FOR_HELPERS, |_| moves.compact(&self.vm));
         self.dense_end.store(moves.end().as_usize(), Relaxed);
         if VM::OBJECT_STARTS {
             pause.together("starts", false, |worker| self.note_starts(worker));
@@ -108,7 +110,7 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
             && let Some(object) = ObjectReference::from_address(at)
         {
             self.states.starts().set(at);
-            at = at.plus(VM::object_size(object));
+            at = at.plus(self.vm.object_size(object));
         }
     }
 
@@ -118,19 +120,20 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
 }
 
 /// Marks in the live map.
-pub struct MarkCompactTracer<VM> {
+pub struct MarkCompactTracer<'a, VM> {
+    vm: &'a VM,
     map: LiveMap<VM>,
     extent: Extent,
 }
 
-impl<VM> Clone for MarkCompactTracer<VM> {
+impl<VM> Clone for MarkCompactTracer<'_, VM> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<VM> Copy for MarkCompactTracer<VM> {}
+impl<VM> Copy for MarkCompactTracer<'_, VM> {}
 
-impl<VM: VMBinding> MarkCompactTracer<VM> {
+impl<VM: VMBinding> MarkCompactTracer<'_, VM> {
     /// Whether the object is in this space.
     #[inline(always)]
     pub fn holds(&self, object: ObjectReference) -> bool {
@@ -140,7 +143,7 @@ impl<VM: VMBinding> MarkCompactTracer<VM> {
     /// Marks an object of this space.
     #[inline(always)]
     pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
-        match self.map.mark(object, worker.alone) {
+        match self.map.mark(self.vm, object, worker.alone) {
             None => Traced::Seen(object),
             Some(bytes) => {
                 worker.count(self.extent, bytes);
@@ -204,7 +207,7 @@ impl<VM: VMBinding> Space for MarkCompactSpace<VM> {
         }
         // What slid may begin in one block and end in the next (I3); none is larger than a block.
         let floor = address.align_down(BLOCK_BYTES).minus(BLOCK_BYTES).max(extent.start());
-        super::lookup::last_object::<VM>(&self.states, address, floor)
+        super::lookup::last_object(&*self.vm, &self.states, address, floor)
     }
     fn keeps_starts(&self) -> bool {
         true

@@ -36,6 +36,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// The space.
 pub struct MarkSweepSpace<VM> {
+    vm: Arc<VM>,
     name: &'static str,
     pool: Arc<BlockPool>,
     marks: CellMarks,
@@ -62,6 +63,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             tables += ObjectStates::<VM>::start_bytes_per_chunk();
         }
         Ok(MarkSweepSpace {
+            vm: context.vm.clone(),
             name,
             pool: BlockPool::new(context.memory, extent, tables)?,
             marks: CellMarks::new(context.memory, extent)?,
@@ -144,8 +146,9 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
     }
 
     /// The policy for this pause's trace.
-    pub fn tracer(&self) -> MarkSweepTracer<VM> {
+    pub fn tracer(&self) -> MarkSweepTracer<'_, VM> {
         MarkSweepTracer {
+            vm: &self.vm,
             marks: self.marks,
             extent: self.pool.extent(),
             epoch: self.epoch.current(),
@@ -160,7 +163,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             let mut slots = moves.slots();
             for block in blocks.map(|number| Block(number as u32)) {
                 if self.marks.state(block).load(Relaxed) == epoch {
-                    self.marks.block(block).for_each_marked(|object| VM::scan_object(object, &mut slots));
+                    self.marks.block(block).for_each_marked(|object| self.vm.scan_object(object, &mut slots));
                 }
             }
         });
@@ -273,21 +276,22 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
 }
 
 /// Marks cells.
-pub struct MarkSweepTracer<VM> {
+pub struct MarkSweepTracer<'a, VM> {
+    vm: &'a VM,
     marks: CellMarks,
     extent: Extent,
     epoch: u8,
     states: ObjectStates<VM>,
 }
 
-impl<VM> Clone for MarkSweepTracer<VM> {
+impl<VM> Clone for MarkSweepTracer<'_, VM> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<VM> Copy for MarkSweepTracer<VM> {}
+impl<VM> Copy for MarkSweepTracer<'_, VM> {}
 
-impl<VM: VMBinding> MarkSweepTracer<VM> {
+impl<VM: VMBinding> MarkSweepTracer<'_, VM> {
     /// Whether the object is in this space.
     #[inline(always)]
     pub fn holds(&self, object: ObjectReference) -> bool {
@@ -300,7 +304,7 @@ impl<VM: VMBinding> MarkSweepTracer<VM> {
         if !self.marks.mark(object, self.epoch, worker.alone) {
             return Traced::Seen(object);
         }
-        worker.count(self.extent, VM::object_size(object));
+        worker.count(self.extent, self.vm.object_size(object));
         if self.states.is_generational() {
             self.states.unlog(object);
         }
@@ -349,7 +353,7 @@ impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
         if self.marks.state(self.pool.extent().block_of(address)).load(Relaxed) == BLOCK_FREE {
             return None;
         }
-        super::lookup::last_object::<VM>(&self.states, address, self.marks.cell_around(address)?)
+        super::lookup::last_object(&*self.vm, &self.states, address, self.marks.cell_around(address)?)
     }
     fn keeps_starts(&self) -> bool {
         true

@@ -37,7 +37,6 @@ use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Write};
-use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -117,11 +116,11 @@ struct Shared {
 
 /// The space.
 pub struct PageProtectSpace<VM> {
+    vm: Arc<VM>,
     shared: Arc<Shared>,
     epoch: Epoch,
     /// Before the rest goes, nobody asks any more.
     _explained: Explained,
-    vm: PhantomData<fn(VM)>,
 }
 
 fn pages_of(bytes: usize) -> u32 {
@@ -154,7 +153,7 @@ impl<VM: VMBinding> PageProtectSpace<VM> {
             collections: AtomicU32::new(0),
         });
         let _explained = explain_faults(shared.clone())?;
-        Ok(PageProtectSpace { shared, epoch: Epoch::default(), _explained, vm: PhantomData })
+        Ok(PageProtectSpace { vm: context.vm.clone(), shared, epoch: Epoch::default(), _explained })
     }
 
     /// Zeroed memory for one object; none if the budget, the addresses or the mappings are used up.
@@ -201,7 +200,7 @@ impl<VM: VMBinding> PageProtectSpace<VM> {
         let is_dead = |page: u32| shared.mark(page).load(Relaxed) != epoch;
         let dead: Vec<u32> = state.live.keys().copied().filter(|page| is_dead(*page)).collect();
         // What they were can be read as long as they are accessible.
-        let types: Vec<u32> = dead.iter().map(|page| shared.type_of::<VM>(state, *page)).collect();
+        let types: Vec<u32> = dead.iter().map(|page| shared.type_of(&*self.vm, state, *page)).collect();
         shared.protect(state, &dead);
         shared.release_kept(state);
         let bury = |(page, type_number): (u32, u32)| shared.bury(state, page, type_number, died);
@@ -346,10 +345,10 @@ impl Shared {
     }
 
     /// The number of a live object's type.
-    fn type_of<VM: VMBinding>(&self, state: &mut State, page: u32) -> u32 {
+    fn type_of<VM: VMBinding>(&self, vm: &VM, state: &mut State, page: u32) -> u32 {
         let start = self.pages.start_of(page).plus(state.live[&page].offset as usize);
         let object = ObjectReference::from_address(start).expect("an object does not lie at zero");
-        state.type_number(&VM::type_name(object))
+        state.type_number(&vm.type_name(object))
     }
 
     /// Makes the pages of dead objects inaccessible, and those of earlier ones that are not: neighbours in
@@ -501,7 +500,7 @@ impl<VM: VMBinding> PageProtectTracer<'_, VM> {
         if self.space.shared.marks.at(object.address()).swap(self.epoch, Relaxed) == self.epoch {
             return Traced::Seen(object);
         }
-        worker.count(self.extent, VM::object_size(object));
+        worker.count(self.extent, self.space.vm.object_size(object));
         Traced::NewLarge(object)
     }
 

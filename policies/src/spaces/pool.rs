@@ -55,6 +55,7 @@ struct Pools {
 
 /// The space.
 pub struct PoolSpace<VM> {
+    vm: Arc<VM>,
     blocks: Arc<BlockPool>,
     cells: CellMarks,
     owners: SideWords,
@@ -72,6 +73,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
         let per_block = CellMarks::TABLE_BYTES_PER_BLOCK + OWNER_BYTES;
         let tables = ObjectStates::<VM>::table_bytes_per_chunk() + per_block * (CHUNK_BYTES >> LOG_BLOCK_BYTES);
         Ok(PoolSpace {
+            vm: context.vm.clone(),
             blocks: BlockPool::new(context.memory, extent, tables)?,
             cells: CellMarks::new(context.memory, extent)?,
             owners: context.memory.block_words(extent)?,
@@ -131,7 +133,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
             let mut slots = moves.slots();
             for block in blocks.map(|number| Block(number as u32)) {
                 self.for_each_taken(block, |object| match self.states.is_marked(object, epoch) {
-                    true => VM::scan_object(object, &mut slots),
+                    true => self.vm.scan_object(object, &mut slots),
                     // Never marked: else it would pass for reached when the epoch's number comes round, and
                     // what it refers to is gone.
                     false => _ = self.states.mark(object, 0),
@@ -182,9 +184,10 @@ impl<VM: VMBinding> PoolSpace<VM> {
     }
 
     /// The policy for this pause's trace.
-    pub fn tracer(&self) -> PoolTracer<VM> {
+    pub fn tracer(&self) -> PoolTracer<'_, VM> {
         let epoch = self.epoch.current();
         PoolTracer {
+            vm: &self.vm,
             states: self.states,
             cells: self.cells,
             extent: self.blocks.extent(),
@@ -267,7 +270,8 @@ impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
 }
 
 /// Passes through objects of pools.
-pub struct PoolTracer<VM> {
+pub struct PoolTracer<'a, VM> {
+    vm: &'a VM,
     states: ObjectStates<VM>,
     cells: CellMarks,
     extent: Extent,
@@ -276,14 +280,14 @@ pub struct PoolTracer<VM> {
     mark: u8,
 }
 
-impl<VM> Clone for PoolTracer<VM> {
+impl<VM> Clone for PoolTracer<'_, VM> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<VM> Copy for PoolTracer<VM> {}
+impl<VM> Copy for PoolTracer<'_, VM> {}
 
-impl<VM: VMBinding> PoolTracer<VM> {
+impl<VM: VMBinding> PoolTracer<'_, VM> {
     /// Whether the object is in this space.
     #[inline(always)]
     pub fn holds(&self, object: ObjectReference) -> bool {
@@ -308,7 +312,7 @@ impl<VM: VMBinding> PoolTracer<VM> {
         if !self.states.mark(object, self.mark) {
             return Traced::Seen(object);
         }
-        worker.count(self.extent, VM::object_size(object));
+        worker.count(self.extent, self.vm.object_size(object));
         Traced::New(object)
     }
 
@@ -357,7 +361,7 @@ impl<VM: VMBinding> Space for PoolSpace<VM> {
         if self.cells.state(self.blocks.extent().block_of(address)).load(Relaxed) != TAKEN {
             return None;
         }
-        super::lookup::last_object::<VM>(&self.states, address, self.cells.cell_around(address)?)
+        super::lookup::last_object(&*self.vm, &self.states, address, self.cells.cell_around(address)?)
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         for block in (0..self.blocks.watermark()).map(Block) {

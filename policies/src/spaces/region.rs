@@ -72,6 +72,7 @@ struct Regions {
 
 /// The space.
 pub struct RegionSpace<VM> {
+    vm: Arc<VM>,
     name: &'static str,
     pages: Arc<PageRuns>,
     states: ObjectStates<VM>,
@@ -105,6 +106,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
             (false, false) => None,
         };
         Ok(RegionSpace {
+            vm: context.vm.clone(),
             name,
             pages: PageRuns::new(context.memory, extent, tables),
             states: context.states,
@@ -194,7 +196,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
             let mut slots = moves.slots();
             self.objects_in(page, |object| {
                 if self.states.is_marked(object, epoch) {
-                    VM::scan_object(object, &mut slots);
+                    self.vm.scan_object(object, &mut slots);
                 }
             });
         });
@@ -262,9 +264,10 @@ impl<VM: VMBinding> RegionSpace<VM> {
     }
 
     /// The policy for this pause's trace.
-    pub fn tracer(&self) -> RegionTracer<VM> {
+    pub fn tracer(&self) -> RegionTracer<'_, VM> {
         let epoch = self.epoch.current();
         RegionTracer {
+            vm: &self.vm,
             states: self.states,
             page_states: self.page_states,
             extent: self.pages.extent(),
@@ -295,7 +298,8 @@ impl<VM: VMBinding> mmtk_core::space::Regions for RegionSpace<VM> {
 }
 
 /// Passes through objects of regions.
-pub struct RegionTracer<VM> {
+pub struct RegionTracer<'a, VM> {
+    vm: &'a VM,
     states: ObjectStates<VM>,
     page_states: SideBytes,
     extent: Extent,
@@ -304,14 +308,14 @@ pub struct RegionTracer<VM> {
     mark: u8,
 }
 
-impl<VM> Clone for RegionTracer<VM> {
+impl<VM> Clone for RegionTracer<'_, VM> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<VM> Copy for RegionTracer<VM> {}
+impl<VM> Copy for RegionTracer<'_, VM> {}
 
-impl<VM: VMBinding> RegionTracer<VM> {
+impl<VM: VMBinding> RegionTracer<'_, VM> {
     /// Whether the object is in this space.
     #[inline(always)]
     pub fn holds(&self, object: ObjectReference) -> bool {
@@ -334,7 +338,7 @@ impl<VM: VMBinding> RegionTracer<VM> {
         if !self.states.mark(object, self.mark) {
             return Traced::Seen(object);
         }
-        worker.count(self.extent, VM::object_size(object));
+        worker.count(self.extent, self.vm.object_size(object));
         Traced::New(object)
     }
 
@@ -376,7 +380,12 @@ impl<VM: VMBinding> Space for RegionSpace<VM> {
             return None;
         }
         let floor = *self.regions.lock().runs.range(..=self.page_of(address)).next_back()?.0;
-        super::lookup::last_object::<VM>(&self.states, address, self.pages.extent().start().plus(floor * PAGE_BYTES))
+        super::lookup::last_object(
+            &*self.vm,
+            &self.states,
+            address,
+            self.pages.extent().start().plus(floor * PAGE_BYTES),
+        )
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         let start = self.pages.extent().start();

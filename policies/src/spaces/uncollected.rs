@@ -64,7 +64,7 @@ impl<VM: VMBinding> UncollectedSpaces<VM> {
     }
 
     /// The policy for this pause's trace.
-    pub fn tracer(&self) -> UncollectedTracer<VM> {
+    pub fn tracer(&self) -> UncollectedTracer<'_, VM> {
         UncollectedTracer {
             immortal: self.immortal.tracer(),
             regions: self.regions.tracer(),
@@ -89,20 +89,20 @@ impl<VM: VMBinding> UncollectedSpaces<VM> {
 }
 
 /// Marks objects that are not collected.
-pub struct UncollectedTracer<VM> {
-    immortal: RegionTracer<VM>,
-    regions: RegionTracer<VM>,
-    pools: PoolTracer<VM>,
+pub struct UncollectedTracer<'a, VM> {
+    immortal: RegionTracer<'a, VM>,
+    regions: RegionTracer<'a, VM>,
+    pools: PoolTracer<'a, VM>,
 }
 
-impl<VM> Clone for UncollectedTracer<VM> {
+impl<VM> Clone for UncollectedTracer<'_, VM> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<VM> Copy for UncollectedTracer<VM> {}
+impl<VM> Copy for UncollectedTracer<'_, VM> {}
 
-impl<VM: VMBinding> UncollectedTracer<VM> {
+impl<VM: VMBinding> UncollectedTracer<'_, VM> {
     /// Marks an object of these spaces. Objects outside the heap are passed over.
     pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
         if self.immortal.holds(object) {

@@ -154,13 +154,13 @@ macro_rules! region {
     };
 }
 
-region!(ImmixMarker<VM>, ObjectItem);
+region!(ImmixMarker<'_, VM>, ObjectItem);
 region!(ImmixEvacuator<'_, VM>, SlotItem<VM::Slot>);
 
 /// The policy of one trace, compiled once for each way to treat small objects.
 struct PatchworkTracer<'a, VM, R> {
     small: R,
-    medium: MarkSweepTracer<VM>,
+    medium: MarkSweepTracer<'a, VM>,
     common: CommonTracer<'a, VM>,
 }
 

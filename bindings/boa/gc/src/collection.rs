@@ -100,13 +100,13 @@ unsafe impl VMBinding for Boa {
     const OLD_TO_NEW: OldToNew = OldToNew::Found;
 
     #[inline(always)]
-    fn object_size(object: ObjectReference) -> usize {
+    fn object_size(&self, object: ObjectReference) -> usize {
         // SAFETY: an object that was not swept.
         unsafe { Object::from_reference(object).header() }.vtable().bytes
     }
 
     #[inline(always)]
-    fn scan_object(object: ObjectReference, visitor: &mut impl SlotVisitor<Handle>) {
+    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<Handle>) {
         let visit = |found: &[Object]| found.iter().for_each(|o| visitor.visit(Handle(o.reference())));
         Tracer::with(false, visit, |tracer| trace(Object::from_reference(object), tracer));
     }

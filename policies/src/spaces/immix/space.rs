@@ -34,6 +34,7 @@ const NUMBERS_SWEPT: [u8; 2] = [EPOCH_MAX / 2, EPOCH_MAX];
 
 /// The space.
 pub struct ImmixSpace<VM> {
+    pub(super) vm: Arc<VM>,
     pub(super) pool: Arc<BlockPool>,
     pub(super) states: ObjectStates<VM>,
     pub(super) epoch: Epoch,
@@ -75,6 +76,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             + (CHUNK_BYTES >> LOG_LINE_BYTES)
             + ObjectStates::<VM>::table_bytes_per_chunk();
         let space = ImmixSpace {
+            vm: context.vm.clone(),
             pool: BlockPool::new(context.memory, extent, tables)?,
             states: context.states,
             epoch: Epoch::default(),
@@ -420,7 +422,7 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
         if self.blocks.at(address).load(Relaxed) == FREE {
             return None;
         }
-        let object = lookup::last_object::<VM>(&self.states, address, address.align_down(BLOCK_BYTES))?;
+        let object = lookup::last_object(&*self.vm, &self.states, address, address.align_down(BLOCK_BYTES))?;
         (self.is_new(object) || self.survived(object)).then_some(object)
     }
     fn keeps_starts(&self) -> bool {

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 impl<VM: VMBinding> ImmixSpace<VM> {
     /// The policy of a trace that moves nothing.
-    pub fn marker(&self) -> ImmixMarker<VM> {
+    pub fn marker(&self) -> ImmixMarker<'_, VM> {
         ImmixMarker::new(self)
     }
 
@@ -27,7 +27,8 @@ impl<VM: VMBinding> ImmixSpace<VM> {
 }
 
 /// Marks in place.
-pub struct ImmixMarker<VM> {
+pub struct ImmixMarker<'a, VM> {
+    vm: &'a VM,
     states: ObjectStates<VM>,
     lines: Lines,
     live_bytes: BlockTotals,
@@ -37,16 +38,17 @@ pub struct ImmixMarker<VM> {
     mark: u8,
 }
 
-impl<VM> Clone for ImmixMarker<VM> {
+impl<VM> Clone for ImmixMarker<'_, VM> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<VM> Copy for ImmixMarker<VM> {}
+impl<VM> Copy for ImmixMarker<'_, VM> {}
 
-impl<VM: VMBinding> ImmixMarker<VM> {
-    fn new(space: &ImmixSpace<VM>) -> Self {
+impl<'a, VM: VMBinding> ImmixMarker<'a, VM> {
+    fn new(space: &'a ImmixSpace<VM>) -> Self {
         ImmixMarker {
+            vm: &space.vm,
             states: space.states,
             lines: space.lines,
             live_bytes: space.defrag.live_bytes(),
@@ -68,7 +70,7 @@ impl<VM: VMBinding> ImmixMarker<VM> {
         if !self.states.mark(object, self.mark) {
             return Traced::Seen(object);
         }
-        let bytes = VM::object_size(object);
+        let bytes = self.vm.object_size(object);
         self.found(object, bytes, worker);
         Traced::New(object)
     }
@@ -89,7 +91,7 @@ impl<VM: VMBinding> ImmixMarker<VM> {
 /// Copies objects out of source blocks, marks the others in place.
 pub struct ImmixEvacuator<'a, VM> {
     space: &'a ImmixSpace<VM>,
-    marker: ImmixMarker<VM>,
+    marker: ImmixMarker<'a, VM>,
     blocks: SideBytes,
     /// The numbers of lines that are no holes for copies.
     taken: [u8; 2],
@@ -144,7 +146,7 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
             Claim::Moved(to) => Traced::Seen(moved_to(to)),
             Claim::Stays => Traced::Seen(object),
             Claim::Won(seen) => {
-                let bytes = VM::object_size(object);
+                let bytes = self.marker.vm.object_size(object);
                 let room = if is_pinned(seen) { None } else { self.allocate_copy(worker, bytes) };
                 match room {
                     Some(target) => {
