@@ -61,5 +61,5 @@ pub use {
     },
     needs::{Need, Needs, OldToNew},
     options::Options,
-    plan::{Plan, PlanContext},
+    plan::{Plan, PlanContext, PlanInfo},
 };

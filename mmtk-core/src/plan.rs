@@ -1,17 +1,23 @@
 //! What a plan is: spaces, how to allocate in them, and the story of a collection.
 
-use crate::address::Address;
-use crate::alloc::{Allocators, Request};
-use crate::binding::VMBinding;
-use crate::error::HeapError;
 use crate::memory::{Extent, Memory};
 use crate::metadata::{ObjectStarts, ObjectStates};
-use crate::needs::{Need, Needs, OldToNew};
+use crate::needs::{Need, OldToNew};
 use crate::options::Options;
-use crate::pause::Pause;
-use crate::space::{Pools, Regions, Space};
 use std::cell::Cell;
 use std::sync::Arc;
+
+/// What the file of a plan names.
+pub use crate::{
+    address::Address,
+    alloc::{Allocators, Request, Semantics},
+    binding::VMBinding,
+    error::HeapError,
+    events::CollectionKind,
+    needs::Needs,
+    pause::Pause,
+    space::Spaces,
+};
 
 /// What a plan gets to build its spaces from.
 pub struct PlanContext<'a, VM> {
@@ -57,16 +63,28 @@ impl<'a, VM: VMBinding> PlanContext<'a, VM> {
     }
 }
 
+/// What users read about a plan, and what it asks for.
+#[derive(Debug)]
+pub struct PlanInfo {
+    /// The name, as users write it; upper and lower case are the same.
+    pub name: &'static str,
+    /// What it is, in a line.
+    pub what: &'static str,
+    /// What it needs of a binding.
+    pub needs: Needs,
+}
+
 /// A complete collector.
 ///
-/// The virtual calls happen per buffer refill and per pause; the tracing loop is generic over the plan's
-/// `Tracer`.
+/// The virtual calls happen per buffer refill and per pause; the tracing loop is compiled for the
+/// [`SpaceTracer`](crate::trace::SpaceTracer)s of the plan's spaces.
 pub trait Plan<VM: VMBinding>: Send + Sync {
-    /// Its name, as users select it.
-    fn name(&self) -> &'static str;
+    /// What it is, and what it needs of the binding: a heap is refused where the binding has not got that.
+    /// The spaces of a plan with minor collections are made from [`PlanContext::generational`].
+    fn info(&self) -> &'static PlanInfo;
 
-    /// Its spaces: for limits, reports and the verifier.
-    fn spaces(&self) -> Vec<&dyn Space>;
+    /// Its spaces.
+    fn spaces(&self) -> Spaces<'_>;
 
     /// The slow path of allocation: `bytes` zeroed bytes, from a range at hand or a new one; what is long to
     /// zero goes to [`Allocators::zero_later`].
@@ -76,26 +94,10 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
 
     /// A mutator's ranges are about to be forgotten, at the beginning of each pause and when it detaches:
     /// spaces that must know about them take note.
-    fn retire(&self, allocators: &mut Allocators);
+    fn retire(&self, _allocators: &mut Allocators) {}
 
     /// One collection, from stopped mutators to swept spaces. Called by the leader of a pause.
     fn collect(&self, pause: &mut Pause<'_, VM>);
-
-    /// What it needs of the binding. A heap is refused where the binding has not got it. The spaces of a plan
-    /// with minor collections are made from [`PlanContext::generational`].
-    fn needs(&self) -> Needs {
-        Needs::NONE
-    }
-
-    /// Its space for regions, if it has one.
-    fn regions(&self) -> Option<&dyn Regions> {
-        None
-    }
-
-    /// Its space for pools, if it has one.
-    fn pools(&self) -> Option<&dyn Pools> {
-        None
-    }
 
     /// Whether a forked process has memory of its own for the objects
     /// ([`Mutator::fork`](crate::Mutator::fork)).

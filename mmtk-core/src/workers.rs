@@ -41,7 +41,7 @@ pub struct Worker {
     pub alone: bool,
     /// Where it puts copies.
     pub allocators: Allocators,
-    /// Objects that live because of others it reached, and that it has to follow (`Tracer::next_held`).
+    /// Objects that live because of others it reached, and that it has to follow (`Policy::next_held`).
     pub held: Vec<ObjectReference>,
     /// Objects that it reached first, where finalizers are put in order (`weak`).
     pub(crate) noted: Vec<ObjectReference>,

@@ -1,9 +1,9 @@
 //! Pinned objects stay where they are, and the others around them move.
 
 use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use mmtk_core::PlanInfo;
 use mmtk_core::{Heap, Needs, ObjectReference, Semantics, SlotVisitor, VMBinding, WordSlot};
 use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options, verified_heap};
-use policies::select::PlanInfo;
 use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceVM, Thread};
 use std::sync::Mutex;

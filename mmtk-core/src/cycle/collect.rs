@@ -125,8 +125,10 @@ impl<VM: VMBinding> Collector<VM> {
         };
         let allocated = self.take_allocated(kind);
         let vm_objects = self.vm_space.objects();
+        let spaces = self.plan.spaces();
         let mut pause = Pause {
             vm: &*self.vm,
+            spaces: &spaces,
             vm_objects: &vm_objects,
             gang: &self.gang,
             solo: &self.solo,
@@ -140,7 +142,7 @@ impl<VM: VMBinding> Collector<VM> {
             minor_collections_pay: self.minor_collections_pay(),
             states: self.states,
             weak: &self.weak,
-            ambiguous: ambiguous_roots(&*self.vm, &self.plan.spaces(), &mutators),
+            ambiguous: ambiguous_roots(&*self.vm, &spaces, &mutators),
             remembered: self.take_remembered(&mutators, kind),
             released: Vec::new(),
             allocated_bytes: allocated.since_no_less(kind),
@@ -350,7 +352,7 @@ impl<VM: VMBinding> Collector<VM> {
             reserved_bytes: s.reserved_bytes(),
             live_bytes: self.live_bytes[s.extent().number()].load(Relaxed),
         };
-        self.plan.spaces().into_iter().map(report).collect()
+        self.plan.spaces().iter().map(report).collect()
     }
 
     /// What a collection for this cause may free. A heap that is full calls for a full collection if little

@@ -114,7 +114,7 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// Whether the object lies in a space of this heap.
     pub(crate) fn holds(&self, object: ObjectReference) -> bool {
-        self.plan.spaces().into_iter().any(|space| space.extent().holds(object))
+        self.plan.spaces().of(object).is_some()
     }
 
     /// The space of an object that may move.
@@ -123,7 +123,7 @@ impl<VM: VMBinding> Collector<VM> {
     }
 
     pub(crate) fn plan_name(&self) -> &'static str {
-        self.plan.name()
+        self.plan.info().name
     }
 
     pub(crate) fn flush_allocated(&self, allocators: &mut Allocators) {
@@ -186,12 +186,12 @@ impl<VM: VMBinding> Collector<VM> {
         };
         let mut text = format!(
             "plan {}: {} of {} bytes reserved, {} resident, {live}\n",
-            self.plan.name(),
+            self.plan.info().name,
             budget.reserved(),
             budget.limit(),
             budget.resident(),
         );
-        for space in self.plan.spaces() {
+        for space in self.plan.spaces().iter() {
             let _ = writeln!(text, "  {:<12} {:>14} bytes reserved", space.name(), space.reserved_bytes());
         }
         self.memory.refusals().report(&mut text);

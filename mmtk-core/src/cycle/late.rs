@@ -166,7 +166,7 @@ impl<VM: VMBinding> Collector<VM> {
             warnings::warn(format_args!(
                 "{subject} has waited {:.3} s for {what} (heap with plan {}, safepoint.warn_ms={})",
                 waited.as_secs_f64(),
-                self.plan.name(),
+                self.plan.info().name,
                 self.patience.warn_ms()
             ));
             let (at_ns, waited_ns) = (self.created.elapsed().as_nanos() as u64, waited.as_nanos() as u64);

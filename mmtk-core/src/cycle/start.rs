@@ -43,14 +43,14 @@ impl<VM: VMBinding> Collector<VM> {
         let states = ObjectStates::new(&memory)?;
         let remembers = Cell::new(false);
         let plan = plan(&PlanContext::new(&vm, &memory, &options, states, &remembers))?;
-        let needs = plan.needs();
+        let needs = plan.info().needs;
         assert_eq!(
             needs.old_to_new,
             remembers.get(),
-            "{}: needs().old_to_new says whether its spaces are made from PlanContext::generational",
-            plan.name()
+            "{}: info().needs.old_to_new says whether its spaces are made from PlanContext::generational",
+            plan.info().name
         );
-        let unsuitable = |need| HeapError::Unsuitable { plan: plan.name(), need, suits: Vec::new() };
+        let unsuitable = |need| HeapError::Unsuitable { plan: plan.info().name, need, suits: Vec::new() };
         if let Some(need) = needs.unmet::<VM>() {
             return Err(unsuitable(need));
         }
@@ -64,7 +64,7 @@ impl<VM: VMBinding> Collector<VM> {
             pause_goal_ns: options.nursery_pause_goal_us * 1000,
         };
         let moves = |space: &dyn Space| Moving { extent: space.extent(), name: space.name(), pins: space.pins() };
-        let moving: Box<[_]> = plan.spaces().into_iter().filter(|space| space.moves()).map(moves).collect();
+        let moving: Box<[_]> = plan.spaces().iter().filter(|space| space.moves()).map(moves).collect();
         // What the spaces do has the last word.
         if !moving.is_empty() && !VM::CAN_MOVE {
             return Err(unsuitable(Need::Move));
@@ -76,7 +76,7 @@ impl<VM: VMBinding> Collector<VM> {
         const { assert!(VM::OBJECT_STARTS || !VM::CONSERVATIVE_HEAP, "CONSERVATIVE_HEAP needs OBJECT_STARTS") };
         const { assert!(VM::OBJECT_STARTS || !VM::CONSERVATIVE_STACKS, "CONSERVATIVE_STACKS needs OBJECT_STARTS") };
         let facts = PlanFacts {
-            name: plan.name(),
+            name: plan.info().name,
             collects: plan.can_collect(),
             generational: needs.old_to_new,
             may_move: VM::CAN_MOVE,
@@ -85,8 +85,7 @@ impl<VM: VMBinding> Collector<VM> {
         for sentence in options.without_effect(&facts) {
             warnings::warn_of_text(sentence);
         }
-        let starts_in =
-            plan.spaces().into_iter().filter(|space| space.keeps_starts()).map(|space| space.extent()).collect();
+        let starts_in = plan.spaces().iter().filter(|space| space.keeps_starts()).map(|space| space.extent()).collect();
         let weak = WeakTables::new(needs.old_to_new, &memory);
         let patience = Arc::new(Patience::new(options.safepoint_warn_ms));
         let nursery = needs.old_to_new.then(|| Nursery::new(nursery, pacing.goal()));

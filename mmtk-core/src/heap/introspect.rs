@@ -47,8 +47,7 @@ impl<VM: VMBinding> Collector<VM> {
 
     fn describe(&self, address: Address) -> Option<ObjectInfo> {
         let object = self.find_object(address)?;
-        let spaces = self.plan.spaces();
-        let space = spaces.into_iter().find(|space| space.extent().holds(object))?;
+        let space = self.plan.spaces().of(object)?;
         Some(ObjectInfo {
             object,
             bytes: self.vm.object_size(object),
@@ -61,7 +60,7 @@ impl<VM: VMBinding> Collector<VM> {
 
 /// The object that lies at an address, by the tables of the space that it belongs to.
 fn find_in<VM: VMBinding>(plan: &dyn Plan<VM>, address: Address) -> Option<ObjectReference> {
-    plan.spaces().into_iter().find(|space| space.extent().contains(address))?.find_object(address)
+    plan.spaces().find_object(address)
 }
 
 impl<VM: VMBinding> Mutator<VM> {
@@ -101,7 +100,7 @@ impl<VM: VMBinding> Mutator<VM> {
     pub fn for_each_object(&self, mut visit: impl FnMut(ObjectReference)) {
         const { assert!(VM::OBJECT_STARTS, "objects are found by address only with VMBinding::OBJECT_STARTS") };
         self.check_running();
-        self.while_stopped(|plan| plan.spaces().into_iter().for_each(|space| space.for_each_object(&mut visit)));
+        self.while_stopped(|plan| plan.spaces().iter().for_each(|space| space.for_each_object(&mut visit)));
     }
 
     /// How compiled code notes where an object begins.

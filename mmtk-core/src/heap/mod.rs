@@ -150,7 +150,7 @@ impl<VM: VMBinding> Heap<VM> {
 
     /// The plan's name.
     pub fn plan_name(&self) -> &'static str {
-        self.0.plan.name()
+        self.0.plan.info().name
     }
 
     /// Adds a listener, which is told first that the heap exists.
@@ -160,7 +160,7 @@ impl<VM: VMBinding> Heap<VM> {
     pub fn listen(&self, mut listener: Box<dyn Listener>) {
         self.0.refuse_in("Heap::listen", &[Callback::Listener, Callback::Fork]);
         listener.on_event(&Event::HeapCreated {
-            plan: self.0.plan.name(),
+            plan: self.0.plan.info().name,
             limit_bytes: self.0.memory.budget().limit(),
             workers: self.0.gang.size(),
         });

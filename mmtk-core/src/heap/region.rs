@@ -37,7 +37,7 @@ impl<VM: VMBinding> Heap<VM> {
     /// # Errors
     /// The plan has no regions; those of `policies` all have.
     pub fn region(&self) -> Result<Region<VM>, HeapError> {
-        let space = self.inner().plan.regions();
+        let space = self.inner().plan.spaces().regions;
         let space = space.ok_or_else(|| HeapError::NoSpace { plan: self.plan_name(), space: "regions" })?;
         Ok(Region { heap: self.clone(), memory: Mutex::new(Some(space.open())) })
     }
@@ -45,7 +45,7 @@ impl<VM: VMBinding> Heap<VM> {
 
 impl<VM: VMBinding> Region<VM> {
     fn space(&self) -> &dyn Regions {
-        self.heap.inner().plan.regions().expect("asked in `Heap::region`")
+        self.heap.inner().plan.spaces().regions.expect("asked in `Heap::region`")
     }
 
     /// Zeroed memory for an object of `bytes` bytes: whole granules, at least one. A safepoint.

@@ -3,7 +3,7 @@
 use crate::address::{Address, ObjectReference};
 use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
-use crate::space::Space;
+use crate::space::Spaces;
 use crate::stack::each_word;
 use std::ops::Range;
 
@@ -11,19 +11,17 @@ use std::ops::Range;
 /// sorted, each once. The leader, with all allocators retired, before anything is prepared.
 pub(crate) fn ambiguous_roots<VM: VMBinding>(
     vm: &VM,
-    spaces: &[&dyn Space],
+    spaces: &Spaces<'_>,
     mutators: &[MutatorRef<VM>],
 ) -> Vec<ObjectReference> {
     let mut objects = Vec::new();
     if !VM::CONSERVATIVE_STACKS {
         return objects;
     }
-    let spaces: Vec<_> = spaces.iter().map(|space| (space.extent(), *space)).collect();
     let mut look = |range: Range<Address>| {
         each_word(range, |word| {
             let address = vm.address_in(word);
-            let space = spaces.iter().find(|(extent, _)| extent.contains(address));
-            objects.extend(space.and_then(|(_, space)| space.find_object(address)));
+            objects.extend(spaces.find_object(address));
         });
     };
     for mutator in mutators {

@@ -22,13 +22,13 @@ use super::watching::{Aim, Claimed};
 use crate::address::{Address, ObjectReference};
 use crate::binding::{Slot, SlotVisitor, VMBinding};
 use crate::stack::each_word;
-use crate::trace::Tracer;
+use crate::trace::Policy;
 use crate::weak::{TOPOLOGICAL, Table, key};
 use protocols::index::Index;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-impl<VM: VMBinding, T: Tracer<VM>> Process<'_, '_, VM, T> {
+impl<VM: VMBinding, T: Policy<VM>> Process<'_, '_, VM, T> {
     /// Queues what is to be finalized, and keeps it. Whether there was any.
     pub fn finalize(&mut self) -> bool {
         let (tracer, table) = (self.tracer, &self.tables.finalizers);
@@ -202,7 +202,7 @@ impl<VM, T> Edges<'_, VM, T> {
     }
 }
 
-impl<VM: VMBinding, T: Tracer<VM>> SlotVisitor<VM::Slot> for Edges<'_, VM, T> {
+impl<VM: VMBinding, T: Policy<VM>> SlotVisitor<VM::Slot> for Edges<'_, VM, T> {
     fn visit(&mut self, slot: VM::Slot) {
         slot.load().into_iter().for_each(|object| self.add(object));
     }

@@ -25,7 +25,8 @@ use crate::events::{CollectionKind, Phase};
 use crate::memory::EXTENTS;
 use crate::metadata::ObjectStates;
 use crate::options::{Options, WakeHelpers};
-use crate::trace::{TraceShared, Tracer, Tracing, UpdateSlots};
+use crate::space::Spaces;
+use crate::trace::{ObjectItem, OfSpaces, Policy, SlotItem, SpaceTracer, TraceShared, Tracing, UpdateSlots};
 use crate::weak::WeakTables;
 use crate::workers::{Gang, Worker};
 use std::ops::Range;
@@ -35,6 +36,7 @@ use std::time::Instant;
 /// One pause. Lives on the leader's stack.
 pub struct Pause<'a, VM: VMBinding> {
     pub(crate) vm: &'a VM,
+    pub(crate) spaces: &'a Spaces<'a>,
     /// Objects outside the heap whose slots are roots.
     pub(crate) vm_objects: &'a [ObjectReference],
     pub(crate) gang: &'a Gang,
@@ -146,9 +148,9 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     }
 
     /// A step that the leader does alone, before the trace.
-    pub fn prepare(&mut self, f: impl FnOnce()) {
+    pub fn prepare(&mut self, f: impl FnOnce(CollectionKind)) {
         self.cycle.enter(CyclePhase::Preparing);
-        self.timed("prepare", |_| f());
+        self.timed("prepare", |pause| f(pause.kind));
     }
 
     /// A step in which workers share `items` numbered things; helpers are woken if there are many.
@@ -174,10 +176,30 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.parallel("sweep", items, f);
     }
 
-    /// Before [`Pause::trace_roots`] in a plan that moves objects: traces what transitively pinned roots
-    /// reach, with a tracer that leaves everything where it is. In a minor collection old objects are not
-    /// gone through, so whatever the remembered ones refer to is taken for reachable from such a root.
-    pub fn trace_pinned<T: Tracer<VM>>(&mut self, tracer: T) {
+    /// Traces what is live in spaces that move nothing now: what the roots reach, in a minor collection also
+    /// what the remembered objects refer to, and what weak references and finalizers keep.
+    pub fn trace<T: SpaceTracer<VM, Item = ObjectItem>>(&mut self, spaces: T) {
+        let policy = OfSpaces { tracer: spaces, spaces: self.spaces };
+        self.trace_roots(policy);
+        self.process_weak(policy);
+    }
+
+    /// The same where objects move. What transitively pinned roots reach is traced first, by `in_place`, the
+    /// policy of the same spaces that leaves everything where it is.
+    pub fn evacuate<T, P>(&mut self, spaces: T, in_place: P)
+    where
+        T: SpaceTracer<VM, Item = SlotItem<VM::Slot>>,
+        P: SpaceTracer<VM, Item = ObjectItem>,
+    {
+        let policy = OfSpaces { tracer: spaces, spaces: self.spaces };
+        self.trace_pinned(OfSpaces { tracer: in_place, spaces: self.spaces });
+        self.trace_roots(policy);
+        self.process_weak(policy);
+    }
+
+    /// Traces what transitively pinned roots reach. In a minor collection old objects are not gone through,
+    /// so whatever the remembered ones refer to is taken for reachable from such a root.
+    fn trace_pinned<T: Policy<VM>>(&mut self, tracer: T) {
         if !VM::PINS_ROOTS {
             return;
         }
@@ -202,7 +224,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
 
     /// Traces everything that the roots reach, and in a minor collection what the remembered objects refer
     /// to. Returns when no worker has work.
-    pub fn trace_roots<T: Tracer<VM>>(&mut self, tracer: T) {
+    fn trace_roots<T: Policy<VM>>(&mut self, tracer: T) {
         self.cycle.enter(CyclePhase::Tracing);
         self.timed("trace", |pause| {
             let shared = TraceShared::<T::Item>::new(pause.gang);
@@ -304,7 +326,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
 
     /// A trace that begins with what `f` does with things that are numbered up to `count`, a range at a time;
     /// returns when no worker has work.
-    pub(crate) fn trace_from<T: Tracer<VM>>(
+    pub(crate) fn trace_from<T: Policy<VM>>(
         &mut self,
         name: &'static str,
         tracer: T,
@@ -329,7 +351,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     }
 
     /// A trace by the leader alone, as `f` asks for it.
-    pub(crate) fn trace_alone<T: Tracer<VM>>(
+    pub(crate) fn trace_alone<T: Policy<VM>>(
         &mut self,
         name: &'static str,
         tracer: T,

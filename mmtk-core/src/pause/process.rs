@@ -11,7 +11,7 @@ use super::watching::{Aim, Held, Numbered, PendingKeys, Watching};
 use crate::address::ObjectReference;
 use crate::binding::{VMBinding, WeakProcessor};
 use crate::events::CollectionKind;
-use crate::trace::{Tracer, Tracing};
+use crate::trace::{Policy, Tracing};
 use crate::weak::{Entries, Entry, NOTIFY, ReferenceKind, Table, WeakTables, key};
 use crate::workers::Worker;
 use protocols::conditions::{Conditions, KEY, OWNER};
@@ -70,7 +70,7 @@ pub(super) struct Process<'p, 'a, VM: VMBinding, T> {
     pub released: Mutex<Vec<ObjectReference>>,
 }
 
-impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
+impl<'a, VM: VMBinding, T: Policy<VM>> Process<'_, 'a, VM, T> {
     pub fn new<'p>(pause: &'p mut Pause<'a, VM>, tracer: T, tables: &'a WeakTables) -> Process<'p, 'a, VM, T> {
         let found = (0..pause.gang.size()).map(|_| Mutex::default()).collect();
         let pending = PendingKeys { held: Vec::new(), index: Index::new(0) };
@@ -342,14 +342,14 @@ impl<'a, VM: VMBinding, T: Tracer<VM>> Process<'_, 'a, VM, T> {
     }
 }
 
-struct Weak<'t, 'a, 'b, VM: VMBinding, T: Tracer<VM>> {
+struct Weak<'t, 'a, 'b, VM: VMBinding, T: Policy<VM>> {
     tracer: Watching<'t, T>,
     tracing: &'b mut Tracing<'a, VM, Watching<'t, T>>,
     worker: &'b mut Worker,
     released: &'b Mutex<Vec<ObjectReference>>,
 }
 
-impl<VM: VMBinding, T: Tracer<VM>> WeakProcessor for Weak<'_, '_, '_, VM, T> {
+impl<VM: VMBinding, T: Policy<VM>> WeakProcessor for Weak<'_, '_, '_, VM, T> {
     fn live(&self, object: ObjectReference) -> Option<ObjectReference> {
         self.tracer.resolve(object)
     }

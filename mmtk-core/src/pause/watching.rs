@@ -2,7 +2,7 @@
 
 use crate::address::{Address, ObjectReference};
 use crate::binding::VMBinding;
-use crate::trace::{Traced, Tracer};
+use crate::trace::{Policy, Traced};
 use crate::weak::{ReferenceKind, key};
 use crate::workers::Worker;
 use protocols::conditions::{Conditions, KEY, OWNER};
@@ -76,7 +76,7 @@ impl PendingKeys {
     }
 }
 
-impl<VM: VMBinding, T: Tracer<VM>> Tracer<VM> for Watching<'_, T> {
+impl<VM: VMBinding, T: Policy<VM>> Policy<VM> for Watching<'_, T> {
     type Item = T::Item;
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use super::process::Process;
 use super::{CyclePhase, Pause};
 use crate::binding::VMBinding;
 use crate::events::CollectionKind;
-use crate::trace::Tracer;
+use crate::trace::Policy;
 use crate::weak::ReferenceKind;
 
 /// Entries of a worker's list that is kept from one pause to the next.
@@ -19,7 +19,7 @@ const KEPT_HELD: usize = 4096;
 impl<VM: VMBinding> Pause<'_, VM> {
     /// After the trace: weak references of every kind and finalizers, the binding's and the heap's. Objects
     /// that they keep alive are traced.
-    pub fn process_weak<T: Tracer<VM>>(&mut self, tracer: T) {
+    pub(super) fn process_weak<T: Policy<VM>>(&mut self, tracer: T) {
         self.cycle.enter(CyclePhase::Weak);
         let tables = self.weak;
         let mut process = Process::new(self, tracer, tables);

@@ -2,9 +2,11 @@
 
 mod pool;
 mod region;
+mod spaces;
 
 pub use pool::{PoolCells, Pools, SharedCells};
 pub use region::{RegionMemory, Regions};
+pub use spaces::Spaces;
 
 use crate::address::{Address, ObjectReference};
 use crate::memory::Extent;

@@ -3,7 +3,9 @@
 //! I1. A worker's stack and window are its own; what others may take is in its deque, in packets.
 //! I2. A worker leaves (`Termination::leave`) only with empty stack, window and deque.
 
-use super::tracer::{TraceItem, Traced, Tracer};
+use super::item::TraceItem;
+use super::policy::Policy;
+use super::tracer::Traced;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{SlotVisitor, VMBinding};
 use crate::stack::each_word;
@@ -45,7 +47,7 @@ struct Buffers<I> {
 const KEPT_ENTRIES: usize = 4096;
 
 /// What the workers of one trace share.
-pub struct TraceShared<I> {
+pub(crate) struct TraceShared<I> {
     termination: Termination,
     buffers: Vec<Mutex<Option<Box<Buffers<I>>>>>,
     stealers: Vec<Stealer<Packet<I>>>,
@@ -75,7 +77,7 @@ impl<I: Send + 'static> TraceShared<I> {
 }
 
 /// One worker's part of a trace.
-pub struct Tracing<'a, VM: VMBinding, T: Tracer<VM>> {
+pub(crate) struct Tracing<'a, VM: VMBinding, T: Policy<VM>> {
     tracer: T,
     shared: &'a TraceShared<T::Item>,
     gang: &'a Gang,
@@ -90,13 +92,13 @@ pub struct Tracing<'a, VM: VMBinding, T: Tracer<VM>> {
 }
 
 /// The private stack as the visitor that a binding hands slots to.
-struct Push<'a, VM: VMBinding, T: Tracer<VM>> {
+struct Push<'a, VM: VMBinding, T: Policy<VM>> {
     items: &'a mut Vec<T::Item>,
     tracer: T,
     vm: &'a VM,
 }
 
-impl<VM: VMBinding, T: Tracer<VM>> SlotVisitor<VM::Slot> for Push<'_, VM, T> {
+impl<VM: VMBinding, T: Policy<VM>> SlotVisitor<VM::Slot> for Push<'_, VM, T> {
     #[inline(always)]
     fn visit(&mut self, slot: VM::Slot) {
         if let Some(item) = T::Item::from_slot(slot) {
@@ -110,7 +112,7 @@ impl<VM: VMBinding, T: Tracer<VM>> SlotVisitor<VM::Slot> for Push<'_, VM, T> {
     }
 }
 
-impl<'a, VM: VMBinding, T: Tracer<VM>> Tracing<'a, VM, T> {
+impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
     /// Enters the section as this worker; none if the trace has ended already.
     pub fn enter(
         tracer: T,

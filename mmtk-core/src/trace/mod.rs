@@ -14,11 +14,16 @@
 //! fetched twice when the stack is deep; this way it is fetched once. The price is that the stack may hold an
 //! object once for each edge to it.
 
+mod item;
 mod tracer;
+
+mod policy;
 
 mod marker;
 mod update;
 
-pub use marker::{TraceShared, Tracing};
-pub use tracer::{ObjectItem, SlotItem, TraceItem, Traced, Tracer};
+pub use item::{ObjectItem, SlotItem, TraceItem};
+pub(crate) use marker::{TraceShared, Tracing};
+pub(crate) use policy::{OfSpaces, Policy};
+pub use tracer::{SpaceTracer, Traced};
 pub use update::{ArrayPart, UpdateSlots};

@@ -1,65 +1,9 @@
-//! What a plan tells the tracing loop.
+//! What a space does with an object that the trace reached, and several spaces together.
 
-use crate::address::{Address, ObjectReference};
-use crate::binding::{Slot, VMBinding};
+use super::item::TraceItem;
+use crate::address::ObjectReference;
+use crate::binding::VMBinding;
 use crate::workers::Worker;
-
-/// An edge on the stack.
-pub trait TraceItem<VM: VMBinding>: Copy + Send + 'static {
-    /// The edge through a slot; none if the slot is null.
-    fn from_slot(slot: VM::Slot) -> Option<Self>;
-    /// The object at its end.
-    fn target(self) -> Option<ObjectReference>;
-    /// The object is now here.
-    fn update(self, object: ObjectReference);
-    /// The edge from an ambiguous word; none where edges are slots, which an ambiguous word is not.
-    #[inline(always)]
-    fn from_object(_object: ObjectReference) -> Option<Self> {
-        None
-    }
-}
-
-/// The edge as its target: for traces in which nothing moves.
-#[derive(Copy, Clone, Debug)]
-#[repr(transparent)]
-pub struct ObjectItem(pub ObjectReference);
-
-impl<VM: VMBinding> TraceItem<VM> for ObjectItem {
-    #[inline(always)]
-    fn from_slot(slot: VM::Slot) -> Option<Self> {
-        slot.load().map(ObjectItem)
-    }
-    #[inline(always)]
-    fn target(self) -> Option<ObjectReference> {
-        Some(self.0)
-    }
-    #[inline(always)]
-    fn update(self, _object: ObjectReference) {}
-    #[inline(always)]
-    fn from_object(object: ObjectReference) -> Option<Self> {
-        Some(ObjectItem(object))
-    }
-}
-
-/// The edge as its slot, which is updated when the target moves.
-#[derive(Copy, Clone, Debug)]
-#[repr(transparent)]
-pub struct SlotItem<S>(pub S);
-
-impl<VM: VMBinding> TraceItem<VM> for SlotItem<VM::Slot> {
-    #[inline(always)]
-    fn from_slot(slot: VM::Slot) -> Option<Self> {
-        slot.load().map(|_| SlotItem(slot))
-    }
-    #[inline(always)]
-    fn target(self) -> Option<ObjectReference> {
-        self.0.load()
-    }
-    #[inline(always)]
-    fn update(self, object: ObjectReference) {
-        self.0.store(object);
-    }
-}
 
 /// What became of an object when the trace reached it.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -72,33 +16,60 @@ pub enum Traced {
     NewLarge(ObjectReference),
 }
 
-/// A plan's tracing policy: a small value, copied into every worker's loop, which is compiled for it.
-pub trait Tracer<VM: VMBinding>: Copy + Send + Sync {
-    /// What its stack holds: [`ObjectItem`] if no object moves, [`SlotItem`] otherwise.
+/// A space's policy for one trace: a small value, made when the pause has prepared the space, and copied into
+/// every worker's loop, which is compiled for it.
+///
+/// A pair of them is the policy of both spaces, and so on: a plan hands the trace its spaces as nested pairs,
+/// that of most objects first.
+pub trait SpaceTracer<VM: VMBinding>: Copy + Send + Sync {
+    /// What the stack of the trace holds: [`ObjectItem`](super::ObjectItem) if this space moves nothing,
+    /// [`SlotItem`](super::SlotItem) otherwise.
     type Item: TraceItem<VM>;
 
-    /// Marks or copies the object, whichever its space does. Objects outside the heap are `Seen`.
+    /// Whether the object is in this space.
+    fn holds(&self, object: ObjectReference) -> bool;
+
+    /// Marks an object of this space, or copies it. Any worker; two may be told of the same object at once,
+    /// and one of them at least must answer that it is new.
     fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced;
 
-    /// Brings near what `trace` will read.
+    /// Where an object of this space is now; none if the trace has not reached it.
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference>;
+
+    /// Brings near what `trace` will read. The object may be in any space.
     #[inline(always)]
     fn prefetch(&self, object: ObjectReference) {
         object.address().prefetch();
     }
+}
 
-    /// An object that lives because of one that this worker reached, but that no slot of it refers to.
+impl<VM: VMBinding, A: SpaceTracer<VM>, B: SpaceTracer<VM>> SpaceTracer<VM> for (A, B) {
+    type Item = <A::Item as TraceItem<VM>>::With<B::Item>;
+
     #[inline(always)]
-    fn next_held(&self, _worker: &mut Worker) -> Option<ObjectReference> {
-        None
+    fn holds(&self, object: ObjectReference) -> bool {
+        self.0.holds(object) || self.1.holds(object)
     }
 
-    /// The object that lies at an address, which may be anything: see
-    /// [`Space::find_object`](crate::space::Space::find_object). For plans whose
-    /// needs say `conservative` ([`Needs`](crate::needs::Needs)).
-    fn find_object(&self, _address: Address) -> Option<ObjectReference> {
-        None
+    #[inline(always)]
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        match self.0.holds(object) {
+            true => self.0.trace(object, worker),
+            false => self.1.trace(object, worker),
+        }
     }
 
-    /// Where the object is now if the trace has reached it. Objects outside the heap are live.
-    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference>;
+    #[inline]
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        match self.0.holds(object) {
+            true => self.0.resolve(object),
+            false => self.1.resolve(object),
+        }
+    }
+
+    /// Of the space that has most objects.
+    #[inline(always)]
+    fn prefetch(&self, object: ObjectReference) {
+        self.0.prefetch(object);
+    }
 }

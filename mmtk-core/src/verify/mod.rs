@@ -159,12 +159,12 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
     }
 
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
-        self.spaces.iter().find(|space| space.extent().contains(address))?.find_object(address)
+        self.spaces.find_object(address)
     }
 
     /// Checks an object that something refers to. Its size, or none if it is outside the heap.
     fn check(&self, object: ObjectReference, from: From<VM::Slot>) -> Option<usize> {
-        let space = *self.spaces.iter().find(|space| space.extent().holds(object))?;
+        let space = self.spaces.of(object)?;
         match self.inspect(object, space, from) {
             Ok(bytes) => Some(bytes),
             Err((cause, why)) => self.fail(object, space, from, cause, &why),

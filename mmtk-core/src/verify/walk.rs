@@ -6,7 +6,7 @@ use crate::address::ObjectReference;
 use crate::binding::VMBinding;
 use crate::events::CollectionKind;
 use crate::metadata::ObjectStates;
-use crate::space::Space;
+use crate::space::Spaces;
 use std::collections::HashMap;
 
 /// Where a reference was found.
@@ -30,7 +30,7 @@ pub(super) struct Seen<S> {
 /// A walk through the graph.
 pub(super) struct Walk<'a, VM: VMBinding> {
     pub vm: &'a VM,
-    pub spaces: Vec<&'a dyn Space>,
+    pub spaces: Spaces<'a>,
     pub states: ObjectStates<VM>,
     pub phase: &'static str,
     pub kind: CollectionKind,
@@ -44,6 +44,6 @@ pub(super) struct Walk<'a, VM: VMBinding> {
 impl<VM: VMBinding> Walk<'_, VM> {
     /// Whether the object lies in no space of the heap.
     pub fn is_outside(&self, object: ObjectReference) -> bool {
-        !self.spaces.iter().any(|space| space.extent().holds(object))
+        self.spaces.of(object).is_none()
     }
 }

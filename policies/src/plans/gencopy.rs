@@ -8,14 +8,19 @@
 //! Source: Lieberman and Hewitt (CACM 1983), Ungar's generation scavenging (SDE 1984), with en-masse
 //! promotion as in Appel (SP&E 1989).
 
-use super::{Generational, SemiSpace, semispace};
-use mmtk_core::plan::PlanContext;
-use mmtk_core::{HeapError, Needs, VMBinding};
+use super::{SemiSpace, semispace};
+use mmtk_core::plan::*;
 
-/// What it needs of a binding.
-pub const NEEDS: Needs = Needs { old_to_new: true, ..semispace::NEEDS };
+/// What users read about it.
+pub const INFO: PlanInfo = PlanInfo {
+    name: "GenCopy",
+    what: "SemiSpace with minor collections: what survived one is old, and is copied again only in full collections",
+    needs: Needs { old_to_new: true, ..semispace::INFO.needs },
+};
 
 /// The plan with empty spaces.
-pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<Generational<SemiSpace<VM>>, HeapError> {
-    Generational::new("GenCopy", NEEDS, context, SemiSpace::new)
+pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<SemiSpace<VM>, HeapError> {
+    let mut plan = SemiSpace::new(&context.generational(INFO.name)?)?;
+    plan.info = &INFO;
+    Ok(plan)
 }

@@ -8,14 +8,21 @@
 //! Source: Blackburn and McKinley (PLDI 2008), section 5. Without a nursery of its own, and so without a copy
 //! reserve for it.
 
-use super::{Generational, Immix, immix};
-use mmtk_core::plan::PlanContext;
-use mmtk_core::{HeapError, Needs, VMBinding};
+use super::{Immix, immix};
+use crate::spaces::ImmixSpace;
+use mmtk_core::plan::*;
 
-/// What it needs of a binding.
-pub const NEEDS: Needs = Needs { moves: true, old_to_new: true, ..immix::NEEDS };
+/// What users read about it.
+pub const INFO: PlanInfo = PlanInfo {
+    name: "GenImmix",
+    what: "Immix with minor collections that evacuate what is new: it is packed once and then stays, mostly",
+    needs: Needs { moves: true, old_to_new: true, ..immix::INFO.needs },
+};
 
 /// The plan with empty spaces.
-pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<Generational<Immix<VM>>, HeapError> {
-    Generational::new("GenImmix", NEEDS, context, Immix::with_nursery)
+pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<Immix<VM>, HeapError> {
+    let context = context.generational(INFO.name)?;
+    let mut plan = Immix::of(ImmixSpace::with_nursery(&context)?, &context)?;
+    plan.info = &INFO;
+    Ok(plan)
 }

@@ -1,7 +1,6 @@
 //! Plans: complete collectors, one file each. Read `semispace` first.
 
 pub mod gencopy;
-mod generational;
 pub mod genimmix;
 pub mod immix;
 pub mod markcompact;
@@ -12,7 +11,6 @@ pub mod semispace;
 pub mod stickyimmix;
 pub mod stickymarksweep;
 
-pub use generational::Generational;
 pub use immix::Immix;
 pub use markcompact::MarkCompact;
 pub use marksweep::MarkSweep;

@@ -1,15 +1,15 @@
 //! NoGC: bump through the limit, then out of memory. The floor that collectors are measured from.
 
 use crate::spaces::{BumpSpace, UncollectedSpaces};
-use mmtk_core::alloc::{Allocators, Request};
 use mmtk_core::memory::BLOCK_BYTES;
-use mmtk_core::pause::Pause;
-use mmtk_core::plan::{Plan, PlanContext};
-use mmtk_core::space::{Pools, Regions, Space};
-use mmtk_core::{Address, HeapError, Needs, Semantics, VMBinding};
+use mmtk_core::plan::*;
 
-/// What it needs of a binding.
-pub const NEEDS: Needs = Needs { conservative: true, ..Needs::NONE };
+/// What users read about it.
+pub const INFO: PlanInfo = PlanInfo {
+    name: "NoGC",
+    what: "never collects: out of memory at the limit",
+    needs: Needs { conservative: true, ..Needs::NONE },
+};
 
 /// The plan.
 pub struct NoGC<VM> {
@@ -25,24 +25,12 @@ impl<VM: VMBinding> NoGC<VM> {
 }
 
 impl<VM: VMBinding> Plan<VM> for NoGC<VM> {
-    fn name(&self) -> &'static str {
-        "NoGC"
+    fn info(&self) -> &'static PlanInfo {
+        &INFO
     }
 
-    fn needs(&self) -> Needs {
-        NEEDS
-    }
-
-    fn spaces(&self) -> Vec<&dyn Space> {
-        std::iter::once(&self.bump as &dyn Space).chain(self.uncollected.spaces()).collect()
-    }
-
-    fn regions(&self) -> Option<&dyn Regions> {
-        Some(&self.uncollected.regions)
-    }
-
-    fn pools(&self) -> Option<&dyn Pools> {
-        Some(&self.uncollected.pools)
+    fn spaces(&self) -> Spaces<'_> {
+        self.uncollected.spaces_with(&[&self.bump])
     }
 
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {
@@ -51,8 +39,6 @@ impl<VM: VMBinding> Plan<VM> for NoGC<VM> {
             _ => self.uncollected.allocate_immortal(allocators, request.bytes),
         }
     }
-
-    fn retire(&self, _allocators: &mut Allocators) {}
 
     fn collect(&self, _pause: &mut Pause<'_, VM>) {
         unreachable!("a plan that cannot collect is never asked to")

@@ -8,14 +8,19 @@
 //! Source: sticky mark bits, Demers et al., "Combining generational and conservative garbage collection"
 //! (POPL 1990); on Immix, Blackburn and McKinley (PLDI 2008).
 
-use super::{Generational, Immix, immix};
-use mmtk_core::plan::PlanContext;
-use mmtk_core::{HeapError, Needs, VMBinding};
+use super::{Immix, immix};
+use mmtk_core::plan::*;
 
-/// What it needs of a binding.
-pub const NEEDS: Needs = Needs { old_to_new: true, ..immix::NEEDS };
+/// What users read about it.
+pub const INFO: PlanInfo = PlanInfo {
+    name: "StickyImmix",
+    what: "Immix with minor collections: what survived one is old, and is traced only in full collections",
+    needs: Needs { old_to_new: true, ..immix::INFO.needs },
+};
 
 /// The plan with empty spaces.
-pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<Generational<Immix<VM>>, HeapError> {
-    Generational::new("StickyImmix", NEEDS, context, Immix::new)
+pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<Immix<VM>, HeapError> {
+    let mut plan = Immix::new(&context.generational(INFO.name)?)?;
+    plan.info = &INFO;
+    Ok(plan)
 }

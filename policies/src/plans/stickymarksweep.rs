@@ -4,14 +4,19 @@
 //! Source: sticky mark bits, Demers et al., "Combining generational and conservative garbage collection"
 //! (POPL 1990).
 
-use super::{Generational, MarkSweep, marksweep};
-use mmtk_core::plan::PlanContext;
-use mmtk_core::{HeapError, Needs, VMBinding};
+use super::{MarkSweep, marksweep};
+use mmtk_core::plan::*;
 
-/// What it needs of a binding.
-pub const NEEDS: Needs = Needs { old_to_new: true, ..marksweep::NEEDS };
+/// What users read about it.
+pub const INFO: PlanInfo = PlanInfo {
+    name: "StickyMarkSweep",
+    what: "MarkSweep with minor collections: what survived one is old; nothing moves",
+    needs: Needs { old_to_new: true, ..marksweep::INFO.needs },
+};
 
 /// The plan with empty spaces.
-pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<Generational<MarkSweep<VM>>, HeapError> {
-    Generational::new("StickyMarkSweep", NEEDS, context, MarkSweep::new)
+pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<MarkSweep<VM>, HeapError> {
+    let mut plan = MarkSweep::new(&context.generational(INFO.name)?)?;
+    plan.info = &INFO;
+    Ok(plan)
 }

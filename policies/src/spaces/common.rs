@@ -3,12 +3,13 @@
 use super::large::{LargeObjectSpace, LargeTracer};
 use super::marksweep::{MarkSweepSpace, MarkSweepTracer};
 use super::uncollected::{UncollectedSpaces, UncollectedTracer};
+use derive_where::derive_where;
 use mmtk_core::alloc::Allocators;
 use mmtk_core::events::CollectionKind;
 use mmtk_core::metadata::{MAX_CELL_BYTES, Moves};
 use mmtk_core::pause::Pause;
-use mmtk_core::space::Space;
-use mmtk_core::trace::Traced;
+use mmtk_core::space::{Space, Spaces};
+use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, Semantics, VMBinding};
 
@@ -41,15 +42,10 @@ impl<VM: VMBinding> CommonSpaces<VM> {
         })
     }
 
-    /// The spaces, for reports.
-    pub fn spaces(&self) -> impl Iterator<Item = &dyn Space> {
-        let own: [&dyn Space; 2] = [&self.large, &self.nonmoving];
-        own.into_iter().chain(self.uncollected.spaces())
-    }
-
-    /// The object that lies at an address.
-    pub fn find_object(&self, address: Address) -> Option<ObjectReference> {
-        self.spaces().find(|space| space.extent().contains(address))?.find_object(address)
+    /// The plan's own spaces, and these.
+    pub fn spaces_with<'a>(&'a self, own: &[&'a dyn Space]) -> Spaces<'a> {
+        let these: [&dyn Space; 2] = [&self.large, &self.nonmoving];
+        self.uncollected.spaces_behind(own.iter().copied().chain(these))
     }
 
     /// A large object.
@@ -80,11 +76,7 @@ impl<VM: VMBinding> CommonSpaces<VM> {
 
     /// The policy for this pause's trace.
     pub fn tracer(&self) -> CommonTracer<'_, VM> {
-        CommonTracer {
-            large: self.large.tracer(),
-            nonmoving: self.nonmoving.tracer(),
-            uncollected: self.uncollected.tracer(),
-        }
+        CommonTracer(((self.large.tracer(), self.nonmoving.tracer()), self.uncollected.tracer()))
     }
 
     /// A mutator gives up its ranges.
@@ -109,42 +101,26 @@ impl<VM: VMBinding> CommonSpaces<VM> {
     }
 }
 
-/// Marks objects of the common spaces.
-pub struct CommonTracer<'a, VM> {
-    large: LargeTracer<'a, VM>,
-    nonmoving: MarkSweepTracer<'a, VM>,
-    uncollected: UncollectedTracer<'a, VM>,
-}
+type Each<'a, VM> = ((LargeTracer<'a, VM>, MarkSweepTracer<'a, VM>), UncollectedTracer<'a, VM>);
 
-impl<VM> Clone for CommonTracer<'_, VM> {
-    fn clone(&self) -> Self {
-        *self
+/// Marks objects of the common spaces. They are few in most programs, so their policies are not part of each
+/// loop.
+#[derive_where(Clone, Copy)]
+pub struct CommonTracer<'a, VM>(Each<'a, VM>);
+
+impl<VM: VMBinding> SpaceTracer<VM> for CommonTracer<'_, VM> {
+    type Item = ObjectItem;
+
+    fn holds(&self, object: ObjectReference) -> bool {
+        self.0.holds(object)
     }
-}
-impl<VM> Copy for CommonTracer<'_, VM> {}
 
-impl<VM: VMBinding> CommonTracer<'_, VM> {
-    /// Marks an object that is not in the plan's own space. Objects outside the heap are passed over.
     #[inline(never)]
-    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
-        if self.large.holds(object) {
-            self.large.trace(object, worker)
-        } else if self.nonmoving.holds(object) {
-            self.nonmoving.trace(object, worker)
-        } else {
-            self.uncollected.trace(object, worker)
-        }
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        self.0.trace(object, worker)
     }
 
-    /// The object, if it was reached or is outside the heap.
-    pub fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
-        let live = if self.large.holds(object) {
-            self.large.is_live(object)
-        } else if self.nonmoving.holds(object) {
-            self.nonmoving.is_live(object)
-        } else {
-            self.uncollected.is_live(object)
-        };
-        live.then_some(object)
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        self.0.resolve(object)
     }
 }

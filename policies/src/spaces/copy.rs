@@ -15,6 +15,7 @@
 //! failure.
 
 use super::epoch::Epoch;
+use derive_where::derive_where;
 use mmtk_core::alloc::{Allocators, CopyTarget};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{
@@ -23,7 +24,7 @@ use mmtk_core::memory::{
 use mmtk_core::metadata::{Claim, EPOCH_MAX, ObjectStates, is_pinned};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
-use mmtk_core::trace::Traced;
+use mmtk_core::trace::{ObjectItem, SlotItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::ops::Range;
@@ -132,8 +133,8 @@ impl<VM: VMBinding> CopySpace<VM> {
     }
 
     /// The policy for what must stay where it is: its block is kept.
-    pub fn stayer(&self) -> CopyStayer<'_, VM> {
-        CopyStayer(self.tracer())
+    pub fn in_place(&self) -> CopyInPlace<'_, VM> {
+        CopyInPlace(self.tracer())
     }
 
     /// Frees from-space.
@@ -184,6 +185,7 @@ impl<VM: VMBinding> CopySpace<VM> {
 }
 
 /// Copies what it reaches.
+#[derive_where(Clone, Copy)]
 pub struct CopyTracer<'a, VM> {
     space: &'a CopySpace<VM>,
     extent: Extent,
@@ -192,30 +194,33 @@ pub struct CopyTracer<'a, VM> {
     copied: u8,
 }
 
-impl<VM> Clone for CopyTracer<'_, VM> {
-    fn clone(&self) -> Self {
-        *self
+impl<VM: VMBinding> CopyTracer<'_, VM> {
+    /// The object stays, and its block is kept.
+    fn settle(&self, object: ObjectReference, seen: u64) -> Traced {
+        let space = self.space;
+        space.kept.at(object.address()).store(self.epoch, Relaxed);
+        space.states.settle(object, seen, space.states.mark_of(self.epoch));
+        Traced::New(object)
     }
 }
-impl<VM> Copy for CopyTracer<'_, VM> {}
 
-impl<VM: VMBinding> CopyTracer<'_, VM> {
-    /// Whether the object is in this space.
+impl<VM: VMBinding> SpaceTracer<VM> for CopyTracer<'_, VM> {
+    type Item = SlotItem<VM::Slot>;
+
     #[inline(always)]
-    pub fn holds(&self, object: ObjectReference) -> bool {
+    fn holds(&self, object: ObjectReference) -> bool {
         self.extent.holds(object)
     }
 
     /// Brings near what is copied: small objects reach into the next cache line as often as not.
     #[inline(always)]
-    pub fn prefetch(&self, object: ObjectReference) {
+    fn prefetch(&self, object: ObjectReference) {
         object.address().prefetch_write();
         object.address().plus(40).prefetch();
     }
 
-    /// Copies an object of this space.
     #[inline(always)]
-    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
         let space = self.space;
         if space.taken.at_shift::<LOG_BLOCK_BYTES>(object.address()).load(Relaxed) == self.epoch {
             return Traced::Seen(object);
@@ -235,16 +240,7 @@ impl<VM: VMBinding> CopyTracer<'_, VM> {
         }
     }
 
-    /// The object stays, and its block is kept.
-    fn settle(&self, object: ObjectReference, seen: u64) -> Traced {
-        let space = self.space;
-        space.kept.at(object.address()).store(self.epoch, Relaxed);
-        space.states.settle(object, seen, space.states.mark_of(self.epoch));
-        Traced::New(object)
-    }
-
-    /// Where an object of this space is now, if it was reached.
-    pub fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
         let taken = self.space.taken.at(object.address()).load(Relaxed);
         if taken == self.epoch || self.space.states.is_marked(object, self.epoch) {
             return Some(object);
@@ -254,24 +250,19 @@ impl<VM: VMBinding> CopyTracer<'_, VM> {
 }
 
 /// Marks what it reaches, and leaves it where it is.
-pub struct CopyStayer<'a, VM>(CopyTracer<'a, VM>);
+#[derive_where(Clone, Copy)]
+pub struct CopyInPlace<'a, VM>(CopyTracer<'a, VM>);
 
-impl<VM> Clone for CopyStayer<'_, VM> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<VM> Copy for CopyStayer<'_, VM> {}
+impl<VM: VMBinding> SpaceTracer<VM> for CopyInPlace<'_, VM> {
+    type Item = ObjectItem;
 
-impl<VM: VMBinding> CopyStayer<'_, VM> {
-    /// Whether the object is in this space.
-    pub fn holds(&self, object: ObjectReference) -> bool {
+    fn holds(&self, object: ObjectReference) -> bool {
         self.0.holds(object)
     }
 
-    /// Marks an object of this space. Nothing has moved yet.
-    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
-        let CopyStayer(copier) = self;
+    /// Nothing has moved yet.
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        let CopyInPlace(copier) = self;
         if copier.space.taken.at(object.address()).load(Relaxed) == copier.epoch {
             return Traced::Seen(object);
         }
@@ -284,8 +275,7 @@ impl<VM: VMBinding> CopyStayer<'_, VM> {
         }
     }
 
-    /// Where an object of this space is, if it was reached.
-    pub fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
         self.0.resolve(object)
     }
 }

@@ -9,13 +9,14 @@
 //!     are stopped.
 
 use super::epoch::Epoch;
+use derive_where::derive_where;
 use mmtk_core::alloc::Allocators;
 use mmtk_core::memory::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns, SideBytes};
 use mmtk_core::metadata::{Moves, ObjectStates};
 use mmtk_core::os::PAGE_BYTES;
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
-use mmtk_core::trace::{ArrayPart, Traced};
+use mmtk_core::trace::{ArrayPart, ObjectItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use protocols::sync::Mutex;
@@ -93,7 +94,8 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     /// Updates the slots of the objects that were marked.
     pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
         let (objects, tracer) = (self.objects.lock(), self.tracer());
-        let live = |large: &LargeObject| ObjectReference::from_address(large.start).filter(|o| tracer.is_live(*o));
+        let live =
+            |large: &LargeObject| ObjectReference::from_address(large.start).filter(|o| tracer.resolve(*o).is_some());
         let parts: Vec<ArrayPart> =
             objects.iter().filter_map(live).flat_map(|object| ArrayPart::all_of(&*self.vm, object)).collect();
         let (objects, next) = (&objects[..], AtomicUsize::new(0));
@@ -135,29 +137,23 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
 }
 
 /// Marks large objects.
+#[derive_where(Clone, Copy)]
 pub struct LargeTracer<'a, VM> {
     space: &'a LargeObjectSpace<VM>,
     extent: Extent,
     epoch: u8,
 }
 
-impl<VM> Clone for LargeTracer<'_, VM> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<VM> Copy for LargeTracer<'_, VM> {}
+impl<VM: VMBinding> SpaceTracer<VM> for LargeTracer<'_, VM> {
+    type Item = ObjectItem;
 
-impl<VM: VMBinding> LargeTracer<'_, VM> {
-    /// Whether the object is in this space.
     #[inline(always)]
-    pub fn holds(&self, object: ObjectReference) -> bool {
+    fn holds(&self, object: ObjectReference) -> bool {
         self.extent.holds(object)
     }
 
-    /// Marks an object of this space. A locked exchange, unlike for small objects: scanning a huge array
-    /// twice would cost.
-    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+    /// A locked exchange, unlike for small objects: scanning a huge array twice would cost.
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
         if self.space.marks.at(object.address()).swap(self.epoch, Relaxed) == self.epoch {
             return Traced::Seen(object);
         }
@@ -168,9 +164,9 @@ impl<VM: VMBinding> LargeTracer<'_, VM> {
         Traced::NewLarge(object)
     }
 
-    /// Whether an object of this space was reached.
-    pub fn is_live(&self, object: ObjectReference) -> bool {
-        self.space.marks.at(object.address()).load(Relaxed) == self.epoch
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        let reached = self.space.marks.at(object.address()).load(Relaxed) == self.epoch;
+        reached.then_some(object)
     }
 }
 
@@ -210,10 +206,10 @@ impl<VM: VMBinding> Space for LargeObjectSpace<VM> {
         objects.iter().filter_map(|o| ObjectReference::from_address(o.start)).for_each(visit);
     }
     fn survived(&self, object: ObjectReference) -> bool {
-        self.tracer().is_live(object)
+        self.tracer().resolve(object).is_some()
     }
     fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
-        match self.tracer().is_live(object) {
+        match self.tracer().resolve(object).is_some() {
             true => Ok(()),
             false => Err("it is not marked".to_string()),
         }

@@ -21,12 +21,13 @@
 //! Source: the Compressor (Kermany and Petrank, PLDI 2006); see `mmtk_core::metadata::Compaction` for how
 //! workers share the moves.
 
+use derive_where::derive_where;
 use mmtk_core::alloc::Allocators;
 use mmtk_core::memory::{BLOCK_BYTES, Block, Charge, Extent, Frontier};
 use mmtk_core::metadata::{Compaction, LiveMap, Moves, ObjectStates};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
-use mmtk_core::trace::Traced;
+use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::sync::Arc;
@@ -79,8 +80,10 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
         MarkCompactTracer { vm: &self.vm, map: *self.compaction.map(), extent: self.frontier.extent() }
     }
 
-    /// Decides where everything goes. Nothing has moved yet, but the moves know the new places.
+    /// Begins the compaction: decides where everything goes. Nothing has moved yet, but the moves know the
+    /// new places.
     pub fn plan_moves(&self, pause: &mut Pause<'_, VM>) -> Moves<'_, VM> {
+        pause.begin_compaction();
         let blocks = self.frontier.used();
         pause.parallel("count", blocks as usize, |_, blocks| self.compaction.count(blocks));
         let moves = Moves::plan(&self.compaction, blocks);
@@ -120,29 +123,23 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
 }
 
 /// Marks in the live map.
+#[derive_where(Clone, Copy)]
 pub struct MarkCompactTracer<'a, VM> {
     vm: &'a VM,
     map: LiveMap<VM>,
     extent: Extent,
 }
 
-impl<VM> Clone for MarkCompactTracer<'_, VM> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<VM> Copy for MarkCompactTracer<'_, VM> {}
+impl<VM: VMBinding> SpaceTracer<VM> for MarkCompactTracer<'_, VM> {
+    type Item = ObjectItem;
 
-impl<VM: VMBinding> MarkCompactTracer<'_, VM> {
-    /// Whether the object is in this space.
     #[inline(always)]
-    pub fn holds(&self, object: ObjectReference) -> bool {
+    fn holds(&self, object: ObjectReference) -> bool {
         self.extent.holds(object)
     }
 
-    /// Marks an object of this space.
     #[inline(always)]
-    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
         match self.map.mark(self.vm, object, worker.alone) {
             None => Traced::Seen(object),
             Some(bytes) => {
@@ -152,15 +149,17 @@ impl<VM: VMBinding> MarkCompactTracer<'_, VM> {
         }
     }
 
-    /// Brings the mark near.
     #[inline(always)]
-    pub fn prefetch(&self, object: ObjectReference) {
-        self.map.prefetch(object);
+    fn prefetch(&self, object: ObjectReference) {
+        object.address().prefetch();
+        if self.holds(object) {
+            self.map.prefetch(object);
+        }
     }
 
-    /// Whether an object of this space was reached. Before it moves.
-    pub fn is_live(&self, object: ObjectReference) -> bool {
-        self.map.is_marked(object)
+    /// Before it moves.
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        self.map.is_marked(object).then_some(object)
     }
 }
 

@@ -19,6 +19,7 @@
 //! Callers: `allocate` any mutator; the tracer any worker; the rest the leader.
 
 use super::epoch::Epoch;
+use derive_where::derive_where;
 use mmtk_core::alloc::{CellRange, ThreadCells};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{
@@ -27,7 +28,7 @@ use mmtk_core::memory::{
 use mmtk_core::metadata::{BLOCK_FREE, BLOCK_NEW, CellMarks, Moves, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
-use mmtk_core::trace::Traced;
+use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::ops::Range;
@@ -276,6 +277,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
 }
 
 /// Marks cells.
+#[derive_where(Clone, Copy)]
 pub struct MarkSweepTracer<'a, VM> {
     vm: &'a VM,
     marks: CellMarks,
@@ -284,23 +286,16 @@ pub struct MarkSweepTracer<'a, VM> {
     states: ObjectStates<VM>,
 }
 
-impl<VM> Clone for MarkSweepTracer<'_, VM> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<VM> Copy for MarkSweepTracer<'_, VM> {}
+impl<VM: VMBinding> SpaceTracer<VM> for MarkSweepTracer<'_, VM> {
+    type Item = ObjectItem;
 
-impl<VM: VMBinding> MarkSweepTracer<'_, VM> {
-    /// Whether the object is in this space.
     #[inline(always)]
-    pub fn holds(&self, object: ObjectReference) -> bool {
+    fn holds(&self, object: ObjectReference) -> bool {
         self.extent.holds(object)
     }
 
-    /// Marks an object of this space.
     #[inline(always)]
-    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
         if !self.marks.mark(object, self.epoch, worker.alone) {
             return Traced::Seen(object);
         }
@@ -311,15 +306,16 @@ impl<VM: VMBinding> MarkSweepTracer<'_, VM> {
         Traced::New(object)
     }
 
-    /// Brings the mark near.
     #[inline(always)]
-    pub fn prefetch(&self, object: ObjectReference) {
-        self.marks.mark_address(object).prefetch();
+    fn prefetch(&self, object: ObjectReference) {
+        object.address().prefetch();
+        if self.holds(object) {
+            self.marks.mark_address(object).prefetch();
+        }
     }
 
-    /// Whether an object of this space was reached.
-    pub fn is_live(&self, object: ObjectReference) -> bool {
-        self.marks.is_marked(object, self.epoch)
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        self.marks.is_marked(object, self.epoch).then_some(object)
     }
 }
 

@@ -26,13 +26,14 @@
 //! collector.
 
 use super::epoch::Epoch;
+use derive_where::derive_where;
 use mmtk_core::alloc::Allocators;
 use mmtk_core::memory::fault::{Explained, Explainer, explain_faults};
 use mmtk_core::memory::{AliasedPages, Charge, Extent, Memory, SideBytes};
 use mmtk_core::os::PAGE_BYTES;
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
-use mmtk_core::trace::Traced;
+use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -475,28 +476,22 @@ impl Explainer for Shared {
 }
 
 /// Marks objects.
+#[derive_where(Clone, Copy)]
 pub struct PageProtectTracer<'a, VM> {
     space: &'a PageProtectSpace<VM>,
     extent: Extent,
     epoch: u8,
 }
 
-impl<VM> Clone for PageProtectTracer<'_, VM> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<VM> Copy for PageProtectTracer<'_, VM> {}
+impl<VM: VMBinding> SpaceTracer<VM> for PageProtectTracer<'_, VM> {
+    type Item = ObjectItem;
 
-impl<VM: VMBinding> PageProtectTracer<'_, VM> {
-    /// Whether the object is in this space.
     #[inline(always)]
-    pub fn holds(&self, object: ObjectReference) -> bool {
+    fn holds(&self, object: ObjectReference) -> bool {
         self.extent.holds(object)
     }
 
-    /// Marks an object of this space.
-    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
         if self.space.shared.marks.at(object.address()).swap(self.epoch, Relaxed) == self.epoch {
             return Traced::Seen(object);
         }
@@ -504,9 +499,9 @@ impl<VM: VMBinding> PageProtectTracer<'_, VM> {
         Traced::NewLarge(object)
     }
 
-    /// Whether an object of this space was reached.
-    pub fn is_live(&self, object: ObjectReference) -> bool {
-        self.space.shared.marks.at(object.address()).load(Relaxed) == self.epoch
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        let reached = self.space.shared.marks.at(object.address()).load(Relaxed) == self.epoch;
+        reached.then_some(object)
     }
 }
 
@@ -560,10 +555,10 @@ impl<VM: VMBinding> Space for PageProtectSpace<VM> {
         starts.into_iter().filter_map(ObjectReference::from_address).for_each(visit);
     }
     fn survived(&self, object: ObjectReference) -> bool {
-        self.tracer().is_live(object)
+        self.tracer().resolve(object).is_some()
     }
     fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
-        match self.tracer().is_live(object) {
+        match self.tracer().resolve(object).is_some() {
             true => Ok(()),
             false => Err("it is not marked".to_string()),
         }

@@ -19,6 +19,7 @@
 //! Callers: as `mmtk_core::pool` says; the tracer any worker; the rest the leader.
 
 use super::epoch::Epoch;
+use derive_where::derive_where;
 use mmtk_core::alloc::{BumpRange, Pace};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{
@@ -27,7 +28,7 @@ use mmtk_core::memory::{
 use mmtk_core::metadata::{BLOCK_FREE, CellMarks, Moves, ObjectStates, class_bytes};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{PoolCells, SharedCells, Space};
-use mmtk_core::trace::Traced;
+use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use protocols::sync::Mutex;
@@ -270,6 +271,7 @@ impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
 }
 
 /// Passes through objects of pools.
+#[derive_where(Clone, Copy)]
 pub struct PoolTracer<'a, VM> {
     vm: &'a VM,
     states: ObjectStates<VM>,
@@ -280,31 +282,25 @@ pub struct PoolTracer<'a, VM> {
     mark: u8,
 }
 
-impl<VM> Clone for PoolTracer<'_, VM> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<VM> Copy for PoolTracer<'_, VM> {}
-
 impl<VM: VMBinding> PoolTracer<'_, VM> {
-    /// Whether the object is in this space.
-    #[inline(always)]
-    pub fn holds(&self, object: ObjectReference) -> bool {
-        self.extent.holds(object)
-    }
-
     fn is_there(&self, object: ObjectReference) -> bool {
         self.cells.state(self.extent.block_of(object.address())).load(Relaxed) == TAKEN
             && self.cells.cell_around(object.address()) == Some(object.address())
             && self.cells.is_marked(object, TAKEN)
     }
+}
 
-    /// Marks an object of this space.
-    ///
+impl<VM: VMBinding> SpaceTracer<VM> for PoolTracer<'_, VM> {
+    type Item = ObjectItem;
+
+    #[inline(always)]
+    fn holds(&self, object: ObjectReference) -> bool {
+        self.extent.holds(object)
+    }
+
     /// # Panics
     /// When it was freed.
-    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
         assert!(
             self.is_there(object),
             "{object} was in a pool and is freed, but something still refers to it; verify.trace=true tells what"
@@ -316,10 +312,11 @@ impl<VM: VMBinding> PoolTracer<'_, VM> {
         Traced::New(object)
     }
 
-    /// Whether an object of this space was reached. One that was not keeps its cell, but what it refers to is
+    /// One that was not keeps its cell, but what it refers to is
     /// dead.
-    pub fn is_live(&self, object: ObjectReference) -> bool {
-        self.is_there(object) && self.states.is_marked(object, self.epoch)
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        let reached = self.is_there(object) && self.states.is_marked(object, self.epoch);
+        reached.then_some(object)
     }
 }
 

@@ -22,6 +22,7 @@
 //! Callers: `allocate` and `release` as `mmtk_core::region` says; the tracer any worker; the rest the leader.
 
 use super::epoch::Epoch;
+use derive_where::derive_where;
 use mmtk_core::alloc::{BumpRange, Pace};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns, SideBytes};
@@ -29,7 +30,7 @@ use mmtk_core::metadata::{Moves, ObjectStarts, ObjectStates};
 use mmtk_core::os::PAGE_BYTES;
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{RegionMemory, Space};
-use mmtk_core::trace::Traced;
+use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use protocols::sync::Mutex;
@@ -298,6 +299,7 @@ impl<VM: VMBinding> mmtk_core::space::Regions for RegionSpace<VM> {
 }
 
 /// Passes through objects of regions.
+#[derive_where(Clone, Copy)]
 pub struct RegionTracer<'a, VM> {
     vm: &'a VM,
     states: ObjectStates<VM>,
@@ -308,29 +310,23 @@ pub struct RegionTracer<'a, VM> {
     mark: u8,
 }
 
-impl<VM> Clone for RegionTracer<'_, VM> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<VM> Copy for RegionTracer<'_, VM> {}
-
 impl<VM: VMBinding> RegionTracer<'_, VM> {
-    /// Whether the object is in this space.
-    #[inline(always)]
-    pub fn holds(&self, object: ObjectReference) -> bool {
-        self.extent.holds(object)
-    }
-
     fn is_there(&self, object: ObjectReference) -> bool {
         self.page_states.at(object.address()).load(Relaxed) == USED
     }
+}
 
-    /// Marks an object of this space.
-    ///
+impl<VM: VMBinding> SpaceTracer<VM> for RegionTracer<'_, VM> {
+    type Item = ObjectItem;
+
+    #[inline(always)]
+    fn holds(&self, object: ObjectReference) -> bool {
+        self.extent.holds(object)
+    }
+
     /// # Panics
     /// When its region was released.
-    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
         assert!(
             self.is_there(object),
             "{object} was in a region that is released, and something still refers to it; verify.trace=true tells what"
@@ -342,10 +338,11 @@ impl<VM: VMBinding> RegionTracer<'_, VM> {
         Traced::New(object)
     }
 
-    /// Whether an object of this space was reached. One that was not keeps its memory, but what it refers to
+    /// One that was not keeps its memory, but what it refers to
     /// is dead.
-    pub fn is_live(&self, object: ObjectReference) -> bool {
-        self.is_there(object) && self.states.is_marked(object, self.epoch)
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+        let reached = self.is_there(object) && self.states.is_marked(object, self.epoch);
+        reached.then_some(object)
     }
 }
 

@@ -8,10 +8,8 @@ use super::region::{RegionSpace, RegionTracer};
 use mmtk_core::alloc::Allocators;
 use mmtk_core::metadata::Moves;
 use mmtk_core::pause::Pause;
-use mmtk_core::space::{RegionMemory, Regions as _, Space};
-use mmtk_core::trace::Traced;
-use mmtk_core::workers::Worker;
-use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use mmtk_core::space::{RegionMemory, Regions as _, Space, Spaces};
+use mmtk_core::{Address, HeapError, PlanContext, VMBinding};
 use protocols::sync::Mutex;
 
 /// Immortal objects, regions, pools.
@@ -45,9 +43,14 @@ impl<VM: VMBinding> UncollectedSpaces<VM> {
         })
     }
 
-    /// The spaces, for reports.
-    pub fn spaces(&self) -> [&dyn Space; 3] {
-        [&self.immortal, &self.regions, &self.pools]
+    /// The plan's own spaces, and these.
+    pub fn spaces_with<'a>(&'a self, own: &[&'a dyn Space]) -> Spaces<'a> {
+        self.spaces_behind(own.iter().copied())
+    }
+
+    pub(super) fn spaces_behind<'a>(&'a self, others: impl Iterator<Item = &'a dyn Space>) -> Spaces<'a> {
+        let these: [&dyn Space; 3] = [&self.immortal, &self.regions, &self.pools];
+        Spaces::new(others.chain(these)).with(&self.regions, &self.pools)
     }
 
     /// An immortal object, of any size.
@@ -65,11 +68,7 @@ impl<VM: VMBinding> UncollectedSpaces<VM> {
 
     /// The policy for this pause's trace.
     pub fn tracer(&self) -> UncollectedTracer<'_, VM> {
-        UncollectedTracer {
-            immortal: self.immortal.tracer(),
-            regions: self.regions.tracer(),
-            pools: self.pools.tracer(),
-        }
+        (self.immortal.tracer(), (self.regions.tracer(), self.pools.tracer()))
     }
 
     /// Updates the slots of the objects that were marked. Between trace and sweep, in a full collection, in
@@ -89,41 +88,4 @@ impl<VM: VMBinding> UncollectedSpaces<VM> {
 }
 
 /// Marks objects that are not collected.
-pub struct UncollectedTracer<'a, VM> {
-    immortal: RegionTracer<'a, VM>,
-    regions: RegionTracer<'a, VM>,
-    pools: PoolTracer<'a, VM>,
-}
-
-impl<VM> Clone for UncollectedTracer<'_, VM> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<VM> Copy for UncollectedTracer<'_, VM> {}
-
-impl<VM: VMBinding> UncollectedTracer<'_, VM> {
-    /// Marks an object of these spaces. Objects outside the heap are passed over.
-    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
-        if self.immortal.holds(object) {
-            self.immortal.trace(object, worker)
-        } else if self.regions.holds(object) {
-            self.regions.trace(object, worker)
-        } else if self.pools.holds(object) {
-            self.pools.trace(object, worker)
-        } else {
-            Traced::Seen(object)
-        }
-    }
-
-    /// Whether the object was reached, or is outside the heap.
-    pub fn is_live(&self, object: ObjectReference) -> bool {
-        if self.immortal.holds(object) {
-            self.immortal.is_live(object)
-        } else if self.regions.holds(object) {
-            self.regions.is_live(object)
-        } else {
-            !self.pools.holds(object) || self.pools.is_live(object)
-        }
-    }
-}
+pub type UncollectedTracer<'a, VM> = (RegionTracer<'a, VM>, (RegionTracer<'a, VM>, PoolTracer<'a, VM>));

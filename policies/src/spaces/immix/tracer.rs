@@ -5,11 +5,12 @@ use super::space::ImmixSpace;
 use super::states::{MEDIUM_BYTES, SOURCE};
 use crate::spaces::copy::moved_to;
 use crate::spaces::epoch::Epoch;
+use derive_where::derive_where;
 use mmtk_core::alloc::CopyTarget;
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{BLOCK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, SideBytes};
 use mmtk_core::metadata::{BlockTotals, Claim, ObjectStates, is_pinned};
-use mmtk_core::trace::Traced;
+use mmtk_core::trace::{ObjectItem, SlotItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{ObjectReference, VMBinding};
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,6 +28,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
 }
 
 /// Marks in place.
+#[derive_where(Clone, Copy)]
 pub struct ImmixMarker<'a, VM> {
     vm: &'a VM,
     states: ObjectStates<VM>,
@@ -37,13 +39,6 @@ pub struct ImmixMarker<'a, VM> {
     /// What objects are marked with.
     mark: u8,
 }
-
-impl<VM> Clone for ImmixMarker<'_, VM> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<VM> Copy for ImmixMarker<'_, VM> {}
 
 impl<'a, VM: VMBinding> ImmixMarker<'a, VM> {
     fn new(space: &'a ImmixSpace<VM>) -> Self {
@@ -58,15 +53,24 @@ impl<'a, VM: VMBinding> ImmixMarker<'a, VM> {
         }
     }
 
-    /// Whether the object is in this space.
+    /// A live object is here: its lines, its block and the worker take note.
     #[inline(always)]
-    pub fn holds(&self, object: ObjectReference) -> bool {
+    fn found(&self, object: ObjectReference, bytes: usize, worker: &mut Worker) {
+        self.lines.mark(object.address(), bytes, self.epoch);
+        worker.count_in_block(&self.live_bytes, object.address(), bytes);
+    }
+}
+
+impl<VM: VMBinding> SpaceTracer<VM> for ImmixMarker<'_, VM> {
+    type Item = ObjectItem;
+
+    #[inline(always)]
+    fn holds(&self, object: ObjectReference) -> bool {
         self.extent.holds(object)
     }
 
-    /// Marks an object of this space and its lines.
     #[inline(always)]
-    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
         if !self.states.mark(object, self.mark) {
             return Traced::Seen(object);
         }
@@ -75,20 +79,13 @@ impl<'a, VM: VMBinding> ImmixMarker<'a, VM> {
         Traced::New(object)
     }
 
-    /// A live object is here: its lines, its block and the worker take note.
-    #[inline(always)]
-    fn found(&self, object: ObjectReference, bytes: usize, worker: &mut Worker) {
-        self.lines.mark(object.address(), bytes, self.epoch);
-        worker.count_in_block(&self.live_bytes, object.address(), bytes);
-    }
-
-    /// The object, if it was reached.
-    pub fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
         self.states.is_marked(object, self.epoch).then_some(object)
     }
 }
 
 /// Copies objects out of source blocks, marks the others in place.
+#[derive_where(Clone, Copy)]
 pub struct ImmixEvacuator<'a, VM> {
     space: &'a ImmixSpace<VM>,
     marker: ImmixMarker<'a, VM>,
@@ -100,13 +97,6 @@ pub struct ImmixEvacuator<'a, VM> {
     /// Whether copies of more than a line fill holes before they take blocks.
     fills_holes: bool,
 }
-
-impl<VM> Clone for ImmixEvacuator<'_, VM> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<VM> Copy for ImmixEvacuator<'_, VM> {}
 
 impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
     fn new(space: &'a ImmixSpace<VM>, kind: CollectionKind) -> Self {
@@ -122,21 +112,6 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
             taken,
             shared: space.defrag.shares_blocks(),
             fills_holes: space.defrag.fills_holes(),
-        }
-    }
-
-    /// Whether the object is in this space.
-    #[inline(always)]
-    pub fn holds(&self, object: ObjectReference) -> bool {
-        self.marker.holds(object)
-    }
-
-    /// Marks or copies an object of this space.
-    #[inline(always)]
-    pub fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
-        match self.blocks.at_shift::<LOG_BLOCK_BYTES>(object.address()).load(Relaxed) == SOURCE {
-            true => self.evacuate(object, worker),
-            false => self.marker.trace(object, worker),
         }
     }
 
@@ -211,9 +186,25 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
         range.install(room.start, room.end, true, &mut 0);
         range.alloc_for_copy(bytes)
     }
+}
 
-    /// Where an object of this space is now, if it was reached.
-    pub fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
+impl<VM: VMBinding> SpaceTracer<VM> for ImmixEvacuator<'_, VM> {
+    type Item = SlotItem<VM::Slot>;
+
+    #[inline(always)]
+    fn holds(&self, object: ObjectReference) -> bool {
+        self.marker.holds(object)
+    }
+
+    #[inline(always)]
+    fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        match self.blocks.at_shift::<LOG_BLOCK_BYTES>(object.address()).load(Relaxed) == SOURCE {
+            true => self.evacuate(object, worker),
+            false => self.marker.trace(object, worker),
+        }
+    }
+
+    fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
         self.marker.resolve(object).or_else(|| self.marker.states.forwarded(object))
     }
 }
