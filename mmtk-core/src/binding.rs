@@ -106,6 +106,15 @@ pub trait SlotVisitor<S: Slot> {
     }
 }
 
+impl<S: Slot, V: SlotVisitor<S>> SlotVisitor<S> for &mut V {
+    fn visit(&mut self, slot: S) {
+        (**self).visit(slot);
+    }
+    fn visit_ambiguous(&mut self, words: Range<Address>) {
+        (**self).visit_ambiguous(words);
+    }
+}
+
 /// Where the collector keeps an object's state byte (mark epoch and forwarding).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum StateLocation {

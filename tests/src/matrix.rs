@@ -35,12 +35,16 @@ pub const EVERY_BYTES: Stress = Stress { name: "every-bytes", settings: &[("stre
 /// Move whatever may move.
 pub const ALWAYS_DEFRAG: Stress =
     Stress { name: "always-defrag", settings: &[("stress.every_bytes", "48K"), ("stress.always_defrag", "true")] };
-/// Yield here and there.
-pub const RANDOM_YIELD: Stress =
-    Stress { name: "random-yield", settings: &[("stress.every_bytes", "40K"), ("stress.random_yield", "true")] };
-/// All workers take part in every section.
-pub const WAKE_HELPERS: Stress =
-    Stress { name: "wake-helpers", settings: &[("stress.every_bytes", "64K"), ("gc.wake_helpers", "always")] };
+/// Yield here and there, and mark object by object.
+pub const RANDOM_YIELD: Stress = Stress {
+    name: "random-yield",
+    settings: &[("stress.every_bytes", "40K"), ("stress.random_yield", "true"), ("stress.step_objects", "1")],
+};
+/// All workers take part in every section, and in every step of a marking.
+pub const WAKE_HELPERS: Stress = Stress {
+    name: "wake-helpers",
+    settings: &[("stress.every_bytes", "64K"), ("gc.wake_helpers", "always"), ("stress.step_objects", "7")],
+};
 /// Freed memory is overwritten, and everything else at once.
 pub const POISON: Stress = Stress {
     name: "poison",
@@ -55,12 +59,14 @@ pub const POISON: Stress = Stress {
 /// The heap decides by itself when to collect.
 pub const PROPORTIONAL: Stress = Stress {
     name: "proportional",
-    // And memory goes back to the system beside everything else that happens.
+    // And memory goes back to the system beside everything else that happens, and markings are left and taken
+    // up.
     settings: &[
         ("heap.mode", "proportional"),
         ("heap.min", "64K"),
         ("heap.headroom_percent", "25"),
         ("heap.uncommit_delay_ms", "1"),
+        ("stress.step_objects", "1000"),
     ],
 };
 

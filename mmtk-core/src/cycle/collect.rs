@@ -14,7 +14,7 @@ use crate::events::{Cause, CollectionKind, Event, Paced, PauseReport, SpaceRepor
 use crate::memory::{EXTENTS, Why};
 use crate::options::{WakeHelpers, When};
 use crate::os::{self, thread_cpu_ns};
-use crate::pause::{CyclePhase, Pause, PinnedForPause, ambiguous_roots};
+use crate::pause::{Pause, PausePhase, PinnedForPause, ambiguous_roots};
 use crate::plan::Plan;
 use crate::space::Space;
 use crate::verify;
@@ -111,7 +111,7 @@ impl<VM: VMBinding> Collector<VM> {
         cause: Cause,
         requested: Instant,
     ) -> (PauseReport, Option<Paced>) {
-        self.cycle.enter(CyclePhase::Stopping);
+        self.phase.enter(PausePhase::Stopping);
         let time_to_safepoint_ns = requested.elapsed().as_nanos() as u64;
         let cpu_before = thread_cpu_ns();
         let reserved_before_bytes = self.memory.budget().reserved();
@@ -132,7 +132,7 @@ impl<VM: VMBinding> Collector<VM> {
             vm_objects: &vm_objects,
             gang: &self.gang,
             solo: &self.solo,
-            cycle: &self.cycle,
+            phase: &self.phase,
             options: &self.options,
             mutators: &mutators,
             created: self.created,
@@ -155,7 +155,7 @@ impl<VM: VMBinding> Collector<VM> {
         };
         self.run_plan(&mut pause);
         let live_bytes = self.keep_live_bytes(kind, &pause.live_bytes);
-        self.cycle.enter(CyclePhase::Idle);
+        self.phase.enter(PausePhase::Idle);
         let sequence = self.pauses.fetch_add(1, Relaxed);
         let worker_cpu_ns = self.keep_cpu_time(me, thread_cpu_ns() - cpu_before);
         self.learn_from(kind, pause.traced_objects, stopped, &worker_cpu_ns);

@@ -12,7 +12,7 @@ use crate::memory::{EXTENTS, Extent, Memory};
 use crate::metadata::ObjectStates;
 use crate::options::Options;
 use crate::patience::Patience;
-use crate::pause::{Cycle, Moving, VmSpace};
+use crate::pause::{Moving, PhaseCell, VmSpace};
 use crate::plan::Plan;
 use crate::verify;
 use crate::weak::WeakTables;
@@ -42,7 +42,7 @@ pub(crate) struct Collector<VM: VMBinding> {
     /// How many of them take part: in full collections, and in minor ones. Taken alone, by the leader.
     pub(crate) worker_counts: [Mutex<WorkerCount>; 2],
     pub(crate) solo: Gang,
-    pub(crate) cycle: Cycle,
+    pub(crate) phase: PhaseCell,
     pub(crate) pacing: Pacing,
     pub(crate) idle: Idle,
     pub(crate) patience: Arc<Patience>,

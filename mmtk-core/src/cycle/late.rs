@@ -5,7 +5,7 @@ use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
 use crate::events::{Event, LateThread, Wait};
 use crate::patience::Waiting;
-use crate::pause::CyclePhase;
+use crate::pause::PausePhase;
 use crate::warnings;
 use protocols::safepoint::{Lateness, WaitsFor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -101,8 +101,8 @@ impl<VM: VMBinding> Collector<VM> {
         if !again && self.reported_pause.swap(pause, Relaxed) == pause {
             return false;
         }
-        let doing = match self.cycle.phase() {
-            CyclePhase::Idle => CyclePhase::Stopping,
+        let doing = match self.phase.now() {
+            PausePhase::Idle => PausePhase::Stopping,
             phase => phase,
         };
         let what = match self.leader_id.load(Relaxed) {
@@ -129,7 +129,7 @@ impl<VM: VMBinding> Collector<VM> {
              `scan_object`, say, may not have returned",
             threads.len(),
             self.gang.size() - 1,
-            self.cycle.phase(),
+            self.phase.now(),
             named(&threads)
         );
         self.report_waiting(Wait::Workers, waited, "the leader of a collection", &what, threads);

@@ -13,7 +13,7 @@ use crate::metadata::ObjectStates;
 use crate::needs::{Need, Needs};
 use crate::options::{Options, PlanFacts, Warnings};
 use crate::patience::Patience;
-use crate::pause::{Cycle, Moving, VmSpace};
+use crate::pause::{Moving, PhaseCell, VmSpace};
 use crate::plan::{Plan, PlanContext};
 use crate::space::Space;
 use crate::warnings;
@@ -106,7 +106,7 @@ impl<VM: VMBinding> Collector<VM> {
             memory,
             states,
             safepoint: Safepoint::new(),
-            cycle: Cycle::default(),
+            phase: PhaseCell::default(),
             pacing,
             listeners: Listeners::new(),
             created: Instant::now(),

@@ -319,6 +319,10 @@ options! {
         needs: [Need::Space("immix"), Need::Moving],
     }
 
+    /// Mark in steps of so many objects a worker, the world held all the while, to show that a marking can be left and taken up
+    /// anywhere; 0 marks in one step. Not where objects move, nor in minor collections.
+    stress_step_objects: usize { key: "stress.step_objects", default: 0, allowed: Number(0..=1_000_000), needs: [Need::Collections] }
+
     /// Yield at random points of the protocols, to visit rare interleavings.
     stress_yield: bool { key: "stress.random_yield", default: false, allowed: Flag }
 
@@ -439,6 +443,7 @@ mod tests {
             ("stress.every_bytes", "64K"),
             ("stress.full_every", "2"),
             ("stress.always_defrag", "true"),
+            ("stress.step_objects", "7"),
             ("stress.random_yield", "true"),
             ("stress.seed", "18446744073709551615"),
             ("verify.trace", "true"),

@@ -1,17 +1,31 @@
 //! Where objects move when all that are live are known (MarkCompact): what still refers to an object learns
-//! its new place.
+//! its new place: roots, entries of tables, the binding.
 //!
 //! Callers: the leader of a pause, between the moves and the end of the pause; workers share the entries.
 
 use super::Pause;
+use super::roots::{RootVisitor, Roots};
 use crate::address::ObjectReference;
-use crate::binding::{VMBinding, WeakProcessor};
-use crate::weak::{Entries, ReferenceKind, Table, key};
+use crate::binding::{SlotVisitor, VMBinding, WeakProcessor};
+use crate::events::CollectionKind;
+use crate::trace::UpdateSlots;
+use crate::weak::{Entries, QueuedRoot, ReferenceKind, Table, key};
 
 /// What the step is called in the report of the pause.
 const FORWARD: &str = "weak: forward";
 
 impl<VM: VMBinding> Pause<'_, VM> {
+    /// Makes the roots refer to the new places of objects.
+    pub fn update_roots(&mut self, forward: impl Fn(ObjectReference) -> ObjectReference + Sync) {
+        let vm = self.vm;
+        self.timed("roots", |pause| {
+            let roots = Roots::of(pause, CollectionKind::Full);
+            pause.gang.run(roots.pay_to_wake(pause), &|worker| {
+                roots.visit(worker.index == 0, &mut UpdateRoots { vm, forward: &forward });
+            });
+        });
+    }
+
     /// In a plan that moves objects when all that are live are known: native references and tables, and then
     /// the binding, learn the new places. `forward` is asked once for each reference.
     pub fn forward_weak(&mut self, forward: impl Fn(ObjectReference) -> ObjectReference + Sync) {
@@ -61,4 +75,25 @@ impl<F: Fn(ObjectReference) -> ObjectReference> WeakProcessor for Moved<F> {
         (self.0)(object)
     }
     fn release(&mut self, _object: ObjectReference) {}
+}
+
+/// Updates the slots of roots, in plans that compact: these hold nothing in place.
+struct UpdateRoots<'a, VM, F> {
+    vm: &'a VM,
+    forward: &'a F,
+}
+
+impl<VM: VMBinding, F: Fn(ObjectReference) -> ObjectReference> RootVisitor<VM> for UpdateRoots<'_, VM, F> {
+    fn slots(&mut self) -> impl SlotVisitor<VM::Slot> {
+        UpdateSlots(self.forward)
+    }
+    fn object_outside(&mut self, object: ObjectReference) {
+        self.vm.scan_object(object, &mut UpdateSlots(self.forward));
+    }
+    fn ambiguous(&mut self, object: ObjectReference) {
+        unreachable!("{object} must stay where it is, and this plan holds nothing in place");
+    }
+    fn queued(&mut self, _root: QueuedRoot<'_>) {
+        // `Pause::forward_weak` updates all entries.
+    }
 }

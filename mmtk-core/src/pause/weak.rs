@@ -7,7 +7,7 @@
 //! the first step, and their values are followed as soon as nothing is awaited any more.
 
 use super::process::Process;
-use super::{CyclePhase, Pause};
+use super::{Pause, PausePhase};
 use crate::binding::VMBinding;
 use crate::events::CollectionKind;
 use crate::trace::Policy;
@@ -20,7 +20,7 @@ impl<VM: VMBinding> Pause<'_, VM> {
     /// After the trace: weak references of every kind and finalizers, the binding's and the heap's. Objects
     /// that they keep alive are traced.
     pub(super) fn process_weak<T: Policy<VM>>(&mut self, tracer: T) {
-        self.cycle.enter(CyclePhase::Weak);
+        self.phase.enter(PausePhase::Weak);
         let tables = self.weak;
         let mut process = Process::new(self, tracer, tables);
         process.phase = "weak: find ephemerons";

@@ -1,8 +1,11 @@
-//! The tracing loop of one worker, and what the workers share.
+//! The tracing loop of one worker.
 //!
 //! I1. A worker's stack and window are its own; what others may take is in its deque, in packets.
-//! I2. A worker leaves (`Termination::leave`) only with empty stack, window and deque.
+//! I2. A worker leaves (`Termination::leave`) with empty stack, window and deque, or when it has followed as
+//!     many objects as it may in this section: then what is left is in its deque, and grey. So a section in
+//!     which nobody came to that limit ends when there are no grey edges.
 
+use super::grey::{Packet, Section, Work};
 use super::item::TraceItem;
 use super::policy::Policy;
 use super::tracer::Traced;
@@ -10,9 +13,8 @@ use crate::address::{Address, ObjectReference};
 use crate::binding::{SlotVisitor, VMBinding};
 use crate::stack::each_word;
 use crate::workers::{Gang, Worker};
-use crossbeam_deque::{Steal, Stealer, Worker as Deque};
-use protocols::sync::Mutex;
-use protocols::termination::{Look, Termination};
+use crossbeam_deque::{Steal, Worker as Deque};
+use protocols::termination::Look;
 use std::ops::Range;
 
 /// Objects in flight between prefetch and use. Sixteen cover a memory latency of 150 ns at 100 million
@@ -31,60 +33,19 @@ const SHARE_MIN: usize = 32;
 /// Fruitless rounds before a worker sleeps; a few microseconds.
 const PATIENCE: usize = 200;
 
-/// Work that another worker can take.
-enum Packet<I> {
-    Items(Vec<I>),
-    Array { object: ObjectReference, from: usize, to: usize },
-}
-
-/// Where a worker keeps its work. Empty between traces, and kept for the next if it is small.
-struct Buffers<I> {
-    deque: Deque<Packet<I>>,
-    stack: Vec<I>,
-}
-
-/// Entries of a stack that is kept from one trace to the next: what minor collections need.
-const KEPT_ENTRIES: usize = 4096;
-
-/// What the workers of one trace share.
-pub(crate) struct TraceShared<I> {
-    termination: Termination,
-    buffers: Vec<Mutex<Option<Box<Buffers<I>>>>>,
-    stealers: Vec<Stealer<Packet<I>>>,
-}
-
-impl<I: Send + 'static> TraceShared<I> {
-    /// For the workers of a gang. The leader is active from now on.
-    pub fn new(gang: &Gang) -> TraceShared<I> {
-        let new = || Box::new(Buffers { deque: Deque::new_lifo(), stack: Vec::with_capacity(1024) });
-        let buffers: Vec<Box<Buffers<I>>> = (0..gang.size()).map(|_| gang.take_spare().unwrap_or_else(new)).collect();
-        let stealers = buffers.iter().map(|buffers| buffers.deque.stealer()).collect();
-        let termination = Termination::new();
-        termination.open();
-        TraceShared { termination, stealers, buffers: buffers.into_iter().map(|b| Mutex::new(Some(b))).collect() }
-    }
-
-    /// When all workers have left: keeps the buffers.
-    pub fn finish(self, gang: &Gang) {
-        for mut buffers in self.buffers.into_iter().filter_map(Mutex::into_inner) {
-            if buffers.stack.capacity() <= KEPT_ENTRIES {
-                debug_assert!(buffers.stack.is_empty() && buffers.deque.is_empty());
-                buffers.stack.clear();
-                gang.keep_spare(buffers);
-            }
-        }
-    }
-}
-
-/// One worker's part of a trace.
+/// One worker's part of a section.
 pub(crate) struct Tracing<'a, VM: VMBinding, T: Policy<VM>> {
     tracer: T,
-    shared: &'a TraceShared<T::Item>,
+    section: &'a Section<'a, T::Item>,
     gang: &'a Gang,
     deque: Deque<Packet<T::Item>>,
     stack: Vec<T::Item>,
     index: usize,
+    /// Objects since the last look, and how many there may be until the next.
     since_look: usize,
+    look_after: usize,
+    /// Objects that it may follow in this section, as of the last look.
+    left: usize,
     /// Objects since this worker began: decides when waking helpers pays.
     followed: usize,
     may_wake: bool,
@@ -113,37 +74,42 @@ impl<VM: VMBinding, T: Policy<VM>> SlotVisitor<VM::Slot> for Push<'_, VM, T> {
 }
 
 impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
-    /// Enters the section as this worker; none if the trace has ended already.
+    /// Enters the section as this worker; none if it has ended already.
     pub fn enter(
         tracer: T,
         vm: &'a VM,
-        shared: &'a TraceShared<T::Item>,
+        section: &'a Section<'a, T::Item>,
         gang: &'a Gang,
         worker: &Worker,
     ) -> Option<Self> {
-        if worker.index != 0 && !shared.termination.start() {
+        if worker.index != 0 && !section.termination.start() {
             return None;
         }
-        let Buffers { deque, stack } =
-            *shared.buffers[worker.index].lock().take().expect("a worker enters a trace once");
+        let Work { deque, stack } = section.grey.take(worker.index);
         Some(Tracing {
             tracer,
-            shared,
+            section,
             gang,
             deque,
             stack,
             index: worker.index,
             since_look: 0,
+            look_after: LOOK_EVERY.min(section.objects),
+            left: section.objects,
             followed: 0,
             may_wake: worker.index == 0 && gang.size() > 1,
             vm,
         })
     }
 
-    /// Leaves the section, without work.
+    /// Leaves the section. What is left goes where any worker finds it in the next one: this one may not
+    /// come.
     pub fn leave(self) {
-        let Tracing { shared, deque, stack, index, .. } = self;
-        *shared.buffers[index].lock() = Some(Box::new(Buffers { deque, stack }));
+        let Tracing { section, deque, mut stack, index, .. } = self;
+        if !stack.is_empty() {
+            deque.push(Packet::Items(std::mem::take(&mut stack)));
+        }
+        section.grey.bring_back(index, Work { deque, stack });
     }
 
     /// Lets a binding push roots.
@@ -193,10 +159,13 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
         place
     }
 
-    /// Works until no worker has anything left.
+    /// Works until no worker has anything left, or this one has followed as many objects as it may.
     pub fn run(&mut self, worker: &mut Worker) {
-        loop {
+        while self.left > 0 {
             self.drain(worker);
+            if self.left == 0 {
+                break;
+            }
             if let Some(packet) = self.deque.pop().or_else(|| self.steal(worker.index)) {
                 self.unpack(packet);
                 continue;
@@ -205,11 +174,12 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
                 return;
             }
         }
+        self.section.termination.leave();
     }
 
     /// Leaves, and looks for work until there is some (true) or the trace is over (false).
     fn rejoin(&mut self, me: usize) -> bool {
-        let (termination, stealers) = (&self.shared.termination, &self.shared.stealers);
+        let (termination, stealers) = (&self.section.termination, &self.section.grey.stealers);
         loop {
             if termination.leave() {
                 return false;
@@ -233,7 +203,7 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
     }
 
     fn steal(&self, me: usize) -> Option<Packet<T::Item>> {
-        let stealers = &self.shared.stealers;
+        let stealers = &self.section.grey.stealers;
         for turn in 1..stealers.len() {
             let victim = &stealers[(me + turn) % stealers.len()];
             loop {
@@ -260,6 +230,10 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
                     to = middle;
                 }
                 self.share_hint();
+                self.since_look += 1;
+                if self.since_look >= self.look_after {
+                    self.look();
+                }
                 self.vm.scan_part(
                     object,
                     from,
@@ -304,8 +278,12 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
                 item.update(place);
             }
             self.since_look += 1;
-            if self.since_look >= LOOK_EVERY {
-                self.look();
+            if self.since_look >= self.look_after && self.look() {
+                // The rest of the window is grey again, the oldest on top.
+                for place in (0..filled).rev() {
+                    self.stack.push(window[(head + place) % WINDOW].0);
+                }
+                return;
             }
         }
     }
@@ -350,28 +328,32 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
         }
     }
 
-    /// Every few dozen objects: are helpers worth waking, is somebody hungry?
+    /// Every few dozen objects: are helpers worth waking, is somebody hungry? True if this worker has
+    /// followed as many objects as it may.
     #[cold]
     #[inline(never)]
-    fn look(&mut self) {
+    fn look(&mut self) -> bool {
         self.followed += self.since_look;
+        self.left -= self.since_look;
         self.since_look = 0;
+        self.look_after = LOOK_EVERY.min(self.left);
         if self.may_wake && self.followed >= WAKE_AFTER && self.stack.len() >= SHARE_MIN {
             self.may_wake = false;
             self.gang.wake();
         }
-        if self.shared.termination.hungry() > 0 {
+        if self.section.termination.hungry() > 0 {
             if self.deque.is_empty() && self.stack.len() >= SHARE_MIN {
                 let items = every_other(&mut self.stack);
                 self.deque.push(Packet::Items(items));
             }
             self.share_hint();
         }
+        self.left == 0
     }
 
     fn share_hint(&self) {
         if !self.deque.is_empty() {
-            self.shared.termination.published();
+            self.section.termination.published();
         }
     }
 }

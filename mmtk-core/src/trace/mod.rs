@@ -19,11 +19,15 @@ mod tracer;
 
 mod policy;
 
+mod grey;
 mod marker;
+mod marking;
 mod update;
 
+pub(crate) use grey::{Grey, Section};
 pub use item::{ObjectItem, SlotItem, TraceItem};
-pub(crate) use marker::{TraceShared, Tracing};
+pub(crate) use marker::Tracing;
+pub(crate) use marking::{Marking, Progress};
 pub(crate) use policy::{OfSpaces, Policy};
 pub use tracer::{SpaceTracer, Traced};
 pub use update::{ArrayPart, UpdateSlots};

@@ -13,12 +13,13 @@ mod slots;
 mod walk;
 
 use crate::address::{Address, ObjectReference};
-use crate::alloc::ThreadPart;
-use crate::binding::VMBinding;
+use crate::binding::{SlotVisitor, VMBinding};
 use crate::events::CollectionKind;
 use crate::pause::Pause;
+use crate::pause::roots::{RootVisitor, Roots};
 use crate::plan::Plan;
 use crate::space::Space;
+use crate::weak::QueuedRoot;
 use breach::Cause;
 use history::Survivor;
 use slots::Slots;
@@ -80,27 +81,18 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
     /// Walks the graph.
     fn trace(&mut self, pause: &mut Pause<'_, VM>) {
         self.slots.begin(None);
-        pause.vm.scan_vm(&mut self.slots);
-        if VM::PINS_ROOTS {
-            pause.vm.scan_pinned_roots(&mut self.slots);
-            pause.vm.scan_transitively_pinned_roots(&mut self.slots);
-        }
-        for mutator in pause.mutators {
-            // SAFETY: the mutator is stopped and only the leader runs.
-            let local = unsafe { ThreadPart::local_of_stopped(mutator.0) };
-            pause.vm.scan_thread(local, &mut self.slots);
-        }
+        // All roots, in a minor collection too.
+        let roots = Roots::of(pause, CollectionKind::Full);
+        let mut found = FoundRoots { slots: &mut self.slots, outside: Vec::new(), others: Vec::new() };
+        roots.visit(true, &mut found);
+        let FoundRoots { outside, others: mut references, .. } = found;
         if let Some((place, fault)) = self.slots.end() {
             self.fail_at_root(place, fault);
         }
-        let mut references: Vec<_> = self.slots.found.drain(..).map(|(o, slot)| (o, From::Root(slot))).collect();
-        for object in pause.vm_objects {
-            self.scan(*object, self.vm.object_size(*object), &mut references);
+        references.extend(self.slots.found.drain(..).map(|(object, slot)| (object, From::Root(slot))));
+        for object in outside {
+            self.scan(object, self.vm.object_size(object), &mut references);
         }
-        references.extend(pause.ambiguous.iter().map(|object| (*object, From::Entry("an ambiguous word of a stack"))));
-        let queued = pause.weak.roots();
-        let queued = (0..queued.len()).filter_map(|n| queued.get(n)?.load());
-        references.extend(queued.map(|object| (object, From::Entry("the queue of finalizers and cleared references"))));
         while !references.is_empty() {
             self.walk(references);
             references = Vec::new();
@@ -254,5 +246,30 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
             }
         }
         found
+    }
+}
+
+/// Collects what roots refer to.
+struct FoundRoots<'w, S> {
+    slots: &'w mut Slots<S>,
+    /// Objects outside the heap.
+    outside: Vec<ObjectReference>,
+    /// What is referred to by other roots than slots.
+    others: Vec<(ObjectReference, From<S>)>,
+}
+
+impl<VM: VMBinding> RootVisitor<VM> for FoundRoots<'_, VM::Slot> {
+    fn slots(&mut self) -> impl SlotVisitor<VM::Slot> {
+        &mut *self.slots
+    }
+    fn object_outside(&mut self, object: ObjectReference) {
+        self.outside.push(object);
+    }
+    fn ambiguous(&mut self, object: ObjectReference) {
+        self.others.push((object, From::Entry("an ambiguous word of a stack")));
+    }
+    fn queued(&mut self, root: QueuedRoot<'_>) {
+        let what = "the queue of finalizers and cleared references";
+        self.others.extend(root.load().map(|object| (object, From::Entry(what))));
     }
 }

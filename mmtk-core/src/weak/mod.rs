@@ -36,4 +36,4 @@ pub(crate) use address_table::{Entries, key, mix};
 pub use kinds::{Finalizer, FinalizerOrder, Reference, ReferenceKind, Terms};
 pub(crate) use kinds::{REFERRERS_FIRST, TOPOLOGICAL};
 pub(crate) use table::{Entry, NOTIFY, Table};
-pub(crate) use tables::WeakTables;
+pub(crate) use tables::{QueuedRoot, QueuedRoots, WeakTables};

@@ -20,13 +20,13 @@ pub(crate) struct WeakTables {
 }
 
 /// A reference that keeps its target alive: something is queued, and the VM will ask for it.
-pub(crate) struct Root<'a> {
+pub(crate) struct QueuedRoot<'a> {
     entry: &'a Entry,
     /// The object itself is queued; otherwise it is the owner of what is queued.
     target: bool,
 }
 
-impl Root<'_> {
+impl QueuedRoot<'_> {
     /// The object that is kept.
     pub fn load(&self) -> Option<ObjectReference> {
         if self.target { self.entry.target() } else { self.entry.owner() }
@@ -38,20 +38,20 @@ impl Root<'_> {
 }
 
 /// The entries of the tables in which something is queued, numbered through.
-pub(crate) struct Roots<'a>(Vec<(Scan<'a>, bool)>);
+pub(crate) struct QueuedRoots<'a>(Vec<(Scan<'a>, bool)>);
 
-impl<'a> Roots<'a> {
+impl<'a> QueuedRoots<'a> {
     /// How many numbers there are.
     pub fn len(&self) -> usize {
         self.0.iter().map(|(scan, _)| scan.entries).sum()
     }
 
     /// What is queued under this number, if anything is.
-    pub fn get(&self, mut number: usize) -> Option<Root<'a>> {
+    pub fn get(&self, mut number: usize) -> Option<QueuedRoot<'a>> {
         for (scan, target) in &self.0 {
             if number < scan.entries {
                 let entry = scan.look(number).filter(|entry| entry.is_queued())?;
-                return Some(Root { entry, target: *target });
+                return Some(QueuedRoot { entry, target: *target });
             }
             number -= scan.entries;
         }
@@ -105,9 +105,9 @@ impl WeakTables {
     }
 
     /// What is queued.
-    pub fn roots(&self) -> Roots<'_> {
+    pub fn roots(&self) -> QueuedRoots<'_> {
         let queued = self.all().filter(|(table, _)| table.queued() > 0);
-        Roots(queued.map(|(table, target)| (table.all(), target)).collect())
+        QueuedRoots(queued.map(|(table, target)| (table.all(), target)).collect())
     }
 
     /// For the verifier: what must be live if `is_live` says so of the objects it depends on, and why.

@@ -1,4 +1,5 @@
-//! The collection cycle: one state machine, from Idle to Idle.
+//! Where a pause stands: a state machine, from Idle to Idle. How far a marking has come is a machine of its
+//! own (`trace/marking.rs`).
 //!
 //! ```text
 //! Idle --stop--> Stopping --all stopped--> Preparing --> Tracing --> Weak -----------------> Sweeping --> Idle
@@ -12,10 +13,10 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-/// Where the cycle stands.
+/// Where a pause stands.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
-pub enum CyclePhase {
+pub enum PausePhase {
     /// Mutators run.
     Idle,
     /// The leader waits for mutators to stop.
@@ -32,19 +33,19 @@ pub enum CyclePhase {
     Sweeping,
 }
 
-impl CyclePhase {
-    const ALL: [CyclePhase; 7] = [
-        CyclePhase::Idle,
-        CyclePhase::Stopping,
-        CyclePhase::Preparing,
-        CyclePhase::Tracing,
-        CyclePhase::Weak,
-        CyclePhase::Compacting,
-        CyclePhase::Sweeping,
+impl PausePhase {
+    const ALL: [PausePhase; 7] = [
+        PausePhase::Idle,
+        PausePhase::Stopping,
+        PausePhase::Preparing,
+        PausePhase::Tracing,
+        PausePhase::Weak,
+        PausePhase::Compacting,
+        PausePhase::Sweeping,
     ];
 
-    fn may_follow(self, before: CyclePhase) -> bool {
-        use CyclePhase::*;
+    fn may_follow(self, before: PausePhase) -> bool {
+        use PausePhase::*;
         match self {
             Idle => true,
             Stopping => before == Idle,
@@ -57,36 +58,36 @@ impl CyclePhase {
     }
 }
 
-impl fmt::Display for CyclePhase {
+impl fmt::Display for PausePhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            CyclePhase::Idle => "mutators running",
-            CyclePhase::Stopping => "stopping mutators",
-            CyclePhase::Preparing => "preparing spaces",
-            CyclePhase::Tracing => "tracing",
-            CyclePhase::Weak => "processing weak references",
-            CyclePhase::Compacting => "compacting",
-            CyclePhase::Sweeping => "sweeping",
+            PausePhase::Idle => "mutators running",
+            PausePhase::Stopping => "stopping mutators",
+            PausePhase::Preparing => "preparing spaces",
+            PausePhase::Tracing => "tracing",
+            PausePhase::Weak => "processing weak references",
+            PausePhase::Compacting => "compacting",
+            PausePhase::Sweeping => "sweeping",
         })
     }
 }
 
-/// The cycle of one heap.
+/// The phase of the pause in progress, of one heap.
 #[derive(Debug, Default)]
-pub struct Cycle(AtomicU8);
+pub(crate) struct PhaseCell(AtomicU8);
 
-impl Cycle {
+impl PhaseCell {
     /// Where it stands.
-    pub fn phase(&self) -> CyclePhase {
-        CyclePhase::ALL[self.0.load(Relaxed) as usize]
+    pub fn now(&self) -> PausePhase {
+        PausePhase::ALL[self.0.load(Relaxed) as usize]
     }
 
     /// The leader goes on to `phase`.
     ///
     /// # Panics
     /// If the step is not in the picture above: a plan told its story in the wrong order.
-    pub fn enter(&self, phase: CyclePhase) {
-        let before = self.phase();
+    pub fn enter(&self, phase: PausePhase) {
+        let before = self.now();
         assert!(phase.may_follow(before), "a collection cannot go from {before} to {phase}");
         self.0.store(phase as u8, Relaxed);
     }
@@ -98,19 +99,19 @@ mod tests {
 
     #[test]
     fn a_story_told_in_order_passes() {
-        let cycle = Cycle::default();
-        for phase in CyclePhase::ALL {
-            cycle.enter(phase);
+        let phase_of_pause = PhaseCell::default();
+        for phase in PausePhase::ALL {
+            phase_of_pause.enter(phase);
         }
-        cycle.enter(CyclePhase::Preparing);
-        cycle.enter(CyclePhase::Tracing);
-        cycle.enter(CyclePhase::Sweeping);
-        cycle.enter(CyclePhase::Idle);
+        phase_of_pause.enter(PausePhase::Preparing);
+        phase_of_pause.enter(PausePhase::Tracing);
+        phase_of_pause.enter(PausePhase::Sweeping);
+        phase_of_pause.enter(PausePhase::Idle);
     }
 
     #[test]
     #[should_panic(expected = "a collection cannot go from mutators running to sweeping")]
     fn sweeping_without_a_trace_is_refused() {
-        Cycle::default().enter(CyclePhase::Sweeping);
+        PhaseCell::default().enter(PausePhase::Sweeping);
     }
 }
