@@ -92,10 +92,6 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
     /// Called by any mutator; takes no lock in the common case.
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address>;
 
-    /// A mutator's ranges are about to be forgotten, at the beginning of each pause and when it detaches:
-    /// spaces that must know about them take note.
-    fn retire(&self, _allocators: &mut Allocators) {}
-
     /// One collection, from stopped mutators to swept spaces. Called by the leader of a pause.
     fn collect(&self, pause: &mut Pause<'_, VM>);
 

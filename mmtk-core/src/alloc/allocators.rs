@@ -201,17 +201,23 @@ impl Allocators {
         Allocators { leftovers: Some(leftovers), ..Allocators::default() }
     }
 
-    /// The cells for ordinary objects, in plans that allocate cells.
-    pub fn plan_cells(&mut self) -> ThreadCells<'_> {
-        let Allocators { cells, pace, allocated, leftovers, .. } = self;
-        ThreadCells { cells, pace: *pace, allocated, leftovers: leftovers.as_deref(), of: CellsOf::Plan }
+    /// The thread's cells for these objects.
+    pub fn cells_of(&mut self, of: CellsOf) -> ThreadCells<'_> {
+        let Allocators { cells, nonmoving, pace, allocated, leftovers, .. } = self;
+        let cells = match of {
+            CellsOf::Plan => cells,
+            CellsOf::NonMoving => nonmoving.get_or_insert_with(|| Box::new(no_cells())).as_mut_slice(),
+        };
+        ThreadCells { cells, pace: *pace, allocated, leftovers: leftovers.as_deref(), of }
     }
 
-    /// The cells for objects that must not move.
-    pub fn nonmoving_cells(&mut self) -> ThreadCells<'_> {
-        let Allocators { nonmoving, pace, allocated, leftovers, .. } = self;
-        let cells = nonmoving.get_or_insert_with(|| Box::new(no_cells())).as_mut_slice();
-        ThreadCells { cells, pace: *pace, allocated, leftovers: leftovers.as_deref(), of: CellsOf::NonMoving }
+    /// The same as far as they were ever used.
+    pub fn used_cells_of(&mut self, of: CellsOf) -> &mut [CellRange] {
+        match (of, &mut self.nonmoving) {
+            (CellsOf::Plan, _) => &mut self.cells,
+            (CellsOf::NonMoving, Some(cells)) => &mut cells[..],
+            (CellsOf::NonMoving, None) => &mut [],
+        }
     }
 
     /// Goes on in a range that another thread left when it detached, if there is one for an object of `bytes`

@@ -46,8 +46,10 @@ impl Default for Lists {
 
 /// Which cells of a thread: the plan's own, or those of the space for objects that must not move.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) enum CellsOf {
+pub enum CellsOf {
+    /// Those for ordinary objects, in plans that allocate cells.
     Plan,
+    /// Those for objects that must not move.
     NonMoving,
 }
 

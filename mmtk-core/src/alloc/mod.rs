@@ -7,6 +7,7 @@ mod thread;
 
 pub use allocators::{Allocators, ThreadCells};
 pub use bump::{BumpRange, CellRange, CopyTarget, HoleCursor, Pace};
+pub use leftovers::CellsOf;
 pub(crate) use leftovers::Leftovers;
 pub(crate) use thread::{MutatorRef, ThreadPart};
 

@@ -160,7 +160,7 @@ impl<VM: VMBinding> Collector<VM> {
     /// A thread's ranges are given up: in a pause, or what is not kept of one that detaches.
     pub(crate) fn retire(&self, allocators: &mut Allocators) {
         self.flush_allocated(allocators);
-        self.plan.retire(allocators);
+        self.plan.spaces().iter().for_each(|space| space.retire(allocators));
         allocators.clear();
     }
 

@@ -9,6 +9,7 @@ pub use region::{RegionMemory, Regions};
 pub use spaces::Spaces;
 
 use crate::address::{Address, ObjectReference};
+use crate::alloc::Allocators;
 use crate::memory::Extent;
 
 /// A region of the heap with one policy.
@@ -23,6 +24,9 @@ pub trait Space: Send + Sync {
     fn pins(&self) -> bool {
         !self.moves()
     }
+    /// A mutator's ranges are about to be forgotten, at the beginning of each pause and when it detaches: a
+    /// space that must know about them takes note.
+    fn retire(&self, _allocators: &mut Allocators) {}
     /// Bytes it has reserved: blocks or pages it owns, and what it holds in reserve for them.
     fn reserved_bytes(&self) -> usize;
     /// Whether `[address, address + bytes)` is memory that an object can occupy now. The answer is for the

@@ -68,11 +68,6 @@ impl<VM: VMBinding> Plan<VM> for Immix<VM> {
         }
     }
 
-    fn retire(&self, allocators: &mut Allocators) {
-        self.immix.retire(allocators);
-        self.common.retire(allocators);
-    }
-
     fn collect(&self, pause: &mut Pause<'_, VM>) {
         let nursery = self.immix.has_nursery() && pause.minor_collections_pay();
         if pause.kind() == CollectionKind::Minor {

@@ -42,10 +42,6 @@ impl<VM: VMBinding> Plan<VM> for MarkCompact<VM> {
         }
     }
 
-    fn retire(&self, allocators: &mut Allocators) {
-        self.common.retire(allocators);
-    }
-
     fn collect(&self, pause: &mut Pause<'_, VM>) {
         pause.prepare(|kind| self.common.prepare(kind));
         self.compact.prepare(pause);

@@ -38,15 +38,10 @@ impl<VM: VMBinding> Plan<VM> for MarkSweep<VM> {
         match request.semantics {
             // Nothing moves here anyway.
             Semantics::Default | Semantics::NonMoving if request.bytes <= MAX_CELL_BYTES => {
-                self.cells.allocate(allocators.plan_cells(), request.bytes)
+                self.cells.allocate(allocators, request.bytes)
             }
             semantics => self.common.allocate_special(allocators, request.bytes, semantics),
         }
-    }
-
-    fn retire(&self, allocators: &mut Allocators) {
-        self.cells.retire(&mut allocators.cells);
-        self.common.retire(allocators);
     }
 
     fn collect(&self, pause: &mut Pause<'_, VM>) {

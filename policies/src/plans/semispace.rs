@@ -40,10 +40,6 @@ impl<VM: VMBinding> Plan<VM> for SemiSpace<VM> {
         }
     }
 
-    fn retire(&self, allocators: &mut Allocators) {
-        self.common.retire(allocators);
-    }
-
     fn collect(&self, pause: &mut Pause<'_, VM>) {
         pause.prepare(|kind| {
             self.copy.prepare(kind);

@@ -37,7 +37,7 @@ impl<VM: VMBinding> CommonSpaces<VM> {
     fn with(context: &PlanContext<'_, VM>, uncollected: UncollectedSpaces<VM>) -> Result<Self, HeapError> {
         Ok(CommonSpaces {
             large: LargeObjectSpace::new(context)?,
-            nonmoving: MarkSweepSpace::new(context, "non-moving")?,
+            nonmoving: MarkSweepSpace::nonmoving(context)?,
             uncollected,
         })
     }
@@ -57,9 +57,7 @@ impl<VM: VMBinding> CommonSpaces<VM> {
     pub fn allocate_special(&self, allocators: &mut Allocators, bytes: usize, semantics: Semantics) -> Option<Address> {
         match semantics {
             Semantics::Immortal => self.uncollected.allocate_immortal(allocators, bytes),
-            Semantics::NonMoving if bytes <= MAX_CELL_BYTES => {
-                self.nonmoving.allocate(allocators.nonmoving_cells(), bytes)
-            }
+            Semantics::NonMoving if bytes <= MAX_CELL_BYTES => self.nonmoving.allocate(allocators, bytes),
             // Large objects never move anyway.
             Semantics::NonMoving | Semantics::Default => self.allocate_large(allocators, bytes),
         }
@@ -77,13 +75,6 @@ impl<VM: VMBinding> CommonSpaces<VM> {
     /// The policy for this pause's trace.
     pub fn tracer(&self) -> CommonTracer<'_, VM> {
         CommonTracer(((self.large.tracer(), self.nonmoving.tracer()), self.uncollected.tracer()))
-    }
-
-    /// A mutator gives up its ranges.
-    pub fn retire(&self, allocators: &mut Allocators) {
-        if let Some(cells) = &mut allocators.nonmoving {
-            self.nonmoving.retire(&mut cells[..]);
-        }
     }
 
     /// Updates the slots of the objects that were marked here. Between trace and sweep, in a full collection.

@@ -20,7 +20,7 @@
 
 use super::epoch::Epoch;
 use derive_where::derive_where;
-use mmtk_core::alloc::{CellRange, ThreadCells};
+use mmtk_core::alloc::{Allocators, CellRange, CellsOf, ThreadCells};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{
     BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment, SideBytes,
@@ -39,6 +39,8 @@ use std::sync::atomic::Ordering::Relaxed;
 pub struct MarkSweepSpace<VM> {
     vm: Arc<VM>,
     name: &'static str,
+    /// Which cells of a thread are this space's.
+    of: CellsOf,
     pool: Arc<BlockPool>,
     marks: CellMarks,
     epoch: Epoch,
@@ -53,8 +55,17 @@ pub struct MarkSweepSpace<VM> {
 }
 
 impl<VM: VMBinding> MarkSweepSpace<VM> {
-    /// An empty space in the next extent.
+    /// An empty space in the next extent, for ordinary objects of a plan.
     pub fn new(context: &PlanContext<'_, VM>, name: &'static str) -> Result<Self, HeapError> {
+        Self::with(context, name, CellsOf::Plan)
+    }
+
+    /// An empty space in the next extent, for objects that must not move.
+    pub fn nonmoving(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        Self::with(context, "non-moving", CellsOf::NonMoving)
+    }
+
+    fn with(context: &PlanContext<'_, VM>, name: &'static str, of: CellsOf) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
         let mut tables = CellMarks::TABLE_BYTES_PER_BLOCK * (CHUNK_BYTES >> LOG_BLOCK_BYTES);
         // Marks are the space's own; an object's state is used for the barrier.
@@ -66,6 +77,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         Ok(MarkSweepSpace {
             vm: context.vm.clone(),
             name,
+            of,
             pool: BlockPool::new(context.memory, extent, tables)?,
             marks: CellMarks::new(context.memory, extent)?,
             epoch: Epoch::default(),
@@ -78,7 +90,8 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
 
     /// The slow path: the run at hand, the next run of the block at hand, a block that another thread left, a
     /// listed block, or a new one.
-    pub fn allocate(&self, mut thread: ThreadCells<'_>, bytes: usize) -> Option<Address> {
+    pub fn allocate(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
+        let mut thread = allocators.cells_of(self.of);
         let class = class_of(bytes);
         let cell_bytes = class_bytes(class);
         loop {
@@ -129,11 +142,6 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         {
             self.touched.push(self.pool.links(), block.0);
         }
-    }
-
-    /// A mutator gives up its blocks.
-    pub fn retire(&self, cells: &mut [CellRange]) {
-        cells.iter_mut().for_each(|cell| self.put_away(cell));
     }
 
     /// Begins an epoch, if the collection is a full one. Blocks still listed are then found again by the
@@ -328,6 +336,9 @@ impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
     }
     fn moves(&self) -> bool {
         false
+    }
+    fn retire(&self, allocators: &mut Allocators) {
+        allocators.used_cells_of(self.of).iter_mut().for_each(|cell| self.put_away(cell));
     }
     fn reserved_bytes(&self) -> usize {
         self.pool.owned() as usize * BLOCK_BYTES

@@ -86,17 +86,11 @@ impl<VM: VMBinding> Plan<VM> for Patchwork<VM> {
                 // The twist: the hole at hand, or a cell.
                 match allocators.bump_or_zero(bytes) {
                     Some(address) => Some(address),
-                    None => self.medium.allocate(allocators.plan_cells(), bytes),
+                    None => self.medium.allocate(allocators, bytes),
                 }
             }
             Request { bytes, semantics } => self.common.allocate_special(allocators, bytes, semantics),
         }
-    }
-
-    fn retire(&self, allocators: &mut Allocators) {
-        self.small.retire(allocators);
-        self.medium.retire(&mut allocators.cells);
-        self.common.retire(allocators);
     }
 
     fn collect(&self, pause: &mut Pause<'_, VM>) {

@@ -256,15 +256,6 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         range.alloc_for_copy(bytes)
     }
 
-    /// A mutator gives up its ranges; a block that it searched for large holes may have small ones left.
-    pub fn retire(&self, allocators: &mut Allocators) {
-        for cursor in [&mut allocators.hole, &mut allocators.overflow_hole] {
-            if let Some(block) = cursor.block.take() {
-                self.leftover.push(self.pool.links(), block.0);
-            }
-        }
-    }
-
     /// Begins an epoch, if the collection is a full one. The blocks of the nursery become sources if
     /// `evacuate_nursery`.
     pub fn prepare(&self, kind: CollectionKind, evacuate_nursery: bool) {
@@ -398,6 +389,14 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
     }
     fn pins(&self) -> bool {
         true
+    }
+    fn retire(&self, allocators: &mut Allocators) {
+        // A block that was searched for large holes may have small ones left.
+        for cursor in [&mut allocators.hole, &mut allocators.overflow_hole] {
+            if let Some(block) = cursor.block.take() {
+                self.leftover.push(self.pool.links(), block.0);
+            }
+        }
     }
     fn reserved_bytes(&self) -> usize {
         self.pool.owned() as usize * BLOCK_BYTES
