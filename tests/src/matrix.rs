@@ -30,16 +30,15 @@ pub struct Stress {
     pub settings: &'static [(&'static str, &'static str)],
 }
 
-/// Collect often; the other settings build on it.
-pub const EVERY_BYTES: Stress = Stress { name: "every-bytes", settings: &[("stress.every_bytes", "32K")] };
+/// Collect often, and mark object by object.
+pub const EVERY_BYTES: Stress =
+    Stress { name: "every-bytes", settings: &[("stress.every_bytes", "32K"), ("stress.step_objects", "1")] };
 /// Move whatever may move.
 pub const ALWAYS_DEFRAG: Stress =
     Stress { name: "always-defrag", settings: &[("stress.every_bytes", "48K"), ("stress.always_defrag", "true")] };
-/// Yield here and there, and mark object by object.
-pub const RANDOM_YIELD: Stress = Stress {
-    name: "random-yield",
-    settings: &[("stress.every_bytes", "40K"), ("stress.random_yield", "true"), ("stress.step_objects", "1")],
-};
+/// Yield here and there.
+pub const RANDOM_YIELD: Stress =
+    Stress { name: "random-yield", settings: &[("stress.every_bytes", "40K"), ("stress.random_yield", "true")] };
 /// All workers take part in every section, and in every step of a marking.
 pub const WAKE_HELPERS: Stress = Stress {
     name: "wake-helpers",
