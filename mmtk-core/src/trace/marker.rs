@@ -44,8 +44,9 @@ pub(crate) struct Tracing<'a, VM: VMBinding, T: Policy<VM>> {
     /// Objects since the last look, and how many there may be until the next.
     since_look: usize,
     look_after: usize,
-    /// Objects that it may follow in this section, as of the last look.
+    /// Objects that it may follow in this section, as of the last look; and how many of them may be in flight.
     left: usize,
+    ahead: usize,
     /// Objects since this worker began: decides when waking helpers pays.
     followed: usize,
     may_wake: bool,
@@ -94,8 +95,9 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
             stack,
             index: worker.index,
             since_look: 0,
-            look_after: LOOK_EVERY.min(section.objects),
+            look_after: look_after(section.objects),
             left: section.objects,
+            ahead: WINDOW.min(section.objects),
             followed: 0,
             may_wake: worker.index == 0 && gang.size() > 1,
             vm,
@@ -257,11 +259,12 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
 
     #[inline(never)]
     fn drain_stack(&mut self, worker: &mut Worker) {
+        debug_assert!(self.left > 0);
         let Some((first, target)) = self.next() else { return };
         let mut window = [(first, target); WINDOW];
         let (mut head, mut filled) = (0usize, 1usize);
         loop {
-            while filled < WINDOW {
+            while filled < self.ahead {
                 let Some((item, target)) = self.next() else { break };
                 self.tracer.prefetch(target);
                 window[(head + filled) % WINDOW] = (item, target);
@@ -278,12 +281,8 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
                 item.update(place);
             }
             self.since_look += 1;
-            if self.since_look >= self.look_after && self.look() {
-                // The rest of the window is grey again, the oldest on top.
-                for place in (0..filled).rev() {
-                    self.stack.push(window[(head + place) % WINDOW].0);
-                }
-                return;
+            if self.since_look >= self.look_after {
+                self.look();
             }
         }
     }
@@ -328,15 +327,15 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
         }
     }
 
-    /// Every few dozen objects: are helpers worth waking, is somebody hungry? True if this worker has
-    /// followed as many objects as it may.
+    /// Every few dozen objects: are helpers worth waking, is somebody hungry? How many more may it follow?
     #[cold]
     #[inline(never)]
-    fn look(&mut self) -> bool {
+    fn look(&mut self) {
         self.followed += self.since_look;
         self.left -= self.since_look;
         self.since_look = 0;
-        self.look_after = LOOK_EVERY.min(self.left);
+        self.look_after = look_after(self.left);
+        self.ahead = WINDOW.min(self.left);
         if self.may_wake && self.followed >= WAKE_AFTER && self.stack.len() >= SHARE_MIN {
             self.may_wake = false;
             self.gang.wake();
@@ -348,7 +347,6 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
             }
             self.share_hint();
         }
-        self.left == 0
     }
 
     fn share_hint(&self) {
@@ -356,6 +354,11 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
             self.section.termination.published();
         }
     }
+}
+
+/// When to look again with so many objects to follow: before what is in flight could be more than is left.
+fn look_after(left: usize) -> usize {
+    left.saturating_sub(WINDOW).clamp(1, LOOK_EVERY)
 }
 
 /// Takes every other edge from a stack, from the oldest on.
