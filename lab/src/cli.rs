@@ -397,7 +397,7 @@ impl RunOptions {
     /// `options`, with all sources but `--set` written over them.
     fn options_over(&self, mut options: Options) -> Result<Options, Failure> {
         if let Some(path) = &self.config {
-            options.apply_toml_file(path).map_err(by("--config"))?;
+            reports::apply_toml_file(&mut options, path).map_err(by("--config"))?;
         }
         options.apply_process_env()?;
         if let Some(heap) = one("heap", &self.heap)? {

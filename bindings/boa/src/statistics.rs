@@ -1,6 +1,6 @@
 //! The heap's options on the command line, and its numbers at the end.
 
-use mmtk_core::events::{Summary, SummaryHandle};
+use reports::{Summary, SummaryHandle};
 
 /// Options of the heap.
 #[derive(clap::Args, Debug)]

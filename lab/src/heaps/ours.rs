@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mmtk_core::events::{ChromeTrace, Event, Paced};
+use mmtk_core::events::{Event, Paced};
 use reference::{Class, ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
 
 use crate::driver::drive;
@@ -86,7 +86,7 @@ impl OurHeap {
         let mut receipts = Vec::new();
         if let Some(path) = &request.trace {
             let (output, receipt) = written::create(path, "the trace")?;
-            heap.listen(Box::new(ChromeTrace::new(output)));
+            heap.listen(Box::new(reports::ChromeTrace::new(output)));
             receipts.push(receipt);
         }
         if let Some(path) = &request.pacer_log {

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use mmtk_core::events::{Event, JsonLines, Listener, Paced};
+use mmtk_core::events::{Event, Listener, Paced};
 use pacer::{CycleSample, Decision, PacerPolicy, Policy, PolicyName};
+use reports::{JsonLines, read_decision};
 
 use crate::failure::Failure;
 use crate::written::{self, Receipt};
@@ -61,11 +62,7 @@ pub fn read_log(path: &Path) -> Result<Vec<Paced>, Failure> {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let wrong = |error: serde_json::Error| failed(format!("line {number}: {error}"));
-        let event: serde_json::Value = serde_json::from_slice(&line).map_err(wrong)?;
-        if event["event"] == "paced" {
-            log.push(serde_json::from_value(event).map_err(wrong)?);
-        }
+        log.extend(read_decision(&line).map_err(|error| failed(format!("line {number}: {error}")))?);
     }
     if log.is_empty() {
         return Err(failed("no decision of a pacer in it".to_owned()));

@@ -1,16 +1,11 @@
-//! What can happen to a heap, as plain data.
-//!
-//! As JSON an event is one flat object whose `event` field names the variant in snake case.
+//! What can happen to a heap, as plain data. The crate `reports` writes it to files.
 
 use std::fmt;
-
-use serde::Serialize;
 
 use super::paced::Paced;
 
 /// Something that happened to one heap.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// The heap exists; its clock starts at 0. Always the first event.
@@ -51,9 +46,22 @@ pub enum Event {
     HeapDropped,
 }
 
+impl Event {
+    /// What happened, as reports call it: the variant in snake case.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::HeapCreated { .. } => "heap_created",
+            Self::Pause(_) => "pause",
+            Self::Paced(_) => "paced",
+            Self::OutOfMemory { .. } => "out_of_memory",
+            Self::Waiting { .. } => "waiting",
+            Self::HeapDropped => "heap_dropped",
+        }
+    }
+}
+
 /// What a thread of the heap may wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// The leader of a pause: until all mutators have stopped.
     Mutators,
@@ -66,8 +74,20 @@ pub enum Wait {
     Timer,
 }
 
+impl Wait {
+    /// The name used in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mutators => "mutators",
+            Self::Leader => "leader",
+            Self::Workers => "workers",
+            Self::Timer => "timer",
+        }
+    }
+}
+
 /// A mutator that has not stopped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LateThread {
     /// The name that the thread had when it attached, if any.
     pub name: Option<String>,
@@ -88,7 +108,7 @@ impl fmt::Display for LateThread {
 }
 
 /// One pause: when, why, how long, and what the heap looked like.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PauseReport {
     /// Counts the pauses of this heap.
     pub sequence: u64,
@@ -138,7 +158,7 @@ impl PauseReport {
 }
 
 /// A step of a pause.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Phase {
     /// Name, such as `roots` or `trace`.
     pub name: &'static str,
@@ -149,7 +169,7 @@ pub struct Phase {
 }
 
 /// One space at the end of a pause.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpaceReport {
     /// Name of the space, unique within its plan.
     pub name: &'static str,
@@ -160,8 +180,7 @@ pub struct SpaceReport {
 }
 
 /// What a collection can free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CollectionKind {
     /// Objects allocated since the last collection; all others are taken for live.
     Minor,
@@ -169,9 +188,18 @@ pub enum CollectionKind {
     Full,
 }
 
+impl CollectionKind {
+    /// The name used in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Minor => "minor",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// What asked for a pause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Cause {
     /// The limit was reached.
     HeapFull,
@@ -194,7 +222,7 @@ impl Cause {
     pub const ALL: [Self; 7] =
         [Self::HeapFull, Self::Requested, Self::Stress, Self::Emergency, Self::Growth, Self::Nursery, Self::Idle];
 
-    /// The name used in JSON.
+    /// The name used in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::HeapFull => "heap_full",
@@ -211,126 +239,5 @@ impl Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-#[cfg(test)]
-pub(super) mod samples {
-    use super::*;
-    use pacer::{CycleSample, PacerConfig, PacerPolicy, Policy, PolicyName};
-
-    /// The pause of 2 ms that begins at `sequence` * 10 ms.
-    pub fn pause(sequence: u64) -> PauseReport {
-        let start_ns = sequence * 10_000_000;
-        PauseReport {
-            sequence,
-            cause: Cause::HeapFull,
-            kind: CollectionKind::Full,
-            start_ns,
-            time_to_safepoint_ns: 100_000,
-            duration_ns: 2_000_000,
-            cpu_ns: 3_000_000,
-            worker_cpu_ns: vec![2_000_000, 1_000_000],
-            phases: vec![
-                Phase { name: "roots", start_ns: start_ns + 100_000, duration_ns: 400_000 },
-                Phase { name: "trace", start_ns: start_ns + 500_000, duration_ns: 1_500_000 },
-            ],
-            reserved_before_bytes: 64 << 20,
-            reserved_after_bytes: 24 << 20,
-            live_bytes: 20 << 20,
-            goal_bytes: 64 << 20,
-            resident_bytes: 64 << 20,
-            limit_bytes: 64 << 20,
-            allocated_bytes: 40 << 20,
-            spaces: vec![SpaceReport { name: "immix", reserved_bytes: 24 << 20, live_bytes: 20 << 20 }],
-            defrag: false,
-            emergency: false,
-        }
-    }
-
-    /// The decision after that pause.
-    pub fn paced(sequence: u64) -> Paced {
-        let config = PacerConfig { concurrent: false, hard_limit: 67108864.0, ..PacerConfig::default() }.sane();
-        let sample = CycleSample {
-            traced: 20.0 * 1048576.0,
-            retained: 24.0 * 1048576.0,
-            external: 0.0,
-            peak: 64.0 * 1048576.0,
-            marking_ns: 2e6,
-            gc_cpu_ns: 3e6,
-            assist_cpu_ns: 0.0,
-            black: 0.0,
-            mutator_cpu_ns: 8e6,
-            allocated: 40.0 * 1048576.0,
-            recycled: 4.0 * 1048576.0,
-            handshake_ns: 1e5,
-            final_pause_ns: 2e6,
-            forced: false,
-        };
-        let mut policy = Policy::new(PolicyName::Adaptive, config, 0.0);
-        policy.cycle_ended(&sample);
-        let end_ns = sequence * 10_000_000 + 2_000_000;
-        let decision = policy.decide();
-        Paced { sequence, end_ns, policy: policy.name().to_owned(), config, sample, decision, gave_up: false }
-    }
-
-    /// The life of a heap with some pauses.
-    pub fn life(pauses: u64) -> Vec<Event> {
-        let mut events = vec![Event::HeapCreated { plan: "Immix", limit_bytes: 64 << 20, workers: 2 }];
-        events.extend((1..=pauses).map(|n| Event::Pause(Box::new(pause(n)))));
-        events.push(Event::OutOfMemory { requested_bytes: 1 << 20, reserved_bytes: 64 << 20, limit_bytes: 64 << 20 });
-        events.push(Event::HeapDropped);
-        events
-    }
-
-    /// A file in memory that a test can read after giving it away; writes fail beyond `capacity` bytes.
-    #[derive(Clone)]
-    pub struct Pipe {
-        written: std::sync::Arc<protocols::sync::Mutex<Vec<u8>>>,
-        capacity: usize,
-    }
-
-    impl Pipe {
-        pub fn new(capacity: usize) -> Self {
-            Self { written: Default::default(), capacity }
-        }
-        pub fn text(&self) -> String {
-            String::from_utf8(self.written.lock().clone()).unwrap()
-        }
-    }
-
-    impl std::io::Write for Pipe {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            let mut written = self.written.lock();
-            if written.len() + bytes.len() > self.capacity {
-                return Err(std::io::Error::other("pipe is full"));
-            }
-            written.extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_is_a_flat_object_that_names_itself() {
-        let json = serde_json::to_value(Event::Pause(Box::new(samples::pause(3)))).unwrap();
-        assert_eq!(json["event"], "pause");
-        assert_eq!(json["sequence"], 3);
-        assert_eq!(json["phases"][1]["name"], "trace");
-        assert_eq!(serde_json::to_value(Event::HeapDropped).unwrap()["event"], "heap_dropped");
-    }
-
-    #[test]
-    fn each_cause_has_the_same_name_in_json_and_text() {
-        for cause in Cause::ALL {
-            assert_eq!(serde_json::to_value(cause).unwrap(), cause.to_string());
-        }
     }
 }

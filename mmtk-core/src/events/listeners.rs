@@ -102,7 +102,6 @@ impl fmt::Debug for Listeners {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::event::samples;
     use super::*;
 
     #[test]
@@ -115,7 +114,11 @@ mod tests {
             listeners.add(Box::new(move |event: &Event| heard.lock().push((id, event.clone()))));
         }
         assert!(!listeners.is_empty());
-        let life = samples::life(3);
+        let life = [
+            Event::HeapCreated { plan: "Immix", limit_bytes: 64 << 20, workers: 2 },
+            Event::OutOfMemory { requested_bytes: 1 << 20, reserved_bytes: 64 << 20, limit_bytes: 64 << 20 },
+            Event::HeapDropped,
+        ];
         life.iter().for_each(|event| listeners.emit(event));
         let expected: Vec<_> = life.into_iter().flat_map(|event| [(0, event.clone()), (1, event)]).collect();
         assert_eq!(*heard.lock(), expected);

@@ -43,8 +43,7 @@ pub enum OptionError {
         /// Completes the sentence "must be ...", and names the other option with its value.
         rule: String,
     },
-    /// A source that cannot be read: a missing file, broken TOML, `--set` without `=`, text that is not
-    /// UTF-8.
+    /// A source that cannot be read: a missing or broken file, `--set` without `=`, text that is not UTF-8.
     Unreadable {
         /// What happened.
         message: String,
@@ -70,8 +69,8 @@ impl OptionError {
         Self::Unknown { name: name.to_owned(), suggestion: Some(meant.to_owned()), known }
     }
 
-    /// The same error, with the place it came from.
-    pub(super) fn within(self, origin: impl Into<String>) -> Self {
+    /// The same error, with the place it came from: the path of a file, the name of a variable.
+    pub fn within(self, origin: impl Into<String>) -> Self {
         Self::In { origin: origin.into(), error: Box::new(self) }
     }
 }

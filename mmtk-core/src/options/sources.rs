@@ -1,13 +1,8 @@
-//! Where text comes from: `MMTK_*` variables, TOML, `key=value` on a command line.
+//! Where text comes from: `MMTK_*` variables, `key=value` on a command line. The crate `reports` reads files.
 //!
 //! Each source works on a copy and keeps it only when everything in it was right (I3 of the module).
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
-
-use toml::{Table, Value};
 
 use super::error::OptionError;
 use super::table::{OptionInfo, Options};
@@ -66,34 +61,6 @@ impl Options {
         })
     }
 
-    /// Writes a TOML text over these options. Nested tables spell the dotted keys; numbers, bools and strings
-    /// are values.
-    ///
-    /// `origin` is what errors call the text, usually its path.
-    ///
-    /// # Errors
-    /// Names `origin`, and the key or the line.
-    pub fn apply_toml_str(&mut self, text: &str, origin: &str) -> Result<(), OptionError> {
-        let apply = |copy: &mut Self| {
-            let table: Table = text.parse().map_err(|error: toml::de::Error| OptionError::Unreadable {
-                message: error.to_string().trim_end().to_owned(),
-            })?;
-            copy.apply_table("", &table)
-        };
-        self.all_or_nothing(apply).map_err(|error| error.within(origin))
-    }
-
-    /// Writes a TOML file over these options, as [`apply_toml_str`](Options::apply_toml_str) does.
-    ///
-    /// # Errors
-    /// Names the file; also when it cannot be read, is not UTF-8, or is larger than any file of options.
-    pub fn apply_toml_file(&mut self, path: impl AsRef<Path>) -> Result<(), OptionError> {
-        let origin = path.as_ref().display().to_string();
-        let text = read_bounded(path.as_ref())
-            .map_err(|message| OptionError::Unreadable { message }.within(origin.as_str()))?;
-        self.apply_toml_str(&text, &origin)
-    }
-
     /// Sets one option from `key=value`, as given to `--set`.
     ///
     /// # Errors
@@ -105,42 +72,12 @@ impl Options {
         self.set(key.trim(), value)
     }
 
-    fn apply_table(&mut self, prefix: &str, table: &Table) -> Result<(), OptionError> {
-        for (name, value) in table {
-            let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-            match value {
-                Value::Table(inner) => self.apply_table(&key, inner)?,
-                Value::String(text) => self.set(&key, text)?,
-                Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => self.set(&key, &value.to_string())?,
-                Value::Array(_) | Value::Datetime(_) => {
-                    let message = format!("{key}={value}: must be a number, a bool or a string");
-                    return Err(OptionError::Unreadable { message });
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn all_or_nothing(&mut self, change: impl FnOnce(&mut Self) -> Result<(), OptionError>) -> Result<(), OptionError> {
         let mut copy = self.clone();
         change(&mut copy)?;
         *self = copy;
         Ok(())
     }
-}
-
-/// The most that a file of options may hold. The whole table with comments is a fiftieth of it.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// The text of a file, which may be a pipe or a device without an end.
-fn read_bounded(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err("larger than 1 MiB: not a file of options".to_owned());
-    }
-    String::from_utf8(bytes).map_err(|_| "not UTF-8: not a file of options".to_owned())
 }
 
 /// What a variable whose name begins with `MMTK_` is.
@@ -186,15 +123,10 @@ fn not_utf8(name: String, value: &OsStr) -> OptionError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{HeapMode, OptionError, Options};
+    use super::super::Options;
 
     fn vars(given: &[(&str, &str)]) -> Vec<(String, String)> {
         given.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
-    }
-
-    fn toml(text: &str) -> Result<Options, OptionError> {
-        let mut options = Options::default();
-        options.apply_toml_str(text, "mmtk.toml").map(|()| options)
     }
 
     #[test]
@@ -217,59 +149,6 @@ mod tests {
         let error = options.apply_env(vars(&[("MMTK_PLAN", "NoGC"), ("MMTK_HEAP_LIMT", "1G")])).unwrap_err();
         assert_eq!(error.to_string(), "MMTK_HEAP_LIMT: unknown option; did you mean MMTK_HEAP_LIMIT?");
         assert_eq!(options, Options::default());
-    }
-
-    #[test]
-    fn nested_tables_spell_dotted_keys() {
-        let options = toml(
-            "plan = 'MarkSweep'\ngc.workers = 2\n'os.huge_pages' = 'never'\n\
-             [heap]\nlimit = '1.5G'\nmin = 1048576\nmode = 'proportional'\n[verify]\ntrace = true\n",
-        );
-        let options = options.unwrap();
-        assert_eq!((options.plan.as_str(), options.gc_workers, options.verify), ("MarkSweep", 2, true));
-        assert_eq!((options.heap_limit, options.heap_min), (3 << 29, 1 << 20));
-        assert_eq!(options.heap_mode, HeapMode::Proportional);
-        assert_eq!(options.get("os.huge_pages").as_deref(), Some("never"));
-    }
-
-    #[test]
-    fn toml_errors_name_the_file_and_the_key() {
-        let error = |text| toml(text).unwrap_err().to_string();
-        assert_eq!(error("[gc]\nworkers = 0"), "mmtk.toml: gc.workers=0: must be 1..=256 or auto");
-        assert_eq!(error("[heap]\nlimt = '1G'"), "mmtk.toml: heap.limt: unknown option; did you mean heap.limit?");
-        assert_eq!(error("plan = ['A']"), "mmtk.toml: plan=[\"A\"]: must be a number, a bool or a string");
-        assert!(error("[heap]\nlimit = -1").starts_with("mmtk.toml: heap.limit=-1: negative; must be"));
-        assert!(error("[heap]\nlimit = nan").starts_with("mmtk.toml: heap.limit=nan: not a number"));
-        assert!(error("heap = 5").starts_with("mmtk.toml: heap: unknown option"));
-        let broken = error("[heap\nlimit = 1");
-        assert!(broken.starts_with("mmtk.toml: ") && broken.contains("line 1"), "{broken}");
-    }
-
-    #[test]
-    fn a_toml_text_applies_wholly_or_not_at_all() {
-        let mut options = Options::default();
-        options.apply_toml_str("plan = 'NoGC'\n[verify]\ntrace = 3\n", "x").unwrap_err();
-        assert_eq!(options, Options::default());
-    }
-
-    #[test]
-    fn a_missing_file_is_named() {
-        let error = Options::default().apply_toml_file("/no/such.toml").unwrap_err().to_string();
-        assert!(error.starts_with("/no/such.toml: "), "{error}");
-    }
-
-    #[test]
-    fn an_endless_file_is_refused_and_so_is_one_that_is_no_text() {
-        let error = |path| Options::default().apply_toml_file(path).unwrap_err().to_string();
-        assert_eq!(error("/dev/zero"), "/dev/zero: larger than 1 MiB: not a file of options");
-        assert!(error("/proc/self/exe").starts_with("/proc/self/exe: larger than 1 MiB"));
-        assert!(error("/").starts_with("/: Is a directory"));
-        Options::default().apply_toml_file("/dev/null").expect("an empty file sets nothing");
-        let path = std::env::temp_dir().join(format!("mmtk-{}-latin1.toml", std::process::id()));
-        std::fs::write(&path, b"plan = '\xe9'").unwrap();
-        let said = error(path.to_str().unwrap());
-        std::fs::remove_file(&path).unwrap();
-        assert!(said.ends_with(": not UTF-8: not a file of options"), "{said}");
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::event::Event;
-use super::listeners::Listener;
-use super::sink::Sink;
+use crate::line::line;
+use crate::sink::Sink;
+use mmtk_core::events::{Event, Listener};
 
 /// Writes each event as a line of JSON.
 ///
@@ -38,7 +38,7 @@ impl<W: Write + Send> Listener for JsonLines<W> {
         if !self.sink.is_open() {
             return;
         }
-        let mut line = serde_json::to_string(event).expect("events have string keys and finite numbers");
+        let mut line = line(event);
         line.push('\n');
         self.sink.write(&line);
     }
@@ -48,8 +48,8 @@ impl<W: Write + Send> Listener for JsonLines<W> {
 mod tests {
     use serde_json::Value;
 
-    use super::super::event::samples::{Pipe, life};
     use super::*;
+    use crate::samples::{Pipe, life};
 
     #[test]
     fn each_event_is_a_line_of_valid_json() {

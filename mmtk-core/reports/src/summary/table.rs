@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::SummarySnapshot;
-use crate::events::Cause;
+use mmtk_core::events::Cause;
 
 impl fmt::Display for SummarySnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

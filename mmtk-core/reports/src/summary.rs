@@ -6,15 +6,14 @@
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
-use protocols::sync::Mutex;
+use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::event::{Cause, CollectionKind, Event, PauseReport};
-use super::listeners::Listener;
+use mmtk_core::events::{Cause, CollectionKind, Event, Listener, PauseReport};
 
 mod table;
 
-/// Counts and measures pauses. Give it to [`Listeners`](super::Listeners) and keep the handle.
+/// Counts and measures pauses. Give it to [`Heap::listen`](mmtk_core::Heap::listen) and keep the handle.
 pub struct Summary {
     state: Arc<Mutex<State>>,
 }
@@ -158,7 +157,8 @@ impl State {
                 self.seen.out_of_memory += 1;
                 self.seen.reserved_bytes_peak = self.seen.reserved_bytes_peak.max(*reserved_bytes);
             }
-            Event::Paced(_) | Event::Waiting { .. } | Event::HeapDropped => {}
+            // Nothing to count in decisions and waits, nor in an event that is not known here yet.
+            _ => {}
         }
     }
 
@@ -224,8 +224,8 @@ fn add(total: &mut u64, amount: u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::samples;
     use super::*;
+    use crate::samples;
 
     /// A summary of pauses of 1, 2, ... `count` microseconds, in a scrambled order.
     fn summary_of(count: u64) -> SummaryHandle {

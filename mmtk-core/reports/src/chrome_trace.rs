@@ -16,9 +16,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::event::{Event, PauseReport};
-use super::listeners::Listener;
-use super::sink::Sink;
+use crate::line::ThreadLine;
+use crate::sink::Sink;
+use mmtk_core::events::{Event, Listener, PauseReport};
 
 /// The one track of spans.
 const PAUSES_TID: u32 = 1;
@@ -100,13 +100,15 @@ impl<W: Write + Send> Listener for ChromeTrace<W> {
                 })]);
             }
             Event::Waiting { wait, at_ns, waited_ns, threads } => {
-                let args = json!({ "wait": wait, "waited_us": micros(*waited_ns), "threads": threads });
+                let threads: Vec<_> = threads.iter().map(ThreadLine).collect();
+                let args = json!({ "wait": wait.name(), "waited_us": micros(*waited_ns), "threads": threads });
                 self.objects([json!({
                     "name": "waiting", "ph": "i", "s": "p", "tid": PAUSES_TID, "ts": micros(*at_ns), "args": args,
                 })]);
             }
-            Event::Paced(_) => {}
             Event::HeapDropped => self.close(),
+            // Decisions have no track, nor has an event that is not known here yet.
+            _ => {}
         }
     }
 }
@@ -121,7 +123,7 @@ fn pause_span(report: &PauseReport) -> Value {
     let worker_cpu_us: Vec<f64> = report.worker_cpu_ns.iter().copied().map(micros).collect();
     let args = json!({
         "sequence": report.sequence,
-        "cause": report.cause,
+        "cause": report.cause.name(),
         "defrag": report.defrag,
         "emergency": report.emergency,
         "reserved_before_bytes": report.reserved_before_bytes,
@@ -185,8 +187,10 @@ fn micros(ns: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::samples::{Pipe, life};
     use super::*;
+    use mmtk_core::events::{LateThread, Wait};
+
+    use crate::samples::{Pipe, life};
 
     fn trace(events: &[Event]) -> Vec<Value> {
         let pipe = Pipe::new(usize::MAX);
@@ -257,6 +261,19 @@ mod tests {
         assert!(objects.iter().all(|object| object["pid"] == std::process::id()));
         let pause = objects.iter().find(|o| o["ph"] == "X").unwrap();
         assert_eq!(pause["args"]["worker_cpu_us"], json!([2000.0, 1000.0]));
+    }
+
+    #[test]
+    fn a_wait_is_an_instant_that_names_the_late_threads() {
+        let threads = vec![LateThread { name: None, id: 8, ended: true }];
+        let waiting = Event::Waiting { wait: Wait::Mutators, at_ns: 5_000, waited_ns: 6_000, threads };
+        let object = &trace(&[waiting])[0];
+        assert_eq!((&object["name"], &object["ts"]), (&json!("waiting"), &json!(5.0)));
+        let threads = json!([{ "name": null, "id": 8, "ended": true }]);
+        assert_eq!(object["args"], json!({ "wait": "mutators", "waited_us": 6.0, "threads": threads }));
+        assert_eq!(spans(&trace(&life(1)))[0].0, "pause: heap_full");
+        let pause = trace(&life(1)).into_iter().find(|o| o["name"] == "pause: heap_full").unwrap();
+        assert_eq!(pause["args"]["cause"], "heap_full");
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use std::io::{BufWriter, Write};
 
-use crate::warnings;
+use mmtk_core::warnings;
 
-pub(super) struct Sink<W: Write> {
+pub(crate) struct Sink<W: Write> {
     /// `None` once a write failed or the sink was closed.
     out: Option<BufWriter<W>>,
     /// What the warning calls it.
