@@ -14,7 +14,7 @@ use crate::collector::{Collector, Kind};
 use crate::failure::{Failure, NOT_INSTALLED_STATUS, OUT_OF_MEMORY_STATUS};
 use crate::interrupt;
 use crate::record::Record;
-use crate::workloads::Spec;
+use workloads::Spec;
 
 /// How often the child is looked at.
 const POLL: Duration = Duration::from_millis(5);

@@ -15,7 +15,7 @@ use crate::collector::{Collector, Kind};
 use crate::failure::Failure;
 use crate::request::Request;
 use crate::suggest;
-use crate::workloads::{self, OPS_MAX, SPECS, Spec};
+use workloads::{self, OPS_MAX, SPECS, Spec};
 
 /// Heap limit of a run when nobody sets one: enough for each workload on a collector that reuses memory well.
 const DEFAULT_HEAP_BYTES: usize = 256 << 20;

@@ -13,7 +13,7 @@
 
 use crate::failure::Failure;
 use crate::suggest;
-use crate::workloads::{Spec, Workload};
+use workloads::{Spec, Workload};
 
 /// Plans of the crate `mmtk` 0.33.
 pub const UPSTREAM_PLANS: &[&str] = &[
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn programs_of_other_languages_run_two_workloads() {
         let java = Collector::parse("java17:G1").unwrap();
-        let spec = |name| crate::workloads::find(name).unwrap();
+        let spec = |name| workloads::find(name).unwrap();
         assert_eq!(java.refuses(spec("gcbench"), 1), None);
         assert_eq!(java.refuses(spec("gcbench"), 2), Some("one mutator only"));
         assert_eq!(java.refuses(spec("splay"), 1), Some("not ported"));

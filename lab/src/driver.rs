@@ -14,9 +14,9 @@ use crate::record::{Latency, Record, round};
 use crate::request::Request;
 use crate::stats::percentile;
 use crate::trace_file::TraceFile;
-use crate::workloads::heap::{GcStats, Heap, Mutator, Pause};
-use crate::workloads::ticks;
-use crate::{cpu, output, progress, summary, threads};
+use crate::{cpu, output, progress, summary};
+use workloads::heap::{GcStats, Heap, Mutator, Pause};
+use workloads::{threads, ticks};
 
 /// Runs all iterations; prints JSON lines, or progress and a summary.
 ///
@@ -114,7 +114,8 @@ fn collect<H: Heap>(heap: &H) -> Result<(), Failure> {
         m.pop(1);
         heap.unbind(m);
     };
-    threads::together(1, threads::SMALL_STACK_BYTES, collect).map(|_| ())
+    threads::together(1, threads::SMALL_STACK_BYTES, collect)?;
+    Ok(())
 }
 
 fn same_checksum(records: &[Record]) -> Result<(), Failure> {
@@ -134,12 +135,12 @@ mod tests {
 
     use super::*;
     use crate::cli::Cli;
-    use crate::heaps::never_free::NeverFreeHeap;
+    use workloads::never_free::NeverFreeHeap;
 
     fn records(plan: &str, iters: usize) -> Vec<Record> {
         let line = ["mmtk", "--size", "6", "--heap", "1G", "--plan", plan, "list", "plans"];
         let request = Cli::parse_from(line).run.request("gcbench").unwrap();
-        let heap = NeverFreeHeap::<false>::new(false, request.heap_bytes());
+        let heap = NeverFreeHeap::<false>::new(false, request.heap_bytes(), crate::oom::exit);
         (0..iters).map(|iter| iterate(&heap, &request, iter).unwrap().0).collect()
     }
 

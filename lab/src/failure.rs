@@ -55,3 +55,9 @@ impl From<mmtk_core::options::OptionError> for Failure {
         Self::Usage(error.to_string())
     }
 }
+
+impl From<workloads::threads::TooFewThreads> for Failure {
+    fn from(error: workloads::threads::TooFewThreads) -> Self {
+        Self::Failed(error.to_string())
+    }
+}

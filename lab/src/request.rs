@@ -6,7 +6,7 @@ use mmtk_core::options::Options;
 
 use crate::collector::{Collector, Kind};
 use crate::failure::Failure;
-use crate::workloads::Spec;
+use workloads::Spec;
 
 /// A run of one workload on one collector.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::workloads::heap::Pause;
+use workloads::heap::Pause;
 
 const ITERATIONS: u32 = 1;
 const PAUSES: u32 = 2;

@@ -76,7 +76,7 @@ impl TestVM for ReferenceVM {
 pub struct SideVM<const LOG_GRANULE: u32>(ReferenceVM);
 
 // SAFETY: as for the reference binding, to which all is delegated; sizes are rounded up to granules by
-// `Attached`.
+// `ThreadHandle`.
 unsafe impl<const LOG_GRANULE: u32> VMBinding for SideVM<LOG_GRANULE> {
     delegate_to!(0);
 

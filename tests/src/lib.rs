@@ -7,13 +7,11 @@
 pub mod matrix;
 pub mod shadow;
 
-mod attached;
 mod bindings;
 mod child;
 mod panics;
 mod watchdog;
 
-pub use attached::{Attached, Handle};
 pub use bindings::{AmbiguousVM, CalledVM, HEAPS, SideVM, TestVM};
 pub use child::{is_child, pass_again, run_again};
 pub use panics::{panic_of, text_of};

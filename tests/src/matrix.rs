@@ -3,14 +3,15 @@
 //! A run is right if it computes what an allocator that never frees computes, stays within its limit, and
 //! leaves nothing behind: with all threads gone, a collection finds nothing live.
 
-use crate::{Attached, MakeHeap, TestVM, assert_within_limit, options};
-use lab::heaps::never_free::NeverFreeHeap;
-use lab::workloads::{Params, SPECS, Spec, Workload};
+use crate::{MakeHeap, TestVM, assert_within_limit, options};
 use mmtk_core::{Heap, OutOfMemory};
+use reference::Thread;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
+use workloads::never_free::NeverFreeHeap;
+use workloads::{Params, SPECS, Spec, Workload};
 
 /// Numbers of mutators and of GC workers to try.
 pub const THREADS: [usize; 3] = [1, 2, 4];
@@ -221,7 +222,7 @@ fn expected(spec: &'static Spec, (size, ops): (usize, usize), mutators: usize) -
     static KNOWN: Mutex<Option<HashMap<Key, u64>>> = Mutex::new(None);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     *known.get_or_insert_default().entry((spec.name, size, ops, mutators)).or_insert_with(|| {
-        let heap = NeverFreeHeap::<true>::new(false, 16 << 30);
+        let heap = NeverFreeHeap::<true>::new(false, 16 << 30, |why| panic!("{why}"));
         spec.run_on_threads(&heap, size, ops, mutators).unwrap().1.checksum
     })
 }
@@ -247,8 +248,8 @@ fn run_some<VM: TestVM>(
 ) -> Result<u64, OutOfMemory> {
     let program = |tid| {
         move || {
-            let thread = Attached::new(heap);
-            spec.run(thread.handle(), Params { size, ops, tid, nthreads: mutators }).checksum
+            let thread = Thread::attach(heap);
+            spec.run(*thread, Params { size, ops, tid, nthreads: mutators }).checksum
         }
     };
     std::thread::scope(|scope| {

@@ -1,12 +1,11 @@
 //! The write barrier of generational plans: what it keeps, and what happens to a program that leaves it out.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::events::{CollectionKind, Event};
 use mmtk_core::{Heap, HeapStatistics, Mutator, ObjectReference, Semantics, WordSlot};
 use plan_tests::matrix::{self, all_workloads};
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, options, panic_of};
+use plan_tests::{SideVM, TestVM, Watchdog, options, panic_of};
 use policies::{PLANS, new_heap};
-use reference::{Class, ReferenceVM};
+use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -36,14 +35,14 @@ fn count<VM: TestVM>(heap: &Heap<VM>) -> Arc<[AtomicUsize; 2]> {
 }
 
 /// Garbage for `nurseries` minor collections.
-fn churn<VM: TestVM>(m: Handle<VM>, nurseries: usize) {
+fn churn<VM: TestVM>(m: ThreadHandle<VM>, nurseries: usize) {
     for _ in 0..nurseries * NURSERY / 48 {
         m.alloc(1, 32);
     }
 }
 
 /// One old object of each kind, at the roots 0.., with a slot each.
-fn old_objects<VM: TestVM>(m: Handle<VM>) -> usize {
+fn old_objects<VM: TestVM>(m: ThreadHandle<VM>) -> usize {
     let kinds = [
         (Class { refs: 1, bytes: 16 }, Semantics::Default),
         (Class { refs: 3000, bytes: 0 }, Semantics::Default),
@@ -52,7 +51,7 @@ fn old_objects<VM: TestVM>(m: Handle<VM>) -> usize {
     ];
     for (class, semantics) in kinds {
         let object = m.try_alloc(class, semantics).unwrap();
-        m.push(LabRef(object.0));
+        m.push(object);
     }
     churn(m, 2);
     kinds.len()
@@ -83,14 +82,14 @@ fn keeps_what_only_old_objects_refer_to<VM: TestVM>() {
     for (plan, barrier) in generational().flat_map(|plan| barriers.map(|barrier| (plan, barrier))) {
         let heap = heap::<VM>(plan, &[("verify.poison", "true")]);
         let counts = count(&heap);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let old = old_objects(m);
         for round in 0..6 {
             for root in 0..old {
                 let young = m.alloc(0, 16);
                 m.write_word(young, 0, (round * old + root) as u64);
-                let object = reference::Ref(m.get(root).0).object().unwrap();
+                let object = m.get(root).object().unwrap();
                 // SAFETY: the first slot of a live object, behind its header.
                 let slot = unsafe { WordSlot::at(object.address().plus(8)) };
                 barrier(&m.mutator(), object, slot);
@@ -126,7 +125,7 @@ fn a_store_without_its_barrier_is_found<VM: TestVM>() {
     for plan in generational() {
         for root in 0..4 {
             let heap = heap::<VM>(plan, &[]);
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             let m = thread.handle();
             assert_eq!(old_objects(m), 4);
             let young = m.alloc(0, 16);
@@ -161,7 +160,7 @@ fn workloads_compute_the_same_with_a_full_collection_after_every_minor_one() {
         let _watchdog = Watchdog::new();
         all_workloads::<ReferenceVM>(new_heap, plan, matrix::NURSERY_AND_FULL);
         let heap = heap::<ReferenceVM>(plan, matrix::NURSERY_AND_FULL.settings);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         churn(thread.handle(), 200);
         let HeapStatistics { collections, full_collections, .. } = heap.statistics();
         assert!(collections > 20, "{plan}: {collections} collections");
@@ -178,19 +177,19 @@ fn what_only_old_objects_refer_to_lives_while_minor_collections_come_and_go() {
         let heap =
             heap::<ReferenceVM>(plan, &[("nursery.bytes", "0"), ("verify.trace", "false"), ("verify.poison", "true")]);
         let counts = count(&heap);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         // A ring of lists, each the referent of an old object; the oldest is replaced.
         let lists = 8;
         for _ in 0..lists {
-            m.push(LabRef(m.alloc(1, 8).0));
+            m.push(m.alloc(1, 8));
         }
         let (mut rounds, mut minors_later) = (0u64, 0);
         while rounds < 40 || minors_later == 0 {
             rounds += 1;
             let before = counts[0].load(Relaxed);
             let holder = rounds as usize % lists;
-            m.write_ref(m.get(holder), 0, LabRef::NULL);
+            m.write_ref(m.get(holder), 0, Ref::NULL);
             // In the first half what is allocated lives for eight rounds, later it is garbage at once.
             for n in 0..3000 {
                 let node = m.alloc(1, 120);
@@ -204,7 +203,7 @@ fn what_only_old_objects_refer_to_lives_while_minor_collections_come_and_go() {
                 let round = rounds - back;
                 let mut node = m.read_ref(m.get(round as usize % lists), 0);
                 let mut n = if round < 20 { 2999 } else { 2700 };
-                while node != LabRef::NULL {
+                while node != Ref::NULL {
                     assert_eq!(m.read_word(node, 1), round << 32 | n, "{plan}, round {round}");
                     (node, n) = (m.read_ref(node, 0), n.wrapping_sub(if round < 20 { 1 } else { 300 }));
                 }
@@ -224,11 +223,11 @@ fn a_full_heap_with_a_nursery_of_a_byte_is_out_of_memory_and_not_for_ever_collec
     let _watchdog = Watchdog::new();
     for plan in generational() {
         let heap = heap::<ReferenceVM>(plan, &[("nursery.bytes", "1"), ("verify.trace", "false")]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let mut kept = 0;
         while let Ok(object) = m.try_alloc(Class { refs: 0, bytes: 3 << 20 }, Semantics::Default) {
-            m.push(LabRef(object.0));
+            m.push(object);
             kept += 1;
         }
         assert!((2..=5).contains(&kept), "{plan}: {kept} objects of 3M in a heap of 16M");
@@ -250,7 +249,7 @@ fn nurseries(plan: &str, settings: &[(&str, &str)]) -> Vec<usize> {
             seen_by_listener.lock().unwrap().push(report.allocated_bytes);
         }
     }));
-    churn(Attached::new(&heap).handle(), 512);
+    churn(Thread::attach(&heap).handle(), 512);
     let seen = seen.lock().unwrap();
     seen.clone()
 }
@@ -278,17 +277,17 @@ fn what_a_thread_stored_before_it_went_is_remembered() {
     let _watchdog = Watchdog::new();
     for plan in generational() {
         let heap = heap::<ReferenceVM>(plan, &[]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         old_objects(m);
-        heap.vm().set_global(0, reference::Ref(m.get(0).0));
+        heap.vm().set_global(0, m.get(0));
         let stored = std::thread::scope(|scope| {
             let other = scope.spawn(|| {
-                let thread = Attached::new(&heap);
+                let thread = Thread::attach(&heap);
                 let m = thread.handle();
                 let young = m.alloc(0, 16);
                 m.write_word(young, 0, 42);
-                m.write_ref(LabRef(heap.vm().global(0).0), 0, young);
+                m.write_ref(heap.vm().global(0), 0, young);
             });
             m.mutator().native(|| other.join())
         });

@@ -1,13 +1,10 @@
 //! What a binding that breaks its contract is told, by the verifier and by the slow paths.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::{
     Heap, MutatorState, ObjectReference, OldToNew, Semantics, SlotVisitor, StateLocation, VMBinding, WeakProcessor,
     WordSlot,
 };
-use plan_tests::{
-    Attached, SideVM, TestVM, Watchdog, collecting_plans, options, panic_of, text_of, verified_heap as heap,
-};
+use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, options, panic_of, text_of, verified_heap as heap};
 use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceVM, ShadowStack, Thread, object};
 use std::borrow::Cow;
@@ -22,7 +19,7 @@ fn a_request_that_is_not_whole_granules_is_told_so() {
     fn check<VM: TestVM>(sizes: &[usize], granule: &str) {
         for plan in PLANS {
             let heap = new_heap(VM::new(), options(plan.name, LIMIT, &[("gc.workers", "1")])).unwrap();
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             let m = thread.handle().mutator();
             for &bytes in sizes {
                 for semantics in [Semantics::Default, Semantics::NonMoving, Semantics::Immortal] {
@@ -52,14 +49,14 @@ fn an_object_that_ended_inside_a_granule_is_found_at_the_next_slow_path_and_the_
     for plan in ["Immix", "SemiSpace", "MarkCompact"] {
         let heap = heap(plan, LIMIT, &[]);
         let thread = Thread::attach(&heap);
-        thread.push(thread.alloc(Class { refs: 1, bytes: 8 }));
+        thread.push(thread.alloc(1, 8));
         // SAFETY: the cursor, as compiled code finds it, with four bytes to spare behind it.
         thread.with_mutator(|m| unsafe {
             let cursor = m.state().byte_add(MutatorState::<ReferenceVM>::CURSOR_OFFSET).cast::<usize>();
             *cursor += 4;
         });
         let late = "inside a granule of 8 bytes: an earlier one was not whole granules";
-        let text = panic_of(|| thread.try_alloc_with(Class { refs: 1, bytes: 8 }, Semantics::Immortal));
+        let text = panic_of(|| thread.try_alloc(Class { refs: 1, bytes: 8 }, Semantics::Immortal));
         assert!(text.contains(late), "{plan}: {text}");
         let text = panic_of(|| thread.collect());
         assert!(text.contains(late), "{plan}: {text}");
@@ -82,11 +79,11 @@ fn a_dangling_slot_is_reported_with_object_slot_space_and_phase() {
     for (plan, (bytes, semantics, space)) in cases {
         let heap = verified(ReferenceVM::new(), plan);
         let thread = Thread::attach(&heap);
-        thread.push(thread.alloc(Class { refs: 3, bytes: 0 }));
+        thread.push(thread.alloc(3, 0));
         // On lines of its own, which are free when it is dead.
-        thread.alloc(Class { refs: 0, bytes: 2000 });
-        let dead = thread.try_alloc_with(Class { refs: 0, bytes }, semantics).unwrap();
-        thread.alloc(Class { refs: 0, bytes: 2000 });
+        thread.alloc(0, 2000);
+        let dead = thread.try_alloc(Class { refs: 0, bytes }, semantics).unwrap();
+        thread.alloc(0, 2000);
         thread.collect();
         let holder = thread.peek(0);
         thread.write_ref(holder, 2, dead);
@@ -115,7 +112,7 @@ fn a_dangling_root_is_reported_with_its_slot() {
     for plan in collecting_plans() {
         let heap = verified(ReferenceVM::new(), plan);
         let thread = Thread::attach(&heap);
-        let dead = thread.alloc(Class { refs: 0, bytes: 50_000 });
+        let dead = thread.alloc(0, 50_000);
         thread.collect();
         thread.push(dead);
         let text = text_of(catch_unwind(AssertUnwindSafe(|| thread.collect())).unwrap_err());
@@ -153,7 +150,7 @@ fn after_the_verifier_panicked_the_other_threads_panic_and_nobody_hangs() {
                 .collect();
             waiting.iter().take(2).for_each(drop);
             let thread = Thread::attach(&heap);
-            let dead = thread.alloc(Class { refs: 0, bytes: 50_000 });
+            let dead = thread.alloc(0, 50_000);
             thread.collect();
             thread.push(dead);
             assert!(catch_unwind(AssertUnwindSafe(|| thread.collect())).is_err());
@@ -262,7 +259,7 @@ const SOURCES: [From; 5] = [
 /// collections; what the verifier says in the next.
 fn lie(plan: &str, from: From, class: Class, lie: Lie, collections: usize) -> (Ref, String) {
     let heap = verified(Liar::new(), plan);
-    let thread = plan_tests::Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     let region = heap.region().unwrap();
     let pool = matches!(from, From::Pool).then(|| heap.pool(class.words() * 8).unwrap());
@@ -281,12 +278,12 @@ fn lie(plan: &str, from: From, class: Class, lie: Lie, collections: usize) -> (R
         };
         // So that its slots refer to something.
         if class.refs > 0 {
-            m.write_ref(LabRef(object.0), 0, LabRef(object.0));
+            m.write_ref(object, 0, object);
         }
-        m.push(LabRef(object.0));
+        m.push(object);
     }
     (0..collections).for_each(|_| m.mutator().collect());
-    let first = Ref(m.get(0).0);
+    let first = m.get(0);
     LIE.set(Some((first.0, lie)));
     let result = catch_unwind(AssertUnwindSafe(|| m.mutator().collect()));
     LIE.set(None);
@@ -381,7 +378,7 @@ fn a_state_byte_that_the_vm_overwrote_is_reported() {
             for collections in 0..2 {
                 let heap = verified(ReferenceVM::new(), plan);
                 let thread = Thread::attach(&heap);
-                thread.push(thread.try_alloc_with(Class { refs: 2, bytes: 8 }, semantics).unwrap());
+                thread.push(thread.try_alloc(Class { refs: 2, bytes: 8 }, semantics).unwrap());
                 (0..collections).for_each(|_| thread.collect());
                 let object = thread.peek(0);
                 // SAFETY: the top byte of a live object's header, which is the collector's.
@@ -407,7 +404,7 @@ fn a_pointer_into_an_object_is_reported_with_the_object() {
         for collections in 0..2 {
             let heap = verified(ReferenceVM::new(), plan);
             let thread = Thread::attach(&heap);
-            thread.push(thread.alloc(Class { refs: 0, bytes: 40 }));
+            thread.push(thread.alloc(0, 40));
             (0..collections).for_each(|_| thread.collect());
             let object = thread.peek(0);
             thread.push(Ref(object.0 + 16));
@@ -425,7 +422,7 @@ fn a_root_that_is_visited_twice_is_reported() {
     let _watchdog = Watchdog::new();
     for plan in collecting_plans() {
         let heap = verified(Liar::new(), plan);
-        let thread = plan_tests::Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         m.push(m.alloc(0, 8));
         ROOTS_TWICE.set(true);

@@ -1,11 +1,10 @@
 //! Sliding compaction: what moves, where to, and who is told.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::metadata::EPOCH_MAX;
 use mmtk_core::{Heap, Semantics};
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, assert_within_limit, options};
+use plan_tests::{SideVM, TestVM, Watchdog, assert_within_limit, options};
 use policies::new_heap;
-use reference::{Class, Ref, ReferenceVM, object};
+use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle, object};
 
 const MIB: usize = 1 << 20;
 
@@ -15,18 +14,18 @@ fn heap<VM: TestVM>(plan: &str, limit: usize, workers: &str) -> Heap<VM> {
 }
 
 /// A new object with one reference whose other words hold `id`.
-fn alloc<VM: TestVM>(m: Handle<VM>, words: usize, id: usize, semantics: Semantics) -> LabRef {
-    let new = LabRef(m.try_alloc(Class { refs: 1, bytes: words * 8 }, semantics).unwrap().0);
+fn alloc<VM: TestVM>(m: ThreadHandle<VM>, words: usize, id: usize, semantics: Semantics) -> Ref {
+    let new = m.try_alloc(Class { refs: 1, bytes: words * 8 }, semantics).unwrap();
     (1..words).for_each(|word| m.write_word(new, word, id as u64));
     new
 }
 
-fn check<VM: TestVM>(m: Handle<VM>, object: LabRef, words: usize, id: usize) {
+fn check<VM: TestVM>(m: ThreadHandle<VM>, object: Ref, words: usize, id: usize) {
     (1..words).for_each(|word| assert_eq!(m.read_word(object, word), id as u64, "word {word} of object {id}"));
 }
 
-fn bytes_of(at: LabRef) -> usize {
-    object::header(Ref(at.0).object().unwrap()).words() * 8
+fn bytes_of(at: Ref) -> usize {
+    object::header(at.object().unwrap()).words() * 8
 }
 
 /// From two words to many regions of the live map; some of them come to lie across blocks.
@@ -38,9 +37,9 @@ fn words_of(id: usize) -> usize {
 fn stays_in_order<VM: TestVM>(workers: &str) {
     const SLOTS: usize = 3000;
     let heap = heap::<VM>("MarkCompact", 16 * MIB, workers);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
-    m.push(LabRef(m.try_alloc(Class { refs: SLOTS, bytes: 0 }, Semantics::Default).unwrap().0));
+    m.push(m.try_alloc(Class { refs: SLOTS, bytes: 0 }, Semantics::Default).unwrap());
     let (mut ids, mut next, mut random) = ([usize::MAX; SLOTS], 0usize, 1usize);
     for round in 0..12 {
         for _ in 0..SLOTS / 2 {
@@ -56,7 +55,7 @@ fn stays_in_order<VM: TestVM>(workers: &str) {
         others().for_each(|(object, other)| m.write_ref(object, 0, other));
         m.mutator().collect();
         others().for_each(|(object, other)| assert_eq!(m.read_ref(object, 0), other, "round {round}"));
-        let mut live: Vec<(usize, LabRef)> =
+        let mut live: Vec<(usize, Ref)> =
             (0..SLOTS).map(|slot| (ids[slot], at(slot))).filter(|(_, at)| !at.is_null()).collect();
         live.sort_unstable_by_key(|(id, _)| *id);
         for pair in live.windows(2) {
@@ -83,17 +82,17 @@ fn what_survives_stays_in_the_order_of_allocation_without_gaps() {
 /// A list that fills this part of a limit, and as much garbage again, many times; false if memory ran out.
 fn holds<VM: TestVM>(plan: &str, limit: usize, live: usize) -> bool {
     let heap = heap::<VM>(plan, limit, "2");
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
-    m.push(LabRef::NULL);
+    m.push(Ref::NULL);
     let class = Class { refs: 1, bytes: 48 };
     let mut kept = 0;
     for n in 0..4 * limit / 64 {
         let Ok(new) = m.try_alloc(class, Semantics::Default) else { return false };
         if n % 2 == 0 && kept + 64 <= live {
             kept += 64;
-            m.write_ref(LabRef(new.0), 0, m.get(0));
-            m.set(0, LabRef(new.0));
+            m.write_ref(new, 0, m.get(0));
+            m.set(0, new);
         }
     }
     assert!(heap.statistics().collections > 1);
@@ -114,22 +113,22 @@ fn live_objects_may_fill_nearly_the_whole_limit() {
 
 fn is_told<VM: TestVM>(bytes: usize, semantics: Semantics) {
     let heap = heap::<VM>("MarkCompact", 16 * MIB, "2");
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
-    m.push(LabRef::NULL);
+    m.push(Ref::NULL);
     for id in 0..2000 {
         let _garbage = alloc(m, words_of(id), id, Semantics::Default);
         // Each object refers to a target and to the object before it.
         if id % 4 == 0 {
             m.push(alloc(m, words_of(id), id, Semantics::Default));
-            let holder = LabRef(m.try_alloc(Class { refs: 3, bytes }, semantics).unwrap().0);
+            let holder = m.try_alloc(Class { refs: 3, bytes }, semantics).unwrap();
             m.write_ref(holder, 0, m.peek(0));
             m.write_ref(holder, 1, m.get(0));
             m.pop(1);
             m.set(0, holder);
         }
     }
-    let targets = |m: Handle<VM>| {
+    let targets = |m: ThreadHandle<VM>| {
         let (mut holder, mut targets) = (m.get(0), Vec::new());
         while !holder.is_null() {
             targets.push(m.read_ref(holder, 0));
@@ -169,17 +168,17 @@ fn an_immortal_object_that_nobody_refers_to_is_not_scanned_however_long() {
     let _watchdog = Watchdog::new();
     fn forgets<VM: TestVM>() {
         let heap = heap::<VM>("MarkCompact", 16 * MIB, "1");
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let holder = LabRef(m.try_alloc(Class { refs: 1, bytes: 40 }, Semantics::Immortal).unwrap().0);
+        let holder = m.try_alloc(Class { refs: 1, bytes: 40 }, Semantics::Immortal).unwrap();
         m.push(holder);
         (0..1000).for_each(|id| _ = alloc(m, 100, id, Semantics::Default));
         m.push(alloc(m, 100, 0, Semantics::Default));
         m.write_ref(holder, 0, m.get(1));
         m.mutator().collect();
         let target = m.get(1);
-        m.set(0, LabRef::NULL);
-        m.set(1, LabRef::NULL);
+        m.set(0, Ref::NULL);
+        m.set(1, Ref::NULL);
         for _ in 0..=2 * usize::from(EPOCH_MAX) {
             // Garbage where the target was.
             (0..1100).for_each(|id| _ = alloc(m, 100, id, Semantics::Default));
@@ -196,12 +195,12 @@ fn a_large_array_is_told_where_its_elements_went_in_all_of_its_parts() {
     const SLOTS: usize = 100_000;
     let _watchdog = Watchdog::new();
     let heap = heap::<ReferenceVM>("MarkCompact", 16 * MIB, "4");
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
-    m.push(LabRef(m.try_alloc(Class { refs: SLOTS, bytes: 0 }, Semantics::Default).unwrap().0));
+    m.push(m.try_alloc(Class { refs: SLOTS, bytes: 0 }, Semantics::Default).unwrap());
     for id in 0..SLOTS {
         let new = alloc(m, 2, id, Semantics::Default);
-        m.write_ref(m.get(0), id, if id % 3 == 0 { LabRef::NULL } else { new });
+        m.write_ref(m.get(0), id, if id % 3 == 0 { Ref::NULL } else { new });
     }
     m.mutator().collect();
     (0..SLOTS).filter(|id| id % 3 != 0).for_each(|id| check(m, m.read_ref(m.get(0), id), 2, id));
@@ -211,26 +210,26 @@ fn a_large_array_is_told_where_its_elements_went_in_all_of_its_parts() {
 fn weak_references_and_global_roots_follow_what_moved_and_forget_what_died() {
     let _watchdog = Watchdog::new();
     let heap = heap::<ReferenceVM>("MarkCompact", 8 * MIB, "2");
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     let mut weak = Vec::new();
-    m.push(LabRef::NULL);
+    m.push(Ref::NULL);
     for id in 0..1000 {
         let new = alloc(m, words_of(id), id, Semantics::Default);
-        weak.push(heap.vm().new_weak(Ref(new.0)));
+        weak.push(heap.vm().new_weak(new));
         if id % 3 == 0 {
             m.write_ref(new, 0, m.get(0));
             m.set(0, new);
         }
         if id == 500 {
-            heap.vm().set_global(0, Ref(new.0));
+            heap.vm().set_global(0, new);
         }
     }
     for _ in 0..3 {
         m.mutator().collect();
-        check(m, LabRef(heap.vm().global(0).0), words_of(500), 500);
+        check(m, heap.vm().global(0), words_of(500), 500);
         for (id, &number) in weak.iter().enumerate() {
-            let target = LabRef(heap.vm().weak(number).0);
+            let target = heap.vm().weak(number);
             match id % 3 == 0 || id == 500 {
                 true => check(m, target, words_of(id), id),
                 false => assert!(target.is_null(), "object {id} died"),
@@ -246,7 +245,7 @@ fn the_table_of_where_immortal_objects_begin_is_charged() {
     let _watchdog = Watchdog::new();
     let reserved = |plan| {
         let heap = heap::<ReferenceVM>(plan, 16 * MIB, "1");
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         for _ in 0..COUNT {
             thread.handle().try_alloc(Class { refs: 0, bytes: 24 }, Semantics::Immortal).unwrap();
         }
@@ -263,12 +262,12 @@ fn memory_above_what_is_live_goes_back_to_the_system_and_reads_as_zero_again() {
     let _watchdog = Watchdog::new();
     let settings = [("verify.trace", "true"), ("heap.return_memory", "always"), ("gc.workers", "1")];
     let heap = new_heap(ReferenceVM::new(), options("MarkCompact", 16 * MIB, &settings)).unwrap();
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     m.push(alloc(m, 2, 1, Semantics::Default));
     for _ in 0..3 {
         for id in 0..10_000 {
-            let new = LabRef(m.try_alloc(Class { refs: 0, bytes: 800 }, Semantics::Default).unwrap().0);
+            let new = m.try_alloc(Class { refs: 0, bytes: 800 }, Semantics::Default).unwrap();
             assert!((0..100).all(|word| m.read_word(new, word) == 0), "object {id}");
             (0..100).for_each(|word| m.write_word(new, word, u64::MAX));
         }

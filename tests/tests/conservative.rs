@@ -1,18 +1,15 @@
 //! Objects are found by any address inside them, and words of stacks that may be references keep them alive
 //! and in place.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::metadata::EPOCH_MAX;
 use mmtk_core::{
     Address, Heap, ObjectReference, OldToNew, Pool, Region, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot,
 };
 use plan_tests::matrix::{self, Stress, all_workloads};
-use plan_tests::{
-    AmbiguousVM, Attached, Handle, TestVM, Watchdog, as_the_reference_binding, collecting_plans, options,
-};
+use plan_tests::{AmbiguousVM, TestVM, Watchdog, as_the_reference_binding, collecting_plans, options};
 use policies::{PLANS, new_heap};
 use proptest::prelude::*;
-use reference::{Class, Ref, ReferenceVM, ShadowStack, object};
+use reference::{Class, Ref, ReferenceVM, ShadowStack, Thread, ThreadHandle, object};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -109,9 +106,9 @@ fn pinning_plans() -> impl Iterator<Item = &'static str> {
 }
 
 /// Everything on the shadow stack is found by each of its words, and nothing is elsewhere.
-fn only_these_are_found<VM: TestVM>(m: Handle<VM>, stack: std::ops::Range<usize>, dead: &[Address]) {
+fn only_these_are_found<VM: TestVM>(m: ThreadHandle<VM>, stack: std::ops::Range<usize>, dead: &[Address]) {
     let live: BTreeMap<usize, usize> = stack
-        .map(|index| Ref(m.get(index).0).object().unwrap())
+        .map(|index| m.get(index).object().unwrap())
         .map(|object| (object.address().as_usize(), m.mutator().vm().object_size(object)))
         .collect();
     let mutator = m.mutator();
@@ -143,9 +140,9 @@ fn only_these_are_found<VM: TestVM>(m: Handle<VM>, stack: std::ops::Range<usize>
 /// Allocates, keeps some, collects: twice, so that old and new objects lie side by side.
 fn objects_are_found_until_they_die(plan: &str, sizes: &[(usize, u8, bool)]) {
     let heap = heap::<FindingVM>(plan);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
-    let (base, mut kept) = (m.push(LabRef::NULL), 1);
+    let (base, mut kept) = (m.push(Ref::NULL), 1);
     m.set(base, m.alloc(0, 8));
     let mut dead = Vec::new();
     for round in 0..3 {
@@ -160,7 +157,7 @@ fn objects_are_found_until_they_die(plan: &str, sizes: &[(usize, u8, bool)]) {
             assert_eq!(m.mutator().find_object(address.plus(8)).map(|o| o.address()), Some(address));
             // Others in another round: neighbours of the dead die later.
             if *keep != (n % 3 == round) {
-                m.push(LabRef(object.0));
+                m.push(object);
                 kept += 1;
             } else {
                 dead.push(address);
@@ -195,7 +192,7 @@ fn an_object_that_died_beside_a_live_one_is_not_found_however_many_collections_l
     let _watchdog = Watchdog::new();
     for plan in collecting_plans() {
         let heap = heap::<FindingVM>(plan);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         for object in 0..2 {
             m.push(m.alloc(0, 8));
@@ -208,7 +205,7 @@ fn an_object_that_died_beside_a_live_one_is_not_found_however_many_collections_l
         for later in 1..=2 * u32::from(EPOCH_MAX) {
             m.mutator().collect();
             // The live one may come to lie there, where objects move.
-            let live = Ref(m.get(0).0).object();
+            let live = m.get(0).object();
             let found = m.mutator().find_object(dead).filter(|object| Some(*object) != live);
             assert_eq!(found, None, "{plan}: found again {later} collections later");
         }
@@ -222,7 +219,7 @@ fn an_object_that_died_young_is_not_found_however_many_minor_collections_later()
     let _watchdog = Watchdog::new();
     let settings = [("nursery.bytes", "64K"), ("gc.workers", "1")];
     let heap: Heap<FindingVM> = new_heap(FindingVM::new(), options("StickyImmix", 32 << 20, &settings)).unwrap();
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     // Live and dead ones in turn, a line each: what is allocated later does not fit into the holes.
     let dead: Vec<Address> = (0..64)
@@ -251,9 +248,9 @@ fn objects_that_survive_grow_old() {
     let _watchdog = Watchdog::new();
     for plan in collecting_plans() {
         let heap = heap::<FindingVM>(plan);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let slot = m.push(LabRef::NULL);
+        let slot = m.push(Ref::NULL);
         m.set(slot, m.alloc(1, 16));
         let describe = || m.mutator().describe(Address::from_usize(m.get(slot).0 + 16)).unwrap();
         let young = describe();
@@ -275,7 +272,7 @@ fn objects_that_survive_grow_old() {
 
 /// Garbage, and a frame's worth of other words where addresses may have been.
 #[inline(never)]
-fn churn<VM: TestVM>(m: Handle<VM>, objects: usize) {
+fn churn<VM: TestVM>(m: ThreadHandle<VM>, objects: usize) {
     let mut words = black_box([0usize; 64]);
     for n in 0..objects {
         words[n % 64] = m.alloc(1, 24).0 & 1;
@@ -285,7 +282,7 @@ fn churn<VM: TestVM>(m: Handle<VM>, objects: usize) {
 
 /// An object whose only reference is what this returns, hidden from nobody.
 #[inline(never)]
-fn secret<VM: TestVM>(m: Handle<VM>, number: u64) -> LabRef {
+fn secret<VM: TestVM>(m: ThreadHandle<VM>, number: u64) -> Ref {
     let object = m.alloc(1, 8);
     let inner = m.alloc(0, 8);
     m.write_word(inner, 0, number);
@@ -299,7 +296,7 @@ fn an_address_in_a_local_keeps_its_object_alive_and_in_place() {
     let _watchdog = Watchdog::new();
     for plan in pinning_plans() {
         let heap = heap::<AmbiguousVM<false>>(plan);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let object = secret(m, 7);
         // One whose first word nobody refers to.
@@ -308,7 +305,7 @@ fn an_address_in_a_local_keeps_its_object_alive_and_in_place() {
             churn(m, 2000);
             m.mutator().collect();
         }
-        for (object, number) in [(object, 7), (LabRef(inside - 8), 8)] {
+        for (object, number) in [(object, 7), (Ref(inside - 8), 8)] {
             assert_eq!(m.read_word(object, 1), !number, "{plan}");
             assert_eq!(m.read_word(m.read_ref(object, 0), 0), number, "{plan}");
         }
@@ -318,7 +315,7 @@ fn an_address_in_a_local_keeps_its_object_alive_and_in_place() {
 /// An array of objects that no word of a stack refers to, at a new root; and their addresses, so that none
 /// looks like one.
 #[inline(never)]
-fn hidden<VM: TestVM>(m: Handle<VM>, objects: usize) -> (usize, Vec<usize>) {
+fn hidden<VM: TestVM>(m: ThreadHandle<VM>, objects: usize) -> (usize, Vec<usize>) {
     let array = m.push(m.alloc(objects, 0));
     let hide = |n| {
         let object = m.alloc(0, 8);
@@ -335,7 +332,7 @@ fn plans_that_move_objects_move_those_that_no_word_refers_to_around_the_others()
     for plan in ["Immix", "StickyImmix", "GenImmix", "SemiSpace", "GenCopy"] {
         let settings: Vec<_> = SETTINGS.into_iter().chain([("stress.always_defrag", "true")]).collect();
         let heap = new_heap(AmbiguousVM::<false>::new(), options(plan, 32 << 20, &settings)).unwrap();
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let stays = secret(m, 7);
         let (array, hidden) = hidden(m, OBJECTS);
@@ -364,7 +361,7 @@ fn stopped_threads_keep_what_their_stacks_refer_to_wherever_they_stopped() {
             let poller_ready = ready.clone();
             let stop = &stop;
             scope.spawn(move || {
-                let thread = Attached::new(heap);
+                let thread = Thread::attach(heap);
                 let m = thread.handle();
                 let object = secret(m, 21);
                 m.mutator().native(|| {
@@ -374,7 +371,7 @@ fn stopped_threads_keep_what_their_stacks_refer_to_wherever_they_stopped() {
                 assert_eq!(m.read_word(m.read_ref(object, 0), 0), 21);
             });
             scope.spawn(move || {
-                let thread = Attached::new(heap);
+                let thread = Thread::attach(heap);
                 let m = thread.handle();
                 let object = secret(m, 22);
                 poller_ready.send(()).unwrap();
@@ -385,7 +382,7 @@ fn stopped_threads_keep_what_their_stacks_refer_to_wherever_they_stopped() {
                 assert_eq!(m.read_word(m.read_ref(object, 0), 0), 22);
             });
             (0..2).for_each(|_| arrived.recv().unwrap());
-            let thread = Attached::new(heap);
+            let thread = Thread::attach(heap);
             for _ in 0..3 {
                 churn(thread.handle(), 2000);
                 thread.handle().mutator().collect();
@@ -401,7 +398,7 @@ fn what_no_word_refers_to_dies() {
     let _watchdog = Watchdog::new();
     for plan in pinning_plans() {
         let heap = heap::<AmbiguousVM<false>>(plan);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         churn(m, 3000);
         m.mutator().collect();
@@ -439,7 +436,7 @@ fn a_plan_that_moves_every_object_refuses_stacks_that_are_searched() {
 }
 
 /// How many objects the heap has.
-fn count<VM: TestVM>(m: Handle<VM>) -> usize {
+fn count<VM: TestVM>(m: ThreadHandle<VM>) -> usize {
     let mut count = 0;
     m.mutator().for_each_object(|_| count += 1);
     count
@@ -451,13 +448,13 @@ fn an_ambiguous_word_of_an_object_keeps_what_it_is_the_address_of_or_inside() {
     for plan in conservative_plans() {
         for bytes in [16, 64, 40_000] {
             let heap = heap::<OpaqueVM<false>>(plan);
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             let m = thread.handle();
             // Each in a data word of the one before it, disguised as the address of its last word.
-            let root = m.push(LabRef::NULL);
+            let root = m.push(Ref::NULL);
             for _ in 0..50 {
                 let node = m.alloc(1, bytes);
-                let object = Ref(node.0).object().unwrap();
+                let object = node.object().unwrap();
                 m.mutator().array_copy_barrier(object, object.address()..object.address().plus(32));
                 m.write_word(node, 2, m.get(root).0 as u64 + bytes as u64);
                 m.set(root, node);
@@ -489,9 +486,9 @@ fn data_full_of_integers_keep_nothing_that_is_dead() {
     let _watchdog = Watchdog::new();
     for plan in conservative_plans() {
         let heap = heap::<OpaqueVM<false>>(plan);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let (mut numbers, root) = (numbers(), m.push(LabRef::NULL));
+        let (mut numbers, root) = (numbers(), m.push(Ref::NULL));
         for _ in 0..500 {
             let table = m.alloc(1, 256 * 8);
             m.write_ref(table, 0, m.get(root));
@@ -586,16 +583,16 @@ fn an_object_keeps_what_its_kind_says_by_a_bitmap_a_procedure_or_any_word() {
     for plan in conservative_plans() {
         for kind in Kind::ALL {
             let heap = heap::<KindsVM>(plan);
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             let m = thread.handle();
             let parent = m.push(m.alloc(0, (2 + Kind::WORDS) * 8));
             m.write_word(m.get(parent), 0, kind as u64);
             m.write_word(m.get(parent), 1, Kind::BITMAP);
-            let children: Vec<LabRef> = (0..Kind::WORDS)
+            let children: Vec<Ref> = (0..Kind::WORDS)
                 .map(|word| {
                     let child = m.alloc(0, 32);
                     m.write_word(child, 2, 100 + word as u64);
-                    let object = Ref(m.get(parent).0).object().unwrap();
+                    let object = m.get(parent).object().unwrap();
                     m.mutator().array_copy_barrier(object, object.address()..object.address().plus(32));
                     m.write_word(m.get(parent), 2 + word, child.0 as u64);
                     child
@@ -642,7 +639,7 @@ fn ambiguous_words_of_what_finalizers_and_ephemerons_keep_are_followed() {
     let _watchdog = Watchdog::new();
     for plan in conservative_plans() {
         let heap = heap::<OpaqueVM<false>>(plan);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         // An object on the stack that leads to another by an address inside it, and that object.
         let pair = || {
@@ -654,8 +651,8 @@ fn ambiguous_words_of_what_finalizers_and_ephemerons_keep_are_followed() {
             m.set(root, outer);
             (outer, inner)
         };
-        let object = |at: LabRef| Ref(at.0).object().unwrap();
-        let is_there = |at: LabRef| m.mutator().is_object(object(at).address());
+        let object = |at: Ref| at.object().unwrap();
+        let is_there = |at: Ref| m.mutator().is_object(object(at).address());
         let key = m.alloc(0, 8);
         let key = m.push(key);
         let (value, held) = pair();
@@ -673,7 +670,7 @@ fn ambiguous_words_of_what_finalizers_and_ephemerons_keep_are_followed() {
             m.pop(1);
             m.mutator().collect();
             let due: Vec<_> = std::iter::from_fn(|| m.mutator().references().next_finalizable()).collect();
-            let expected: &[LabRef] = match order {
+            let expected: &[Ref] = match order {
                 FinalizerOrder::Any => &[inner, outer],
                 FinalizerOrder::ReferrersFirst => &[outer],
                 FinalizerOrder::Topological => &[outer, inner],
@@ -689,22 +686,22 @@ fn ambiguous_words_of_what_finalizers_and_ephemerons_keep_are_followed() {
 
 /// An object of each kind that no collection frees, with a reference to a new object of the heap.
 #[inline(never)]
-fn uncollected<VM: TestVM>(m: Handle<VM>, region: &Region<VM>, pool: &Pool<VM>) -> [LabRef; 3] {
-    let words = Handle::<VM>::words(Class { refs: 1, bytes: 8 });
+fn uncollected<VM: TestVM>(m: ThreadHandle<VM>, region: &Region<VM>, pool: &Pool<VM>) -> [Ref; 3] {
+    let words = ThreadHandle::<VM>::words(Class { refs: 1, bytes: 8 });
     let target = m.push(m.alloc(1, 24));
     let immortal = m.try_alloc(Class { refs: 1, bytes: 8 }, Semantics::Immortal).unwrap();
     let objects = [immortal.0, region.alloc(&m.mutator(), words * 8).as_usize(), pool.alloc(&m.mutator()).as_usize()];
     for object in objects {
         // SAFETY: just returned by the allocator, of that many words.
         unsafe { object::write_header(Address::from_usize(object), 1, words) };
-        m.write_ref(LabRef(object), 0, m.get(target));
+        m.write_ref(Ref(object), 0, m.get(target));
     }
     m.pop(1);
-    objects.map(LabRef)
+    objects.map(Ref)
 }
 
 fn region_and_pool<VM: TestVM>(heap: &Heap<VM>) -> (Region<VM>, Pool<VM>) {
-    (heap.region().unwrap(), heap.pool(Handle::<VM>::words(Class { refs: 1, bytes: 8 }) * 8).unwrap())
+    (heap.region().unwrap(), heap.pool(ThreadHandle::<VM>::words(Class { refs: 1, bytes: 8 }) * 8).unwrap())
 }
 
 #[test]
@@ -712,10 +709,10 @@ fn what_a_collection_did_not_reach_is_found_no_more_though_it_keeps_its_memory()
     let _watchdog = Watchdog::new();
     for plan in collecting_plans() {
         let heap = heap::<FindingVM>(plan);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let (region, pool) = region_and_pool(&heap);
-        let found = |object: LabRef| m.mutator().find_object(Address::from_usize(object.0 + 8)).is_some();
+        let found = |object: Ref| m.mutator().find_object(Address::from_usize(object.0 + 8)).is_some();
         let mut kept = Vec::new();
         for round in 0..5 {
             // Beside those that live, in the same pages and blocks, and in those that are taken next.
@@ -750,10 +747,10 @@ fn what_was_allocated_in_regions_that_are_gone_is_found_no_more() {
     let _watchdog = Watchdog::new();
     for plan in collecting_plans() {
         let heap = heap::<FindingVM>(plan);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let (_, pool) = region_and_pool(&heap);
-        let found = |object: LabRef| m.mutator().find_object(Address::from_usize(object.0 + 8)).is_some();
+        let found = |object: Ref| m.mutator().find_object(Address::from_usize(object.0 + 8)).is_some();
         for round in 0..20 {
             let region = heap.region().unwrap();
             let [_, object, _] = uncollected(m, &region, &pool);
@@ -778,7 +775,7 @@ fn a_stale_word_does_not_revive_what_a_minor_collection_did_not_reach() {
     let _watchdog = Watchdog::new();
     for plan in PLANS.iter().filter(|plan| plan.needs.pins && plan.needs.old_to_new) {
         let heap = heap::<AmbiguousVM<false>>(plan.name);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let (region, pool) = region_and_pool(&heap);
         // Hidden, so that no word of the stack looks like them.
@@ -788,7 +785,7 @@ fn a_stale_word_does_not_revive_what_a_minor_collection_did_not_reach() {
         assert!(heap.statistics().collections > before, "{}: a minor collection", plan.name);
         // What the unreached ones referred to is gone; then somebody has words that look like their
         // addresses.
-        dead.iter().for_each(|hidden| _ = m.push(LabRef(!hidden)));
+        dead.iter().for_each(|hidden| _ = m.push(Ref(!hidden)));
         for _ in 0..3 {
             churn(m, 4000);
         }

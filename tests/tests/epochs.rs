@@ -5,12 +5,11 @@
 //! that was not reset when its memory was handed out then passes for a new one, and what its object refers to
 //! is lost.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::Semantics;
 use mmtk_core::metadata::EPOCH_MAX;
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options};
+use plan_tests::{SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options};
 use policies::new_heap;
-use reference::{Class, ReferenceVM};
+use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle};
 
 /// A kind of objects, and how many a generation has.
 struct Kind {
@@ -31,15 +30,14 @@ const KINDS: [Kind; 4] = [
 const STAYS: u64 = 25;
 
 /// Root 0 is the generation, root 1 what stays.
-fn add<VM: TestVM>(m: Handle<VM>, kind: &Kind, root: usize, id: u64) {
+fn add<VM: TestVM>(m: ThreadHandle<VM>, kind: &Kind, root: usize, id: u64) {
     let object = m.try_alloc(Class { refs: 1, bytes: kind.bytes }, kind.semantics).unwrap();
-    let object = LabRef(object.0);
     m.write_word(object, 1, id);
     m.write_ref(object, 0, m.get(root));
     m.set(root, object);
 }
 
-fn check<VM: TestVM>(m: Handle<VM>, root: usize, ids: impl Iterator<Item = u64>) {
+fn check<VM: TestVM>(m: ThreadHandle<VM>, root: usize, ids: impl Iterator<Item = u64>) {
     let mut next = m.get(root);
     for id in ids {
         assert_eq!(m.read_word(next, 1), id);
@@ -52,14 +50,14 @@ fn generations<VM: TestVM>(plan: &str, kind: &Kind, holes: bool) {
     // Evacuation would give the next generation other memory.
     let settings = [("verify.trace", "true"), ("gc.workers", "1"), ("immix.defrag", "false")];
     let heap = new_heap(VM::new(), options(plan, 8 << 20, &settings)).unwrap();
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
-    m.push(LabRef::NULL);
-    m.push(LabRef::NULL);
+    m.push(Ref::NULL);
+    m.push(Ref::NULL);
     let stays = |id: &u64| holes && id.is_multiple_of(STAYS);
     (0..kind.count).for_each(|id| add(m, kind, usize::from(stays(&id)), id));
     for idle in 0..=u64::from(EPOCH_MAX) + 1 {
-        m.set(0, LabRef::NULL);
+        m.set(0, Ref::NULL);
         (0..=idle).for_each(|_| m.mutator().collect());
         (0..kind.count).filter(|id| !stays(id)).for_each(|id| add(m, kind, 0, idle << 32 | id));
         m.mutator().collect();
@@ -100,13 +98,13 @@ const FRESH_NUMBERS: u64 = u8::MAX as u64 - EPOCH_MAX as u64;
 fn holes_are_used_again<VM: TestVM>(plan: &str, survives: bool, idle: impl Iterator<Item = u64>) {
     let settings = [("gc.workers", "1"), ("immix.defrag", "false")];
     let heap = new_heap(VM::new(), options(plan, 8 << 20, &settings)).unwrap();
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
-    m.push(LabRef::NULL);
-    m.push(LabRef::NULL);
+    m.push(Ref::NULL);
+    m.push(Ref::NULL);
     let kind = Kind { count: 4000, bytes: 112, semantics: Semantics::Default };
     (0..kind.count).for_each(|id| add(m, &kind, usize::from(id.is_multiple_of(STAYS)), id));
-    m.set(0, LabRef::NULL);
+    m.set(0, Ref::NULL);
     m.mutator().collect();
     let reserved = heap.statistics().reserved_bytes;
     for idle in idle {
@@ -115,7 +113,7 @@ fn holes_are_used_again<VM: TestVM>(plan: &str, survives: bool, idle: impl Itera
         if survives {
             m.mutator().collect();
         }
-        m.set(0, LabRef::NULL);
+        m.set(0, Ref::NULL);
         (0..idle).for_each(|_| m.mutator().collect());
     }
     (0..kind.count / 2).for_each(|id| add(m, &kind, 0, id));

@@ -1,12 +1,11 @@
 //! Ordered finalizers: the order they come in, that objects are intact in it, and that many cost no more than
 //! they are.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::weak::FinalizerOrder;
 use mmtk_core::{Heap, ObjectReference, OldToNew, SlotVisitor, StateLocation, VMBinding, WordSlot};
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, delegate_to, dense_plans, options};
+use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, delegate_to, dense_plans, options};
 use policies::new_heap;
-use reference::{Ref, ReferenceVM};
+use reference::{Ref, ReferenceVM, Thread, ThreadHandle};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// A heap in which everything that may move does, and workers take part in every section.
@@ -16,22 +15,22 @@ fn heap<VM: TestVM>(plan: &str, limit: usize, settings: &[(&str, &str)]) -> Heap
     new_heap(VM::new(), options(plan, limit, &all)).unwrap()
 }
 
-fn object(at: LabRef) -> ObjectReference {
-    Ref(at.0).object().expect("not null")
+fn object(at: Ref) -> ObjectReference {
+    at.object().expect("not null")
 }
 
-fn add_finalizer<VM: TestVM>(m: Handle<VM>, at: LabRef, order: FinalizerOrder) {
+fn add_finalizer<VM: TestVM>(m: ThreadHandle<VM>, at: Ref, order: FinalizerOrder) {
     m.mutator().references().add_finalizer(object(at), order).unwrap();
 }
 
 /// The objects whose finalizers are due, without a collection.
-fn due<VM: TestVM>(m: Handle<VM>) -> Vec<LabRef> {
-    std::iter::from_fn(|| m.mutator().references().next_finalizable()).map(|o| LabRef(o.address().as_usize())).collect()
+fn due<VM: TestVM>(m: ThreadHandle<VM>) -> Vec<Ref> {
+    std::iter::from_fn(|| m.mutator().references().next_finalizable()).map(|o| Ref(o.address().as_usize())).collect()
 }
 
 /// A list of nodes, the head in the last root; its numbers rise from the head on.
-fn list<VM: TestVM>(m: Handle<VM>, length: usize) {
-    let list = m.push(LabRef::NULL);
+fn list<VM: TestVM>(m: ThreadHandle<VM>, length: usize) {
+    let list = m.push(Ref::NULL);
     for number in (0..length).rev() {
         let node = m.alloc(1, 16);
         m.write_word(node, 1, number as u64);
@@ -42,9 +41,9 @@ fn list<VM: TestVM>(m: Handle<VM>, length: usize) {
 }
 
 /// The numbers of a list from here on.
-fn numbers<VM: TestVM>(m: Handle<VM>, mut node: LabRef) -> Vec<u64> {
+fn numbers<VM: TestVM>(m: ThreadHandle<VM>, mut node: Ref) -> Vec<u64> {
     let mut numbers = Vec::new();
-    while node != LabRef::NULL {
+    while node != Ref::NULL {
         numbers.push(m.read_word(node, 1));
         node = m.read_ref(node, 0);
     }
@@ -57,11 +56,11 @@ fn a_long_list_is_intact_for_its_head<VM: TestVM>(workers: &str) {
     const LENGTH: usize = 20_000;
     for plan in dense_plans() {
         let heap = heap::<VM>(plan, 32 << 20, &[("gc.workers", workers)]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         list(m, LENGTH);
         let mut node = m.peek(0);
-        while node != LabRef::NULL {
+        while node != Ref::NULL {
             add_finalizer(m, node, FinalizerOrder::ReferrersFirst);
             node = m.read_ref(node, 0);
         }
@@ -84,11 +83,11 @@ fn a_long_list_of_ordered_finalizers_is_intact_while_objects_move() {
     }
 }
 
-fn on_every_plan(f: impl Fn(&str, Handle<ReferenceVM>)) {
+fn on_every_plan(f: impl Fn(&str, ThreadHandle<ReferenceVM>)) {
     let _watchdog = Watchdog::new();
     for plan in collecting_plans() {
         let heap = heap::<ReferenceVM>(plan, 32 << 20, &[("gc.workers", "2"), ("verify.poison", "true")]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         f(plan, thread.handle());
     }
 }
@@ -97,7 +96,7 @@ fn on_every_plan(f: impl Fn(&str, Handle<ReferenceVM>)) {
 const REFS: usize = 3;
 
 /// New nodes, numbered, with these edges; in an array at the last root.
-fn graph<VM: TestVM>(m: Handle<VM>, edges: &[Vec<usize>]) {
+fn graph<VM: TestVM>(m: ThreadHandle<VM>, edges: &[Vec<usize>]) {
     let array = m.alloc(edges.len(), 0);
     let array = m.push(array);
     for number in 0..edges.len() {
@@ -114,7 +113,7 @@ fn graph<VM: TestVM>(m: Handle<VM>, edges: &[Vec<usize>]) {
 }
 
 /// Makes a graph with these finalizers, all of it unreachable.
-fn unreachable_graph<VM: TestVM>(m: Handle<VM>, edges: &[Vec<usize>], finalizers: &[(usize, FinalizerOrder)]) {
+fn unreachable_graph<VM: TestVM>(m: ThreadHandle<VM>, edges: &[Vec<usize>], finalizers: &[(usize, FinalizerOrder)]) {
     graph(m, edges);
     for (node, order) in finalizers {
         add_finalizer(m, m.read_ref(m.peek(0), *node), *order);
@@ -123,7 +122,7 @@ fn unreachable_graph<VM: TestVM>(m: Handle<VM>, edges: &[Vec<usize>], finalizers
 }
 
 /// Collects; the numbers of the nodes whose finalizers are due.
-fn collected<VM: TestVM>(m: Handle<VM>) -> Vec<usize> {
+fn collected<VM: TestVM>(m: ThreadHandle<VM>) -> Vec<usize> {
     m.mutator().collect();
     due(m).into_iter().map(|node| m.read_word(node, REFS) as usize).collect()
 }
@@ -215,7 +214,7 @@ fn an_ephemeron_does_not_refer_to_its_value_and_keeps_it() {
             m.pop(1);
             m.mutator().collect();
             let value = m.mutator().references().value(ephemeron).expect("its key waits for its finalizer");
-            let value = LabRef(value.address().as_usize());
+            let value = Ref(value.address().as_usize());
             assert_eq!([1, 0].map(|i| m.read_word(m.read_ref(value, i), REFS)), [2, 0], "{plan}");
             let mut came: Vec<u64> = due(m).into_iter().map(|node| m.read_word(node, REFS)).collect();
             came.sort_unstable();
@@ -379,7 +378,7 @@ fn a_chain_of_finalizers_is_scanned_a_few_times_however_long_it_is() {
     for plan in collecting_plans() {
         for links in [500, 4000] {
             let heap = heap::<Counting>(plan, 32 << 20, &[("gc.workers", "1"), ("verify.trace", "false")]);
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             let m = thread.handle();
             // A chain with a cycle at its end.
             let edges: Vec<Vec<usize>> =

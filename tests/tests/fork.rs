@@ -1,11 +1,10 @@
 //! A process that has a heap forks: both go on, each with memory, helpers and threads of its own.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::Heap;
 use mmtk_core::events::Event;
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options};
+use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, options};
 use policies::{PLANS, new_heap};
-use reference::ReferenceVM;
+use reference::{Ref, ReferenceVM, Thread, ThreadHandle};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -25,8 +24,8 @@ fn plans_that_fork() -> impl Iterator<Item = &'static str> {
 }
 
 /// A list with numbers, as a root.
-fn list<VM: TestVM>(m: Handle<VM>, length: u64) {
-    let root = m.push(LabRef::NULL);
+fn list<VM: TestVM>(m: ThreadHandle<VM>, length: u64) {
+    let root = m.push(Ref::NULL);
     for n in 0..length {
         let node = m.alloc(1, 16);
         m.write_word(node, 1, n);
@@ -35,7 +34,7 @@ fn list<VM: TestVM>(m: Handle<VM>, length: u64) {
     }
 }
 
-fn check<VM: TestVM>(m: Handle<VM>, length: u64) {
+fn check<VM: TestVM>(m: ThreadHandle<VM>, length: u64) {
     let mut node = m.peek(0);
     for n in (0..length).rev() {
         assert_eq!(m.read_word(node, 1), n);
@@ -44,12 +43,12 @@ fn check<VM: TestVM>(m: Handle<VM>, length: u64) {
     assert!(node.is_null());
 }
 
-fn churn<VM: TestVM>(m: Handle<VM>, objects: usize) {
+fn churn<VM: TestVM>(m: ThreadHandle<VM>, objects: usize) {
     (0..objects).for_each(|_| _ = m.alloc(1, 24));
 }
 
 /// Forks; `child` runs in the child, which ends with it. Whether it ended well.
-fn fork<VM: TestVM>(m: Handle<VM>, child: impl FnOnce()) -> bool {
+fn fork<VM: TestVM>(m: ThreadHandle<VM>, child: impl FnOnce()) -> bool {
     // SAFETY: the heap has come to rest, and the child does nothing but what it was made for.
     let pid = m.mutator().fork(|| unsafe { libc::fork() }).unwrap();
     assert!(pid >= 0, "the system refuses to fork");
@@ -68,7 +67,7 @@ fn fork<VM: TestVM>(m: Handle<VM>, child: impl FnOnce()) -> bool {
 }
 
 /// What a child does: its own objects are there, collections have helpers, and new threads can attach.
-fn lives_on<VM: TestVM>(heap: &Heap<VM>, m: Handle<VM>, collects: bool) {
+fn lives_on<VM: TestVM>(heap: &Heap<VM>, m: ThreadHandle<VM>, collects: bool) {
     check(m, 500);
     churn(m, 2000);
     if collects {
@@ -90,7 +89,7 @@ fn lives_on<VM: TestVM>(heap: &Heap<VM>, m: Handle<VM>, collects: bool) {
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                let thread = Attached::new(heap);
+                let thread = Thread::attach(heap);
                 list(thread.handle(), 300);
                 churn(thread.handle(), 2000);
                 check(thread.handle(), 300);
@@ -131,7 +130,7 @@ fn fork_beside_other_threads<VM: TestVM>(plan: &str, forks: usize) {
         for native in [false, true] {
             let (heap, stop, ready) = (&heap, &stop, &ready);
             scope.spawn(move || {
-                let thread = Attached::new(heap);
+                let thread = Thread::attach(heap);
                 let m = thread.handle();
                 list(m, 2000);
                 ready.fetch_add(1, Relaxed);
@@ -147,7 +146,7 @@ fn fork_beside_other_threads<VM: TestVM>(plan: &str, forks: usize) {
             });
         }
         let _stop = StopOnDrop(&stop);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         m.mutator().native(|| {
             while ready.load(Relaxed) < 2 {
@@ -187,7 +186,7 @@ fn a_process_forks_where_states_are_in_side_tables() {
 fn a_child_can_fork_again() {
     let _watchdog = Watchdog::new();
     let heap: Heap<ReferenceVM> = new_heap(ReferenceVM::new(), options("GenImmix", 32 << 20, &SETTINGS)).unwrap();
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     list(m, 500);
     assert!(fork(m, || {
@@ -209,7 +208,7 @@ fn what_a_thread_stored_in_old_objects_lives_on_in_a_child_that_does_not_have_th
         // The first collections of the child are minor ones.
         let settings = [("verify.trace", "true"), ("stress.every_bytes", "256K"), ("stress.full_every", "1000")];
         let heap: Heap<ReferenceVM> = new_heap(ReferenceVM::new(), options(plan, 32 << 20, &settings)).unwrap();
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let old = m.push(m.alloc(OBJECTS, 0));
         for n in 0..OBJECTS {
@@ -222,11 +221,11 @@ fn what_a_thread_stored_in_old_objects_lives_on_in_a_child_that_does_not_have_th
         let (heap, stored, stop, old_objects) = (&heap, &stored, &stop, &old_objects);
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let other = Attached::new(heap);
+                let other = Thread::attach(heap);
                 for (n, object) in old_objects.iter().enumerate() {
                     let new = other.handle().alloc(0, 8);
                     other.handle().write_word(new, 0, n as u64);
-                    other.handle().write_ref(LabRef(*object), 0, new);
+                    other.handle().write_ref(Ref(*object), 0, new);
                 }
                 stored.store(true, Relaxed);
                 other.handle().mutator().native(|| until(stop));
@@ -260,7 +259,7 @@ fn listeners_stay_with_the_parent() {
             count.fetch_add(1, Relaxed);
         }
     }));
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     m.mutator().collect();
     let before = heard.load(Relaxed);
@@ -277,7 +276,7 @@ fn a_plan_whose_pages_both_processes_would_share_refuses() {
     let _watchdog = Watchdog::new();
     assert!(collecting_plans().any(|plan| plan == "PageProtect"));
     let heap: Heap<ReferenceVM> = new_heap(ReferenceVM::new(), options("PageProtect", 32 << 20, &[])).unwrap();
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let refused = thread.handle().mutator().fork(|| unreachable!("it must not be called")).unwrap_err();
     assert_eq!(
         refused.to_string(),
@@ -290,7 +289,7 @@ fn a_plan_whose_pages_both_processes_would_share_refuses() {
 fn a_fork_that_fails_changes_nothing() {
     let _watchdog = Watchdog::new();
     let heap: Heap<ReferenceVM> = new_heap(ReferenceVM::new(), options("Immix", 32 << 20, &SETTINGS)).unwrap();
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     list(m, 500);
     assert_eq!(m.mutator().fork(|| -1).unwrap(), -1);
@@ -303,7 +302,7 @@ fn a_heap_forks_while_its_timer_collects_it() {
     for plan in ["Immix", "GenCopy", "MarkSweep"] {
         let settings = [("heap.idle_gc_s", "0.000001"), ("gc.workers", "2")];
         let heap = new_heap(ReferenceVM::new(), options(plan, 16 << 20, &settings)).unwrap();
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         list(m, 500);
         for _ in 0..10 {
@@ -330,14 +329,14 @@ fn a_child_goes_on_in_what_the_threads_that_are_gone_had_not_used() {
         let ready = AtomicUsize::new(0);
         let gate = Mutex::new(());
         // First, for MarkCompact: a thread goes on upwards alone.
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         churn(m, 1);
         std::thread::scope(|scope| {
             let held = gate.lock().unwrap();
             for _ in 0..32 {
                 scope.spawn(|| {
-                    let thread = Attached::new(&heap);
+                    let thread = Thread::attach(&heap);
                     churn(thread.handle(), 1);
                     ready.fetch_add(1, Relaxed);
                     thread.handle().mutator().native(|| drop(gate.lock()));
@@ -367,7 +366,7 @@ fn a_thread_of_a_child_that_does_not_stop_is_reported_by_the_number_it_has_there
     let _watchdog = Watchdog::new();
     let settings = [("safepoint.warn_ms", "1"), ("warnings", "never"), ("gc.workers", "1")];
     let heap: Heap<ReferenceVM> = new_heap(ReferenceVM::new(), options("Immix", 16 << 20, &settings)).unwrap();
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     let child = || {
         let late = Arc::new(Mutex::new(Vec::new()));

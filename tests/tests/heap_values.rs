@@ -2,14 +2,13 @@
 //!
 //! These tests read the memory of the whole process, so they run one after the other.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::Semantics;
 use mmtk_core::events::{Event, Listener};
 use mmtk_core::os::{HUGE_PAGE_BYTES, Mapping, huge_pages_allowed, zero};
 use plan_tests::matrix::{EVERY_BYTES, run};
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options};
+use plan_tests::{SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options};
 use policies::{PLANS, new_heap};
-use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
+use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -53,13 +52,13 @@ fn use_up(heap: &ReferenceHeap) {
     let thread = Thread::attach(heap);
     thread.push(Ref::NULL);
     for n in 0..20_000 {
-        let object = thread.alloc(Class { refs: 1, bytes: 200 });
+        let object = thread.alloc(1, 200);
         if n % 4 == 0 {
             thread.write_ref(object, 0, thread.get(0));
             thread.set(0, object);
         }
     }
-    thread.push(thread.alloc(Class { refs: 0, bytes: 1 << 20 }));
+    thread.push(thread.alloc(0, 1 << 20));
 }
 
 #[test]
@@ -120,7 +119,7 @@ fn a_heap_outlives_its_handle_while_a_thread_is_attached() {
         heap.listen(listener);
         let thread = Thread::attach(&heap);
         drop(heap);
-        let object = thread.alloc(Class { refs: 1, bytes: 8 });
+        let object = thread.alloc(1, 8);
         thread.push(object);
         thread.write_word(thread.peek(0), 1, 7);
         thread.collect();
@@ -165,7 +164,7 @@ fn two_graphs(heaps: &[ReferenceHeap; 2], id: u64) {
             let (own, other) = (&threads[own], &threads[other]);
             other.native(|| {
                 for n in 0..20 {
-                    let object = own.alloc(Class { refs: 1, bytes: 40 });
+                    let object = own.alloc(1, 40);
                     own.write_word(object, 1, id << 32 | (round * 20 + n));
                     own.write_ref(object, 0, own.get(0));
                     own.set(0, object);
@@ -196,7 +195,7 @@ fn two_graphs(heaps: &[ReferenceHeap; 2], id: u64) {
 #[test]
 fn many_heaps_work_at_once() {
     let (_alone, _watchdog) = (alone(), Watchdog::new());
-    let workload = lab::workloads::find("binary-trees").unwrap();
+    let workload = workloads::find("binary-trees").unwrap();
     let sums: Vec<u64> = std::thread::scope(|scope| {
         let start = |n: usize| {
             scope.spawn(move || {
@@ -233,11 +232,10 @@ fn freed_memory_goes_back_to_the_system_when_asked() {
 
 /// Chains `count` objects of `bytes` bytes, or as many as there is room for, and writes all of them. How many
 /// there were.
-fn chain<VM: TestVM>(m: Handle<VM>, count: usize, bytes: usize, semantics: Semantics) -> usize {
-    m.push(LabRef::NULL);
+fn chain<VM: TestVM>(m: ThreadHandle<VM>, count: usize, bytes: usize, semantics: Semantics) -> usize {
+    m.push(Ref::NULL);
     for n in 0..count {
         let Ok(object) = m.try_alloc(Class { refs: 1, bytes: bytes - 16 }, semantics) else { return n };
-        let object = LabRef(object.0);
         (1..bytes / 8 - 1).step_by(500).for_each(|word| m.write_word(object, word, n as u64));
         m.write_ref(object, 0, m.get(0));
         m.set(0, object);
@@ -251,7 +249,7 @@ fn side_tables_of_pages_are_reserved_with_the_pages() {
     const MIB: usize = 1 << 20;
     fn reserved<VM: TestVM>(plan: &str, count: usize, bytes: usize, semantics: Semantics) -> usize {
         let heap = new_heap(VM::new(), options(plan, 64 * MIB, &[("gc.workers", "1")])).unwrap();
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         assert_eq!(chain(thread.handle(), count, bytes, semantics), count);
         heap.statistics().reserved_bytes
     }
@@ -287,7 +285,7 @@ fn a_heap_full_of_immortal_objects_takes_no_more_memory_than_its_limit() {
     for plan in PLANS.iter().map(|plan| plan.name) {
         let heap = new_heap(SideVM::<3>::new(), options(plan, LIMIT, &[("gc.workers", "1")])).unwrap();
         let resident = resident_bytes();
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let objects = chain(thread.handle(), usize::MAX, 8 << 10, Semantics::Immortal);
         thread.handle().mutator().collect();
         assert!(objects * (8 << 10) > LIMIT / 4 * 3, "only {objects} objects on {plan}");

@@ -23,7 +23,7 @@ fn a_list_of_ten_million_nodes_overflows_nothing() {
         let m = *thread;
         m.push(Ref::NULL);
         for id in 0..NODES {
-            let object = m.alloc(node);
+            let object = m.alloc_class(node);
             m.write_word(object, 1, id as u64);
             m.write_ref(object, 0, m.get(0));
             m.set(0, object);
@@ -56,9 +56,9 @@ fn one_huge_array_keeps_several_workers_busy() {
         }));
         let thread = Thread::attach(&heap);
         let m = *thread;
-        m.push(m.alloc(Class { refs: LEAVES, bytes: 0 }));
+        m.push(m.alloc(LEAVES, 0));
         for index in 0..LEAVES {
-            let leaf = m.alloc(Class { refs: 0, bytes: 16 });
+            let leaf = m.alloc(0, 16);
             m.write_word(leaf, 0, index as u64);
             m.write_ref(m.peek(0), index, leaf);
         }

@@ -1,9 +1,8 @@
 //! Large objects: their memory is used again.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::Semantics;
-use plan_tests::{Attached, Watchdog, assert_within_limit, collecting_plans, verified_heap};
-use reference::{Class, Ref, object};
+use plan_tests::{Watchdog, assert_within_limit, collecting_plans, verified_heap};
+use reference::{Class, Ref, Thread, object};
 
 #[test]
 fn what_the_memory_of_a_large_object_held_before_is_never_seen() {
@@ -12,11 +11,11 @@ fn what_the_memory_of_a_large_object_held_before_is_never_seen() {
         // With and without memory that went back to the system in between.
         for give_back in ["auto", "always"] {
             let heap = verified_heap(plan, 8 << 20, &[("heap.return_memory", give_back)]);
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             let m = thread.handle();
             let slots = 5;
             for _ in 0..slots {
-                m.push(LabRef(0));
+                m.push(Ref(0));
             }
             let mut random = 1usize;
             for n in 0..150 {
@@ -24,7 +23,6 @@ fn what_the_memory_of_a_large_object_held_before_is_never_seen() {
                 let bytes = (40_000 + (random >> 33) % 900_000) & !7;
                 let new = m.try_alloc(Class { refs: 0, bytes }, Semantics::Default).unwrap();
                 let words = object::header(Ref::object(new).unwrap()).words() - 1;
-                let new = LabRef(new.0);
                 for word in 0..words {
                     assert_eq!(m.read_word(new, word), 0, "{plan}, object {n}, word {word} of {words}");
                     m.write_word(new, word, u64::MAX);

@@ -1,12 +1,11 @@
 //! Threads that do not stop: what waits for them says so, and which they are. No test waits for longer than
 //! it takes to hear of it.
 
-use lab::workloads::heap::Mutator as _;
 use mmtk_core::Heap;
 use mmtk_core::events::{Event, LateThread, Listener, Wait};
-use plan_tests::{Attached, CalledVM, TestVM as _, Watchdog, is_child, options, pass_again};
+use plan_tests::{CalledVM, TestVM as _, Watchdog, is_child, options, pass_again};
 use policies::new_heap;
-use reference::{Class, ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
+use reference::{ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Barrier, Mutex};
 
@@ -187,7 +186,7 @@ fn a_listener_or_a_logger_that_panics_leaves_the_stop_as_it_is() {
     }));
     collect_beside_a_mutator_that_does_not_poll(&heap, &heard);
     assert!(panics.load(Relaxed) > 0);
-    Thread::attach(&heap).alloc(Class { refs: 0, bytes: 8 });
+    Thread::attach(&heap).alloc(0, 8);
     heap.collect();
 }
 
@@ -234,27 +233,27 @@ impl Stuck {
 fn each_thread_that_a_pause_holds_up_can_say_that_its_leader_does_not_come_back() {
     let _watchdog = Watchdog::new();
     let polls: fn(&Stuck) = |stuck| {
-        let thread = Attached::new(&stuck.heap);
+        let thread = Thread::attach(&stuck.heap);
         while stuck.heard.count() < 2 {
             thread.handle().mutator().poll();
         }
     };
     let allocates: fn(&Stuck) = |stuck| {
-        let thread = Attached::new(&stuck.heap);
+        let thread = Thread::attach(&stuck.heap);
         while stuck.heard.count() < 2 {
             thread.handle().alloc(0, 2000);
         }
     };
     let attaches: fn(&Stuck) = |stuck| {
         stuck.wait_until_inside();
-        drop(Attached::new(&stuck.heap));
+        drop(Thread::attach(&stuck.heap));
     };
     let comes_back: fn(&Stuck) = |stuck| {
-        let thread = Attached::new(&stuck.heap);
+        let thread = Thread::attach(&stuck.heap);
         thread.handle().mutator().native(|| stuck.wait_until_inside());
     };
     let detaches: fn(&Stuck) = |stuck| {
-        let thread = Attached::new(&stuck.heap);
+        let thread = Thread::attach(&stuck.heap);
         thread.handle().mutator().native(|| {
             stuck.wait_until_inside();
             drop(thread);
@@ -283,7 +282,7 @@ fn a_leader_that_does_not_come_back_is_reported_where_no_thread_waits_for_it() {
     let _watchdog = Watchdog::new();
     // The timer looks eight times in that delay.
     let stuck = stuck(&[SETTINGS.as_slice(), &[("heap.idle_gc_s", "0.01")]].concat());
-    Attached::new(&stuck.heap).handle().mutator().collect();
+    Thread::attach(&stuck.heap).handle().mutator().collect();
     stuck.check("nobody waits");
 }
 
@@ -292,7 +291,7 @@ fn the_warning_names_the_leader_and_says_what_may_hold_it_up() {
     let _watchdog = Watchdog::new();
     if is_child() {
         let stuck = stuck(&[("gc.workers", "1"), ("safepoint.warn_ms", "1"), ("heap.idle_gc_s", "0.01")]);
-        return Attached::new(&stuck.heap).handle().mutator().collect();
+        return Thread::attach(&stuck.heap).handle().mutator().collect();
     }
     let text = pass_again("the_warning_names_the_leader_and_says_what_may_hold_it_up");
     for part in [

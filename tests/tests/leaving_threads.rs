@@ -1,11 +1,10 @@
 //! Threads that come and go: what they did not use of their memory serves others, and what they noted is not
 //! lost.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::{Heap, Semantics};
-use plan_tests::{Attached, Handle, TestVM as _, Watchdog, collecting_plans, dense_plans, options};
+use plan_tests::{TestVM as _, Watchdog, collecting_plans, dense_plans, options};
 use policies::{PLANS, new_heap};
-use reference::{Class, ReferenceVM};
+use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle};
 use std::sync::Barrier;
 
 const MIB: usize = 1 << 20;
@@ -21,23 +20,27 @@ fn plain_heap(plan: &str, settings: &[(&str, &str)]) -> Heap<ReferenceVM> {
     new_heap(ReferenceVM::new(), options(plan, LIMIT, &all)).unwrap()
 }
 
-fn alloc(m: Handle<ReferenceVM>, class: Class, semantics: Semantics) -> LabRef {
-    LabRef(m.try_alloc(class, semantics).unwrap().0)
+fn alloc(m: ThreadHandle<ReferenceVM>, class: Class, semantics: Semantics) -> Ref {
+    m.try_alloc(class, semantics).unwrap()
 }
 
 /// A table that never moves, as a root. Threads that have no root yet put objects there.
-fn table(m: Handle<ReferenceVM>, length: usize) -> LabRef {
+fn table(m: ThreadHandle<ReferenceVM>, length: usize) -> Ref {
     let table = alloc(m, Class { refs: length, bytes: 0 }, Semantics::NonMoving);
     m.push(table);
     table
 }
 
 /// Runs `f` on a thread of its own that is attached meanwhile. The calling thread is attached, too.
-fn on_a_thread(heap: &Heap<ReferenceVM>, m: Handle<ReferenceVM>, f: impl FnOnce(Handle<ReferenceVM>) + Send) {
+fn on_a_thread(
+    heap: &Heap<ReferenceVM>,
+    m: ThreadHandle<ReferenceVM>,
+    f: impl FnOnce(ThreadHandle<ReferenceVM>) + Send,
+) {
     m.mutator().native(|| {
         std::thread::scope(|scope| {
             let run = || {
-                let thread = Attached::new(heap);
+                let thread = Thread::attach(heap);
                 f(thread.handle());
             };
             if let Err(panic) = scope.spawn(run).join() {
@@ -50,9 +53,9 @@ fn on_a_thread(heap: &Heap<ReferenceVM>, m: Handle<ReferenceVM>, f: impl FnOnce(
 /// So many threads are attached at the same time, and each runs `f` with its number.
 fn on_threads_at_once(
     heap: &Heap<ReferenceVM>,
-    m: Handle<ReferenceVM>,
+    m: ThreadHandle<ReferenceVM>,
     threads: usize,
-    f: impl Fn(Handle<ReferenceVM>, usize) + Sync,
+    f: impl Fn(ThreadHandle<ReferenceVM>, usize) + Sync,
 ) {
     let barrier = Barrier::new(threads);
     m.mutator().native(|| {
@@ -60,7 +63,7 @@ fn on_threads_at_once(
             for n in 0..threads {
                 let (f, barrier) = (&f, &barrier);
                 scope.spawn(move || {
-                    let thread = Attached::new(heap);
+                    let thread = Thread::attach(heap);
                     f(thread.handle(), n);
                     thread.handle().mutator().native(|| barrier.wait());
                 });
@@ -80,7 +83,7 @@ fn thousands_of_short_threads_reserve_no_more_than_what_they_leave() {
     for plan in dense_plans().chain(["NoGC"]) {
         for kept in [false, true] {
             let heap = plain_heap(plan, &[]);
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             let m = thread.handle();
             let table = table(m, THREADS);
             for n in 0..THREADS {
@@ -118,7 +121,7 @@ fn what_threads_leave_serves_objects_of_every_kind() {
     ];
     for plan in dense_plans() {
         let heap = plain_heap(plan, &[]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         for _ in 0..THREADS {
             on_a_thread(&heap, m, |m| kinds.iter().for_each(|(class, semantics)| _ = alloc(m, *class, *semantics)));
@@ -134,7 +137,7 @@ fn threads_that_come_in_waves_take_what_the_wave_before_left() {
     let _watchdog = Watchdog::new();
     for plan in dense_plans().chain(["NoGC"]) {
         let heap = plain_heap(plan, &[]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let wave = || on_threads_at_once(&heap, m, 16, |m, _| _ = alloc(m, LEFT, Semantics::Default));
         wave();
@@ -149,7 +152,7 @@ fn a_thread_that_stays_goes_on_in_what_others_left() {
     let _watchdog = Watchdog::new();
     for plan in dense_plans().chain(["NoGC"]) {
         let heap = plain_heap(plan, &[]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         alloc(m, LEFT, Semantics::Default);
         on_threads_at_once(&heap, m, 32, |m, _| _ = alloc(m, LEFT, Semantics::Default));
@@ -169,7 +172,7 @@ fn objects_in_memory_that_another_thread_left_survive_collections_of_every_kind(
             let settings =
                 [("verify.trace", "true"), ("verify.poison", "true"), ("gc.workers", "2"), ("nursery.bytes", nursery)];
             let heap = plain_heap(plan, &settings);
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             let m = thread.handle();
             let table = table(m, THREADS * 3);
             // Old, so that the barriers of threads that leave note what they store into it.
@@ -207,9 +210,9 @@ fn threads_that_leave_and_threads_that_collect_do_so_at_the_same_time() {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for n in 0..40 {
-                        let thread = Attached::new(&heap);
+                        let thread = Thread::attach(&heap);
                         let m = thread.handle();
-                        m.push(LabRef::NULL);
+                        m.push(Ref::NULL);
                         for i in 0..8 + n {
                             let node = alloc(m, if i % 7 == 0 { MEDIUM } else { LEFT }, Semantics::Default);
                             m.write_word(node, 1, i);
@@ -232,7 +235,7 @@ fn threads_that_leave_and_threads_that_collect_do_so_at_the_same_time() {
 fn where_addresses_tell_the_order_of_allocation_they_do_so_in_what_others_left() {
     let _watchdog = Watchdog::new();
     let heap = plain_heap("MarkCompact", &[]);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     let mut last = alloc(m, LEFT, Semantics::Default).0;
     for _ in 0..20 {

@@ -1,12 +1,11 @@
 //! What a collection reports as live, by space: each space its own objects, and together what the whole heap
 //! has.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::events::{CollectionKind, Event, PauseReport};
 use mmtk_core::{Heap, Semantics};
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options};
+use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, options};
 use policies::new_heap;
-use reference::{Class, ReferenceVM, object};
+use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle, object};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -58,13 +57,13 @@ fn each_space_reports_its_own<VM: TestVM>(plan: &str) {
         (56, Semantics::Immortal, 70),
     ];
     let (heap, pauses) = heap_and_pauses::<VM>(plan);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     let (region, pool) = (heap.region().unwrap(), heap.pool(64).unwrap());
-    let in_region = Handle::<VM>::words(Class { refs: 1, bytes: 80 }) * 8;
-    m.push(LabRef::NULL);
+    let in_region = ThreadHandle::<VM>::words(Class { refs: 1, bytes: 80 }) * 8;
+    m.push(Ref::NULL);
     let mut live: BTreeMap<Option<&str>, usize> = BTreeMap::new();
-    let keep = |object: LabRef| {
+    let keep = |object: Ref| {
         m.write_ref(object, 0, m.get(0));
         m.set(0, object);
     };
@@ -73,10 +72,10 @@ fn each_space_reports_its_own<VM: TestVM>(plan: &str) {
         for (bytes, semantics, count) in KINDS {
             let class = Class { refs: 1, bytes };
             for n in 0..2 * count {
-                let new = LabRef(m.try_alloc(class, semantics).unwrap().0);
+                let new = m.try_alloc(class, semantics).unwrap();
                 if n % 2 == 0 {
                     keep(new);
-                    *live.entry(space_of(plan, bytes, semantics)).or_default() += Handle::<VM>::words(class) * 8;
+                    *live.entry(space_of(plan, bytes, semantics)).or_default() += ThreadHandle::<VM>::words(class) * 8;
                 }
             }
         }
@@ -84,12 +83,12 @@ fn each_space_reports_its_own<VM: TestVM>(plan: &str) {
             let at = region.alloc(&m.mutator(), in_region);
             // SAFETY: just returned by the allocator, of that many bytes.
             unsafe { object::write_header(at, 1, in_region / 8) };
-            keep(LabRef(at.as_usize()));
+            keep(Ref(at.as_usize()));
             *live.entry(Some("regions")).or_default() += in_region;
             let at = pool.alloc(&m.mutator());
             // SAFETY: as above.
             unsafe { object::write_header(at, 1, pool.object_bytes() / 8) };
-            keep(LabRef(at.as_usize()));
+            keep(Ref(at.as_usize()));
             *live.entry(Some("pools")).or_default() += pool.object_bytes();
         }
         m.mutator().collect();
@@ -111,7 +110,7 @@ fn each_space_reports_its_own<VM: TestVM>(plan: &str) {
         assert_eq!(reported, expected, "{plan}");
         assert_eq!(heap.statistics().live_bytes, full.live_bytes, "{plan}");
     }
-    m.set(0, LabRef::NULL);
+    m.set(0, Ref::NULL);
     m.mutator().collect();
     let empty = pauses.lock().unwrap().pop().unwrap();
     assert!(empty.spaces.iter().all(|space| space.live_bytes == 0), "{plan}: {:?}", empty.spaces);

@@ -6,12 +6,11 @@
 //! What only shows after many collections of one heap: numbers that come round, tables that keep something,
 //! blocks that are lost.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::weak::{FinalizerOrder, Reference, ReferenceKind, Terms};
 use mmtk_core::{Address, AddressTable, Heap, ObjectReference, Pool, References, Region, Semantics};
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options};
+use plan_tests::{SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options};
 use policies::{PLANS, new_heap};
-use reference::{Class, Ref, ReferenceVM, object};
+use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle, object};
 
 const COLLECTIONS: u64 = 1000;
 /// Each object costs the system tens of microseconds.
@@ -57,7 +56,7 @@ struct Entry {
 
 struct Life<'h, VM: TestVM> {
     heap: &'h Heap<VM>,
-    m: Handle<VM>,
+    m: ThreadHandle<VM>,
     random: u64,
     made: u64,
     immortals: u64,
@@ -66,7 +65,7 @@ struct Life<'h, VM: TestVM> {
     /// Replaced, and the heap has not told the end of their service.
     gone: Vec<Entry>,
     table: AddressTable,
-    pinned: Option<(usize, LabRef)>,
+    pinned: Option<(usize, Ref)>,
     region: Option<Region<VM>>,
     pool: Pool<VM>,
     pooled: usize,
@@ -74,31 +73,31 @@ struct Life<'h, VM: TestVM> {
     global: Option<u64>,
 }
 
-fn as_object(at: LabRef) -> ObjectReference {
-    Ref(at.0).object().expect("not null")
+fn as_object(at: Ref) -> ObjectReference {
+    at.object().expect("not null")
 }
 
-fn place(object: ObjectReference) -> LabRef {
-    LabRef(object.address().as_usize())
+fn place(object: ObjectReference) -> Ref {
+    Ref(object.address().as_usize())
 }
 
 fn bytes_of<VM: TestVM>(class: Class) -> usize {
-    Handle::<VM>::words(class) * 8
+    ThreadHandle::<VM>::words(class) * 8
 }
 
 /// A new object in memory from a region or a pool.
-fn initialise<VM: TestVM>(at: Address, class: Class) -> LabRef {
+fn initialise<VM: TestVM>(at: Address, class: Class) -> Ref {
     // SAFETY: just returned by the allocator, of that many words.
-    unsafe { object::write_header(at, class.refs, Handle::<VM>::words(class)) };
-    LabRef(at.as_usize())
+    unsafe { object::write_header(at, class.refs, ThreadHandle::<VM>::words(class)) };
+    Ref(at.as_usize())
 }
 
 impl<'h, VM: TestVM> Life<'h, VM> {
-    fn new(heap: &'h Heap<VM>, m: Handle<VM>) -> Self {
+    fn new(heap: &'h Heap<VM>, m: ThreadHandle<VM>) -> Self {
         for class in [RING_CLASS, Class { refs: 0, bytes: 8 }, POOL_ARRAY] {
-            m.push(LabRef(m.try_alloc(class, Semantics::Default).unwrap().0));
+            m.push(m.try_alloc(class, Semantics::Default).unwrap());
         }
-        m.set(ROOT_REGION, LabRef::NULL);
+        m.set(ROOT_REGION, Ref::NULL);
         let mut life = Life {
             heap,
             m,
@@ -126,8 +125,8 @@ impl<'h, VM: TestVM> Life<'h, VM> {
         (self.random >> 33) as usize % below
     }
 
-    fn alloc(&self, class: Class, semantics: Semantics, id: u64) -> LabRef {
-        let object = LabRef(self.m.try_alloc(class, semantics).unwrap().0);
+    fn alloc(&self, class: Class, semantics: Semantics, id: u64) -> Ref {
+        let object = self.m.try_alloc(class, semantics).unwrap();
         self.m.write_word(object, class.refs, id);
         object
     }
@@ -193,7 +192,7 @@ impl<'h, VM: TestVM> Life<'h, VM> {
         }
     }
 
-    fn entry_at(&self, slot: usize) -> LabRef {
+    fn entry_at(&self, slot: usize) -> Ref {
         self.m.read_ref(self.m.get(ROOT_RING), slot)
     }
 
@@ -220,7 +219,7 @@ impl<'h, VM: TestVM> Life<'h, VM> {
         match round % 20 {
             3 => self.open_region(),
             13 => {
-                m.set(ROOT_REGION, LabRef::NULL);
+                m.set(ROOT_REGION, Ref::NULL);
                 self.region.take().into_iter().for_each(|region| region.release(&m.mutator()));
             }
             _ => (),
@@ -249,7 +248,7 @@ impl<'h, VM: TestVM> Life<'h, VM> {
         let (m, slot) = (self.m, self.random(POOLED));
         let old = m.read_ref(m.get(ROOT_POOL), slot);
         if !old.is_null() {
-            m.write_ref(m.get(ROOT_POOL), slot, LabRef::NULL);
+            m.write_ref(m.get(ROOT_POOL), slot, Ref::NULL);
             self.pool.free(&m.mutator(), as_object(old));
             self.pooled -= 1;
         }
@@ -263,12 +262,12 @@ impl<'h, VM: TestVM> Life<'h, VM> {
     fn come_and_go(&mut self, id: u64) {
         let heap = self.heap;
         let visitor = || {
-            let thread = Attached::new(heap);
+            let thread = Thread::attach(heap);
             let m = thread.handle();
             (0..50).for_each(|_| _ = m.alloc(1, 100));
             let object = m.alloc(0, 24);
             m.write_word(object, 0, id);
-            heap.vm().reference().set_global(0, Ref(object.0));
+            heap.vm().reference().set_global(0, object);
         };
         self.m.mutator().native(|| std::thread::scope(|scope| scope.spawn(visitor).join().unwrap()));
         self.global = Some(id);
@@ -322,7 +321,7 @@ impl<'h, VM: TestVM> Life<'h, VM> {
         let hashes = self.entries.iter().filter(|entry| matches!(entry.service, Service::Hash(_))).count();
         assert!(!full || self.table.len() == hashes, "{} keys of {hashes} are in the table", self.table.len());
         if let Some(id) = self.global {
-            assert_eq!(m.read_word(LabRef(self.heap.vm().reference().global(0).0), 0), id);
+            assert_eq!(m.read_word(self.heap.vm().reference().global(0), 0), id);
         }
         self.take_what_is_due(full);
     }
@@ -377,7 +376,7 @@ fn live_long<VM: TestVM>(workers: &str) {
             ("nursery.bytes", "8K"),
         ];
         let heap = new_heap(VM::new(), options(plan, 4 << 20, &settings)).unwrap();
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let generational = PLANS.iter().any(|known| known.name == plan && known.needs.old_to_new);
         let collections = if plan == "PageProtect" { PAGE_PROTECT_COLLECTIONS } else { COLLECTIONS };

@@ -21,7 +21,7 @@ fn a_thread_in_a_native_region_does_not_hold_up_a_collection() {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let thread = Thread::attach(&heap);
-                let object = thread.alloc(Class { refs: 0, bytes: 16 });
+                let object = thread.alloc(0, 16);
                 thread.write_word(object, 0, 42);
                 thread.push(object);
                 thread.native(|| {
@@ -51,14 +51,14 @@ fn a_thread_that_dies_inside_a_native_region_detaches_beside_collections() {
                 .map(|_| {
                     scope.spawn(|| {
                         let thread = Thread::attach(&heap);
-                        thread.push(thread.alloc(Class { refs: 2, bytes: 100 }));
+                        thread.push(thread.alloc(2, 100));
                         thread.native(|| std::panic::resume_unwind(Box::new("dies in native code")))
                     })
                 })
                 .collect();
             let thread = Thread::attach(&heap);
             for _ in 0..200 {
-                thread.alloc(Class { refs: 2, bytes: 1000 });
+                thread.alloc(2, 1000);
                 thread.collect();
             }
             thread.native(|| {
@@ -80,15 +80,15 @@ fn a_native_region_that_allocates_or_nests_is_told_so() {
         let heap = heap(plan.name, LIMIT, &[]);
         let thread = Thread::attach(&heap);
         let class = Class { refs: 0, bytes: 8 };
-        let text = panic_of(|| thread.native(|| thread.try_alloc_with(class, Semantics::Immortal)));
+        let text = panic_of(|| thread.native(|| thread.try_alloc(class, Semantics::Immortal)));
         assert!(text.contains("16 bytes requested inside a native region"), "{}: {text}", plan.name);
         // In a release build, too, small objects at hand are not handed out.
-        thread.alloc(class);
-        let text = panic_of(|| thread.native(|| thread.alloc(class)));
+        thread.alloc_class(class);
+        let text = panic_of(|| thread.native(|| thread.alloc_class(class)));
         assert!(text.contains("16 bytes requested inside a native region"), "{}: {text}", plan.name);
         let text = panic_of(|| thread.native(|| thread.native(|| ())));
         assert!(text.contains("native regions do not nest"), "{}: {text}", plan.name);
-        thread.push(thread.alloc(class));
+        thread.push(thread.alloc_class(class));
         thread.collect();
         thread.native(|| heap.collect());
     }
@@ -102,7 +102,7 @@ fn a_native_region_neither_polls_nor_collects_nor_touches_objects() {
         let thread = Thread::attach(&heap);
         let class = Class { refs: 1, bytes: 8 };
         // What a minor collection finds old is noted by the barrier.
-        thread.push(thread.alloc(class));
+        thread.push(thread.alloc_class(class));
         thread.collect();
         let object = thread.peek(0);
         thread.with_mutator(|m| {
@@ -129,7 +129,7 @@ fn a_native_region_neither_polls_nor_collects_nor_touches_objects() {
                 assert!(text.starts_with("this thread is inside a native region"), "{call} on {}: {text}", plan.name);
             }
         });
-        thread.alloc(class);
+        thread.alloc_class(class);
         thread.collect();
     }
 }
@@ -148,7 +148,7 @@ fn a_native_region_closes_the_range_of_its_mutator_and_opens_it_again() {
         // The verifier leaves a mutator no range.
         let heap = heap(plan, LIMIT, &[("verify.trace", "false")]);
         let thread = Thread::attach(&heap);
-        thread.push(thread.alloc(Class { refs: 1, bytes: 8 }));
+        thread.push(thread.alloc(1, 8));
         let before = range(&thread);
         assert!(before[0] < before[1], "{plan} has no range");
         let inside = thread.native(|| range(&thread));
@@ -158,7 +158,7 @@ fn a_native_region_closes_the_range_of_its_mutator_and_opens_it_again() {
             thread.native(|| heap.collect());
             assert_eq!(range(&thread), [0; 2], "{plan}: a pause took the range");
         }
-        thread.alloc(Class { refs: 1, bytes: 8 });
+        thread.alloc(1, 8);
     }
 }
 
@@ -173,7 +173,7 @@ fn a_thread_detaches_inside_its_own_native_region_and_leaves_nothing_behind() {
         let hears = gone.clone();
         heap.listen(Box::new(move |event: &Event| hears.store(matches!(event, Event::HeapDropped), Relaxed)));
         let thread = Thread::attach(&heap);
-        thread.push(thread.alloc(Class { refs: 0, bytes: 8 }));
+        thread.push(thread.alloc(0, 8));
         let handle = *thread;
         handle.native(|| {
             drop(thread);
@@ -200,7 +200,7 @@ fn threads_come_and_go_while_others_collect() {
                     for round in 0..60 {
                         let thread = Thread::attach(heap);
                         for n in 0..20 {
-                            let object = thread.alloc(Class { refs: 1, bytes: 200 });
+                            let object = thread.alloc(1, 200);
                             thread.write_word(object, 1, id << 32 | round << 16 | n);
                             thread.push(object);
                         }

@@ -1,12 +1,9 @@
 //! What happens when memory runs out, or the system refuses it.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::events::Event;
 use mmtk_core::weak::{FinalizerOrder, ReferenceKind, Terms};
 use mmtk_core::{Address, AddressTable, HeapError, Mutator, ObjectReference, OutOfMemory, PinError, Semantics, Tried};
-use plan_tests::{
-    Attached, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options, verified_heap as heap,
-};
+use plan_tests::{SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options, verified_heap as heap};
 use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread, ThreadHandle, object};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,7 +27,7 @@ const KINDS: [(&str, Class, Semantics); 7] = [
 /// Chains new objects at a root until memory is exhausted; how many there were.
 fn fill_at(m: ThreadHandle, root: usize, class: Class, semantics: Semantics) -> (usize, OutOfMemory) {
     for count in 0.. {
-        match m.try_alloc_with(class, semantics) {
+        match m.try_alloc(class, semantics) {
             Ok(object) => {
                 m.write_ref(object, 0, m.get(root));
                 m.set(root, object);
@@ -111,7 +108,7 @@ fn what_is_larger_than_the_limit_is_refused_without_a_collection() {
         let heap = heap(plan.name, LIMIT, &[]);
         let thread = Thread::attach(&heap);
         // A range to bump in, so that the fast path sees the requests too.
-        thread.alloc(Class { refs: 1, bytes: 8 });
+        thread.alloc(1, 8);
         for bytes in [LIMIT + 8, 1 << 40, usize::MAX / 2 + 1, usize::MAX & !7] {
             for semantics in [Semantics::Default, Semantics::NonMoving, Semantics::Immortal] {
                 let error = thread.with_mutator(|m| m.try_alloc_with(bytes, semantics)).unwrap_err();
@@ -121,7 +118,7 @@ fn what_is_larger_than_the_limit_is_refused_without_a_collection() {
             assert_eq!(error.requested, bytes);
         }
         assert_eq!(heap.statistics().collections, 0, "{}", plan.name);
-        thread.alloc(Class { refs: 1, bytes: 8 });
+        thread.alloc(1, 8);
     }
 }
 
@@ -135,7 +132,7 @@ fn alloc_tells_the_vm_when_memory_is_exhausted() {
         // The hook of the tests' VM unwinds with the error.
         let result = catch_unwind(AssertUnwindSafe(|| {
             loop {
-                let object = thread.alloc(Class { refs: 1, bytes: 1000 });
+                let object = thread.alloc(1, 1000);
                 thread.write_ref(object, 0, thread.get(0));
                 thread.set(0, object);
             }
@@ -223,9 +220,9 @@ fn listened(plan: &str) -> (ReferenceHeap, Arc<AtomicUsize>) {
 
 /// Objects in an array at the next root.
 fn objects_at_root(thread: &Thread, objects: usize) {
-    let array = thread.push(thread.alloc(Class { refs: objects, bytes: 0 }));
+    let array = thread.push(thread.alloc(objects, 0));
     for n in 0..objects {
-        let object = thread.alloc(Class { refs: 0, bytes: 8 });
+        let object = thread.alloc(0, 8);
         thread.write_ref(thread.get(array), n, object);
     }
 }
@@ -316,7 +313,7 @@ fn the_default_hook_reports_the_heap_and_aborts() {
         let heap = new_heap(ReferenceVM::default(), options("Immix", LIMIT, &[])).unwrap();
         let thread = Thread::attach(&heap);
         loop {
-            thread.push(thread.alloc(Class { refs: 0, bytes: 1000 }));
+            thread.push(thread.alloc(0, 1000));
         }
     };
     let text = String::from_utf8_lossy(&output.stderr);
@@ -343,7 +340,7 @@ fn a_system_that_refuses_memory_is_out_of_memory_and_what_was_granted_stays_usab
                 assert!(count > 0 || grants == 0, "{what} on {}: nothing from {grants} grants", plan.name);
                 // Nothing is lost: with the system willing again, the heap grows on.
                 heap.memory().refuse_commits_after(usize::MAX);
-                let more = m.try_alloc_with(class, semantics).unwrap();
+                let more = m.try_alloc(class, semantics).unwrap();
                 m.write_ref(more, 0, m.get(0));
                 m.set(0, more);
                 m.collect();
@@ -363,7 +360,7 @@ fn a_copying_collection_without_room_for_copies_keeps_objects_where_they_are() {
         let m = *thread;
         m.push(Ref::NULL);
         for id in 0..20_000 {
-            let object = m.alloc(Class { refs: 1, bytes: 100 });
+            let object = m.alloc(1, 100);
             m.write_word(object, 1, id);
             m.write_ref(object, 0, m.get(0));
             m.set(0, object);
@@ -401,7 +398,7 @@ fn address_space_that_the_system_refuses_is_an_error_that_says_so() {
         assert!(error.to_string().contains("bytes of address space, with heap.limit=1T"), "{error}");
         heaps.clear();
         let heap = new_heap(ReferenceVM::new(), options("Immix", 1 << 40, &[])).expect("room again");
-        Thread::attach(&heap).alloc(Class { refs: 0, bytes: 8 });
+        Thread::attach(&heap).alloc(0, 8);
         return;
     };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -411,16 +408,16 @@ fn address_space_that_the_system_refuses_is_an_error_that_says_so() {
 /// fit. Slots refer to them in no order, so that copying a part of them empties no block.
 fn churns_without_running_out<VM: TestVM>(limit: usize) {
     let heap = new_heap(VM::new(), options("SemiSpace", limit, &[("gc.workers", "1")])).unwrap();
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     let class = Class { refs: 1, bytes: 1000 };
     let kept = limit / 16 / 1024;
     let slots = m.try_alloc(Class { refs: kept, bytes: 0 }, Semantics::Default).unwrap();
-    m.push(LabRef(slots.0));
+    m.push(slots);
     for n in 0..limit / 1024 * 4 {
         let object = m.try_alloc(class, Semantics::Default).unwrap_or_else(|error| panic!("limit {limit}: {error}"));
         if n % 8 == 0 {
-            m.write_ref(m.get(0), n / 8 * 10_007 % kept, LabRef(object.0));
+            m.write_ref(m.get(0), n / 8 * 10_007 % kept, object);
         }
     }
     assert_within_limit(&heap);

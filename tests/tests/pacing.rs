@@ -1,16 +1,16 @@
 //! The pacer on real heaps: modes, changes while the program runs, memory outside the heap, and memory that
 //! goes back to the system.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::Heap;
 use mmtk_core::events::{Cause, Event, Paced};
 use mmtk_core::options::{HeapMode, PolicyName};
 use pacer::{Cause as PacerCause, PacerPolicy, Policy};
-use plan_tests::{Attached, Handle, TestVM as _, Watchdog, collecting_plans, dense_plans, options};
+use plan_tests::{TestVM as _, Watchdog, collecting_plans, dense_plans, options};
 use policies::new_heap;
-use reference::ReferenceVM;
+use reference::{Ref, ReferenceVM, Thread, ThreadHandle};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use workloads::heap::Mutator as _;
 
 const MIB: usize = 1 << 20;
 
@@ -27,8 +27,8 @@ fn heap(plan: &str, limit: usize, settings: &[(&str, &str)]) -> (Heap<ReferenceV
 }
 
 /// A list of `bytes` in all, as the root `root`, which exists.
-fn list(m: Handle<ReferenceVM>, root: usize, bytes: usize) {
-    m.set(root, LabRef::NULL);
+fn list(m: ThreadHandle<ReferenceVM>, root: usize, bytes: usize) {
+    m.set(root, Ref::NULL);
     for _ in 0..bytes / 64 {
         // A header, a reference, 48 bytes.
         let node = m.alloc(1, 48);
@@ -37,7 +37,7 @@ fn list(m: Handle<ReferenceVM>, root: usize, bytes: usize) {
     }
 }
 
-fn churn(m: Handle<ReferenceVM>, bytes: usize) {
+fn churn(m: ThreadHandle<ReferenceVM>, bytes: usize) {
     (0..bytes / 64).for_each(|_| _ = m.alloc(1, 48));
 }
 
@@ -48,9 +48,9 @@ fn every_mode_keeps_its_goal_on_every_plan() {
         for mode in HeapMode::ALL {
             let settings = [("heap.mode", mode.name()), ("gc.workers", "1"), ("nursery.max_bytes", "4M")];
             let (heap, log) = heap(plan, 64 * MIB, &settings);
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             let m = thread.handle();
-            let root = m.push(LabRef::NULL);
+            let root = m.push(Ref::NULL);
             list(m, root, 6 * MIB);
             churn(m, 150 * MIB);
             m.mutator().collect();
@@ -76,7 +76,7 @@ fn a_heap_whose_objects_die_here_and_there_is_not_larger_after_each_collection()
         // Nothing is evacuated while there is memory.
         let settings = [("heap.mode", "proportional"), ("gc.workers", "1"), ("heap.headroom_percent", "50")];
         let (heap, log) = heap(plan, 256 * MIB, &settings);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let records = 60_000;
         let table = m.alloc(records, 0);
@@ -108,9 +108,9 @@ fn a_large_object_does_not_carry_the_heap_past_its_goal() {
     for plan in dense_plans() {
         let settings = [("heap.mode", "proportional"), ("gc.workers", "1"), ("heap.min", "8M")];
         let (heap, log) = heap(plan, 128 * MIB, &settings);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let root = m.push(LabRef::NULL);
+        let root = m.push(Ref::NULL);
         list(m, root, 12 * MIB);
         for _ in 0..40 {
             churn(m, MIB);
@@ -131,9 +131,9 @@ fn a_minor_collection_that_leaves_no_room_below_the_goal_is_followed_by_a_full_o
     for plan in dense_plans() {
         let settings = [("heap.mode", "proportional"), ("gc.workers", "1"), ("nursery.bytes", "1M")];
         let (heap, log) = heap(plan, 128 * MIB, &settings);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let root = m.push(LabRef::NULL);
+        let root = m.push(Ref::NULL);
         list(m, root, 12 * MIB);
         m.mutator().collect();
         // Each is more than a nursery, and stays.
@@ -158,7 +158,7 @@ fn a_request_beyond_the_goal_collects_once_and_not_at_all_if_nothing_could_be_fr
     for plan in dense_plans() {
         let settings = [("heap.mode", "proportional"), ("gc.workers", "1"), ("heap.min", "1M")];
         let (heap, _) = heap(plan, 64 * MIB, &settings);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         for before in 0..3 {
             m.alloc(0, 4 * MIB);
@@ -173,9 +173,9 @@ fn decisions_on_real_heaps_replay_to_the_same_bits() {
     for &name in PolicyName::ALL {
         let settings = [("heap.mode", "cpu-target"), ("pacer.policy", name.name()), ("gc.workers", "1")];
         let (heap, log) = heap("Immix", 64 * MIB, &settings);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let root = m.push(LabRef::NULL);
+        let root = m.push(Ref::NULL);
         for round in 1..6 {
             list(m, root, round * MIB);
             churn(m, 20 * MIB);
@@ -199,9 +199,9 @@ fn the_collectors_share_follows_its_target_where_it_can() {
     let goal_for = |target: &str| {
         let settings = [("heap.mode", "cpu-target"), ("heap.gc_cpu_target", target), ("gc.workers", "1")];
         let (heap, log) = heap("MarkSweep", 512 * MIB, &settings);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let root = m.push(LabRef::NULL);
+        let root = m.push(Ref::NULL);
         list(m, root, 8 * MIB);
         churn(m, 600 * MIB);
         let log = log.lock().unwrap();
@@ -218,9 +218,9 @@ fn a_running_heap_changes_its_mode_policy_and_headroom() {
     for plan in collecting_plans().filter(|plan| *plan != "PageProtect") {
         let (heap, log) =
             heap(plan, 64 * MIB, &[("heap.mode", "proportional"), ("heap.min", "1M"), ("gc.workers", "1")]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let root = m.push(LabRef::NULL);
+        let root = m.push(Ref::NULL);
         list(m, root, 4 * MIB);
         m.mutator().collect();
         let before = heap.statistics().goal_bytes;
@@ -249,9 +249,9 @@ fn a_soft_limit_holds_while_what_is_live_fits_below() {
     let _watchdog = Watchdog::new();
     let settings = [("heap.soft_limit", "16M"), ("gc.workers", "1"), ("immix.headroom_percent", "0")];
     let (heap, _) = heap("Immix", 64 * MIB, &settings);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
-    let root = m.push(LabRef::NULL);
+    let root = m.push(Ref::NULL);
     list(m, root, 4 * MIB);
     churn(m, 100 * MIB);
     let peak = heap.statistics().peak_reserved_bytes;
@@ -264,7 +264,7 @@ fn a_soft_limit_holds_while_what_is_live_fits_below() {
 fn memory_outside_the_heap_counts_as_live() {
     let _watchdog = Watchdog::new();
     let (heap, log) = heap("Immix", 256 * MIB, &[("heap.mode", "proportional"), ("gc.workers", "1")]);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     churn(m, 8 * MIB);
     let before = log.lock().unwrap().len();
@@ -286,7 +286,7 @@ fn memory_outside_the_heap_counts_as_live() {
 fn external_memory_above_the_limit_does_not_stop_the_program() {
     let _watchdog = Watchdog::new();
     let (heap, log) = heap("Immix", 16 * MIB, &[("heap.mode", "proportional"), ("gc.workers", "1")]);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     heap.adjust_external(isize::MAX);
     churn(thread.handle(), 8 * MIB);
     let collections = log.lock().unwrap().len();
@@ -307,9 +307,9 @@ fn a_soft_limit_below_what_is_live_gives_way_and_holds_again_when_less_is_live()
             ("immix.headroom_percent", "0"),
         ];
         let (heap, log) = heap(plan, 256 * MIB, &settings);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let root = m.push(LabRef::NULL);
+        let root = m.push(Ref::NULL);
         list(m, root, 20 * MIB);
         m.mutator().collect();
         let before = heap.statistics();
@@ -323,7 +323,7 @@ fn a_soft_limit_below_what_is_live_gives_way_and_holds_again_when_less_is_live()
         let minors = after.collections - before.collections - fulls;
         assert!(minors <= 20, "{plan}: {minors} minor collections");
         assert_eq!(log.lock().unwrap().last().unwrap().decision.cause, PacerCause::SoftLimitGivesWay, "{plan}");
-        m.set(root, LabRef::NULL);
+        m.set(root, Ref::NULL);
         // Twice: in a generational plan the first may find that some grew old.
         m.mutator().collect();
         m.mutator().collect();
@@ -372,7 +372,7 @@ fn memory_outside_the_heap_is_no_more_than_the_goal_and_what_is_reported_between
         for mode in HeapMode::ALL {
             let settings = [("heap.mode", mode.name()), ("heap.pressure", "false"), ("gc.workers", "1")];
             let (heap, log) = heap(plan, 1 << 30, &settings);
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             let m = thread.handle();
             let first_goal = heap.statistics().goal_bytes as f64;
             let mut buffers = Buffers::new(&heap);
@@ -403,7 +403,7 @@ fn memory_outside_the_heap_is_no_more_than_the_goal_and_what_is_reported_between
 fn a_thread_that_reports_memory_makes_others_collect_that_only_poll() {
     let _watchdog = Watchdog::new();
     let (heap, log) = heap("Immix", 64 * MIB, &[("gc.workers", "1")]);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     m.alloc(1, 48);
     m.poll();
@@ -436,7 +436,7 @@ fn many_threads_report_memory_outside_the_heap_and_none_of_it_is_overlooked() {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let thread = Attached::new(&heap);
+                    let thread = Thread::attach(&heap);
                     let (mut fulls, mut held) = (0, 0);
                     for _ in 0..2000 {
                         thread.handle().alloc(1, 48);
@@ -467,9 +467,9 @@ fn memory_outside_that_stays_above_the_limit_is_not_collected_for_over_and_over(
     for mode in HeapMode::ALL {
         let (heap, log) =
             heap("Immix", 32 * MIB, &[("heap.mode", mode.name()), ("heap.pressure", "false"), ("gc.workers", "1")]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let root = m.push(LabRef::NULL);
+        let root = m.push(Ref::NULL);
         list(m, root, 4 * MIB);
         heap.adjust_external(40 * MIB as isize);
         // It grows by a tenth part of a percent at a time, and stays.
@@ -489,7 +489,7 @@ fn reports_of_any_size_and_sign_leave_the_heap_usable() {
     let _watchdog = Watchdog::new();
     for plan in collecting_plans() {
         let (heap, _) = heap(plan, 32 * MIB, &[("heap.mode", "proportional"), ("gc.workers", "1")]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         for bytes in [isize::MAX, isize::MAX, isize::MAX, isize::MIN, 0, -1, isize::MIN, 1, isize::MAX, isize::MIN] {
             heap.adjust_external(bytes);
@@ -503,7 +503,7 @@ fn reports_of_any_size_and_sign_leave_the_heap_usable() {
 }
 
 /// Waits for the timer; the watchdog ends a test in which it does not come.
-fn wait_until(m: Handle<ReferenceVM>, what: impl Fn() -> bool) {
+fn wait_until(m: ThreadHandle<ReferenceVM>, what: impl Fn() -> bool) {
     m.mutator().native(|| {
         while !what() {
             std::thread::yield_now();
@@ -518,12 +518,12 @@ fn after_a_spike_a_quiet_program_keeps_little_more_than_is_live() {
         for mode in ["fixed", "proportional"] {
             let settings = [("heap.mode", mode), ("heap.uncommit_delay_ms", "40"), ("gc.workers", "1")];
             let (heap, _) = heap(plan, 128 * MIB, &settings);
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             let m = thread.handle();
-            let (spike, kept) = (m.push(LabRef::NULL), m.push(LabRef::NULL));
+            let (spike, kept) = (m.push(Ref::NULL), m.push(Ref::NULL));
             list(m, kept, 8 * MIB);
             list(m, spike, 40 * MIB);
-            m.set(spike, LabRef::NULL);
+            m.set(spike, Ref::NULL);
             // Twice: in a generational plan the first may find that some grew old.
             m.mutator().collect();
             m.mutator().collect();
@@ -555,9 +555,9 @@ fn a_program_that_allocates_and_goes_quiet_is_collected_and_keeps_little_more_th
         let settings = [("heap.idle_gc_s", "0.04"), ("heap.uncommit_delay_ms", "40"), ("nursery.bytes", "1T")];
         let (heap, _) = heap(plan, 128 * MIB, &settings);
         let causes = causes(&heap);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let root = m.push(LabRef::NULL);
+        let root = m.push(Ref::NULL);
         list(m, root, 8 * MIB);
         churn(m, 24 * MIB);
         wait_until(m, || {
@@ -565,7 +565,7 @@ fn a_program_that_allocates_and_goes_quiet_is_collected_and_keeps_little_more_th
             now.collections > 0 && now.resident_bytes as f64 <= 1.3 * now.live_bytes as f64
         });
         assert!(causes.lock().unwrap().contains(&Cause::Idle), "{plan}: {causes:?}");
-        let next = |&node: &LabRef| Some(m.read_ref(node, 0)).filter(|node| !node.is_null());
+        let next = |&node: &Ref| Some(m.read_ref(node, 0)).filter(|node| !node.is_null());
         assert_eq!(std::iter::successors(Some(m.get(root)), next).count(), 8 * MIB / 64, "{plan}");
     }
 }
@@ -574,7 +574,7 @@ fn a_program_that_allocates_and_goes_quiet_is_collected_and_keeps_little_more_th
 fn a_heap_without_mutators_is_collected_too() {
     let _watchdog = Watchdog::new();
     let (heap, _) = heap("Immix", 64 * MIB, &[("heap.idle_gc_s", "0.01")]);
-    churn(Attached::new(&heap).handle(), 8 * MIB);
+    churn(Thread::attach(&heap).handle(), 8 * MIB);
     while heap.statistics().collections == 0 {
         std::thread::yield_now();
     }
@@ -584,7 +584,7 @@ fn a_heap_without_mutators_is_collected_too() {
 fn idle_collections_are_turned_on_while_the_program_runs() {
     let _watchdog = Watchdog::new();
     let (heap, _) = heap("Immix", 64 * MIB, &[("heap.idle_gc_s", "0")]);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     churn(m, 8 * MIB);
     heap.retune(|options| options.set("heap.idle_gc_s", "0.01")).unwrap();
@@ -596,7 +596,7 @@ fn a_heap_goes_while_its_timer_collects_it() {
     let _watchdog = Watchdog::new();
     for _ in 0..300 {
         let (heap, _) = heap("Immix", 8 * MIB, &[("heap.idle_gc_s", "0.000001")]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         churn(thread.handle(), MIB);
         drop(heap);
     }
@@ -607,9 +607,9 @@ fn a_program_in_a_steady_state_keeps_its_memory() {
     let _watchdog = Watchdog::new();
     let settings = [("heap.mode", "proportional"), ("heap.uncommit_delay_ms", "300"), ("gc.workers", "1")];
     let (heap, log) = heap("Immix", 256 * MIB, &settings);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
-    let root = m.push(LabRef::NULL);
+    let root = m.push(Ref::NULL);
     list(m, root, 16 * MIB);
     m.mutator().collect();
     churn(m, 64 * MIB);
@@ -628,12 +628,12 @@ fn memory_that_is_never_to_be_returned_is_not() {
     let _watchdog = Watchdog::new();
     let settings = [("heap.return_memory", "never"), ("heap.uncommit_delay_ms", "0"), ("gc.workers", "1")];
     let (heap, _) = heap("SemiSpace", 64 * MIB, &settings);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
-    let root = m.push(LabRef::NULL);
+    let root = m.push(Ref::NULL);
     list(m, root, 20 * MIB);
     let before = heap.statistics().resident_bytes;
-    m.set(root, LabRef::NULL);
+    m.set(root, Ref::NULL);
     (0..3).for_each(|_| m.mutator().collect());
     assert!(heap.statistics().resident_bytes >= before);
 }
@@ -642,10 +642,10 @@ fn memory_that_is_never_to_be_returned_is_not() {
 fn a_program_that_crawls_at_its_limit_is_given_up_within_seconds() {
     let _watchdog = Watchdog::new();
     let (heap, log) = heap("MarkSweep", 24 * MIB, &[("gc.workers", "1")]);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
-    let root = m.push(LabRef::NULL);
-    let node = |m: Handle<ReferenceVM>| m.mutator().try_alloc(64).is_ok();
+    let root = m.push(Ref::NULL);
+    let node = |m: ThreadHandle<ReferenceVM>| m.mutator().try_alloc(64).is_ok();
     // Until hardly anything is left.
     list(m, root, 22 * MIB);
     while heap.statistics().reserved_bytes < 24 * MIB - (600 << 10) {

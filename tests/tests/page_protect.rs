@@ -20,7 +20,7 @@ fn heap(limit: usize, settings: &[(&str, &str)]) -> ReferenceHeap {
 /// An object that died in the second of four collections.
 fn dead(thread: &Thread) -> Ref {
     thread.collect();
-    let object = thread.alloc(NODE);
+    let object = thread.alloc_class(NODE);
     (0..3).for_each(|_| thread.collect());
     object
 }
@@ -114,7 +114,7 @@ fn each_of_two_heaps_explains_its_own() {
         let heaps = [heap(8 << 20, &[]), heap(8 << 20, &[]), heap(8 << 20, &[])];
         let threads = heaps.each_ref().map(Thread::attach);
         let [_, second, third] = threads;
-        let object = second.alloc(Class { refs: 0, bytes: 5000 });
+        let object = second.alloc(0, 5000);
         second.collect();
         // One that is gone is not asked any more.
         drop((third, heaps.into_iter().nth(2)));
@@ -137,7 +137,7 @@ fn no_address_is_used_again_while_there_are_others() {
     let mut seen = HashSet::new();
     for round in 0..20 {
         for _ in 0..200 {
-            assert!(seen.insert(thread.alloc(NODE).0), "an address came again in round {round}");
+            assert!(seen.insert(thread.alloc_class(NODE).0), "an address came again in round {round}");
         }
         thread.collect();
     }
@@ -149,13 +149,13 @@ fn when_addresses_are_scarce_the_oldest_come_again_and_live_objects_are_passed_o
     let pages = (64 << 20) / 4096;
     let heap = heap(32 << 20, &[("page_protect.addresses", "64M"), ("verify.trace", "true")]);
     let thread = Thread::attach(&heap);
-    let kept = thread.alloc(NODE);
+    let kept = thread.alloc_class(NODE);
     thread.write_word(kept, 2, 7);
     thread.push(kept);
     let page = |object: Ref| object.0 / 4096;
     let mut first = Vec::new();
     for n in 1..pages {
-        let object = thread.alloc(Class { refs: 0, bytes: 8 });
+        let object = thread.alloc(0, 8);
         if n <= 100 {
             first.push(page(object));
         }
@@ -165,7 +165,7 @@ fn when_addresses_are_scarce_the_oldest_come_again_and_live_objects_are_passed_o
     }
     thread.collect();
     // Once round.
-    let again: Vec<usize> = (0..100).map(|_| page(thread.alloc(Class { refs: 0, bytes: 8 }))).collect();
+    let again: Vec<usize> = (0..100).map(|_| page(thread.alloc(0, 8))).collect();
     assert_eq!(again, first);
     assert_eq!(thread.read_word(kept, 2), 7);
 }
@@ -176,10 +176,10 @@ fn small_objects_share_memory() {
     const OBJECTS: usize = 10_000;
     let heap = heap(32 << 20, &[("verify.trace", "true")]);
     let thread = Thread::attach(&heap);
-    let array = thread.push(thread.alloc(Class { refs: OBJECTS, bytes: 0 }));
+    let array = thread.push(thread.alloc(OBJECTS, 0));
     let before = heap.statistics().resident_bytes;
     for n in 0..OBJECTS {
-        let object = thread.alloc(NODE);
+        let object = thread.alloc_class(NODE);
         thread.write_word(object, 2, n as u64);
         thread.write_ref(thread.get(array), n, object);
     }
@@ -197,7 +197,7 @@ fn small_objects_share_memory() {
     }
     thread.collect();
     for n in (0..OBJECTS).step_by(2) {
-        let object = thread.alloc(NODE);
+        let object = thread.alloc_class(NODE);
         assert_eq!([0, 1, 2].map(|word| thread.read_word(object, word)), [0; 3], "a new object is zeroed");
         thread.write_word(object, 2, n as u64);
         thread.write_ref(thread.get(array), n, object);
@@ -217,7 +217,7 @@ fn a_full_heap_is_out_of_memory_and_a_freed_one_serves_again() {
             let list = thread.push(Ref::NULL);
             let mut made = 0;
             let error = loop {
-                match thread.try_alloc(class) {
+                match thread.try_alloc(class, Semantics::Default) {
                     Ok(object) => {
                         thread.write_ref(object, 0, thread.get(list));
                         thread.set(list, object);
@@ -232,7 +232,7 @@ fn a_full_heap_is_out_of_memory_and_a_freed_one_serves_again() {
             thread.pop(1);
         }
     }
-    assert!(thread.try_alloc_with(NODE, Semantics::Immortal).is_ok());
+    assert!(thread.try_alloc(NODE, Semantics::Immortal).is_ok());
 }
 
 /// More live objects than the system grants mappings.
@@ -242,9 +242,11 @@ fn more_objects_than_mappings_share_them() {
     let objects = mmtk_core::memory::Memory::max_mappings() + 10_000;
     let heap = heap(1 << 30, &[]);
     let thread = Thread::attach(&heap);
-    let array = thread.push(thread.alloc(Class { refs: objects, bytes: 0 }));
+    let array = thread.push(thread.alloc(objects, 0));
     for n in 0..objects {
-        let object = thread.try_alloc(Class { refs: 0, bytes: 8 }).unwrap_or_else(|error| panic!("after {n}: {error}"));
+        let object = thread
+            .try_alloc(Class { refs: 0, bytes: 8 }, Semantics::Default)
+            .unwrap_or_else(|error| panic!("after {n}: {error}"));
         thread.write_ref(thread.get(array), n, object);
     }
     thread.collect();
@@ -271,13 +273,13 @@ fn live_among_dead(objects: usize, limit: usize, mappings: Option<usize>) {
         heap.memory().limit_mappings(mappings);
     }
     let thread = Thread::attach(&heap);
-    let array = thread.push(thread.alloc(Class { refs: objects, bytes: 0 }));
+    let array = thread.push(thread.alloc(objects, 0));
     let mut dead = Vec::new();
     for n in 0..objects {
-        let object = thread.try_alloc(NODE).unwrap_or_else(|error| panic!("after {n}: {error}"));
+        let object = thread.try_alloc(NODE, Semantics::Default).unwrap_or_else(|error| panic!("after {n}: {error}"));
         thread.write_word(object, 2, n as u64);
         thread.write_ref(thread.get(array), n, object);
-        dead.push(thread.try_alloc(NODE).unwrap_or_else(|error| panic!("after {n}: {error}")));
+        dead.push(thread.try_alloc(NODE, Semantics::Default).unwrap_or_else(|error| panic!("after {n}: {error}")));
     }
     thread.collect();
     for n in 0..objects {
@@ -292,12 +294,12 @@ fn live_among_dead(objects: usize, limit: usize, mappings: Option<usize>) {
     assert_within_limit(&heap);
     // Once the others have died too, few mappings are needed.
     thread.pop(1);
-    let kept = thread.push(thread.alloc(NODE));
+    let kept = thread.push(thread.alloc_class(NODE));
     thread.collect();
     assert!(!is_accessible(last));
     let refusals = heap.statistics().refusals;
     dead.clear();
-    dead.extend((0..1000).map(|_| thread.alloc(NODE)));
+    dead.extend((0..1000).map(|_| thread.alloc_class(NODE)));
     thread.collect();
     assert!(dead.iter().all(|object| !is_accessible(*object)) && is_accessible(thread.get(kept)));
     assert_eq!(heap.statistics().refusals, refusals, "{}", heap.report());
@@ -307,7 +309,7 @@ fn live_among_dead(objects: usize, limit: usize, mappings: Option<usize>) {
     assert!(reserved < notes + (64 << 10), "{}", heap.report());
     // A large object, with the notes of its own pages.
     let bytes = (limit - reserved / 2) / (4096 + NOTE_BYTES) * 4096;
-    let large = thread.try_alloc(Class { refs: 0, bytes });
+    let large = thread.try_alloc(Class { refs: 0, bytes }, Semantics::Default);
     assert!(large.is_ok(), "{bytes} bytes beside {reserved}: {}", large.unwrap_err());
 }
 

@@ -1,11 +1,9 @@
 //! Pinned objects stay where they are, and the others around them move.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use mmtk_core::PlanInfo;
-use mmtk_core::{Heap, Needs, ObjectReference, Semantics, SlotVisitor, VMBinding, WordSlot};
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options, verified_heap};
+use mmtk_core::{Heap, Needs, ObjectReference, PlanInfo, Semantics, SlotVisitor, VMBinding, WordSlot};
+use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, options, verified_heap};
 use policies::{PLANS, new_heap};
-use reference::{Class, Ref, ReferenceVM, Thread};
+use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle};
 use std::sync::Mutex;
 
 const SETTINGS: [(&str, &str); 4] =
@@ -20,13 +18,13 @@ fn pinning_plans() -> impl Iterator<Item = &'static PlanInfo> {
     PLANS.iter().filter(|plan| plan.needs.pins && plan.name != "NoGC")
 }
 
-fn object(value: LabRef) -> ObjectReference {
-    Ref(value.0).object().unwrap()
+fn object(value: Ref) -> ObjectReference {
+    value.object().unwrap()
 }
 
 /// A list of new objects with numbers, on the stack: its root.
-fn list<VM: TestVM>(m: Handle<VM>, length: u64) -> usize {
-    let root = m.push(LabRef::NULL);
+fn list<VM: TestVM>(m: ThreadHandle<VM>, length: u64) -> usize {
+    let root = m.push(Ref::NULL);
     for number in 0..length {
         let node = m.alloc(1, 8);
         m.write_word(node, 1, number);
@@ -37,13 +35,13 @@ fn list<VM: TestVM>(m: Handle<VM>, length: u64) -> usize {
 }
 
 /// Where the objects of a list are, the last first.
-fn places<VM: TestVM>(m: Handle<VM>, root: usize) -> Vec<LabRef> {
-    std::iter::successors(Some(m.get(root)), |node| Some(m.read_ref(*node, 0)).filter(|next| *next != LabRef::NULL))
+fn places<VM: TestVM>(m: ThreadHandle<VM>, root: usize) -> Vec<Ref> {
+    std::iter::successors(Some(m.get(root)), |node| Some(m.read_ref(*node, 0)).filter(|next| *next != Ref::NULL))
         .collect()
 }
 
 /// Three collections, so that what may move does.
-fn collect<VM: TestVM>(m: Handle<VM>) {
+fn collect<VM: TestVM>(m: ThreadHandle<VM>) {
     (0..3).for_each(|_| m.mutator().collect());
 }
 
@@ -52,7 +50,7 @@ fn pinned_objects_stay_and_others_move<VM: TestVM>() {
     const LENGTH: u64 = 4000;
     for PlanInfo { name: plan, needs: Needs { moves, .. }, .. } in pinning_plans() {
         let heap = heap::<VM>(plan);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let root = list(m, LENGTH);
         let before = places(m, root);
@@ -108,7 +106,7 @@ fn a_pinned_object_survives_minor_collections_where_it_was_made() {
     let _watchdog = Watchdog::new();
     for plan in PLANS.iter().filter(|plan| plan.needs.old_to_new) {
         let heap = heap::<ReferenceVM>(plan.name);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let root = list(m, 100);
         let before = places(m, root);
@@ -131,12 +129,12 @@ fn a_pin_goes_with_its_object() {
         let heap = verified_heap(plan, 16 << 20, &[("verify.poison", "true")]);
         let thread = Thread::attach(&heap);
         for _ in 0..1000 {
-            let dead = thread.alloc(Class { refs: 1, bytes: 8 });
+            let dead = thread.alloc(1, 8);
             thread.with_mutator(|mutator| mutator.pin(dead.object().unwrap())).unwrap();
         }
         thread.collect();
         for _ in 0..5000 {
-            let new = thread.alloc(Class { refs: 1, bytes: 8 });
+            let new = thread.alloc(1, 8);
             let pinned = thread.with_mutator(|mutator| mutator.is_pinned(new.object().unwrap()));
             assert!(!moves || !pinned, "{plan}: a new object is pinned");
         }
@@ -150,7 +148,7 @@ fn what_never_moves_can_be_pinned_at_no_cost() {
         let heap = verified_heap(plan, 16 << 20, &[]);
         let thread = Thread::attach(&heap);
         for semantics in [Semantics::NonMoving, Semantics::Immortal] {
-            let fixed = thread.try_alloc_with(Class { refs: 1, bytes: 8 }, semantics).unwrap().object().unwrap();
+            let fixed = thread.try_alloc(Class { refs: 1, bytes: 8 }, semantics).unwrap().object().unwrap();
             let reserved = heap.statistics().reserved_bytes;
             thread.with_mutator(|mutator| {
                 mutator.pin(fixed).unwrap();
@@ -170,7 +168,7 @@ fn a_plan_that_moves_everything_says_so() {
     for plan in refusing {
         let heap = verified_heap(plan, 16 << 20, &[]);
         let thread = Thread::attach(&heap);
-        let one = thread.alloc(Class { refs: 1, bytes: 8 }).object().unwrap();
+        let one = thread.alloc(1, 8).object().unwrap();
         let error = thread.with_mutator(|mutator| mutator.pin(one)).unwrap_err().to_string();
         let expected = format!(
             "{one} cannot be pinned: {plan} moves every object of its mark-compact space; choose a plan that evacuates around pinned \
@@ -188,7 +186,7 @@ fn a_plan_that_moves_everything_says_so() {
 fn an_object_is_not_unpinned_more_often_than_it_was_pinned() {
     let heap = verified_heap("SemiSpace", 16 << 20, &[]);
     let thread = Thread::attach(&heap);
-    let one = thread.alloc(Class { refs: 1, bytes: 8 }).object().unwrap();
+    let one = thread.alloc(1, 8).object().unwrap();
     thread.with_mutator(|mutator| {
         mutator.pin(one).unwrap();
         mutator.unpin(one);
@@ -245,15 +243,15 @@ fn pinned_roots_hold_their_targets_and_transitive_ones_all_they_reach() {
                 continue;
             }
             let heap = heap::<Native>(plan.name);
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             let m = thread.handle();
             let lists = [list(m, LENGTH), list(m, LENGTH), list(m, LENGTH)];
             let before = lists.map(|root| places(m, root));
-            heap.vm().pinned.lock().unwrap().push(Ref(before[0][0].0));
-            heap.vm().transitively.lock().unwrap().push(Ref(before[1][0].0));
+            heap.vm().pinned.lock().unwrap().push(before[0][0]);
+            heap.vm().transitively.lock().unwrap().push(before[1][0]);
             // The native roots alone keep the first two lists.
-            m.set(lists[0], LabRef::NULL);
-            m.set(lists[1], LabRef::NULL);
+            m.set(lists[0], Ref::NULL);
+            m.set(lists[1], Ref::NULL);
             if full {
                 collect(m);
             } else {

@@ -25,11 +25,11 @@ fn a_thread_is_one_mutator_of_a_heap() {
         assert!(panic_of(|| Thread::attach(&one)).contains(twice));
         assert!(panic_of(|| thread.native(|| Thread::attach(&one))).contains(twice));
         // Each may be one of another heap, and other threads are mutators of this one.
-        Thread::attach(&other).alloc(SMALL);
-        std::thread::scope(|scope| _ = scope.spawn(|| Thread::attach(&one).alloc(SMALL)).join().unwrap());
+        Thread::attach(&other).alloc_class(SMALL);
+        std::thread::scope(|scope| _ = scope.spawn(|| Thread::attach(&one).alloc_class(SMALL)).join().unwrap());
         thread.collect();
         drop(thread);
-        Thread::attach(&one).alloc(SMALL);
+        Thread::attach(&one).alloc_class(SMALL);
     }
 }
 
@@ -39,7 +39,7 @@ fn a_heap_collects_from_the_thread_of_a_mutator_as_the_mutator_does() {
     for plan in collecting_plans() {
         let heap = heap(plan, LIMIT, &[]);
         let thread = Thread::attach(&heap);
-        let object = thread.alloc(SMALL);
+        let object = thread.alloc_class(SMALL);
         thread.write_word(object, 0, 42);
         thread.push(object);
         heap.collect();
@@ -71,7 +71,7 @@ fn calls<'a, VM: VMBinding<Local = ShadowStack>>(heap: &'a Heap<VM>) -> Vec<Call
 /// The same for a mutator.
 fn calls_of_mutator(thread: ThreadHandle) -> Vec<Call<'static>> {
     vec![
-        ("an allocation", Box::new(move || _ = thread.alloc(LARGE))),
+        ("an allocation", Box::new(move || _ = thread.alloc_class(LARGE))),
         ("Mutator::collect", Box::new(move || thread.collect())),
         ("Mutator::native", Box::new(move || thread.native(|| ()))),
         ("Mutator::fork", Box::new(move || _ = thread.with_mutator(|m| m.fork(|| -1)))),
@@ -190,7 +190,7 @@ fn a_closure_of_fork_only_forks() {
             })
         });
         assert_eq!(forked.unwrap(), -1, "the closure said that the system refused");
-        thread.push(thread.alloc(SMALL));
+        thread.push(thread.alloc_class(SMALL));
         thread.collect();
         // A closure that panics ends the heap, but not the thread that waits for it.
         panic_of(|| thread.with_mutator(|m| m.fork(|| panic!("in the closure"))));
@@ -249,7 +249,7 @@ fn a_heap_whose_limit_is_reached_in_a_listener_is_not_asked_for_more() {
         if matches!(event, Event::Pause(_)) {
             let thread = Thread::attach(&used);
             thread.push(Ref::NULL);
-            (0..100).for_each(|_| thread.set(0, thread.alloc(LARGE)));
+            (0..100).for_each(|_| thread.set(0, thread.alloc_class(LARGE)));
             thread.pop(1);
         }
     }));

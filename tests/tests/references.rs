@@ -1,9 +1,8 @@
 //! Native references, finalizers and tables keyed by objects, on every plan.
 
-use lab::workloads::heap::Mutator as _;
 use mmtk_core::weak::{FinalizerOrder, Reference, ReferenceKind, Terms};
 use mmtk_core::{AddressTable, Mutator, ObjectReference, References, Semantics, VMBinding, WeakProcessor};
-use plan_tests::{Attached, TestVM, Watchdog, collecting_plans, options, verified_heap};
+use plan_tests::{TestVM, Watchdog, collecting_plans, options, verified_heap};
 use policies::new_heap;
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
 use std::sync::Mutex;
@@ -40,7 +39,7 @@ fn object(value: Ref) -> ObjectReference {
 
 /// A new object with this number, on the stack; its root.
 fn node(thread: &Thread, number: u64) -> usize {
-    let node = thread.alloc(NODE);
+    let node = thread.alloc_class(NODE);
     thread.write_word(node, 2, number);
     thread.push(node)
 }
@@ -119,7 +118,7 @@ fn minor_collections_clear_references_to_young_objects_that_died() {
             weak
         });
         while heap.statistics().collections == 0 {
-            thread.alloc(NODE);
+            thread.alloc_class(NODE);
         }
         assert_eq!(heap.statistics().full_collections, 0, "{}", plan.name);
         assert_eq!(weak.map(|reference| get(&thread, reference)), [Some(1), None], "{}", plan.name);
@@ -144,7 +143,7 @@ fn minor_collections_do_for_young_objects_what_full_ones_do_for_all() {
         let _finalizers = [lives, finalized].map(finalizer);
         thread.pop(3);
         while heap.statistics().collections < 2 {
-            thread.alloc(NODE);
+            thread.alloc_class(NODE);
         }
         assert_eq!(heap.statistics().full_collections, 0, "{plan}");
         let cleared = |reference: Reference| with(&thread, |references| references.is_cleared(reference));
@@ -167,7 +166,7 @@ fn an_old_ephemeron_keeps_the_young_value_that_it_was_given() {
             with(thread, |r| assert!(r.set_value(ephemeron, thread.get(value).object())));
             thread.pop(1);
             for _ in 0..4000 {
-                thread.alloc(NODE);
+                thread.alloc_class(NODE);
             }
             let value = with(thread, |references| references.value(ephemeron)).unwrap();
             assert_eq!(number(thread, value), round, "{plan}");
@@ -260,14 +259,14 @@ fn ephemerons_of_the_vm_and_of_the_heap_hold_each_other() {
     for plan in collecting_plans() {
         let settings = [("verify.poison", "true"), ("stress.always_defrag", "true")];
         let heap = new_heap(ByHand::new(), options(plan, 8 << 20, &settings)).unwrap();
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         for link in 0..=LINKS {
             let one = m.alloc(0, 8);
             m.write_word(one, 0, link as u64);
             m.push(one);
         }
-        let at = |link: usize| Ref(m.get(link).0).object().unwrap();
+        let at = |link: usize| m.get(link).object().unwrap();
         let mut last = None;
         for link in (0..LINKS).rev() {
             if link % 2 == 0 {
@@ -282,7 +281,7 @@ fn ephemerons_of_the_vm_and_of_the_heap_hold_each_other() {
         m.pop(LINKS);
         m.mutator().collect();
         let value = |m: &Mutator<ByHand>| m.references().value(last.unwrap());
-        let end = value(&m.mutator()).map(|end| m.read_word(lab::workloads::heap::Ref(end.address().as_usize()), 0));
+        let end = value(&m.mutator()).map(|end| m.read_word(Ref(end.address().as_usize()), 0));
         assert_eq!(end, Some(LINKS as u64), "{plan}");
         assert_eq!(heap.vm().ephemerons.lock().unwrap().len(), LINKS / 2, "{plan}");
         m.pop(1);
@@ -340,7 +339,7 @@ fn the_vm_is_asked_again_what_its_ephemerons_hold_for_objects_that_finalizers_br
         for order in [FinalizerOrder::Any, FinalizerOrder::ReferrersFirst, FinalizerOrder::Topological] {
             let settings = [("verify.poison", "true"), ("stress.always_defrag", "true"), ("gc.workers", "2")];
             let heap = new_heap(Patient::new(), options(plan, 8 << 20, &settings)).unwrap();
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             let m = thread.handle();
             // The value leads to another object; neither is reached otherwise.
             let key = m.push(m.alloc(0, 8));
@@ -348,14 +347,14 @@ fn the_vm_is_asked_again_what_its_ephemerons_hold_for_objects_that_finalizers_br
             let end = m.alloc(0, 8);
             m.write_word(end, 0, 7);
             m.write_ref(m.get(value), 0, end);
-            let at = |root: usize| Ref(m.get(root).0).object().unwrap();
+            let at = |root: usize| m.get(root).object().unwrap();
             *heap.vm().ephemeron.lock().unwrap() = Some((at(key), at(value)));
             m.mutator().references().add_finalizer(at(key), order).unwrap();
             m.pop(2);
             for _ in 0..2 {
                 m.mutator().collect();
                 let (key, value) = heap.vm().ephemeron.lock().unwrap().unwrap();
-                let as_ref = |object: ObjectReference| lab::workloads::heap::Ref(object.address().as_usize());
+                let as_ref = |object: ObjectReference| Ref(object.address().as_usize());
                 assert_eq!(m.read_word(m.read_ref(as_ref(value), 0), 0), 7, "{plan}, {order:?}");
                 if let Some(due) = m.mutator().references().next_finalizable() {
                     assert_eq!(due, key, "{plan}, {order:?}");
@@ -489,7 +488,7 @@ fn a_stale_reference_or_finalizer_does_not_reach_what_took_its_place() {
         assert!(panics(&|r| _ = r.is_cleared(stale)) && panics(&|r| _ = r.owner(stale)), "{kind:?}");
         assert!(!with(&thread, |r| r.is_cleared(new)), "{kind:?}");
         with(&thread, |r| r.free(new));
-        let other = thread.alloc(NODE);
+        let other = thread.alloc_class(NODE);
         thread.set(owner, other);
     }
     let add = || with(&thread, |r| r.add_finalizer(object(thread.get(target)), FinalizerOrder::Any).unwrap());
@@ -519,11 +518,11 @@ fn soft_references_go_when_they_are_not_used_or_memory_is_short() {
         }
         assert_eq!(soft.map(|reference| get(&thread, reference)), [Some(1), None], "{plan}");
         // Live data that leave no room beside what the soft reference keeps.
-        let large = thread.try_alloc(Class { refs: 0, bytes: 3 << 20 }).unwrap();
+        let large = thread.try_alloc(Class { refs: 0, bytes: 3 << 20 }, Semantics::Default).unwrap();
         thread.push(large);
         let cache = create(&thread, ReferenceKind::Soft, large, Terms::default());
         thread.pop(1);
-        let more = thread.try_alloc(Class { refs: 0, bytes: 5 << 20 });
+        let more = thread.try_alloc(Class { refs: 0, bytes: 5 << 20 }, Semantics::Default);
         assert!(more.is_ok(), "{plan}: {}", more.unwrap_err());
         assert!(with(&thread, |references| references.is_cleared(cache)), "{plan}");
     }
@@ -536,12 +535,12 @@ fn an_emergency_clears_soft_references_and_an_ordinary_collection_does_not() {
     for plan in collecting_plans() {
         let heap = verified_heap(plan, 8 << 20, &[("references.soft_collections", "1000000")]);
         let thread = Thread::attach(&heap);
-        let large = thread.push(thread.try_alloc(Class { refs: 0, bytes: 3 << 20 }).unwrap());
+        let large = thread.push(thread.try_alloc(Class { refs: 0, bytes: 3 << 20 }, Semantics::Default).unwrap());
         let cache = create(&thread, ReferenceKind::Soft, thread.get(large), Terms::default());
         thread.pop(1);
         (0..5).for_each(|_| thread.collect());
         assert!(!with(&thread, |references| references.is_cleared(cache)), "{plan}");
-        let more = thread.try_alloc(Class { refs: 0, bytes: 5 << 20 });
+        let more = thread.try_alloc(Class { refs: 0, bytes: 5 << 20 }, Semantics::Default);
         assert!(more.is_ok(), "{plan}: {}", more.unwrap_err());
         assert!(with(&thread, |references| references.is_cleared(cache)), "{plan}");
     }
@@ -601,9 +600,9 @@ fn chain(plan: &str, links: usize, wild: bool) {
     let limit = 96 * links.max(1 << 15) * 4;
     let heap = new_heap(ReferenceVM::default(), options(plan, limit, &[("gc.workers", "2")])).unwrap();
     let thread = Thread::attach(&heap);
-    let keys = thread.push(thread.alloc(Class { refs: links + 1, bytes: 0 }));
+    let keys = thread.push(thread.alloc(links + 1, 0));
     for link in 0..=links {
-        let key = thread.alloc(NODE);
+        let key = thread.alloc_class(NODE);
         thread.write_word(key, 2, link as u64);
         thread.write_ref(thread.get(keys), link, key);
     }
@@ -649,9 +648,9 @@ const MILLION: usize = 1_000_000;
 fn every_second_of_a_million_dies(mut f: impl FnMut(&Thread, usize, Ref)) -> (ReferenceHeap, Thread) {
     let heap = new_heap(ReferenceVM::default(), options("Immix", 512 << 20, &[("gc.workers", "2")])).unwrap();
     let thread = Thread::attach(&heap);
-    let keys = thread.push(thread.alloc(Class { refs: MILLION, bytes: 0 }));
+    let keys = thread.push(thread.alloc(MILLION, 0));
     for n in 0..MILLION {
-        let key = thread.alloc(NODE);
+        let key = thread.alloc_class(NODE);
         thread.write_word(key, 2, n as u64);
         thread.write_ref(thread.get(keys), n, key);
         f(&thread, n, key);
@@ -767,7 +766,7 @@ fn what_waits_in_several_queues_lives_until_it_is_asked_for() {
         for _ in 0..3 {
             assert_eq!(with(thread, |r| r.waiting()), 2, "{plan}");
             thread.collect();
-            (0..100).for_each(|_| _ = thread.alloc(NODE));
+            (0..100).for_each(|_| _ = thread.alloc_class(NODE));
         }
         assert_eq!(with(thread, |r| r.next_cleared()), Some(weak), "{plan}");
         let finalizable = with(thread, |r| r.next_finalizable()).unwrap();
@@ -839,12 +838,12 @@ fn identity_hashes_and_tables_know_objects_wherever_they_move() {
     on_every_plan(|plan, thread| {
         const COUNT: usize = 3000;
         let table = thread.with_mutator(AddressTable::new);
-        let array = thread.push(thread.alloc(Class { refs: COUNT, bytes: 0 }));
+        let array = thread.push(thread.alloc(COUNT, 0));
         let at = |n: usize| object(thread.read_ref(thread.get(array), n));
         let hash = |n: usize| with(thread, |r| r.identity_hash(at(n)).unwrap());
         let mut hashes = Vec::new();
         for n in 0..COUNT {
-            let one = thread.alloc(NODE);
+            let one = thread.alloc_class(NODE);
             thread.write_ref(thread.get(array), n, one);
             hashes.push(hash(n));
             thread.with_mutator(|mutator| assert_eq!(table.insert(mutator, at(n), n as u64).unwrap(), None, "{plan}"));
@@ -871,7 +870,7 @@ fn identity_hashes_and_tables_know_objects_wherever_they_move() {
             }
             assert!(table.is_empty(), "{plan}");
         });
-        let new = thread.alloc(NODE);
+        let new = thread.alloc_class(NODE);
         thread.with_mutator(|mutator| assert_eq!(table.get(mutator, object(new)), None, "{plan}"));
     });
 }
@@ -917,7 +916,7 @@ fn references_may_be_made_while_others_collect() {
                             let weak = create(&thread, ReferenceKind::Weak, thread.get(root), Terms::default());
                             with(&thread, |r| r.add_finalizer(target, FinalizerOrder::Any).unwrap());
                             hashes.push(with(&thread, |r| r.identity_hash(target).unwrap()));
-                            let value = thread.push(thread.alloc(NODE));
+                            let value = thread.push(thread.alloc_class(NODE));
                             thread.write_word(thread.get(value), 2, n);
                             let key = object(thread.get(root));
                             let ephemeron = with(&thread, |r| {
@@ -975,7 +974,7 @@ fn a_table_that_cannot_grow_is_out_of_memory_and_loses_nothing() {
 fn objects_that_do_not_move_have_references_too() {
     on_every_plan(|plan, thread| {
         for semantics in [Semantics::NonMoving, Semantics::Immortal] {
-            let kept = thread.try_alloc_with(NODE, semantics).unwrap();
+            let kept = thread.try_alloc(NODE, semantics).unwrap();
             thread.write_word(kept, 2, 1);
             thread.push(kept);
             let weak = create(thread, ReferenceKind::Weak, kept, Terms::default());

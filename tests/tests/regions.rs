@@ -1,13 +1,10 @@
 //! Regions and pools: their objects hold others and are held, until the VM frees them; who still refers to
 //! them then is found.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::{Heap, ObjectReference, Pool, Region};
-use plan_tests::{
-    AmbiguousVM, Attached, Handle, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options, panic_of,
-};
+use plan_tests::{AmbiguousVM, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options, panic_of};
 use policies::{PLANS, new_heap};
-use reference::{Class, Ref, ReferenceVM, object};
+use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle, object};
 
 const STRESSED: [(&str, &str); 6] = [
     ("verify.trace", "true"),
@@ -27,34 +24,34 @@ fn is_generational(plan: &str) -> bool {
     PLANS.iter().any(|known| known.name == plan && known.needs.old_to_new)
 }
 
-fn object_of(reference: LabRef) -> ObjectReference {
-    Ref(reference.0).object().expect("not null")
+fn object_of(reference: Ref) -> ObjectReference {
+    reference.object().expect("not null")
 }
 
 /// An object of a region.
-fn in_region<VM: TestVM>(m: Handle<VM>, region: &Region<VM>, refs: usize, bytes: usize) -> LabRef {
-    let words = Handle::<VM>::words(Class { refs, bytes });
+fn in_region<VM: TestVM>(m: ThreadHandle<VM>, region: &Region<VM>, refs: usize, bytes: usize) -> Ref {
+    let words = ThreadHandle::<VM>::words(Class { refs, bytes });
     let at = region.alloc(&m.mutator(), words * 8);
     assert!(at.is_aligned_to(1 << VM::LOG_GRANULE));
     // SAFETY: just returned by the allocator, of that many words.
     unsafe { object::write_header(at, refs, words) };
-    LabRef(at.as_usize())
+    Ref(at.as_usize())
 }
 
 /// An object of a pool made by `node_pool`: two slots and two words.
-fn in_pool<VM: TestVM>(m: Handle<VM>, pool: &Pool<VM>) -> LabRef {
+fn in_pool<VM: TestVM>(m: ThreadHandle<VM>, pool: &Pool<VM>) -> Ref {
     let at = pool.alloc(&m.mutator());
     // SAFETY: just returned by the allocator; the pool's objects have so many bytes.
     unsafe { object::write_header(at, 2, pool.object_bytes() / 8) };
-    LabRef(at.as_usize())
+    Ref(at.as_usize())
 }
 
 fn node_pool<VM: TestVM>(heap: &Heap<VM>) -> Pool<VM> {
-    heap.pool(Handle::<VM>::words(Class { refs: 2, bytes: 16 }) * 8).unwrap()
+    heap.pool(ThreadHandle::<VM>::words(Class { refs: 2, bytes: 16 }) * 8).unwrap()
 }
 
 /// A node of the collected heap with a number.
-fn numbered<VM: TestVM>(m: Handle<VM>, number: u64) -> LabRef {
+fn numbered<VM: TestVM>(m: ThreadHandle<VM>, number: u64) -> Ref {
     let node = m.alloc(2, 16);
     m.write_word(node, 2, number);
     node
@@ -62,8 +59,8 @@ fn numbered<VM: TestVM>(m: Handle<VM>, number: u64) -> LabRef {
 
 /// A list through a region: each element of it refers to the next and to a node of the heap, which refers
 /// back to the element.
-fn list_in_region<VM: TestVM>(m: Handle<VM>, region: &Region<VM>, length: u64) {
-    let list = m.push(LabRef::NULL);
+fn list_in_region<VM: TestVM>(m: ThreadHandle<VM>, region: &Region<VM>, length: u64) {
+    let list = m.push(Ref::NULL);
     for n in 0..length {
         let held = m.push(numbered(m, n));
         // Some do not fit what is left of a run, some no run at all.
@@ -78,7 +75,7 @@ fn list_in_region<VM: TestVM>(m: Handle<VM>, region: &Region<VM>, length: u64) {
     }
 }
 
-fn check_list<VM: TestVM>(m: Handle<VM>, list: LabRef, length: u64, what: &str) {
+fn check_list<VM: TestVM>(m: ThreadHandle<VM>, list: Ref, length: u64, what: &str) {
     let mut element = list;
     for n in (0..length).rev() {
         assert_eq!(m.read_word(element, 2), n, "{what}");
@@ -94,7 +91,7 @@ fn requests_one_after_the_other<VM: TestVM>() {
     const LENGTH: u64 = 15;
     for plan in PLANS.iter().map(|plan| plan.name) {
         let heap = heap::<VM>(plan, 24 << 20, &STRESSED);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let stays = heap.region().unwrap();
         list_in_region(m, &stays, LENGTH);
@@ -160,7 +157,7 @@ fn objects_of_regions_hold_and_are_held_where_states_are_in_side_tables() {
 /// objects and in nodes of the heap.
 fn a_pool_beside_a_model<VM: TestVM>(plan: &str, settings: &[(&str, &str)], steps: u64) {
     let heap = heap::<VM>(plan, 16 << 20, settings);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     let pool = node_pool(&heap);
     // Slot by slot of an array: an object of the pool, or null.
@@ -193,7 +190,7 @@ fn a_pool_beside_a_model<VM: TestVM>(plan: &str, settings: &[(&str, &str)], step
                     let held = numbered(m, number);
                     m.write_ref(m.read_ref(m.get(array), n), 0, held);
                 } else {
-                    m.write_ref(m.get(array), n, LabRef::NULL);
+                    m.write_ref(m.get(array), n, Ref::NULL);
                     pool.free(&m.mutator(), object_of(object));
                     model[n] = None;
                 }
@@ -225,7 +222,7 @@ fn objects_of_regions_and_pools_are_found_by_address_until_they_are_freed() {
     let _watchdog = Watchdog::new();
     for plan in PLANS.iter().filter(|plan| plan.needs.pins && plan.name != "NoGC").map(|plan| plan.name) {
         let heap = heap::<AmbiguousVM<false>>(plan, 16 << 20, &[("verify.trace", "true")]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let (region, pool) = (heap.region().unwrap(), node_pool(&heap));
         let large = in_region(m, &region, 1, 50_000);
@@ -261,21 +258,25 @@ fn objects_of_regions_and_pools_are_found_by_address_until_they_are_freed() {
 }
 
 #[inline(never)]
-fn forget_and_collect<VM: TestVM>(m: Handle<VM>) {
+fn forget_and_collect<VM: TestVM>(m: ThreadHandle<VM>) {
     m.mutator().collect();
 }
 
 /// What a collection says of a reference that `make` leaves behind.
-fn complaint<VM: TestVM>(plan: &str, settings: &[(&str, &str)], make: impl FnOnce(Handle<VM>, &Heap<VM>)) -> String {
+fn complaint<VM: TestVM>(
+    plan: &str,
+    settings: &[(&str, &str)],
+    make: impl FnOnce(ThreadHandle<VM>, &Heap<VM>),
+) -> String {
     let heap = heap::<VM>(plan, 16 << 20, settings);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     make(m, &heap);
     panic_of(|| m.mutator().collect())
 }
 
 /// Leaves references to objects of a released region: from a root, an object of the heap, another region.
-fn dangle_into_region<VM: TestVM>(m: Handle<VM>, heap: &Heap<VM>, from: usize) {
+fn dangle_into_region<VM: TestVM>(m: ThreadHandle<VM>, heap: &Heap<VM>, from: usize) {
     let region = heap.region().unwrap();
     let dead = in_region(m, &region, 1, 8);
     m.push(dead);
@@ -297,14 +298,14 @@ fn dangle_into_region<VM: TestVM>(m: Handle<VM>, heap: &Heap<VM>, from: usize) {
     region.release(&m.mutator());
 }
 
-fn dangle_into_pool<VM: TestVM>(m: Handle<VM>, heap: &Heap<VM>, whole: bool) {
+fn dangle_into_pool<VM: TestVM>(m: ThreadHandle<VM>, heap: &Heap<VM>, whole: bool) {
     let pool = node_pool(heap);
     let (dead, _live) = (in_pool(m, &pool), in_pool(m, &pool));
     m.push(dead);
     m.mutator().collect();
     let holder = m.push(m.alloc(1, 8));
     m.write_ref(m.get(holder), 0, dead);
-    m.set(0, LabRef::NULL);
+    m.set(0, Ref::NULL);
     match whole {
         true => pool.release(&m.mutator()),
         false => {
@@ -369,7 +370,7 @@ fn memory_of_a_released_region_is_free_at_once_or_after_the_next_pause() {
     let _watchdog = Watchdog::new();
     for plan in collecting_plans() {
         let heap = heap::<ReferenceVM>(plan, 16 << 20, &QUIET);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let [released, dropped] = [0, 1].map(|_| {
             let region = heap.region().unwrap();
@@ -395,7 +396,7 @@ fn a_full_heap_is_reported_and_what_is_released_makes_room() {
     let _watchdog = Watchdog::new();
     for plan in PLANS.iter().map(|plan| plan.name) {
         let heap = heap::<ReferenceVM>(plan, 2 << 20, &QUIET);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         for round in 0..3 {
             let region = heap.region().unwrap();
@@ -418,7 +419,7 @@ fn blocks_of_a_pool_that_are_empty_go_back() {
     let _watchdog = Watchdog::new();
     for plan in collecting_plans() {
         let heap = heap::<ReferenceVM>(plan, 16 << 20, &QUIET);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let pool = heap.pool(48).unwrap();
         let objects: Vec<_> = (0..20_000).map(|_| in_pool(m, &pool)).collect();
@@ -437,17 +438,17 @@ fn what_cannot_be_freed_is_refused() {
     let _watchdog = Watchdog::new();
     for settings in [&QUIET[..], &[("verify.trace", "true")]] {
         let heap = heap::<ReferenceVM>("Immix", 16 << 20, settings);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let (pool, other) = (node_pool(&heap), node_pool(&heap));
         let [mine, _, foreign, collected] = [in_pool(m, &pool), in_pool(m, &pool), in_pool(m, &other), m.alloc(1, 8)];
-        let free = |object: LabRef| pool.free(&m.mutator(), object_of(object));
+        let free = |object: Ref| pool.free(&m.mutator(), object_of(object));
         free(mine);
         for (object, says) in [
             (mine, "it is free"),
             (foreign, "it is no object of pool 1"),
             (collected, "it is no object of pool 1"),
-            (LabRef(mine.0 + 8), "no object begins there"),
+            (Ref(mine.0 + 8), "no object begins there"),
         ] {
             let text = panic_of(|| free(object));
             assert!(text.contains("cannot be freed") && text.contains(says), "{text}");
@@ -457,18 +458,18 @@ fn what_cannot_be_freed_is_refused() {
             assert!(error.contains(&format!("a pool of objects of {bytes} bytes")), "{error}");
         }
         let elsewhere = crate::heap::<ReferenceVM>("Immix", 16 << 20, &QUIET);
-        let stranger = Attached::new(&elsewhere);
+        let stranger = Thread::attach(&elsewhere);
         let text = panic_of(|| pool.alloc(&stranger.handle().mutator()));
         assert!(text.contains("the mutator belongs to another heap"), "{text}");
     }
 }
 
 /// An object of a pool without slots.
-fn raw_in_pool<VM: TestVM>(m: Handle<VM>, pool: &Pool<VM>) -> LabRef {
+fn raw_in_pool<VM: TestVM>(m: ThreadHandle<VM>, pool: &Pool<VM>) -> Ref {
     let at = pool.alloc(&m.mutator());
     // SAFETY: just returned by the allocator; the pool's objects have so many bytes.
     unsafe { object::write_header(at, 0, pool.object_bytes() / 8) };
-    LabRef(at.as_usize())
+    Ref(at.as_usize())
 }
 
 /// The barrier has noted an object of a region that is then released: the next minor collection must not go
@@ -478,7 +479,7 @@ fn objects_that_the_barrier_noted_may_be_released() {
     let _watchdog = Watchdog::new();
     for plan in collecting_plans().filter(|plan| is_generational(plan)) {
         let heap = heap::<ReferenceVM>(plan, 16 << 20, &[("stress.every_bytes", "64K"), ("stress.full_every", "1000")]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         for _ in 0..4 {
             let (region, pool) = (heap.region().unwrap(), heap.pool(48).unwrap());
@@ -517,7 +518,7 @@ fn unreached_objects_of_regions_and_pools_are_left_alone_however_old() {
     let _watchdog = Watchdog::new();
     for plan in collecting_plans() {
         let heap = heap::<ReferenceVM>(plan, 8 << 20, &[("verify.trace", "true"), ("verify.poison", "true")]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let (region, pool) = (heap.region().unwrap(), node_pool(&heap));
         for _ in 0..40 {
@@ -545,7 +546,7 @@ fn threads_share_a_region_and_a_pool() {
             for id in 0..4u64 {
                 let (heap, region, pool) = (&heap, &region, &pool);
                 scope.spawn(move || {
-                    let thread = Attached::new(heap);
+                    let thread = Thread::attach(heap);
                     let m = thread.handle();
                     for n in 0..150 {
                         let mark = id << 32 | n;

@@ -1,10 +1,9 @@
 //! Old objects that a binding knows to be dead: a minor collection takes them back.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::{Heap, ObjectReference, Semantics, SlotVisitor, VMBinding, WeakProcessor, WordSlot};
-use plan_tests::{Attached, TestVM, Watchdog, options};
+use plan_tests::{TestVM, Watchdog, options};
 use policies::new_heap;
-use reference::{Class, Ref, ReferenceVM};
+use reference::{Class, Ref, ReferenceVM, Thread};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -46,10 +45,10 @@ fn release(plan: &str, class: Class, count: usize, kept: usize) -> [usize; 3] {
     let settings =
         [("verify.trace", "true"), ("verify.poison", "true"), ("nursery.bytes", "256K"), ("gc.workers", "1")];
     let heap: Heap<Releasing> = new_heap(Releasing::new(), options(plan, 64 << 20, &settings)).unwrap();
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     let alloc = |word| {
-        let object = LabRef(m.try_alloc(class, Semantics::Default).unwrap().0);
+        let object = m.try_alloc(class, Semantics::Default).unwrap();
         m.write_word(object, 0, word);
         m.push(object);
     };
@@ -57,8 +56,8 @@ fn release(plan: &str, class: Class, count: usize, kept: usize) -> [usize; 3] {
     m.mutator().collect();
     let before = heap.statistics();
     for n in (0..count).filter(|n| n % kept != 0) {
-        heap.vm().dead.lock().unwrap().push(Ref(m.get(n).0).object().unwrap());
-        m.set(n, LabRef::NULL);
+        heap.vm().dead.lock().unwrap().push(m.get(n).object().unwrap());
+        m.set(n, Ref::NULL);
     }
     while heap.statistics().collections == before.collections {
         m.try_alloc(Class { refs: 0, bytes: 1000 }, Semantics::Default).unwrap();

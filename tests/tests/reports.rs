@@ -25,7 +25,7 @@ fn pauses_with_every_service(plan: &str) -> Vec<PauseReport> {
     let thread = Thread::attach(&heap);
     for round in 0..4 {
         for _ in 0..100 {
-            let root = thread.push(thread.alloc(NODE));
+            let root = thread.push(thread.alloc_class(NODE));
             let object = thread.get(root).object().unwrap();
             thread.with_mutator(|mutator| {
                 let references = mutator.references();
@@ -65,7 +65,7 @@ fn out_of_memory(plan: &str, semantics: Semantics) -> String {
     let thread = Thread::attach(&heap);
     thread.push(Ref::NULL);
     loop {
-        match thread.try_alloc_with(NODE, semantics) {
+        match thread.try_alloc(NODE, semantics) {
             Ok(object) => {
                 thread.write_ref(object, 0, thread.get(0));
                 thread.set(0, object);
@@ -93,7 +93,7 @@ fn a_request_above_the_limit_says_that_no_collection_can_make_room() {
     for plan in PLANS {
         let heap = new_heap(ReferenceVM::new(), options(plan.name, 2 << 20, &[])).unwrap();
         let thread = Thread::attach(&heap);
-        let error = thread.try_alloc(Class { refs: 0, bytes: 3 << 20 }).unwrap_err().to_string();
+        let error = thread.try_alloc(Class { refs: 0, bytes: 3 << 20 }, Semantics::Default).unwrap_err().to_string();
         assert!(error.contains("more than the limit") && !error.contains("emergency"), "{}: {error}", plan.name);
     }
 }

@@ -62,9 +62,9 @@ fn object(value: Ref) -> ObjectReference {
 
 /// An array of `count` new objects, at a new root.
 fn objects(thread: &Thread, count: usize) -> usize {
-    let array = thread.push(thread.alloc(Class { refs: count, bytes: 0 }));
+    let array = thread.push(thread.alloc(count, 0));
     for n in 0..count {
-        let one = thread.alloc(NODE);
+        let one = thread.alloc_class(NODE);
         thread.write_ref(thread.get(array), n, one);
     }
     array
@@ -84,11 +84,11 @@ fn assert_as_before(before: &State, after: &State, what: &str) {
 fn made_and_freed(plan: &str, limit: usize, count: usize, kinds: &[ReferenceKind]) {
     let recorded = Recorded::new(options(plan, limit, &[]));
     let thread = Thread::attach(&recorded.heap);
-    let target = thread.push(thread.alloc(NODE));
+    let target = thread.push(thread.alloc_class(NODE));
     let before = recorded.settled(&thread);
     for &kind in kinds {
         for owned in [false, true] {
-            let owner = thread.push(thread.alloc(NODE));
+            let owner = thread.push(thread.alloc_class(NODE));
             let made: Vec<Reference> = with(&thread, |references| {
                 let terms = Terms { owner: thread.get(owner).object().filter(|_| owned), notify: true };
                 let target = object(thread.get(target));

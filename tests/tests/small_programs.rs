@@ -5,11 +5,10 @@
 //! It is small enough for Miri, an interpreter that looks for undefined behaviour and data races
 //! (`sanitize.sh`). There each plan is a run of its own.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::weak::{FinalizerOrder, ReferenceKind, Terms};
 use mmtk_core::{Heap, ObjectReference, Semantics};
-use plan_tests::{Attached, HEAPS, Handle, MakeHeap, TestVM, Watchdog, collecting_plans, options};
-use reference::{Class, Ref};
+use plan_tests::{HEAPS, MakeHeap, TestVM, Watchdog, collecting_plans, options};
+use reference::{Class, Ref, Thread, ThreadHandle};
 
 /// The timer and the warnings go by the clock, which runs at another speed in an interpreter.
 const SETTINGS: [(&str, &str); 9] = [
@@ -34,13 +33,13 @@ const ROUNDS: usize = if cfg!(miri) { 2 } else { 3 };
 const GARBAGE: usize = if cfg!(miri) { 3 } else { 20 };
 const GARBAGE_BYTES: usize = if cfg!(miri) { 800 } else { 200 };
 
-fn object(value: LabRef) -> ObjectReference {
-    Ref(value.0).object().expect("not null")
+fn object(value: Ref) -> ObjectReference {
+    value.object().expect("not null")
 }
 
 /// Nodes that refer to the node before and to the one with half their number. The last is left on the stack.
-fn graph<VM: TestVM>(m: Handle<VM>, tag: u64) -> usize {
-    let (nodes, root) = (m.push(LabRef::NULL), m.push(LabRef::NULL));
+fn graph<VM: TestVM>(m: ThreadHandle<VM>, tag: u64) -> usize {
+    let (nodes, root) = (m.push(Ref::NULL), m.push(Ref::NULL));
     // An array of all nodes; a root until the graph is there.
     let array = m.alloc(ARRAY, 0);
     m.set(nodes, array);
@@ -56,20 +55,20 @@ fn graph<VM: TestVM>(m: Handle<VM>, tag: u64) -> usize {
     root
 }
 
-fn check<VM: TestVM>(m: Handle<VM>, root: usize, tag: u64) {
+fn check<VM: TestVM>(m: ThreadHandle<VM>, root: usize, tag: u64) {
     let mut node = m.get(root);
     for number in (0..NODES).rev() {
         assert_eq!(m.read_word(node, 2), tag + number);
         match m.read_ref(node, 1) {
-            LabRef::NULL => assert_eq!(number, 0, "the first alone has no half"),
+            Ref::NULL => assert_eq!(number, 0, "the first alone has no half"),
             half => assert_eq!(m.read_word(half, 2), tag + number / 2),
         }
         node = m.read_ref(node, 0);
     }
-    assert_eq!(node, LabRef::NULL);
+    assert_eq!(node, Ref::NULL);
 }
 
-fn garbage<VM: TestVM>(m: Handle<VM>) {
+fn garbage<VM: TestVM>(m: ThreadHandle<VM>) {
     for _ in 0..GARBAGE {
         m.alloc(1, GARBAGE_BYTES);
     }
@@ -78,12 +77,12 @@ fn garbage<VM: TestVM>(m: Handle<VM>) {
 /// Objects and references come and go through full collections, and minor ones between where the plan has
 /// them.
 fn run<VM: TestVM>(heap: &Heap<VM>, pins: bool) {
-    let thread = Attached::new(heap);
+    let thread = Thread::attach(heap);
     let m = thread.handle();
     let root = graph(m, 100);
     let other = std::thread::scope(|scope| {
         let other = scope.spawn(|| {
-            let thread = Attached::new(heap);
+            let thread = Thread::attach(heap);
             let m = thread.handle();
             let root = graph(m, 1000);
             (0..ROUNDS).for_each(|_| {
@@ -122,7 +121,7 @@ fn run<VM: TestVM>(heap: &Heap<VM>, pins: bool) {
         let references = mutator.references();
         assert_eq!(references.get(live), Some(object(m.get(key))));
         let value = references.value(ephemeron).expect("the key is live");
-        assert_eq!(m.read_word(LabRef(value.address().as_usize()), 0), 7);
+        assert_eq!(m.read_word(Ref(value.address().as_usize()), 0), 7);
         assert_eq!(references.get(dead), None);
         assert_eq!(references.next_finalizable().is_some(), round == 0, "due once");
         if pins {
@@ -132,7 +131,7 @@ fn run<VM: TestVM>(heap: &Heap<VM>, pins: bool) {
         let new = m.alloc(2, 8);
         m.write_word(new, 2, 100);
         let mut first = m.get(root);
-        while m.read_ref(first, 0) != LabRef::NULL {
+        while m.read_ref(first, 0) != Ref::NULL {
             first = m.read_ref(first, 0);
             if m.read_word(first, 2) == 101 {
                 m.write_ref(first, 0, new);
@@ -211,9 +210,9 @@ fn workers_that_scan_the_same_objects_see_each_others_copies() {
     let _watchdog = Watchdog::new();
     // Without the verifier and poison, which only take time here.
     let heap = HEAPS.0(TestVM::new(), options("Immix", 2 << 20, &SETTINGS[2..])).unwrap();
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
-    let new = |refs| LabRef(m.try_alloc(Class { refs, bytes: 8 }, Semantics::Default).unwrap().0);
+    let new = |refs| m.try_alloc(Class { refs, bytes: 8 }, Semantics::Default).unwrap();
     let top = m.push(new(LEAVES));
     for n in 0..LEAVES {
         // Each refers to the one before, which two workers then reach at about the same time.

@@ -1,15 +1,12 @@
 //! References to dead objects whose memory still belongs to a used block: what the verifier says, and what
 //! they find there.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::os::POISON;
 use mmtk_core::{Address, Heap, ObjectReference, Semantics, SlotVisitor, VMBinding, WeakProcessor, WordSlot};
-use plan_tests::{
-    Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, is_child, options, panic_of, pass_again, text_of,
-};
+use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, is_child, options, panic_of, pass_again, text_of};
 use policies::new_heap;
 use policies::spaces::LINE_BYTES;
-use reference::{Class, Ref, ReferenceVM, object};
+use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle, object};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -31,25 +28,25 @@ fn heap<VM: TestVM>(plan: &str, settings: &[(&str, &str)]) -> Heap<VM> {
     new_heap(VM::new(), options(plan, 2 << 20, &all)).unwrap()
 }
 
-fn alloc<VM: TestVM>(m: Handle<VM>, class: Class, semantics: Semantics) -> LabRef {
-    LabRef(m.try_alloc(class, semantics).unwrap().0)
+fn alloc<VM: TestVM>(m: ThreadHandle<VM>, class: Class, semantics: Semantics) -> Ref {
+    m.try_alloc(class, semantics).unwrap()
 }
 
-fn collect<VM: TestVM>(m: Handle<VM>, times: usize) {
+fn collect<VM: TestVM>(m: ThreadHandle<VM>, times: usize) {
     (0..times).for_each(|_| m.mutator().collect());
 }
 
 /// Collects; what the verifier says.
-fn complaint<VM: TestVM>(m: Handle<VM>, what: &str) -> String {
+fn complaint<VM: TestVM>(m: ThreadHandle<VM>, what: &str) -> String {
     let panic = catch_unwind(AssertUnwindSafe(|| collect(m, 1))).expect_err(&format!("{what}: not found"));
     text_of(panic)
 }
 
 /// Makes slot 0 of `holder` refer to an object that died, and expects to be told.
-fn revive<VM: TestVM>(m: Handle<VM>, holder: LabRef, dead: LabRef, space: &str, what: &str) -> String {
+fn revive<VM: TestVM>(m: ThreadHandle<VM>, holder: Ref, dead: Ref, space: &str, what: &str) -> String {
     m.write_ref(holder, 0, dead);
     let text = complaint(m, what);
-    let [holder, dead] = [holder, dead].map(|o| Ref(o.0).object().unwrap());
+    let [holder, dead] = [holder, dead].map(|o| o.object().unwrap());
     let bytes = m.mutator().vm().object_size(holder);
     let holder = format!("{} ({holder}, {bytes} bytes)", m.mutator().vm().type_name(holder));
     let start = format!("before the collection: the slot at +8 of {holder} refers to {dead} in {space} space, but ");
@@ -61,13 +58,13 @@ fn revive<VM: TestVM>(m: Handle<VM>, holder: LabRef, dead: LabRef, space: &str, 
 /// collections later.
 fn revive_between_live_objects<VM: TestVM>((plan, semantics, space): Place, lived: usize, dead: usize) {
     let heap = heap::<VM>(plan, &[]);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     let [first, middle, last] = [0; 3].map(|_| alloc(m, Class { refs: 1, bytes: 8 }, semantics));
     assert!(space != "immix" || first.0 / LINE_BYTES == last.0 / LINE_BYTES, "not on one line");
     [first, middle, last].into_iter().for_each(|o| _ = m.push(o));
     collect(m, lived);
-    m.set(1, LabRef::NULL);
+    m.set(1, Ref::NULL);
     collect(m, dead);
     revive(m, first, middle, space, &format!("{plan}, {semantics:?}, alive for {lived}, dead for {dead}"));
 }
@@ -93,7 +90,7 @@ fn a_dead_object_in_memory_that_a_thread_was_given_and_did_not_use_is_reported()
     let _watchdog = Watchdog::new();
     for (plan, semantics, space) in PLACES.into_iter().chain([("SemiSpace", Semantics::Default, "copy")]) {
         let heap = heap::<ReferenceVM>(plan, &[]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let class = Class { refs: 1, bytes: 24 };
         m.push(alloc(m, class, semantics));
@@ -151,13 +148,13 @@ fn an_object_that_the_trace_missed_is_reported_after_the_collection() {
     let _watchdog = Watchdog::new();
     for (plan, semantics, space) in PLACES {
         let heap = heap::<Secretive<false>>(plan, &[]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let [first, missed, last] = [0; 3].map(|_| alloc(m, Class { refs: 1, bytes: 8 }, semantics));
         [first, last].into_iter().for_each(|o| _ = m.push(o));
         heap.vm().root.store(missed.0, Relaxed);
         let text = complaint(m, plan);
-        let object = Ref(missed.0).object().unwrap();
+        let object = missed.object().unwrap();
         assert!(text.starts_with("after the collection: root slot 0x"), "{plan}: {text}");
         assert!(text.contains(&format!("refers to {object} in {space} space, but it")), "{plan}: {text}");
         assert!(text.contains("is not marked"), "{plan}: {text}");
@@ -170,15 +167,15 @@ fn an_object_that_the_binding_kept_alive_unseen_may_come_back() {
     for plan in collecting_plans() {
         for semantics in [Semantics::Default, Semantics::NonMoving] {
             let heap = heap::<Secretive<true>>(plan, &[]);
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             let m = thread.handle();
             let [first, kept, last] = [0; 3].map(|_| alloc(m, Class { refs: 1, bytes: 8 }, semantics));
             [first, last].into_iter().for_each(|o| _ = m.push(o));
             heap.vm().root.store(kept.0, Relaxed);
             for back in [false, true, true, false, false, true] {
                 collect(m, 1);
-                let kept = LabRef(heap.vm().root.load(Relaxed));
-                m.write_ref(m.get(0), 0, if back { kept } else { LabRef::NULL });
+                let kept = Ref(heap.vm().root.load(Relaxed));
+                m.write_ref(m.get(0), 0, if back { kept } else { Ref::NULL });
             }
             collect(m, 1);
         }
@@ -190,7 +187,7 @@ fn an_old_object_beside_one_that_the_binding_kept_alive_unseen_is_reported() {
     let _watchdog = Watchdog::new();
     for (plan, semantics, space) in PLACES {
         let heap = heap::<Secretive<true>>(plan, &[]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let [kept, dead] = [0; 2].map(|_| alloc(m, Class { refs: 1, bytes: 8 }, semantics));
         m.push(dead);
@@ -200,21 +197,21 @@ fn an_old_object_beside_one_that_the_binding_kept_alive_unseen_is_reported() {
         collect(m, 1);
         m.push(dead);
         let text = complaint(m, plan);
-        let object = Ref(dead.0).object().unwrap();
+        let object = dead.object().unwrap();
         assert!(text.contains(&format!("refers to {object} in {space} space, but it")), "{plan}: {text}");
         assert!(text.contains("it was collected"), "{plan}: {text}");
     }
 }
 
 /// The words of memory that belongs to a used block.
-fn words(at: LabRef, count: usize) -> Vec<u64> {
+fn words(at: Ref, count: usize) -> Vec<u64> {
     // SAFETY: mapped as long as the heap lives, and no other thread uses it.
     (0..count).map(|word| unsafe { (at.0 as *const u64).add(word).read() }).collect()
 }
 
 fn poisons_what_it_frees<VM: TestVM>((plan, semantics, _): Place) {
     let heap = heap::<VM>(plan, &[("verify.poison", "true")]);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     let class = Class { refs: 0, bytes: 56 };
     let new_object = |n| {
@@ -255,12 +252,12 @@ fn what_dies_in_a_used_block_is_poisoned_and_what_is_allocated_there_reads_as_ze
 
 /// A text in root 0, and in root 1 a reference into it: where its state byte would be is a letter, in which
 /// the bit of a claim is set.
-fn refer_into_a_text(m: Handle<ReferenceVM>) -> Address {
+fn refer_into_a_text(m: ThreadHandle<ReferenceVM>) -> Address {
     let text = m.alloc(0, 64);
     (0..8).for_each(|word| m.write_word(text, word, u64::from_ne_bytes(*b"a string")));
     m.push(text);
     let inside = text.0 + 16;
-    m.push(LabRef(inside));
+    m.push(Ref(inside));
     Address::from_usize(inside)
 }
 
@@ -271,7 +268,7 @@ fn a_reference_into_a_text_is_no_object_that_another_worker_moves() {
     for plan in ["SemiSpace", "GenCopy", "GenImmix", "Immix", "StickyImmix"] {
         let settings = [("gc.workers", "1"), ("stress.always_defrag", "true"), ("warnings", "never")];
         let heap = new_heap(ReferenceVM::new(), options(plan, 4 << 20, &settings)).unwrap();
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let inside = refer_into_a_text(m);
         let text = panic_of(|| m.mutator().collect());
@@ -310,7 +307,7 @@ fn a_worker_that_waits_long_for_the_claim_of_nobody_says_so() {
         log::set_max_level(log::LevelFilter::Warn);
         let settings = [("gc.workers", "2"), ("gc.wake_helpers", "always"), ("safepoint.warn_ms", "0")];
         let heap = new_heap(ReferenceVM::new(), options("SemiSpace", 4 << 20, &settings)).unwrap();
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let inside = refer_into_a_text(thread.handle());
         CLAIMED.store(inside.as_usize(), Relaxed);
         thread.handle().mutator().collect();

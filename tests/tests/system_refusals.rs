@@ -1,15 +1,12 @@
 //! What a heap does when the system refuses: memory, to take it back, address space. What changes a whole
 //! process runs in a child.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::events::Event;
 use mmtk_core::options::format_bytes;
 use mmtk_core::{Heap, Semantics};
-use plan_tests::{
-    Attached, Handle, TestVM, Watchdog, assert_within_limit, collecting_plans, is_child, options, panic_of, pass_again,
-};
+use plan_tests::{TestVM, Watchdog, assert_within_limit, collecting_plans, is_child, options, panic_of, pass_again};
 use policies::{PLANS, new_heap};
-use reference::{Class, ReferenceHeap, ReferenceVM};
+use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -22,12 +19,12 @@ fn heap(plan: &str, limit: usize, settings: &[(&str, &str)]) -> ReferenceHeap {
 }
 
 /// A list that takes `bytes` bytes, of objects with `words` words beside their reference, as a root.
-fn list<VM: TestVM>(m: Handle<VM>, bytes: usize, words: usize) {
-    let root = m.push(LabRef::NULL);
+fn list<VM: TestVM>(m: ThreadHandle<VM>, bytes: usize, words: usize) {
+    let root = m.push(Ref::NULL);
     let length = bytes / (8 * (words + 2));
     for n in 0..length {
         let node = m.try_alloc(Class { refs: 1, bytes: 8 * words }, Semantics::Default);
-        let node = LabRef(node.unwrap_or_else(|error| panic!("object {n} of {length}: {error}")).0);
+        let node = node.unwrap_or_else(|error| panic!("object {n} of {length}: {error}"));
         m.write_word(node, 1, n as u64);
         m.write_ref(node, 0, m.get(root));
         m.set(root, node);
@@ -43,7 +40,7 @@ fn list<VM: TestVM>(m: Handle<VM>, bytes: usize, words: usize) {
 /// A third of the heap in small objects, then in large ones, then in small ones again. In PageProtect each
 /// small object has a page, so fewer.
 fn small_large_small(heap: &ReferenceHeap) {
-    let thread = Attached::new(heap);
+    let thread = Thread::attach(heap);
     let m = thread.handle();
     let limit = heap.statistics().limit_bytes;
     let small = if heap.plan_name() == "PageProtect" { 1 << 17 } else { limit / 3 };
@@ -70,7 +67,7 @@ fn memory_that_the_system_does_not_take_back_stays_resident_on_every_plan() {
         for settings in RETURNS {
             let heap = heap(plan, LIMIT, &settings);
             heap.memory().refuse_returns(true);
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             list(thread.handle(), LIMIT / 8, 4000);
             let resident = heap.statistics().resident_bytes;
             thread.handle().pop(1);
@@ -123,17 +120,17 @@ fn a_heap_that_is_granted_no_more_memory_is_out_of_memory_and_says_why() {
     let _watchdog = Watchdog::new();
     for plan in PLANS {
         let heap = heap(plan.name, 64 << 20, &[]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         list(m, 1 << 17, 2);
         heap.memory().refuse_commits_after(1);
         let class = Class { refs: 1, bytes: 1000 };
-        m.push(LabRef::NULL);
+        m.push(Ref::NULL);
         let error = loop {
             match m.try_alloc(class, Semantics::Default) {
                 Ok(object) => {
-                    m.write_ref(LabRef(object.0), 0, m.peek(0));
-                    m.set(1, LabRef(object.0));
+                    m.write_ref(object, 0, m.peek(0));
+                    m.set(1, object);
                 }
                 Err(error) => break error,
             }
@@ -164,7 +161,7 @@ fn a_heap_whose_timer_panicked_can_be_dropped() {
                 panic!("a listener on the timer's thread");
             }
         }));
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         list(m, 1 << 20, 2);
         m.mutator().native(|| {
@@ -200,7 +197,7 @@ fn a_timer_that_panics_with_the_last_handle_drops_the_heap() {
             panic!("a listener on the timer's thread");
         }
     }));
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     list(thread.handle(), 1 << 20, 2);
     thread.handle().mutator().native(|| {
         while heard.load(Relaxed) == 0 {
@@ -229,7 +226,7 @@ fn a_listener_that_panics_on_a_mutator_leaves_a_heap_that_goes_on() {
                 panic!("a listener on a mutator's thread");
             }
         }));
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         list(m, 1 << 16, 2);
         assert_eq!(panic_of(|| m.mutator().collect()), "a listener on a mutator's thread", "{plan}");
@@ -265,7 +262,7 @@ fn a_heap_of_64_mb_works_in_256_mb_of_address_space_on_every_plan() {
     }
     // NoGC uses what it has, once.
     let heap = heap("NoGC", 64 << 20, &[]);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     list(thread.handle(), 30 << 20, 2);
     list(thread.handle(), 30 << 20, 4000);
 }
@@ -315,7 +312,7 @@ fn the_heap_limit_follows_from_the_address_space_that_a_process_may_have() {
     limit_address_space(1 << 30);
     let heap = new_heap(ReferenceVM::new(), Default::default()).unwrap();
     assert_eq!(heap.statistics().limit_bytes, 1 << 29);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     list(thread.handle(), 64 << 20, 2);
 }
 
@@ -328,7 +325,7 @@ fn a_program_that_uses_up_the_address_space_is_told_why_its_heap_is_full() {
     // Other parts of the program take what the heap may use.
     limit_address_space(ADDRESS_SPACE);
     let heap: Heap<ReferenceVM> = heap("MarkSweep", 64 << 20, &[]);
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
     list(m, 1 << 20, 2);
     let mut taken = Vec::new();
@@ -346,12 +343,12 @@ fn a_program_that_uses_up_the_address_space_is_told_why_its_heap_is_full() {
     }
     // What the heap kept for its limit serves small objects; then large ones find nothing.
     list(m, 48 << 20, 2);
-    let root = m.push(LabRef::NULL);
+    let root = m.push(Ref::NULL);
     let error = loop {
         match m.try_alloc(Class { refs: 1, bytes: 1 << 20 }, Semantics::Default) {
             Ok(object) => {
-                m.write_ref(LabRef(object.0), 0, m.get(root));
-                m.set(root, LabRef(object.0));
+                m.write_ref(object, 0, m.get(root));
+                m.set(root, object);
             }
             Err(error) => break error.to_string(),
         }

@@ -4,14 +4,13 @@
 //! smaller by the headroom of Immix, Immix need not do either. Where objects are larger than a line, the heap
 //! of the judge is smaller by the ends of blocks, too: no object crosses a block.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::memory::BLOCK_BYTES;
 use mmtk_core::{Heap, Options, Semantics};
-use plan_tests::{Attached, Handle, Watchdog, assert_within_limit, dense_plans, options};
+use plan_tests::{Watchdog, assert_within_limit, dense_plans, options};
 use policies::new_heap;
 use policies::spaces::LINE_BYTES;
 use proptest::prelude::*;
-use reference::{Class, ReferenceVM};
+use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle};
 use std::ops::{Range, RangeInclusive};
 
 const MIB: usize = 1 << 20;
@@ -24,12 +23,12 @@ fn heap(plan: &str, limit: usize, settings: &[(&str, &str)]) -> Heap<ReferenceVM
 }
 
 /// A list of `length` nodes in root 0, with three times as much garbage in between; false if memory ran out.
-fn builds_list(m: Handle<ReferenceVM>, length: usize) -> bool {
-    m.set(0, LabRef::NULL);
+fn builds_list(m: ThreadHandle<ReferenceVM>, length: usize) -> bool {
+    m.set(0, Ref::NULL);
     for _ in 0..length {
         let Ok(node) = m.try_alloc(Class { refs: 1, bytes: 8 }, Semantics::Default) else { return false };
-        m.write_ref(LabRef(node.0), 0, m.get(0));
-        m.set(0, LabRef(node.0));
+        m.write_ref(node, 0, m.get(0));
+        m.set(0, node);
         if m.try_alloc(Class { refs: 0, bytes: 64 }, Semantics::Default).is_err() {
             return false;
         }
@@ -44,9 +43,9 @@ fn a_heap_of_equally_live_blocks_is_evacuated_before_memory_runs_out() {
     let _watchdog = Watchdog::new();
     for plan in dense_plans() {
         let heap = heap(plan, 8 * MIB, &[("gc.workers", "1")]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
-        m.push(LabRef::NULL);
+        m.push(Ref::NULL);
         for _ in 0..2 {
             assert!(builds_list(m, 100_000), "{plan}: {:?}", heap.statistics());
         }
@@ -102,20 +101,20 @@ impl Program {
     /// when `live` bytes were, if there was memory for all of it.
     fn lost(&self, plan: &str, limit: usize, live: usize) -> Option<usize> {
         let heap = heap(plan, limit, &[("gc.workers", self.workers)]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let smallest = *self.sizes.iter().min().unwrap();
         let slots = live / smallest;
         let live = live - slots * 8;
         let table = m.try_alloc(Class { refs: slots, bytes: 0 }, Semantics::Default).ok()?;
-        m.push(LabRef(table.0));
+        m.push(table);
         let mut random = Random(self.seed);
         // The identity and size of what each slot refers to.
         let (mut kept, mut live_bytes) = (vec![(0u64, 0usize); slots], 0);
         let (mut window, mut degree, mut garbage, mut lost) = (0, 0, 0, 0);
         for round in 0..2 {
             for slot in (0..slots).filter(|_| random.below(2) == 0) {
-                m.write_ref(m.get(0), slot, LabRef::NULL);
+                m.write_ref(m.get(0), slot, Ref::NULL);
                 live_bytes -= std::mem::take(&mut kept[slot]).1;
             }
             let mut free: Vec<usize> = (0..slots).filter(|slot| kept[*slot].1 == 0).collect();
@@ -141,8 +140,8 @@ impl Program {
                         break;
                     }
                 } else if keeps && let Some(slot) = free.pop() {
-                    m.write_word(LabRef(new.0), 0, n as u64);
-                    m.write_ref(m.get(0), slot, LabRef(new.0));
+                    m.write_word(new, 0, n as u64);
+                    m.write_ref(m.get(0), slot, new);
                     kept[slot] = (n as u64, bytes);
                     live_bytes += bytes;
                 }
@@ -256,16 +255,16 @@ fn objects_larger_than_a_line_find_the_holes_that_larger_ones_passed_over() {
         let nursery = [("nursery.bytes", "64M")];
         let settings = [&settings[..], if plan == "Immix" { &[] } else { &nursery }].concat();
         let heap = heap(plan, 4 * MIB, &settings);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         let new = |bytes: usize, id: usize| {
             let new = m.try_alloc(Class { refs: 0, bytes: bytes - 8 }, Semantics::Default).ok()?;
-            m.write_word(LabRef(new.0), 0, id as u64);
-            Some(LabRef(new.0))
+            m.write_word(new, 0, id as u64);
+            Some(new)
         };
         let mut ids = vec![0; 4 * MIB / BYTES];
         m.push(m.alloc(ids.len(), 0));
-        let mut put = |slot: usize, object: LabRef, id: usize| {
+        let mut put = |slot: usize, object: Ref, id: usize| {
             m.write_ref(m.get(0), slot, object);
             ids[slot] = id;
         };
@@ -280,10 +279,10 @@ fn objects_larger_than_a_line_find_the_holes_that_larger_ones_passed_over() {
             small.extend([block[4].1, block[12].1]);
             if n % 8 == 0 {
                 large.push(block[16].1);
-                block[16..24].iter().for_each(|&(_, slot)| put(slot, LabRef::NULL, 0));
+                block[16..24].iter().for_each(|&(_, slot)| put(slot, Ref::NULL, 0));
             }
         }
-        small.iter().for_each(|&slot| put(slot, LabRef::NULL, 0));
+        small.iter().for_each(|&slot| put(slot, Ref::NULL, 0));
         m.mutator().collect();
         let collections = heap.statistics().collections;
         for slot in &large {
@@ -295,7 +294,7 @@ fn objects_larger_than_a_line_find_the_holes_that_larger_ones_passed_over() {
         }
         assert_eq!(heap.statistics().collections, collections, "{plan}: the small objects fit the small holes");
         // The next collections, minor ones too, find all blocks again, each once.
-        (0..filled).step_by(4).for_each(|slot| put(slot, LabRef::NULL, 0));
+        (0..filled).step_by(4).for_each(|slot| put(slot, Ref::NULL, 0));
         for n in 0..8000 {
             let slot = n * 7 % filled;
             if !m.read_ref(m.get(0), slot).is_null() {
@@ -318,13 +317,13 @@ fn minor_collections_are_tried_in_a_heap_that_is_nearly_full() {
     for plan in ["StickyImmix", "GenImmix"] {
         let limit = 32 * MIB;
         let heap = heap(plan, limit, &[("gc.workers", "1")]);
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let list = m.push(LabRef::NULL);
+        let list = m.push(Ref::NULL);
         for _ in 0..limit / 1000 * 945 / 64 {
             let node = m.try_alloc(Class { refs: 1, bytes: 48 }, Semantics::Default).unwrap();
-            m.write_ref(LabRef(node.0), 0, m.get(list));
-            m.set(list, LabRef(node.0));
+            m.write_ref(node, 0, m.get(list));
+            m.set(list, node);
         }
         let before = heap.statistics();
         for _ in 0..20 * MIB / 32 {

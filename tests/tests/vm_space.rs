@@ -1,10 +1,9 @@
 //! Objects outside the heap refer into it: what they refer to lives, and their slots follow it.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::{Address, Heap, ObjectReference};
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, collecting_plans, options, panic_of};
+use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, options, panic_of};
 use policies::new_heap;
-use reference::{Ref, ReferenceVM, object};
+use reference::{Ref, ReferenceVM, Thread, ThreadHandle, object};
 
 const SETTINGS: [(&str, &str); 5] = [
     ("verify.trace", "true"),
@@ -41,17 +40,17 @@ impl Image {
     fn slot(&self, n: usize, slot: usize) -> *mut u64 {
         object::slot(self.object(n), slot).as_mut_ptr()
     }
-    fn get(&self, n: usize, slot: usize) -> LabRef {
+    fn get(&self, n: usize, slot: usize) -> Ref {
         // SAFETY: a word of the image; the collector changes it in pauses alone, and this thread runs.
-        LabRef(unsafe { self.slot(n, slot).read_volatile() } as usize)
+        Ref(unsafe { self.slot(n, slot).read_volatile() } as usize)
     }
-    fn set(&self, n: usize, slot: usize, value: LabRef) {
+    fn set(&self, n: usize, slot: usize, value: Ref) {
         // SAFETY: as for `get`.
         unsafe { self.slot(n, slot).write_volatile(value.0 as u64) };
     }
 }
 
-fn churn<VM: TestVM>(m: Handle<VM>) {
+fn churn<VM: TestVM>(m: ThreadHandle<VM>) {
     (0..4000).for_each(|_| {
         m.alloc(1, 24);
     });
@@ -64,14 +63,14 @@ fn what_they_refer_to_lives_and_their_slots_follow_it<VM: TestVM>() {
         let image = Image::new(500);
         (0..image.len()).for_each(|n| heap.add_vm_object(image.object(n)).unwrap());
         heap.add_vm_object(image.object(0)).unwrap();
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         // Objects of the heap, known to the image alone; each refers back to the image, which is nothing to
         // the collector.
         for n in 0..image.len() {
             let node = m.alloc(2, 16);
             m.write_word(node, 2, n as u64);
-            m.write_ref(node, 0, LabRef(image.object(n).address().as_usize()));
+            m.write_ref(node, 0, Ref(image.object(n).address().as_usize()));
             image.set(n, n % 2, node);
         }
         for round in 0..3 {
@@ -111,7 +110,7 @@ fn what_objects_outside_the_heap_refer_to_lives_where_states_are_in_side_tables(
 fn an_object_of_the_heap_is_refused() {
     let _watchdog = Watchdog::new();
     let heap = heap::<ReferenceVM>("Immix");
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let inside = Ref(thread.handle().alloc(0, 8).0).object().unwrap();
     let text = panic_of(|| drop(heap.add_vm_object(inside)));
     assert!(text.contains("lies in the heap"), "{text}");

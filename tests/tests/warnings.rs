@@ -34,7 +34,7 @@ fn ask_for_memory_in_vain(heap: &ReferenceHeap) {
     heap.memory().refuse_commits_after(0);
     let thread = Thread::attach(heap);
     for _ in 0..2 {
-        assert!(thread.try_alloc_with(Class { refs: 0, bytes: 100_000 }, mmtk_core::Semantics::Default).is_err());
+        assert!(thread.try_alloc(Class { refs: 0, bytes: 100_000 }, mmtk_core::Semantics::Default).is_err());
     }
 }
 

@@ -6,13 +6,12 @@
 //! to each. Where the binding is asked about an object it lets other threads run now and then: a worker is
 //! then held up in the middle of what it does.
 
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
-use lab::workloads::rng::Rng;
 use mmtk_core::{ObjectReference, OldToNew, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
-use plan_tests::{Attached, Handle, SideVM, TestVM, Watchdog, assert_within_limit, delegate_to, dense_plans, options};
+use plan_tests::{SideVM, TestVM, Watchdog, assert_within_limit, delegate_to, dense_plans, options};
 use policies::new_heap;
-use reference::{Class, ReferenceVM};
+use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle};
 use std::cell::Cell;
+use workloads::rng::Rng;
 
 /// A binding that lets other threads run now and then while the collector asks it about objects.
 struct Yielding<VM>(VM);
@@ -67,14 +66,14 @@ struct Model {
     edges: Vec<[usize; REFS]>,
 }
 
-fn new_node<VM: TestVM>(m: Handle<VM>, id: u64) -> LabRef {
-    let node = LabRef(m.try_alloc(Class { refs: REFS, bytes: 8 }, Semantics::Default).unwrap().0);
+fn new_node<VM: TestVM>(m: ThreadHandle<VM>, id: u64) -> Ref {
+    let node = m.try_alloc(Class { refs: REFS, bytes: 8 }, Semantics::Default).unwrap();
     m.write_word(node, REFS, id);
     node
 }
 
 /// Root 0 is the array.
-fn change<VM: TestVM>(m: Handle<VM>, model: &mut Model, random: &mut Rng, round: u64) {
+fn change<VM: TestVM>(m: ThreadHandle<VM>, model: &mut Model, random: &mut Rng, round: u64) {
     for index in 0..NODES {
         // A quarter of the nodes die; what takes their place is new, and what referred to them is made to
         // refer to that.
@@ -92,7 +91,7 @@ fn change<VM: TestVM>(m: Handle<VM>, model: &mut Model, random: &mut Rng, round:
     }
 }
 
-fn check<VM: TestVM>(m: Handle<VM>, model: &Model) {
+fn check<VM: TestVM>(m: ThreadHandle<VM>, model: &Model) {
     for (index, (id, edges)) in model.ids.iter().zip(&model.edges).enumerate() {
         let node = m.read_ref(m.get(0), index);
         assert_eq!(m.read_word(node, REFS), *id, "node {index}");
@@ -106,12 +105,12 @@ fn eight_workers<VM: TestVM>(plan: &str, more: &[(&str, &str)]) {
     let settings = [("verify.trace", "true"), ("gc.workers", "8"), ("gc.wake_helpers", "always")];
     let settings: Vec<_> = settings.into_iter().chain(more.iter().copied()).collect();
     let heap = new_heap(Yielding::<VM>::new(), options(plan, 16 << 20, &settings)).unwrap();
-    let thread = Attached::new(&heap);
+    let thread = Thread::attach(&heap);
     let m = thread.handle();
-    m.push(LabRef(m.try_alloc(Class { refs: NODES, bytes: 0 }, Semantics::Default).unwrap().0));
+    m.push(m.try_alloc(Class { refs: NODES, bytes: 0 }, Semantics::Default).unwrap());
     let mut model = Model { ids: vec![0; NODES], edges: vec![[0; REFS]; NODES] };
     let mut random = Rng::new(7);
-    let bytes = |class| Handle::<Yielding<VM>>::words(class) * 8;
+    let bytes = |class| ThreadHandle::<Yielding<VM>>::words(class) * 8;
     let live = bytes(Class { refs: NODES, bytes: 0 }) + NODES * bytes(Class { refs: REFS, bytes: 8 });
     for round in 0..ROUNDS {
         change(m, &mut model, &mut random, round);
@@ -152,15 +151,15 @@ fn two_workers_that_mark_in_the_same_word_lose_no_mark() {
         let _watchdog = Watchdog::new();
         let settings = [("verify.trace", "true"), ("gc.workers", "2"), ("gc.wake_helpers", "always")];
         let heap = new_heap(ReferenceVM::new(), options(plan, 16 << 20, &settings)).unwrap();
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
-        m.push(LabRef(m.try_alloc(Class { refs: OBJECTS, bytes: 0 }, Semantics::Default).unwrap().0));
+        m.push(m.try_alloc(Class { refs: OBJECTS, bytes: 0 }, Semantics::Default).unwrap());
         for n in 0..OBJECTS {
             let object = m.alloc(0, 8);
             m.write_word(object, 0, n as u64);
             m.write_ref(m.get(0), n % 2 * (OBJECTS / 2) + n / 2, object);
         }
-        let bytes = |refs, bytes| Handle::<ReferenceVM>::words(Class { refs, bytes }) * 8;
+        let bytes = |refs, bytes| ThreadHandle::<ReferenceVM>::words(Class { refs, bytes }) * 8;
         let live = bytes(OBJECTS, 0) + OBJECTS * bytes(0, 8);
         for round in 0..ROUNDS {
             m.mutator().collect();

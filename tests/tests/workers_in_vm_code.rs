@@ -1,11 +1,10 @@
 //! Workers in code of the VM that does not come back, or panics: the process says so and does not hang.
 
-use lab::workloads::heap::Mutator as _;
 use mmtk_core::events::{Event, Wait};
 use mmtk_core::{Heap, ObjectReference, OldToNew, SlotVisitor, StateLocation, VMBinding, WordSlot};
-use plan_tests::{Attached, TestVM, Watchdog, is_child, options, pass_again, run_again};
+use plan_tests::{TestVM, Watchdog, is_child, options, pass_again, run_again};
 use policies::new_heap;
-use reference::{ReferenceVM, ShadowStack};
+use reference::{ReferenceVM, ShadowStack, Thread};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -121,14 +120,14 @@ fn collect(plot: Plot, plan: &str) -> Vec<(Vec<Option<String>>, u64)> {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let thread = Attached::new(&heap);
+            let thread = Thread::attach(&heap);
             let m = thread.handle();
             m.push(m.alloc(1, 8));
             ready.wait();
             m.mutator().native(|| wait_until(|| over.load(SeqCst)));
         });
         ready.wait();
-        let thread = Attached::new(&heap);
+        let thread = Thread::attach(&heap);
         let m = thread.handle();
         m.push(m.alloc(1, 8));
         m.mutator().collect();

@@ -12,7 +12,7 @@ mod thread;
 pub use binding::ReferenceVM;
 pub use object::{Class, Ref};
 pub use shadow_stack::ShadowStack;
-pub use thread::{Thread, ThreadHandle};
+pub use thread::{SameObjects, Thread, ThreadHandle};
 
 /// A heap of the reference VM.
 pub type ReferenceHeap = mmtk_core::Heap<ReferenceVM>;

@@ -1,33 +1,43 @@
-//! A mutator thread of the reference VM.
+//! A mutator thread of the reference VM, and of any other whose objects and stacks are those of this crate.
 //!
 //! [`Thread`] is the owner: dropping it detaches. [`ThreadHandle`] is a copy that travels in a register, for
 //! workloads whose every function takes one.
 
 use crate::ReferenceVM;
-use crate::object::{self, Class, Header, MAX_WORDS, Ref};
+use crate::object::{self, Class, MAX_WORDS, Ref};
 use crate::shadow_stack::ShadowStack;
-use mmtk_core::{Address, Heap, Mutator, MutatorState, OutOfMemory, Semantics, WordSlot};
+use mmtk_core::{Address, Heap, Mutator, MutatorState, OutOfMemory, Semantics, VMBinding, WordSlot};
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
+/// A binding whose objects are laid out as [`object`] says, and whose threads have a [`ShadowStack`].
+pub trait SameObjects: VMBinding<Slot = WordSlot, Local = ShadowStack> {}
+impl<VM: VMBinding<Slot = WordSlot, Local = ShadowStack>> SameObjects for VM {}
+
 /// An attached thread.
-pub struct Thread {
-    handle: ThreadHandle,
+pub struct Thread<VM: SameObjects = ReferenceVM> {
+    handle: ThreadHandle<VM>,
 }
 
 /// A handle of an attached thread, valid on that thread until the [`Thread`] is dropped.
-#[derive(Clone, Copy)]
 #[repr(transparent)]
-pub struct ThreadHandle(*mut MutatorState<ReferenceVM>);
+pub struct ThreadHandle<VM: SameObjects = ReferenceVM>(*mut MutatorState<VM>);
 
-impl Thread {
+impl<VM: SameObjects> Clone for ThreadHandle<VM> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<VM: SameObjects> Copy for ThreadHandle<VM> {}
+
+impl<VM: SameObjects> Thread<VM> {
     /// Attaches the calling thread to a heap.
-    pub fn attach(heap: &Heap<ReferenceVM>) -> Thread {
+    pub fn attach(heap: &Heap<VM>) -> Thread<VM> {
         Thread { handle: ThreadHandle(heap.attach(ShadowStack::default()).into_raw()) }
     }
 
     /// Gives up ownership: the thread stays attached until [`Thread::from_handle`] takes it back.
-    pub fn into_handle(self) -> ThreadHandle {
+    pub fn into_handle(self) -> ThreadHandle<VM> {
         ManuallyDrop::new(self).handle
     }
 
@@ -35,28 +45,34 @@ impl Thread {
     ///
     /// # Safety
     /// The handle came from `into_handle`, once, on this thread, and no copy of it is used afterwards.
-    pub unsafe fn from_handle(handle: ThreadHandle) -> Thread {
+    pub unsafe fn from_handle(handle: ThreadHandle<VM>) -> Thread<VM> {
         Thread { handle }
+    }
+
+    /// The handle; to be used on this thread, and not after this value.
+    pub fn handle(&self) -> ThreadHandle<VM> {
+        self.handle
     }
 }
 
-impl Deref for Thread {
-    type Target = ThreadHandle;
-    fn deref(&self) -> &ThreadHandle {
+impl<VM: SameObjects> Deref for Thread<VM> {
+    type Target = ThreadHandle<VM>;
+    fn deref(&self) -> &ThreadHandle<VM> {
         &self.handle
     }
 }
 
-impl Drop for Thread {
+impl<VM: SameObjects> Drop for Thread<VM> {
     fn drop(&mut self) {
         // SAFETY: from `into_raw` in `attach`, and this is the end of it.
         drop(unsafe { Mutator::from_raw(self.handle.0) });
     }
 }
 
-impl ThreadHandle {
+impl<VM: SameObjects> ThreadHandle<VM> {
+    /// The mutator itself.
     #[inline(always)]
-    fn mutator(&self) -> ManuallyDrop<Mutator<ReferenceVM>> {
+    pub fn mutator(&self) -> impl Deref<Target = Mutator<VM>> + use<VM> {
         // SAFETY: the thread is attached (the handle's contract); the owner alone drops it.
         ManuallyDrop::new(unsafe { Mutator::from_raw(self.0) })
     }
@@ -70,33 +86,48 @@ impl ThreadHandle {
     }
 
     /// Runs `f` with the mutator itself.
-    pub fn with_mutator<R>(&self, f: impl FnOnce(&Mutator<ReferenceVM>) -> R) -> R {
+    pub fn with_mutator<R>(&self, f: impl FnOnce(&Mutator<VM>) -> R) -> R {
         f(&self.mutator())
     }
 
-    /// A new object, zeroed. A safepoint: references in locals are stale afterwards.
+    /// Words of an object of this class, header included: whole granules of the binding.
     #[inline(always)]
-    pub fn alloc(&self, class: Class) -> Ref {
-        let words = class.words();
-        let at = self.mutator().alloc(words * 8);
-        Self::initialise(at, class, words)
+    pub fn words(class: Class) -> usize {
+        class.words().next_multiple_of(1 << (VM::LOG_GRANULE - 3))
     }
 
-    /// As [`ThreadHandle::alloc`], but returns the error when memory is exhausted.
-    pub fn try_alloc(&self, class: Class) -> Result<Ref, OutOfMemory> {
-        let words = class.words();
-        Ok(Self::initialise(self.mutator().try_alloc(words * 8)?, class, words))
+    /// A new object with `refs` references and `bytes` bytes of raw data, zeroed. A safepoint: references in
+    /// locals are stale afterwards.
+    #[inline(always)]
+    pub fn alloc(&self, refs: usize, bytes: usize) -> Ref {
+        self.alloc_class(Class { refs, bytes })
     }
 
-    /// As [`ThreadHandle::try_alloc`], in the space that `semantics` names.
-    pub fn try_alloc_with(&self, class: Class, semantics: Semantics) -> Result<Ref, OutOfMemory> {
-        let words = class.words();
-        Ok(Self::initialise(self.mutator().try_alloc_with(words * 8, semantics)?, class, words))
+    /// As [`ThreadHandle::alloc`].
+    #[inline(always)]
+    pub fn alloc_class(&self, class: Class) -> Ref {
+        let words = Self::words(class);
+        Self::initialise(self.mutator().alloc(words * 8), class, words)
+    }
+
+    /// As [`ThreadHandle::alloc`], in the space that `semantics` names.
+    ///
+    /// # Errors
+    /// When memory is exhausted.
+    #[inline]
+    pub fn try_alloc(&self, class: Class, semantics: Semantics) -> Result<Ref, OutOfMemory> {
+        let words = Self::words(class);
+        let at = match semantics {
+            Semantics::Default => self.mutator().try_alloc(words * 8)?,
+            special => self.mutator().try_alloc_with(words * 8, special)?,
+        };
+        Ok(Self::initialise(at, class, words))
     }
 
     #[inline(always)]
     fn initialise(at: Address, class: Class, words: usize) -> Ref {
         assert!(words <= MAX_WORDS, "an object of {words} words: the header has room for {MAX_WORDS}");
+        debug_assert!(at.is_aligned_to(1 << VM::LOG_GRANULE), "{at} is not aligned to a granule");
         // SAFETY: just returned by the allocator, of that many words.
         unsafe { object::write_header(at, class.refs, words) };
         Ref(at.as_usize())
@@ -109,7 +140,7 @@ impl ThreadHandle {
     }
 
     fn check(object: Ref, index: usize, references: bool) {
-        let header: Header = object::header(object.object().expect("null dereference"));
+        let header = object::header(object.object().expect("null dereference"));
         let bound = if references { header.refs() } else { header.words() - 1 };
         assert!(index < bound, "index {index} of {bound}");
     }

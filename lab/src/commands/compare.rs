@@ -24,8 +24,8 @@ use crate::compare::group::{self, Group};
 use crate::compare::{Comparison, Found, MinimumHeap, report};
 use crate::failure::Failure;
 use crate::record::Record;
-use crate::workloads::Spec;
 use crate::{interrupt, minimum, output, progress};
+use workloads::Spec;
 
 /// Compared when nobody says.
 const DEFAULT_PLANS: [&str; 2] = ["Immix", "SemiSpace"];

@@ -6,10 +6,10 @@ use serde_json::json;
 
 use crate::cli::{self, RunOptions};
 use crate::failure::Failure;
-use crate::heaps::never_free::{Handle, NeverFreeHeap};
 use crate::output;
 use crate::table::Table;
-use crate::workloads::heap::{GcStats, Heap, Mutator, Ref};
+use workloads::heap::{GcStats, Heap, Mutator, Ref};
+use workloads::never_free::{Handle, NeverFreeHeap};
 
 /// All that a workload allocates stays: this is the most it may be.
 const LIMIT_BYTES: usize = 20 << 30;
@@ -28,7 +28,7 @@ static SLOTS_INITIALISED: AtomicU64 = AtomicU64::new(0);
 pub(super) fn count(options: &RunOptions, workload: &str) -> Result<(), Failure> {
     let spec = cli::workload(workload)?;
     options.check_amounts(spec)?;
-    let heap = Counting(NeverFreeHeap::new(true, LIMIT_BYTES));
+    let heap = Counting(NeverFreeHeap::new(true, LIMIT_BYTES, crate::oom::exit));
     let (_, outcome) = spec.run_on_threads(&heap, options.size, options.ops, options.mutators)?;
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let counts = [

@@ -8,7 +8,7 @@ use crate::collector::{self, Kind};
 use crate::failure::Failure;
 use crate::output;
 use crate::table::Table;
-use crate::workloads::SPECS;
+use workloads::SPECS;
 
 /// A part, its name in JSON, and its two forms.
 type Section = (Part, &'static str, fn() -> Value, fn() -> String);
@@ -68,7 +68,7 @@ fn plans_text() -> String {
 }
 
 fn workloads_json() -> Value {
-    let spec = |spec: &crate::workloads::Spec| {
+    let spec = |spec: &workloads::Spec| {
         json!({
             "name": spec.name, "alias": spec.alias, "size": spec.size, "ops": spec.ops,
             "what": spec.what, "stresses": spec.stresses,

@@ -29,8 +29,8 @@ use crate::limits::{Bump, MarkedTree, Order, Pages};
 use crate::record::Record;
 use crate::request::Request;
 use crate::table::{Table, number};
-use crate::workloads::{self, rng::Rng};
 use crate::{cpu, output, progress};
+use workloads::{self, rng::Rng};
 
 const ROUNDS: usize = 7;
 /// Rows of one plan.
@@ -295,7 +295,7 @@ fn bump(plan: &str, by_hand: &ByHand, stages: &mut Stages) -> Result<Rate, Failu
         let start = cpu::thread_ns();
         let mut last = Ref::NULL;
         for i in 0..Bump::TOTAL_BYTES / 32 {
-            let node = thread.alloc(NODE);
+            let node = thread.alloc_class(NODE);
             thread.write_word(node, 2, i as u64);
             last = node;
         }
@@ -355,7 +355,7 @@ fn tree(thread: &Thread, depth: u32, falls: [u32; 2]) {
 }
 
 fn subtree(thread: &Thread, depth: u32, falls: [u32; 2]) -> Ref {
-    let node = thread.push(thread.alloc(NODE));
+    let node = thread.push(thread.alloc_class(NODE));
     if depth > 0 {
         for (side, fall) in falls.into_iter().enumerate() {
             let child = subtree(thread, depth.saturating_sub(fall), falls);
@@ -370,9 +370,9 @@ fn subtree(thread: &Thread, depth: u32, falls: [u32; 2]) -> Ref {
 /// A perfect tree whose nodes are linked after they were allocated and shuffled. Its root stays on the shadow
 /// stack.
 fn shuffled_tree(thread: &Thread, count: usize) {
-    let index = thread.push(thread.alloc(Class { refs: count, bytes: 0 }));
+    let index = thread.push(thread.alloc(count, 0));
     for i in 0..count {
-        let node = thread.alloc(NODE);
+        let node = thread.alloc_class(NODE);
         thread.write_ref(thread.get(index), i, node);
     }
     let place = Rng::new(5).permutation(count);
@@ -388,9 +388,9 @@ fn shuffled_tree(thread: &Thread, count: usize) {
 }
 
 fn leaves(thread: &Thread, count: usize) {
-    let array = thread.push(thread.alloc(Class { refs: count, bytes: 0 }));
+    let array = thread.push(thread.alloc(count, 0));
     for i in 0..count {
-        let leaf = thread.alloc(Class { refs: 0, bytes: 16 });
+        let leaf = thread.alloc(0, 16);
         thread.write_ref(thread.get(array), i, leaf);
     }
 }

@@ -18,8 +18,8 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::table::{Table, number};
-use crate::workloads::rng::Rng;
 use crate::{output, progress};
+use workloads::rng::Rng;
 
 const ROUNDS: usize = 7;
 /// A header and two words: 24 bytes.
@@ -177,9 +177,9 @@ fn measure(plan: &str, case: Case, entries: usize) -> Result<Row, Failure> {
 
 /// An array of new objects, on the stack.
 fn objects(thread: &Thread, count: usize) -> usize {
-    let array = thread.push(thread.alloc(Class { refs: count, bytes: 0 }));
+    let array = thread.push(thread.alloc(count, 0));
     for i in 0..count {
-        let one = thread.alloc(NODE);
+        let one = thread.alloc_class(NODE);
         thread.write_ref(thread.get(array), i, one);
     }
     array

@@ -17,8 +17,8 @@ use reference::{ReferenceVM, Thread};
 
 use crate::failure::Failure;
 use crate::simulate::{self, Cycle, Outcome, Run, Scenario};
-use crate::threads;
 use program::{Clock, Program};
+use workloads::threads;
 
 pub use acceptance::{acceptance, rows};
 

@@ -7,12 +7,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use mmtk_core::OutOfMemory;
+use mmtk_core::{OutOfMemory, Semantics};
 use reference::{Class, Ref, Thread};
 
 use crate::cpu;
 use crate::simulate::{Noise, Scenario};
-use crate::workloads::rng::Rng;
+use workloads::rng::Rng;
 
 /// A reference and 48 bytes: with its header 64.
 const NODE: Class = Class { refs: 1, bytes: 48 };
@@ -72,12 +72,12 @@ impl Program<'_> {
 
     /// The table, as the root with this number. Made at the scenario's rate, so that the pacer knows it.
     fn build(self, thread: &Thread, places: usize) -> Result<(usize, usize), OutOfMemory> {
-        let table = thread.try_alloc(Class { refs: places, bytes: 0 })?;
+        let table = thread.try_alloc(Class { refs: places, bytes: 0 }, Semantics::Default)?;
         let root = thread.push(table);
         let used = self.live_nodes(0.0, places);
         let rate = self.scenario.allocation.at(0.0);
         for place in 0..used {
-            let node = thread.try_alloc(NODE)?;
+            let node = thread.try_alloc(NODE, Semantics::Default)?;
             thread.write_ref(thread.get(root), place, node);
             if place % (BATCH / NODE_BYTES) == 0 && rate > 0.0 {
                 compute(thread, BATCH as f64 / rate);
@@ -115,7 +115,7 @@ impl Program<'_> {
             let time = if rate > 0.0 { BATCH as f64 / rate } else { 1e6 * self.time };
             let before = cpu::thread_ns();
             for n in 0..if rate > 0.0 { BATCH / NODE_BYTES } else { 0 } {
-                let node = thread.try_alloc(NODE)?;
+                let node = thread.try_alloc(NODE, Semantics::Default)?;
                 if used < wanted {
                     thread.write_ref(thread.get(root), used, node);
                     used += 1;

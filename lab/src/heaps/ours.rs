@@ -1,22 +1,22 @@
-//! The adapter of our own heap: the reference binding behind the workloads' traits.
+//! Our own heap behind the workloads' trait, with what a run asks of it: traces, reports, statistics.
 //!
-//! I1. A [`Handle`] is used on the thread that bound it, between `bind` and `unbind` (`workloads::heap`, I2);
-//!     that is the contract of the binding's `ThreadHandle`.
+//! I1. A [`ThreadHandle`] is used on the thread that bound it, between `bind` and `unbind` (`workloads::heap`, I2);
+//!     that is its contract.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mmtk_core::events::{Event, Paced};
-use reference::{Class, ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
+use reference::{ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
 
 use crate::driver::drive;
 use crate::failure::Failure;
 use crate::report::Page;
 use crate::request::Request;
 use crate::simulate::pacer_log;
-use crate::workloads::heap::{GcStats, Heap, Mutator, Pause, Ref};
 use crate::written::{self, Receipt};
 use crate::{oom, output};
+use workloads::heap::{GcStats, Heap, Pause};
 
 /// Makes a heap from `request.options`, which hold the plan, and drives the workload on it.
 ///
@@ -138,24 +138,20 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Handle of a bound thread.
-#[derive(Clone, Copy)]
-pub struct Handle(ThreadHandle);
-
 impl Heap for OurHeap {
-    type M = Handle;
+    type M = ThreadHandle;
 
-    fn bind(&self) -> Handle {
-        Handle(Thread::attach(&self.heap).into_handle())
+    fn bind(&self) -> ThreadHandle {
+        Thread::attach(&self.heap).into_handle()
     }
 
-    fn unbind(&self, mutator: Handle) {
+    fn unbind(&self, mutator: ThreadHandle) {
         // SAFETY: from `bind` on this thread, and this is its last use (I1).
-        drop(unsafe { Thread::from_handle(mutator.0) });
+        drop(unsafe { Thread::from_handle(mutator) });
     }
 
-    fn collect(&self, mutator: Handle) {
-        mutator.0.collect();
+    fn collect(&self, mutator: ThreadHandle) {
+        mutator.collect();
     }
 
     fn take_stats(&self) -> GcStats {
@@ -174,62 +170,5 @@ impl Heap for OurHeap {
 
     fn writes_trace(&self) -> bool {
         self.writes_trace
-    }
-}
-
-#[inline(always)]
-fn theirs(object: reference::Ref) -> Ref {
-    Ref(object.0)
-}
-
-#[inline(always)]
-fn ours(object: Ref) -> reference::Ref {
-    reference::Ref(object.0)
-}
-
-impl Mutator for Handle {
-    #[inline(always)]
-    fn alloc(self, nrefs: usize, nbytes: usize) -> Ref {
-        theirs(self.0.alloc(Class { refs: nrefs, bytes: nbytes }))
-    }
-    #[inline(always)]
-    fn read_ref(self, object: Ref, i: usize) -> Ref {
-        theirs(self.0.read_ref(ours(object), i))
-    }
-    #[inline(always)]
-    fn write_ref(self, object: Ref, i: usize, value: Ref) {
-        self.0.write_ref(ours(object), i, ours(value));
-    }
-    #[inline(always)]
-    fn read_word(self, object: Ref, w: usize) -> u64 {
-        self.0.read_word(ours(object), w)
-    }
-    #[inline(always)]
-    fn write_word(self, object: Ref, w: usize, value: u64) {
-        self.0.write_word(ours(object), w, value);
-    }
-    #[inline(always)]
-    fn poll(self) {
-        self.0.poll();
-    }
-    #[inline(always)]
-    fn push(self, value: Ref) -> usize {
-        self.0.push(ours(value))
-    }
-    #[inline(always)]
-    fn get(self, index: usize) -> Ref {
-        theirs(self.0.get(index))
-    }
-    #[inline(always)]
-    fn set(self, index: usize, value: Ref) {
-        self.0.set(index, ours(value));
-    }
-    #[inline(always)]
-    fn peek(self, depth: usize) -> Ref {
-        theirs(self.0.peek(depth))
-    }
-    #[inline(always)]
-    fn pop(self, n: usize) {
-        self.0.pop(n);
     }
 }

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use super::measure::{Report, cpu_seconds, repeat};
 use super::region::{Pages, Region};
 use crate::failure::Failure;
-use crate::workloads::rng::Rng;
+use workloads::rng::Rng;
 
 const LINE_BYTES: usize = 64;
 

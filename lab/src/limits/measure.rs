@@ -5,7 +5,8 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::{cpu, output, threads};
+use crate::{cpu, output};
+use workloads::threads;
 
 /// Best and median of several repetitions, in seconds.
 #[derive(Clone, Copy)]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::measure::{Report, cpu_seconds, repeat, try_repeat, wall_seconds};
 use crate::failure::Failure;
-use crate::workloads::ticks;
+use workloads::ticks;
 
 const MANY: usize = 1_000_000;
 

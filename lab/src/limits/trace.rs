@@ -5,7 +5,7 @@
 use super::measure::{Report, cpu_seconds, repeat};
 use super::region::{Pages, Region, prefetch};
 use crate::failure::Failure;
-use crate::workloads::rng::Rng;
+use workloads::rng::Rng;
 
 const DEPTH: usize = 22;
 const OBJECTS: usize = (1 << (DEPTH + 1)) - 1;

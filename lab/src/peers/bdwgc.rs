@@ -29,8 +29,8 @@ use crate::driver::drive;
 use crate::failure::Failure;
 use crate::oom;
 use crate::request::Request;
-use crate::workloads::heap::{GcStats, Heap, Mutator, Pause, Ref};
-use crate::workloads::shadow_stack::ShadowStack;
+use workloads::heap::{GcStats, Heap, Mutator, Pause, Ref};
+use workloads::shadow_stack::ShadowStack;
 
 #[repr(C)]
 struct StackBase {

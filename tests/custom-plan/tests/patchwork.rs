@@ -5,7 +5,7 @@ use mmtk_core::Options;
 use plan_tests::matrix::{self, Stress};
 use plan_tests::shadow::random_programs_match_a_plain_model;
 use plan_tests::{SideVM, TestVM, Watchdog, assert_within_limit};
-use reference::{Class, ReferenceVM, Thread};
+use reference::{ReferenceVM, Thread};
 
 fn workloads(stress: Stress) {
     let _watchdog = Watchdog::new();
@@ -39,7 +39,7 @@ fn objects_larger_than_a_line_that_do_not_fit_the_hole_go_to_cells() {
     assert_eq!(heap.plan_name(), "Patchwork");
     let thread = Thread::attach(&heap);
     for _ in 0..1000 {
-        thread.push(thread.alloc(Class { refs: 1, bytes: 3000 }));
+        thread.push(thread.alloc(1, 3000));
     }
     let report = heap.report();
     let medium = report.lines().find(|line| line.trim_start().starts_with("medium")).unwrap();

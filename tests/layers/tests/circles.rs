@@ -57,20 +57,40 @@ fn no_module_of_the_reports_uses_another_in_a_circle() {
     assert_no_circles("mmtk-core/reports");
 }
 
-/// What a virtual machine builds besides its own code. Formats, histograms and command lines are not in it.
 #[test]
-fn the_heap_needs_these_libraries_and_no_others() {
+fn no_module_of_the_workloads_uses_another_in_a_circle() {
+    assert_no_circles("lab/workloads");
+}
+
+/// The names of all libraries that a package is built of, itself included.
+fn libraries(package: &str) -> BTreeSet<String> {
     let cargo = std::process::Command::new(env!("CARGO"))
-        .args("tree --offline --package policies --edges normal --prefix none --format {lib}".split(' '))
+        .args("tree --offline --edges normal --prefix none --format {lib} --package".split(' '))
+        .arg(package)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
     assert!(cargo.status.success(), "{}", String::from_utf8_lossy(&cargo.stderr));
     let text = String::from_utf8(cargo.stdout).unwrap();
-    let libraries: BTreeSet<&str> = text.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+    text.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+}
+
+/// What a virtual machine builds besides its own code. Formats, histograms and command lines are not in it.
+#[test]
+fn the_heap_needs_these_libraries_and_no_others() {
     let ours = ["mmtk_core", "pacer", "policies", "protocols"];
     let theirs = ["crossbeam_deque", "crossbeam_epoch", "crossbeam_utils", "libc", "libm", "log", "strsim"];
-    assert_eq!(libraries, ours.into_iter().chain(theirs).collect());
+    let expected: BTreeSet<String> = ours.into_iter().chain(theirs).map(str::to_owned).collect();
+    assert_eq!(libraries("policies"), expected);
+}
+
+#[test]
+fn the_tests_of_collections_are_built_without_the_lab() {
+    let libraries = libraries("plan-tests");
+    assert!(libraries.contains("workloads") && libraries.contains("policies"), "{libraries:?}");
+    for other in ["lab", "clap", "plotters", "indicatif", "serde", "serde_json"] {
+        assert!(!libraries.contains(other), "plan-tests is built of {other}");
+    }
 }
 
 #[test]

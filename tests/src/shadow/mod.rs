@@ -13,13 +13,12 @@
 mod natives;
 
 use crate::bindings::GLOBALS;
-use crate::{Attached, Handle, MakeHeap, TestVM, Watchdog, assert_within_limit, options};
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
+use crate::{MakeHeap, TestVM, Watchdog, assert_within_limit, options};
 use mmtk_core::{Heap, HeapStatistics, PinError, Semantics};
 use natives::{NativeOp, Natives, native_op};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestError, TestRunner};
-use reference::{Class, Ref, object};
+use reference::{Class, Ref, Thread, ThreadHandle, object};
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, PoisonError};
 
@@ -265,13 +264,13 @@ struct Node {
     words: usize,
     id: u64,
     /// Where it is if it may not move.
-    pinned: Option<LabRef>,
+    pinned: Option<Ref>,
 }
 
 /// Where nodes are.
 #[derive(Default)]
 struct Found {
-    places: HashMap<usize, LabRef>,
+    places: HashMap<usize, Ref>,
     ranges: Vec<(usize, usize)>,
 }
 
@@ -279,7 +278,7 @@ struct Found {
 struct Actor<'h, VM: TestVM> {
     heap: &'h Heap<VM>,
     /// None only on the way from one attachment to the next.
-    thread: Option<Attached<VM>>,
+    thread: Option<Thread<VM>>,
     me: usize,
     nodes: Vec<Node>,
     roots: Vec<Option<usize>>,
@@ -287,7 +286,7 @@ struct Actor<'h, VM: TestVM> {
     /// Number of the weak reference in the VM, and its target.
     weak: Vec<(usize, usize)>,
     /// Objects that are pinned, and where they are, once for each pin.
-    pins: Vec<(usize, LabRef)>,
+    pins: Vec<(usize, Ref)>,
     natives: Natives,
     /// Whether there are no other threads.
     alone: bool,
@@ -299,7 +298,7 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
     fn new(heap: &'h Heap<VM>, me: usize, alone: bool) -> Self {
         Actor {
             heap,
-            thread: Some(Attached::new(heap)),
+            thread: Some(Thread::attach(heap)),
             me,
             nodes: Vec::new(),
             roots: Vec::new(),
@@ -313,7 +312,7 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
         }
     }
 
-    fn m(&self) -> Handle<VM> {
+    fn m(&self) -> ThreadHandle<VM> {
         self.thread.as_ref().expect("attached").handle()
     }
 
@@ -345,7 +344,7 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
     }
 
     /// The object at a root: its node and where it is.
-    fn object(&self, root: usize) -> Option<(usize, LabRef)> {
+    fn object(&self, root: usize) -> Option<(usize, Ref)> {
         let (at, node) = self.root(root)?;
         Some((node?, self.m().get(at)))
     }
@@ -369,7 +368,7 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
                     return;
                 }
                 let slot = slot % self.nodes[from].refs.len();
-                m.write_ref(object, slot, LabRef::NULL);
+                m.write_ref(object, slot, Ref::NULL);
                 self.nodes[from].refs[slot] = None;
             }
             Op::Load { root, from, slot } => {
@@ -397,12 +396,12 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
                 let which = which % GLOBALS_EACH;
                 let chosen = root.and_then(|root| self.object(root));
                 self.globals[which] = chosen.map(|(node, _)| node);
-                let value = chosen.map_or(Ref::NULL, |(_, at)| Ref(at.0));
+                let value = chosen.map_or(Ref::NULL, |(_, at)| at);
                 self.heap.vm().reference().set_global(self.me * GLOBALS_EACH + which, value);
             }
             Op::Weak { root } => {
                 let Some((node, at)) = self.object(root) else { return };
-                self.weak.push((self.heap.vm().reference().new_weak(Ref(at.0)), node));
+                self.weak.push((self.heap.vm().reference().new_weak(at), node));
             }
             Op::Garbage { count, words } => {
                 for _ in 0..count {
@@ -419,7 +418,7 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
             Op::Poll => m.poll(),
             Op::Pin { root } => {
                 let Some((node, at)) = self.object(root) else { return };
-                match m.mutator().pin(Ref(at.0).object().expect("not null")) {
+                match m.mutator().pin(at.object().expect("not null")) {
                     Ok(()) => self.pins.push((node, at)),
                     Err(PinError::Moves { .. }) => (),
                     Err(error) => panic!("{error}"),
@@ -428,7 +427,7 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
             Op::Unpin { which } => {
                 if which < self.pins.len() {
                     let (_, at) = self.pins.swap_remove(which);
-                    m.mutator().unpin(Ref(at.0).object().expect("not null"));
+                    m.mutator().unpin(at.object().expect("not null"));
                 }
             }
             Op::Native(ref op) => self.perform_native(op),
@@ -436,11 +435,11 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
             Op::Reattach => {
                 self.give_up_natives();
                 for (_, at) in std::mem::take(&mut self.pins) {
-                    m.mutator().unpin(Ref(at.0).object().expect("not null"));
+                    m.mutator().unpin(at.object().expect("not null"));
                 }
                 // Away before it is back: a pause would wait for both.
                 self.thread = None;
-                self.thread = Some(Attached::new(self.heap));
+                self.thread = Some(Thread::attach(self.heap));
                 self.roots.clear();
                 // A pause just before saw the stack, one just after did not: weak references may have gone
                 // either way.
@@ -453,16 +452,16 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
         }
     }
 
-    fn allocate(&self, refs: usize, words: usize, semantics: Semantics) -> LabRef {
+    fn allocate(&self, refs: usize, words: usize, semantics: Semantics) -> Ref {
         let object = self.m().try_alloc(Class { refs, bytes: words * 8 }, semantics);
-        LabRef(object.unwrap_or_else(|error| panic!("{error}")).0)
+        object.unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn new_object(&mut self, root: usize, refs: usize, words: usize, semantics: Semantics) {
         let (refs, words) = (refs, words.max(1));
         let object = self.allocate(refs, words, semantics);
         let m = self.m();
-        for word in 0..Handle::<VM>::words(Class { refs, bytes: words * 8 }) - 1 {
+        for word in 0..ThreadHandle::<VM>::words(Class { refs, bytes: words * 8 }) - 1 {
             assert_eq!(m.read_word(object, word), 0, "word {word} of a new object is not zero");
         }
         let id = (self.me as u64) << 32 | self.nodes.len() as u64;
@@ -509,7 +508,7 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
         self.reach_held(&mut found);
         let vm = self.heap.vm().reference();
         self.weak.retain(|&(number, node)| {
-            let target = LabRef(vm.weak(number).0);
+            let target = vm.weak(number);
             match found.places.get(&node) {
                 Some(at) => assert_eq!(target, *at, "a weak reference to a live object"),
                 None => assert!(target.is_null() || !all_full, "a weak reference to an object that died: {target:?}"),
@@ -527,7 +526,7 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
         let alive = self.check_natives(found, all_full);
         let bytes_of = |node: &usize| {
             let Node { refs, words, .. } = &self.nodes[*node];
-            Handle::<VM>::words(Class { refs: refs.len(), bytes: words * 8 }) * 8
+            ThreadHandle::<VM>::words(Class { refs: refs.len(), bytes: words * 8 }) * 8
         };
         // The object that was being allocated came after the collection.
         let live: usize = alive.iter().filter(|node| Some(**node) != new).map(bytes_of).sum();
@@ -541,12 +540,12 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
     /// Walks heap and model in step from the roots; where each node is that they reach.
     fn check_graph(&self) -> Found {
         let m = self.m();
-        assert_eq!(m.push(LabRef::NULL), self.roots.len(), "the roots were counted");
+        assert_eq!(m.push(Ref::NULL), self.roots.len(), "the roots were counted");
         m.pop(1);
         let roots = self.roots.iter().enumerate().map(|(index, node)| (*node, m.get(index)));
         let globals = self.globals.iter().enumerate().map(|(index, node)| {
             let at = self.heap.vm().reference().global(self.me * GLOBALS_EACH + index);
-            (*node, LabRef(at.0))
+            (*node, at)
         });
         let mut found = Found::default();
         self.walk(roots.chain(globals).collect(), &mut found);
@@ -554,10 +553,10 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
     }
 
     /// Walks heap and model in step from these nodes.
-    fn walk(&self, from: Vec<(Option<usize>, LabRef)>, found: &mut Found) {
+    fn walk(&self, from: Vec<(Option<usize>, Ref)>, found: &mut Found) {
         let m = self.m();
         let mut todo = Vec::new();
-        let visit = |node: Option<usize>, at: LabRef, todo: &mut Vec<usize>, places: &mut HashMap<usize, LabRef>| {
+        let visit = |node: Option<usize>, at: Ref, todo: &mut Vec<usize>, places: &mut HashMap<usize, Ref>| {
             let Some(node) = node else { return assert!(at.is_null(), "{at:?} where there is none") };
             assert!(!at.is_null(), "object {node} was lost");
             match places.insert(node, at) {
@@ -571,9 +570,9 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
         }
         while let Some(index) = todo.pop() {
             let (node, at) = (&self.nodes[index], places[&index]);
-            let header = object::header(Ref(at.0).object().expect("not null"));
+            let header = object::header(at.object().expect("not null"));
             let bytes = node.refs.len() * 8 + node.words * 8;
-            let words = Handle::<VM>::words(Class { refs: node.refs.len(), bytes: node.words * 8 });
+            let words = ThreadHandle::<VM>::words(Class { refs: node.refs.len(), bytes: node.words * 8 });
             assert_eq!(
                 (header.refs(), header.words()),
                 (node.refs.len(), words),

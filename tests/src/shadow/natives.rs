@@ -9,7 +9,6 @@
 
 use super::{Actor, Found};
 use crate::TestVM;
-use lab::workloads::heap::{Mutator as _, Ref as LabRef};
 use mmtk_core::weak::{FinalizerOrder, Reference, ReferenceKind, Terms};
 use mmtk_core::{ObjectReference, References};
 use proptest::prelude::*;
@@ -69,12 +68,12 @@ pub(super) struct Natives {
     finalizers: Vec<(usize, FinalizerOrder)>,
 }
 
-fn object(at: LabRef) -> ObjectReference {
-    Ref(at.0).object().expect("not null")
+fn object(at: Ref) -> ObjectReference {
+    at.object().expect("not null")
 }
 
-fn place(object: ObjectReference) -> LabRef {
-    LabRef(object.address().as_usize())
+fn place(object: ObjectReference) -> Ref {
+    Ref(object.address().as_usize())
 }
 
 impl<VM: TestVM> Actor<'_, VM> {

@@ -38,9 +38,9 @@ use crate::driver::drive;
 use crate::failure::Failure;
 use crate::oom;
 use crate::request::Request;
-use crate::workloads::heap::{GcStats, Heap, Mutator, Ref};
-use crate::workloads::shadow_stack::ShadowStack;
 use vm::{MMTK_INSTANCE, PeerVm, State, instance};
+use workloads::heap::{GcStats, Heap, Mutator, Ref};
+use workloads::shadow_stack::ShadowStack;
 
 // Allocators, as const parameters.
 const BUMP: u8 = 0;

@@ -13,8 +13,8 @@ use mmtk::{MMTK, Mutator, memory_manager};
 
 use super::world;
 use crate::oom;
-use crate::workloads::shadow_stack::ShadowStack;
 use std::sync::OnceLock;
+use workloads::shadow_stack::ShadowStack;
 
 /// The VM of the workloads.
 #[derive(Default)]

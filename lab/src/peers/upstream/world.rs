@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
 use crate::cpu::ThreadClock;
-use crate::workloads::heap::Pause;
+use workloads::heap::Pause;
 
 /// Polled by mutators. A hint: the truth is `World::stopping`, under the lock.
 pub(super) static STOP: AtomicBool = AtomicBool::new(false);

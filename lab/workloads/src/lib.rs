@@ -1,5 +1,9 @@
 //! The workloads: deterministic programs over the traits in [`heap`], the same for every collector.
 //!
+//! [`adapter`] makes a thread of the reference binding a mutator of them, and so a thread of any binding with
+//! its objects and shadow stack: the lab and the tests have one adapter. [`never_free`] has allocators to
+//! compare with, whose checksums are right by construction. The collectors of others are in the lab.
+//!
 //! A workload returns a checksum of all it kept alive. An object lost or overwritten by a collector changes
 //! it, or fails one of the assertions on the way. Sizes, seeds and sums are frozen: results compare across
 //! years.
@@ -11,8 +15,13 @@
 //! Each of `n` mutators runs the workload on its share of the size and of the work, with its own seed.
 
 pub mod heap;
-pub mod rng;
 pub mod shadow_stack;
+
+pub mod adapter;
+pub mod never_free;
+
+pub mod rng;
+pub mod threads;
 pub mod ticks;
 
 mod binary_trees;
@@ -34,8 +43,7 @@ use heap::{Heap, Mutator, Ref};
 use list::Order;
 pub use params::{Outcome, Params};
 
-use crate::failure::Failure;
-use crate::threads;
+use threads::TooFewThreads;
 
 /// Stack of a mutator thread: the workloads recurse as deep as their trees.
 const THREAD_STACK_BYTES: usize = 16 << 20;
@@ -261,7 +269,7 @@ impl Spec {
         size: usize,
         ops: usize,
         mutators: usize,
-    ) -> Result<(f64, Outcome), Failure> {
+    ) -> Result<(f64, Outcome), TooFewThreads> {
         let or_default = |given, default| if given == 0 { default } else { given };
         let (size, ops) = (or_default(size, self.size), or_default(ops, self.ops));
         let mutator = |tid| {
@@ -284,7 +292,7 @@ impl Spec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::heaps::never_free::NeverFreeHeap;
+    use never_free::NeverFreeHeap;
 
     /// Sizes at which a workload takes milliseconds.
     fn tiny(spec: &Spec) -> (usize, usize) {
@@ -302,7 +310,7 @@ mod tests {
 
     fn checksum(spec: &Spec, mutators: usize) -> u64 {
         let (size, ops) = tiny(spec);
-        let heap = NeverFreeHeap::<true>::new(false, 4 << 30);
+        let heap = NeverFreeHeap::<true>::new(false, 4 << 30, |why| panic!("{why}"));
         spec.run_on_threads(&heap, size, ops, mutators).unwrap().1.checksum
     }
 
@@ -326,7 +334,7 @@ mod tests {
 
     #[test]
     fn latency_has_one_entry_a_request() {
-        let heap = NeverFreeHeap::<false>::new(false, 1 << 30);
+        let heap = NeverFreeHeap::<false>::new(false, 1 << 30, |why| panic!("{why}"));
         let (_, outcome) = find("lru").unwrap().run_on_threads(&heap, 200, 1000, 2).unwrap();
         assert_eq!(outcome.latency_ticks.len(), 1000);
     }

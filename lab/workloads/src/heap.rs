@@ -18,20 +18,7 @@ use std::time::Instant;
 /// A reference as a workload sees it: a word, 0 is null.
 ///
 /// How it is stored in the heap is up to the adapter; a compressing heap would narrow it in `write_ref`.
-#[repr(transparent)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ref(pub usize);
-
-impl Ref {
-    /// No object.
-    pub const NULL: Ref = Ref(0);
-
-    /// Whether this is [`Ref::NULL`].
-    #[inline(always)]
-    pub fn is_null(self) -> bool {
-        self.0 == 0
-    }
-}
+pub use reference::Ref;
 
 /// The handle of one mutator thread.
 ///

@@ -4,10 +4,30 @@
 //! that were started before return without having done anything. Otherwise a run would go on with fewer
 //! mutators than were asked for, or wait for those that never come.
 
+use std::fmt;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::failure::Failure;
+/// The system refused a thread.
+#[derive(Debug)]
+pub struct TooFewThreads {
+    started: usize,
+    count: usize,
+    error: std::io::Error,
+}
+
+impl fmt::Display for TooFewThreads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TooFewThreads { started, count, error } = self;
+        write!(
+            f,
+            "the system starts {started} of {count} threads: {error}; ask for fewer threads, or raise the limit \
+             (ulimit -u, ulimit -v, the cgroup's pids.max)"
+        )
+    }
+}
+
+impl std::error::Error for TooFewThreads {}
 
 /// Calls `work` on `count` threads with this stack, each with its number, once all have been started. Returns
 /// the wall time from then until the last has ended, and what they returned.
@@ -21,7 +41,7 @@ pub fn together<R: Send>(
     count: usize,
     stack_bytes: usize,
     work: impl Fn(usize) -> R + Sync,
-) -> Result<(Duration, Vec<R>), Failure> {
+) -> Result<(Duration, Vec<R>), TooFewThreads> {
     let all_started = OnceLock::<bool>::new();
     std::thread::scope(|scope| {
         let (work, gate) = (&work, &all_started);
@@ -45,10 +65,7 @@ pub fn together<R: Send>(
         let results: Vec<R> = threads.into_iter().filter_map(join).collect();
         match refused {
             None => Ok((began.elapsed(), results)),
-            Some(error) => Err(Failure::Failed(format!(
-                "the system starts {started} of {count} threads: {error}; ask for fewer threads, or raise the limit (ulimit -u, ulimit -v, the \
-                 cgroup's pids.max)"
-            ))),
+            Some(error) => Err(TooFewThreads { started, count, error }),
         }
     })
 }
