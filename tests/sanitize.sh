@@ -35,7 +35,7 @@ miri() {
     local cargo=(cargo +nightly miri test -q --target-dir target/miri)
     export MIRIFLAGS="$flags"
     step "${cargo[@]}" -p protocols --lib -- forwarding
-    step "${cargo[@]}" -p mmtk-core --lib -- address:: a_chunk_is_there
+    step "${cargo[@]}" -p heapwright-core --lib -- address:: a_chunk_is_there
     export MIRIFLAGS="$flags -Zmiri-disable-validation"
     step "${cargo[@]}" -p plan-tests --test small_programs -- --exact no_plan_is_left_out
     echo "== small programs on ${plans[*]} (${SECONDS} s)"
@@ -53,7 +53,7 @@ address() {
     slow
     export RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS="detect_leaks=0:allow_user_segv_handler=1:use_sigaltstack=0"
     local cargo=(cargo +nightly test -q --target "$target" --target-dir target/address)
-    step "${cargo[@]}" -p mmtk-core --lib -- --skip stack::tests --skip locked_memory
+    step "${cargo[@]}" -p heapwright-core --lib -- --skip stack::tests --skip locked_memory
     step "${cargo[@]}" -p plan-tests --test regions -- --skip are_found_by_address
     step "${cargo[@]}" -p plan-tests --test small_programs --test worker_races --test pinning --test native_regions \
         --test references --test finalizers --test compaction --test shadow_heap --test long_lived
@@ -66,7 +66,7 @@ thread() {
     slow
     export RUSTFLAGS="-Zsanitizer=thread" TSAN_OPTIONS="halt_on_error=1"
     local cargo=(cargo +nightly test -q -Zbuild-std --target "$target" --target-dir target/thread)
-    step "${cargo[@]}" -p mmtk-core --lib -- --skip locked_memory
+    step "${cargo[@]}" -p heapwright-core --lib -- --skip locked_memory
     step "${cargo[@]}" -p plan-tests --test small_programs --test worker_races --test regions --test pinning --test native_regions \
         --test references --test finalizers --test shadow_heap --test long_lived
     # A heap nine tenths full takes minutes there.

@@ -26,7 +26,7 @@ cp "$here/Cargo.lock" "$stock/Cargo.lock"
 # The same manifest without the patch, the toolkit, and the second member.
 awk '
     /^\[/ { skip = /^\[patch/ }
-    /^members/ || /^mmtk-core/ { next }
+    /^members/ || /^reports/ { next }
     /^default = / { print "default = []"; next }
     /^toolkit = / { print "toolkit = []"; next }
     !skip

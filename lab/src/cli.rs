@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mmtk_core::options::Options;
+use heapwright::options::Options;
 
 use crate::collector::{Collector, Kind};
 use crate::failure::Failure;

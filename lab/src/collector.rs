@@ -99,7 +99,7 @@ impl Collector {
         let Some((_, kind)) = known.iter().find(|(known, _)| known == base) else {
             let names = known.iter().map(|(known, _)| known.as_str());
             if suggest::near_miss(base, names.clone()).is_none() {
-                let ours: Vec<&str> = policies::PLANS.iter().map(|plan| plan.name).collect();
+                let ours: Vec<&str> = heapwright::PLANS.iter().map(|plan| plan.name).collect();
                 let ours = ours.join(", ");
                 return Err(Failure::Usage(format!(
                     "unknown plan {base}: must be one of {ours}, or a collector of others (`mmtk list plans` has them all)"
@@ -142,7 +142,7 @@ impl Collector {
 
 /// All names, in the order of `mmtk list`.
 pub fn all() -> Vec<(String, Kind)> {
-    let ours = policies::PLANS.iter().map(|plan| (plan.name.to_owned(), Kind::Ours));
+    let ours = heapwright::PLANS.iter().map(|plan| (plan.name.to_owned(), Kind::Ours));
     let upstream = UPSTREAM_PLANS.iter().map(|plan| (format!("upstream:{plan}"), Kind::Upstream(plan)));
     let peers = PEERS.iter().map(|(name, kind)| ((*name).to_owned(), *kind));
     let go = GO.iter().map(|name| ((*name).to_owned(), Kind::External));

@@ -50,8 +50,8 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-impl From<mmtk_core::options::OptionError> for Failure {
-    fn from(error: mmtk_core::options::OptionError) -> Self {
+impl From<heapwright::options::OptionError> for Failure {
+    fn from(error: heapwright::options::OptionError) -> Self {
         Self::Usage(error.to_string())
     }
 }

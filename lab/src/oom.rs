@@ -59,7 +59,7 @@ pub fn exit(detail: &str) -> ! {
 
 fn report(context: &Context, detail: &str) {
     let Context { plan, workload, heap_bytes, json } = context;
-    let heap = mmtk_core::options::format_bytes(*heap_bytes);
+    let heap = heapwright::options::format_bytes(*heap_bytes);
     // A progress line may be on the terminal's last line.
     let clear = if std::io::stderr().is_terminal() { "\r\x1b[2K" } else { "" };
     // The detail begins by itself with what has happened.

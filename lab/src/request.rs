@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mmtk_core::options::Options;
+use heapwright::options::Options;
 
 use crate::collector::{Collector, Kind};
 use crate::failure::Failure;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use mmtk_core::options::format_bytes;
+use heapwright::options::format_bytes;
 
 use crate::record::Record;
 use crate::request::Request;

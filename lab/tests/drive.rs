@@ -1,10 +1,10 @@
 //! Scenarios on real threads, for a moment: no heap exceeds its limit, and what fits is not out of memory.
 //! What depends on time is measured by `mmtk pacer drive --all`.
 
+use heapwright::Options;
+use heapwright::options::HeapMode;
 use lab::drive::Drive;
 use lab::simulate::{Outcome, Scenario, scenario};
-use mmtk_core::Options;
-use mmtk_core::options::HeapMode;
 
 /// A sixth of a second of processor time.
 const MOMENT: f64 = 0.0025;

@@ -1,4 +1,45 @@
-//! Mechanism of a garbage-collection toolkit. It names no VM and no collector.
+//! Mechanism of a garbage-collection toolkit: for writers of plans and spaces. It names no VM and no
+//! collector. To give a virtual machine a heap, depend on the crate `heapwright` instead: it has what that
+//! takes, and documentation for it.
+//!
+//! # For writers of plans and spaces
+//!
+//! A **plan** is a complete collector. It owns **spaces** (memory with one policy each) as plain fields, and
+//! implements [`Plan`]. Ready spaces are in the crate `policies` (`policies::spaces`): copying, Immix,
+//! mark-sweep, mark-compact, and `CommonSpaces` for large, non-moving and immortal objects, regions and
+//! pools.
+//!
+//! 1. **Make the spaces** in `new` from a [`PlanContext`]. It has the VM, memory, options and the objects'
+//!    state bytes. A plan with minor collections makes them from [`PlanContext::generational`].
+//! 2. **Allocate**: [`Plan::allocate`] is the slow path. It chooses a space by size and [`Semantics`] and
+//!    asks it for a range or an object. `None` means that the budget is exhausted: the caller collects.
+//!    Any mutator calls it, many at a time.
+//! 3. **Collect**: [`Plan::collect`] tells the story of one collection from top to bottom, with the mutators
+//!    stopped: [`prepare`](pause::Pause::prepare) the spaces,
+//!    [`trace_pinned`](pause::Pause::trace_pinned) if anything can be pinned,
+//!    [`trace_roots`](pause::Pause::trace_roots), `process_weak`, sweep each space. All workers take part
+//!    inside each step, and none between two steps.
+//! 4. **Trace**: a [`Tracer`](trace::Tracer) is a small `Copy` value. For an object it says which space the
+//!    object is in, and hands it to that space's own tracer. The loop is compiled for it. Its `Item` is
+//!    [`ObjectItem`](trace::ObjectItem) if nothing moves, and [`SlotItem`](trace::SlotItem) if slots have to
+//!    be updated.
+//! 5. **Say what it needs** of a binding in [`Plan::needs`]: that objects may move, a barrier, and so on. A
+//!    heap whose binding lacks it is refused.
+//! 6. **Forget ranges** in [`Plan::retire`]: before a pause, and when a thread detaches, each space that must
+//!    know how far a thread has allocated takes note.
+//!
+//! [`Heap::new`] makes a heap with a plan from anywhere. Read `policies/src/plans/semispace.rs` first: a plan
+//! of two spaces in one screen. `tests/custom-plan` is a plan outside of both crates, without unsafe code,
+//! and its test shows how to run the matrix of workloads and the random programs on it. The verifier
+//! (option `verify.trace`) traces a second time before and after each collection, so a plan that loses or
+//! overwrites an object is told which one.
+//!
+//! A **space** of your own implements [`space::Space`], takes blocks or pages from an
+//! [`Extent`](memory::Extent) (which charges the heap's budget), keeps marks in
+//! [side tables](memory), and offers a tracer and a sweep. `policies/src/spaces/bump.rs` is the smallest,
+//! `copy.rs` the smallest that moves.
+//!
+//! # The modules
 //!
 //! Read from below to above. No file uses another in a circle (`tests/layers`), and no module of this list
 //! uses one that stands further down:

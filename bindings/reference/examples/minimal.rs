@@ -3,9 +3,9 @@
 //!
 //! `cargo run --release -p reference --example minimal -- SemiSpace`
 
-use mmtk_core::os::Mapping;
-use mmtk_core::{
-    Address, Heap, Mutator, ObjectReference, OldToNew, Options, Slot, SlotVisitor, StateLocation, VMBinding, WordSlot,
+use heapwright::{
+    Address, Heap, HeapError, Mapping, Mutator, ObjectReference, OldToNew, Options, Slot, SlotVisitor, StateLocation,
+    VMBinding, WordSlot, new_heap,
 };
 
 /// The VM. It has no state of its own: roots live in the threads.
@@ -120,11 +120,11 @@ fn build_list(thread: &Thread, length: u64) {
     }
 }
 
-fn main() -> Result<(), mmtk_core::HeapError> {
+fn main() -> Result<(), HeapError> {
     let mut options = Options::default();
     options.set("heap.limit", "32M")?;
     options.set("plan", &std::env::args().nth(1).unwrap_or("Immix".to_string()))?;
-    let heap = policies::new_heap(TinyVM, options)?;
+    let heap = new_heap(TinyVM, options)?;
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

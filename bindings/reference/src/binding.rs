@@ -2,9 +2,8 @@
 
 use crate::object::{self, Ref};
 use crate::shadow_stack::ShadowStack;
-use mmtk_core::{
-    Address, ObjectReference, OldToNew, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WeakProcessor, WordSlot,
-};
+use heapwright::references::WeakProcessor;
+use heapwright::{Address, ObjectReference, OldToNew, OutOfMemory, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Mutex;

@@ -15,7 +15,7 @@ pub use shadow_stack::ShadowStack;
 pub use thread::{SameObjects, Thread, ThreadHandle};
 
 /// A heap of the reference VM.
-pub type ReferenceHeap = mmtk_core::Heap<ReferenceVM>;
+pub type ReferenceHeap = heapwright::Heap<ReferenceVM>;
 
 /// The code of the README compiles and runs.
 #[cfg(doctest)]

@@ -7,7 +7,7 @@
 //! The top byte is lent to the collector. Objects are multiples of 8 bytes, at least 16: room for a
 //! forwarding word is the header itself, so an object of a header and two words has 24 bytes.
 
-use mmtk_core::{Address, ObjectReference};
+use heapwright::{Address, ObjectReference};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A reference as the runtime's user sees it: a word, 0 is null. Stale after any safepoint, unless it is on a

@@ -1,8 +1,7 @@
 //! A thread's roots: a contiguous stack of references in memory of its own.
 
 use crate::object::Ref;
-use mmtk_core::os::Mapping;
-use mmtk_core::{Address, WordSlot};
+use heapwright::{Address, Mapping, WordSlot};
 
 const SLOTS: usize = 4 << 20;
 

@@ -6,7 +6,8 @@
 use crate::ReferenceVM;
 use crate::object::{self, Class, MAX_WORDS, Ref};
 use crate::shadow_stack::ShadowStack;
-use mmtk_core::{Address, Heap, Mutator, MutatorState, OutOfMemory, Semantics, VMBinding, WordSlot};
+use heapwright::compiled::MutatorState;
+use heapwright::{Address, Heap, Mutator, OutOfMemory, Semantics, VMBinding, WordSlot};
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 

@@ -12,8 +12,8 @@ use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
 
+use heapwright::options::{Options, format_bytes};
 use indicatif::ProgressBar;
-use mmtk_core::options::{Options, format_bytes};
 
 use crate::child::{Outcome, Run};
 use crate::cli::{self, CompareOptions, Format, RunOptions};

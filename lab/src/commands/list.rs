@@ -1,6 +1,6 @@
 //! `mmtk list`: the names and values that the other commands understand.
 
-use mmtk_core::options::Options;
+use heapwright::options::Options;
 use serde_json::{Value, json};
 
 use crate::cli::Part;
@@ -46,7 +46,7 @@ fn what(kind: Kind) -> &'static str {
 
 fn plans_json() -> Value {
     let ours =
-        policies::PLANS.iter().map(|plan| json!({"name": plan.name, "kind": what(Kind::Ours), "what": plan.what}));
+        heapwright::PLANS.iter().map(|plan| json!({"name": plan.name, "kind": what(Kind::Ours), "what": plan.what}));
     let peers = collector::all().into_iter().filter(|(_, kind)| *kind != Kind::Ours);
     ours.chain(peers.map(|(name, kind)| json!({"name": name, "kind": what(kind)}))).collect()
 }
@@ -54,8 +54,8 @@ fn plans_json() -> Value {
 /// A line a plan of ours; of peers a line a kind, since their names are many and alike.
 fn plans_text() -> String {
     let mut text = String::from("Plans (--plan)\n");
-    let width = policies::PLANS.iter().map(|plan| plan.name.len()).max().unwrap_or(0);
-    for plan in policies::PLANS {
+    let width = heapwright::PLANS.iter().map(|plan| plan.name.len()).max().unwrap_or(0);
+    for plan in heapwright::PLANS {
         text += &format!("  {:width$} {}\n", plan.name, plan.what);
     }
     let mut all = collector::all();
@@ -88,7 +88,7 @@ fn workloads_text() -> String {
 }
 
 fn options_json() -> Value {
-    let row = |row: &mmtk_core::options::OptionInfo| {
+    let row = |row: &heapwright::options::OptionInfo| {
         json!({
             "key": row.key, "env": row.env_name, "type": row.type_name, "default": row.default,
             "allowed": row.allowed, "why": row.why, "needs": row.needs,

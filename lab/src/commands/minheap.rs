@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mmtk_core::options::format_bytes;
+use heapwright::options::format_bytes;
 use serde_json::json;
 
 use crate::child::{Outcome, Run};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mmtk_core::Options;
+use heapwright::Options;
 use pacer::{Decision, HeapMode, PacerConfig, PolicyName};
 use serde::Serialize;
 use serde_json::json;
@@ -255,7 +255,7 @@ fn replay_log(options: &RunOptions, file: &Path, policy: Option<&String>) -> Res
     let differ = log.iter().zip(&decisions).filter(|(paced, decision)| !same(&paced.decision, decision)).count();
     let by_itself = policy.is_none_or(|policy| log.iter().all(|paced| paced.policy == policy.name()));
     if options.json {
-        let line = |(paced, d): (&mmtk_core::events::Paced, &Decision)| {
+        let line = |(paced, d): (&heapwright::events::Paced, &Decision)| {
             json!({"sequence": paced.sequence, "end_ns": paced.end_ns, "goal": d.goal, "trigger": d.trigger, "share": d.share,
                 "trim": d.trim, "cause": d.cause.name(), "same": same(&paced.decision, d)})
         };

@@ -14,9 +14,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use heapwright::Options;
+use heapwright::events::{Event, PauseReport};
 use indicatif::ProgressBar;
-use mmtk_core::Options;
-use mmtk_core::events::{Event, PauseReport};
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
 use serde::Serialize;
 use serde_json::json;
@@ -308,7 +308,7 @@ fn bump(plan: &str, by_hand: &ByHand, stages: &mut Stages) -> Result<Rate, Failu
 
 /// Whether the plan moves all that is live in each collection.
 fn copies(plan: &str) -> bool {
-    policies::PLANS.iter().any(|info| info.needs.moves && info.name.eq_ignore_ascii_case(plan))
+    heapwright::PLANS.iter().any(|info| info.needs.moves && info.name.eq_ignore_ascii_case(plan))
 }
 
 struct Measured {
@@ -318,8 +318,8 @@ struct Measured {
 
 fn heap(plan: &str, workers: usize, limit: usize) -> Result<Measured, Failure> {
     let options = Options { plan: plan.to_owned(), gc_workers: workers, heap_limit: limit, ..Options::default() };
-    let failed = |error: mmtk_core::HeapError| Failure::Usage(error.to_string());
-    let heap = policies::new_heap(ReferenceVM::default(), options).map_err(failed)?;
+    let failed = |error: heapwright::HeapError| Failure::Usage(error.to_string());
+    let heap = heapwright::new_heap(ReferenceVM::default(), options).map_err(failed)?;
     let pauses = Arc::new(Mutex::new(Vec::new()));
     let log = pauses.clone();
     heap.listen(Box::new(move |event: &Event| {

@@ -8,10 +8,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mmtk_core::events::{Event, PauseReport};
-use mmtk_core::options::WakeHelpers;
-use mmtk_core::weak::{ReferenceKind, Terms};
-use mmtk_core::{ObjectReference, Options, OutOfMemory, References};
+use heapwright::events::{Event, PauseReport};
+use heapwright::options::WakeHelpers;
+use heapwright::references::{ReferenceKind, References, Terms};
+use heapwright::{ObjectReference, Options, OutOfMemory};
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
 use serde::Serialize;
 use serde_json::json;
@@ -122,7 +122,7 @@ fn heap(plan: &str, limit: usize) -> Result<Measured, Failure> {
         ..Options::default()
     };
     let heap =
-        policies::new_heap(ReferenceVM::default(), options).map_err(|error| Failure::Usage(error.to_string()))?;
+        heapwright::new_heap(ReferenceVM::default(), options).map_err(|error| Failure::Usage(error.to_string()))?;
     let pauses = Arc::new(Mutex::new(Vec::new()));
     let log = pauses.clone();
     heap.listen(Box::new(move |event: &Event| {

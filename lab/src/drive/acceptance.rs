@@ -2,8 +2,8 @@
 //! mutators stop can show, at twice the tolerance, and no limit exceeded. And the heap-size loop: how long it
 //! takes the collector's share to follow its target.
 
-use mmtk_core::Options;
-use mmtk_core::options::Finite;
+use heapwright::Options;
+use heapwright::options::Finite;
 use pacer::HeapMode;
 
 use super::{Drive, SCALE};

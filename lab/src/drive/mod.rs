@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 
-use mmtk_core::events::{Event, Paced};
-use mmtk_core::{Heap, Options};
+use heapwright::events::{Event, Paced};
+use heapwright::{Heap, Options};
 use reference::{ReferenceVM, Thread};
 
 use crate::failure::Failure;
@@ -51,7 +51,7 @@ impl Drive<'_> {
             options.heap_limit = (limit * SCALE) as usize;
         }
         let heap =
-            policies::new_heap(ReferenceVM::default(), options).map_err(|error| Failure::Usage(error.to_string()))?;
+            heapwright::new_heap(ReferenceVM::default(), options).map_err(|error| Failure::Usage(error.to_string()))?;
         let mut receipt = None;
         if let Some(path) = pacer_log {
             let (listener, of_log) = simulate::pacer_log(path)?;

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use mmtk_core::{OutOfMemory, Semantics};
+use heapwright::{OutOfMemory, Semantics};
 use reference::{Class, Ref, Thread};
 
 use crate::cpu;

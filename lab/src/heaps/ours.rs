@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mmtk_core::events::{Event, Paced};
+use heapwright::events::{Event, Paced};
 use reference::{ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
 
 use crate::driver::drive;
@@ -81,7 +81,7 @@ impl OurHeap {
     pub fn new(request: &Request) -> Result<Self, Failure> {
         let vm = ReferenceVM::default().on_out_of_memory(|error| oom::exit(&error.to_string()));
         let heap =
-            policies::new_heap(vm, request.options.clone()).map_err(|error| Failure::Usage(error.to_string()))?;
+            heapwright::new_heap(vm, request.options.clone()).map_err(|error| Failure::Usage(error.to_string()))?;
         let created = Instant::now();
         let mut receipts = Vec::new();
         if let Some(path) = &request.trace {

@@ -5,7 +5,7 @@
 //! pictures as text, where they hide nothing. Colours are readable on a light and on a dark page; the page's
 //! style replaces black.
 
-use mmtk_core::events::{CollectionKind, PauseReport};
+use heapwright::events::{CollectionKind, PauseReport};
 use plotters::coord::Shift;
 use plotters::prelude::{
     ChartBuilder, Circle, Color, DrawingArea, IntoDrawingArea, IntoLogRange, LineSeries, RGBColor, SVGBackend,

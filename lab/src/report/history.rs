@@ -1,6 +1,6 @@
 //! What a heap has told.
 
-use mmtk_core::events::PauseReport;
+use heapwright::events::PauseReport;
 
 /// What the page is about.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ mod utilisation;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mmtk_core::events::{CollectionKind, Event, Listener};
+use heapwright::events::{CollectionKind, Event, Listener};
 
 use crate::failure::Failure;
 use crate::table::number;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use mmtk_core::events::{Event, Listener, Paced};
+use heapwright::events::{Event, Listener, Paced};
 use pacer::{CycleSample, Decision, PacerPolicy, Policy, PolicyName};
 use reports::{JsonLines, read_decision};
 

@@ -62,6 +62,42 @@ fn no_module_of_the_workloads_uses_another_in_a_circle() {
     assert_no_circles("lab/workloads");
 }
 
+/// The names that others see at the root of a crate, and those behind which one does not see.
+fn names_at_the_root(krate: &str) -> Vec<String> {
+    fn names(tree: &syn::UseTree, found: &mut Vec<String>) {
+        match tree {
+            syn::UseTree::Path(path) => names(&path.tree, found),
+            syn::UseTree::Group(group) => group.items.iter().for_each(|tree| names(tree, found)),
+            syn::UseTree::Name(name) => found.push(name.ident.to_string()),
+            syn::UseTree::Rename(name) => found.push(name.rename.to_string()),
+            syn::UseTree::Glob(_) => panic!("a glob has any number of names"),
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(krate).join("src/lib.rs");
+    let mut found = Vec::new();
+    for item in syn::parse_file(&fs::read_to_string(root).unwrap()).unwrap().items {
+        match item {
+            syn::Item::Use(item) if matches!(item.vis, syn::Visibility::Public(_)) => names(&item.tree, &mut found),
+            syn::Item::Use(_) => {}
+            syn::Item::Mod(module) => found.push(module.ident.to_string()),
+            _ => panic!("what a virtual machine is shown is made elsewhere"),
+        }
+    }
+    found
+}
+
+#[test]
+fn a_virtual_machine_is_shown_about_25_names() {
+    let names = names_at_the_root("bindings/heapwright");
+    assert!((20..=28).contains(&names.len()), "{} names: {names:?}", names.len());
+    for of_plans in ["Plan", "PlanContext", "Needs", "pause", "trace", "memory", "metadata", "space"] {
+        assert!(!names.iter().any(|name| name == of_plans), "{of_plans} is for writers of plans");
+    }
+    for of_machines in ["VMBinding", "new_heap", "Heap", "Mutator", "Options"] {
+        assert!(names.iter().any(|name| name == of_machines), "{of_machines} is missing");
+    }
+}
+
 /// The names of all libraries that a package is built of, itself included.
 fn libraries(package: &str) -> BTreeSet<String> {
     let cargo = std::process::Command::new(env!("CARGO"))
@@ -78,10 +114,10 @@ fn libraries(package: &str) -> BTreeSet<String> {
 /// What a virtual machine builds besides its own code. Formats, histograms and command lines are not in it.
 #[test]
 fn the_heap_needs_these_libraries_and_no_others() {
-    let ours = ["mmtk_core", "pacer", "policies", "protocols"];
+    let ours = ["heapwright", "mmtk_core", "pacer", "policies", "protocols"];
     let theirs = ["crossbeam_deque", "crossbeam_epoch", "crossbeam_utils", "libc", "libm", "log", "strsim"];
     let expected: BTreeSet<String> = ours.into_iter().chain(theirs).map(str::to_owned).collect();
-    assert_eq!(libraries("policies"), expected);
+    assert_eq!(libraries("heapwright"), expected);
 }
 
 #[test]

@@ -18,7 +18,7 @@
 //!     inline, which cost the engine 5 %.)
 
 use crate::{Trace, Tracer};
-use mmtk_core::{Address, ObjectReference};
+use heapwright::{Address, ObjectReference};
 use std::any::TypeId;
 use std::cell::Cell;
 use std::ptr::NonNull;

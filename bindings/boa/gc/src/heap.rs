@@ -16,8 +16,8 @@ use crate::collection::{AHEAD, Boa, prefetch_place};
 use crate::ephemeron::AnyEphemeron;
 use crate::gc_box::{GcBox, HasVTable, Object};
 use crate::weak_map::AnyWeakMap;
-use mmtk_core::options::{Finite, HeapMode, OptionError};
-use mmtk_core::{Heap, HeapError, Mutator, Options};
+use heapwright::options::{Finite, HeapMode, OptionError};
+use heapwright::{Heap, HeapError, Mutator, Options};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::ManuallyDrop;
@@ -206,7 +206,7 @@ fn make_heap(options: Options) -> Result<Heap<Boa>, HeapError> {
             "0 for Boa, whose objects belong to one thread",
         ));
     }
-    policies::new_heap(Boa::default(), options)
+    heapwright::new_heap(Boa::default(), options)
 }
 
 /// Calls `f` with this thread's heap: for statistics and listeners.
