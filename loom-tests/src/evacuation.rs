@@ -3,8 +3,9 @@
 use crate::check::{Failure, fails_without, holds};
 use loom::cell::UnsafeCell;
 use loom::thread;
-use protocols::evacuation::{FULL, LEFT, left, wait_for};
-use protocols::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use protocols::evacuation::{Evacuation, left, wait_for};
+use protocols::sync::Atomic;
+use protocols::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::Arc;
 
 const BLOCKS: usize = 3;
@@ -12,7 +13,7 @@ const BLOCKS: usize = 3;
 /// Each block holds a number; each slides one block down, into the one that the number below it has left.
 struct Space {
     next: AtomicU32,
-    evacuated: [AtomicU8; BLOCKS],
+    evacuated: [Atomic<Evacuation>; BLOCKS],
     blocks: [UnsafeCell<usize>; BLOCKS],
 }
 
@@ -25,7 +26,7 @@ impl Space {
     fn full() -> Arc<Space> {
         Arc::new(Space {
             next: AtomicU32::new(0),
-            evacuated: std::array::from_fn(|_| AtomicU8::new(FULL)),
+            evacuated: std::array::from_fn(|_| Atomic::new(Evacuation::Full)),
             blocks: std::array::from_fn(UnsafeCell::new),
         })
     }
@@ -57,7 +58,7 @@ fn two_workers_slide_blocks_down() {
     };
     space.compact();
     other.join().unwrap();
-    assert!(space.evacuated.iter().all(|block| block.load(Relaxed) == LEFT));
+    assert!(space.evacuated.iter().all(|block| block.load(Relaxed) == Evacuation::Left));
     // SAFETY: the other worker is gone.
     let numbers = [0, 1].map(|block| space.blocks[block].with(|number| unsafe { *number }));
     assert_eq!(numbers, [1, 2]);

@@ -5,12 +5,13 @@
 //! the place the VM uses to name the object, and it is aligned to a word. Only this layer, the heap below it
 //! and the edge of a binding turn numbers into addresses.
 
+use bytemuck::NoUninit;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU8, AtomicU64};
 
 /// A machine address, possibly zero, possibly unmapped.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, NoUninit)]
 #[repr(transparent)]
 pub struct Address(usize);
 

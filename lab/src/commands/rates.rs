@@ -12,11 +12,12 @@
 //! same parts of the heap. Bumping is thread CPU time over a heap so small that the same memory is used again
 //! and again, collections included.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use heapwright::Options;
 use heapwright::events::{Event, PauseReport};
 use indicatif::ProgressBar;
+use parking_lot::Mutex;
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
 use serde::Serialize;
 use serde_json::json;
@@ -324,7 +325,7 @@ fn heap(plan: &str, workers: usize, limit: usize) -> Result<Measured, Failure> {
     let log = pauses.clone();
     heap.listen(Box::new(move |event: &Event| {
         if let Event::Pause(report) = event {
-            log.lock().unwrap_or_else(PoisonError::into_inner).push((**report).clone());
+            log.lock().push((**report).clone());
         }
     }));
     Ok(Measured { heap, pauses })
@@ -332,7 +333,7 @@ fn heap(plan: &str, workers: usize, limit: usize) -> Result<Measured, Failure> {
 
 /// What `ns` says of one full collection, in seconds.
 fn collect(measured: &Measured, thread: &Thread, ns: impl Fn(&PauseReport) -> u64) -> f64 {
-    let lock = || measured.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+    let lock = || measured.pauses.lock();
     lock().clear();
     thread.collect();
     let total: u64 = lock().iter().map(ns).sum();

@@ -6,12 +6,13 @@
 //! is a cache miss or two. In the last rows the objects are live through the ephemerons alone; without them
 //! an array leads to the same objects.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use heapwright::events::{Event, PauseReport};
 use heapwright::options::WakeHelpers;
 use heapwright::references::{ReferenceKind, References, Terms};
 use heapwright::{ObjectReference, Options, OutOfMemory};
+use parking_lot::Mutex;
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
 use serde::Serialize;
 use serde_json::json;
@@ -128,7 +129,7 @@ fn heap(plan: &str, limit: usize) -> Result<Measured, Failure> {
     heap.listen(Box::new(move |event: &Event| {
         if let Event::Pause(report) = event {
             let PauseReport { duration_ns, .. } = **report;
-            log.lock().unwrap_or_else(PoisonError::into_inner).push(duration_ns);
+            log.lock().push(duration_ns);
         }
     }));
     Ok(Measured { heap, pauses })
@@ -137,7 +138,7 @@ fn heap(plan: &str, limit: usize) -> Result<Measured, Failure> {
 impl Measured {
     /// The median pause of several collections, in milliseconds.
     fn pause_ms(&self, thread: &Thread) -> f64 {
-        let pauses = || self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        let pauses = || self.pauses.lock();
         pauses().clear();
         (0..ROUNDS).for_each(|_| thread.collect());
         let mut all = std::mem::take(&mut *pauses());

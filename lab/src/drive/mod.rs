@@ -9,10 +9,11 @@ mod program;
 
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Barrier, Mutex, PoisonError};
+use std::sync::{Arc, Barrier};
 
 use heapwright::events::{Event, Paced};
 use heapwright::{Heap, Options};
+use parking_lot::Mutex;
 use reference::{ReferenceVM, Thread};
 
 use crate::failure::Failure;
@@ -64,13 +65,13 @@ impl Drive<'_> {
         heap.listen(Box::new(move |event: &Event| {
             if let Event::Paced(paced) = event {
                 time.cycles.fetch_add(1, Relaxed);
-                heard.lock().unwrap_or_else(PoisonError::into_inner).paced(paced, time.now.load(Relaxed) as f64);
+                heard.lock().paced(paced, time.now.load(Relaxed) as f64);
             }
         }));
         let out_of_memory = self.threads(&heap, &clock)?;
         receipt.map_or(Ok(()), |receipt| receipt.check())?;
         let statistics = heap.statistics();
-        let log = std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner));
+        let log = std::mem::take(&mut *log.lock());
         let peak_to_live = log.cycles.iter().map(|cycle| cycle.peak / cycle.traced).fold(0.0, f64::max);
         Ok(Run {
             cycles: log.cycles,

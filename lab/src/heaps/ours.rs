@@ -3,10 +3,11 @@
 //! I1. A [`ThreadHandle`] is used on the thread that bound it, between `bind` and `unbind` (`workloads::heap`, I2);
 //!     that is its contract.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use heapwright::events::{Event, Paced};
+use parking_lot::Mutex;
 use reference::{ReferenceHeap, ReferenceVM, Thread, ThreadHandle};
 
 use crate::driver::drive;
@@ -116,9 +117,9 @@ impl OurHeap {
         heap.listen(Box::new(move |event: &Event| match event {
             Event::Pause(report) => {
                 let start = created + Duration::from_nanos(report.start_ns);
-                lock(&log).push(Pause { start, length_ns: report.duration_ns });
+                log.lock().push(Pause { start, length_ns: report.duration_ns });
             }
-            Event::Paced(paced) => lock(&set).paced(paced),
+            Event::Paced(paced) => set.lock().paced(paced),
             _ => (),
         }));
         Ok(Self {
@@ -132,10 +133,6 @@ impl OurHeap {
             writes_trace: request.trace.is_some(),
         })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Heap for OurHeap {
@@ -156,13 +153,13 @@ impl Heap for OurHeap {
 
     fn take_stats(&self) -> GcStats {
         let now = self.heap.statistics();
-        let mut seen = lock(&self.seen);
+        let mut seen = self.seen.lock();
         let stats = GcStats {
-            pauses: std::mem::take(&mut *lock(&self.pauses)),
+            pauses: std::mem::take(&mut *self.pauses.lock()),
             gcs: now.collections - seen.collections,
             gc_cpu_ns: now.gc_cpu_ns - seen.gc_cpu_ns,
             peak_reserved_bytes: self.heap.take_peak_reserved() as u64,
-            peak_to_goal: std::mem::take(&mut lock(&self.goals).peaks),
+            peak_to_goal: std::mem::take(&mut self.goals.lock().peaks),
         };
         *seen = Seen { collections: now.collections, gc_cpu_ns: now.gc_cpu_ns };
         stats

@@ -6,13 +6,14 @@ mod history;
 mod utilisation;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use heapwright::events::{CollectionKind, Event, Listener};
 
 use crate::failure::Failure;
 use crate::table::number;
 use charts::Chart;
+use parking_lot::Mutex;
 
 pub use history::History;
 pub use utilisation::minimum_utilisation;
@@ -39,7 +40,7 @@ impl Page {
     pub fn listener(&self) -> Box<dyn Listener> {
         let history = self.history.clone();
         Box::new(move |event: &Event| {
-            let mut history = history.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut history = history.lock();
             match event {
                 Event::HeapCreated { plan, limit_bytes, workers } => {
                     history.heap = Some((plan, *limit_bytes, *workers));
@@ -58,7 +59,7 @@ impl Page {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, end_ns: u64) -> Result<(), Failure> {
-        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let history = self.history.lock();
         std::fs::write(&self.path, html(&self.title, &history, end_ns))
             .map_err(|error| cannot_write(&self.path, &error))
     }

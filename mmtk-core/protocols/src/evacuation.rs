@@ -2,39 +2,44 @@
 //! there is gone.
 //!
 //! ```text
-//!   the worker of a lower block:   reads what it moves --- left ---> LEFT
+//!   the worker of a lower block:   reads what it moves --- left ---> Left
 //!   the worker of a higher block:                          wait_for ---+---> writes there
 //! ```
 //! Blocks are taken in the order of their numbers, and objects slide down, so a worker waits for lower blocks
 //! only: ones that some worker has taken, and whose worker waits for lower ones still. The lowest of them
 //! waits for nobody, hence no deadlock.
 //!
-//! I1. What lay in a block is read before the block's word says LEFT, and written over after it was seen to
+//! I1. What lay in a block is read before the block's word says `Left`, and written over after it was seen to
 //!     say so.
 //! I2. Words are reset while no worker compacts.
 //! Callers: GC workers inside a pause.
 
-use crate::sync::atomic::AtomicU8;
-use crate::sync::{Spin, dropped, order};
+use crate::sync::{Atomic, Spin, dropped, order};
+use bytemuck::{CheckedBitPattern, NoUninit, Zeroable};
 
-/// The block holds objects that are yet to be moved.
-pub const FULL: u8 = 0;
-/// Everything that began in the block has left it, or stays for good.
-pub const LEFT: u8 = 1;
+/// What a worker that writes into a block has to know of it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, NoUninit, CheckedBitPattern, Zeroable)]
+#[repr(u8)]
+pub enum Evacuation {
+    /// The block holds objects that are yet to be moved.
+    Full = 0,
+    /// Everything that began in the block has left it, or stays for good.
+    Left = 1,
+}
 
 /// Nothing of the block will be read any more.
 #[inline(always)]
-pub fn left(block: &AtomicU8) {
+pub fn left(block: &Atomic<Evacuation>) {
     // Release pairs with Acquire in `wait_for` (I1).
-    block.store(LEFT, order!(Release, "evacuation-left"));
+    block.store(Evacuation::Left, order!(Release, "evacuation-left"));
 }
 
 /// Returns when nothing of the block will be read any more.
 #[inline(always)]
-pub fn wait_for(block: &AtomicU8) {
+pub fn wait_for(block: &Atomic<Evacuation>) {
     let mut spin = Spin::default();
     // Acquire pairs with Release in `left` (I1).
-    while block.load(order!(Acquire, "evacuation-seen")) != LEFT && !dropped!("evacuation-wait") {
+    while block.load(order!(Acquire, "evacuation-seen")) != Evacuation::Left && !dropped!("evacuation-wait") {
         spin.wait();
     }
 }

@@ -6,6 +6,13 @@
 //! a model fails without it, so an ordering that bears no name is either `Relaxed` or says why no model can
 //! see it.
 
+/// A word that threads share, of a type that says what it may hold: an enum, or a newtype. One to eight
+/// bytes without padding.
+#[cfg(not(loom))]
+pub use ::atomic::Atomic;
+#[cfg(loom)]
+pub use typed::Atomic;
+
 #[cfg(not(loom))]
 pub use std::sync::atomic;
 
@@ -178,9 +185,57 @@ pub mod atomic {
     atomics!(AtomicU8 u8, AtomicU32 u32, AtomicU64 u64, AtomicUsize usize);
 }
 
+/// The crate `atomic` is made for std's atomics alone. In a model its part is taken by this: the value's bytes
+/// in a word of loom's.
+#[cfg(loom)]
+mod typed {
+    use super::atomic::{AtomicU64, Ordering};
+    use bytemuck::{CheckedBitPattern, NoUninit};
+    use std::marker::PhantomData;
+
+    /// A word that threads share, of a type that says what it may hold.
+    pub struct Atomic<T> {
+        word: AtomicU64,
+        holds: PhantomData<T>,
+    }
+
+    fn word<T: NoUninit>(value: T) -> u64 {
+        let mut bytes = [0; 8];
+        bytes[..size_of::<T>()].copy_from_slice(bytemuck::bytes_of(&value));
+        u64::from_ne_bytes(bytes)
+    }
+
+    fn value<T: CheckedBitPattern>(word: u64) -> T {
+        bytemuck::checked::pod_read_unaligned(&word.to_ne_bytes()[..size_of::<T>()])
+    }
+
+    #[expect(missing_docs, reason = "as in the crate `atomic`")]
+    impl<T: NoUninit + CheckedBitPattern> Atomic<T> {
+        pub fn new(value: T) -> Self {
+            Atomic { word: AtomicU64::new(word(value)), holds: PhantomData }
+        }
+        pub fn load(&self, order: Ordering) -> T {
+            value(self.word.load(order))
+        }
+        pub fn store(&self, value: T, order: Ordering) {
+            self.word.store(word(value), order);
+        }
+        pub fn compare_exchange(&self, seen: T, new: T, success: Ordering, failure: Ordering) -> Result<T, T> {
+            self.word.compare_exchange(word(seen), word(new), success, failure).map(value).map_err(value)
+        }
+    }
+
+    impl<T: NoUninit + CheckedBitPattern + std::fmt::Debug> std::fmt::Debug for Atomic<T> {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            self.load(Ordering::Relaxed).fmt(f)
+        }
+    }
+}
+
 /// Locks without poisoning that refuse a thread that has them already; `wait` takes the guard by reference.
 /// Std's are one word each. Locks that keep who waits in a table of the process would break in a forked
-/// child, which inherits the table with threads in it that are gone (`fork`).
+/// child, which inherits the table with threads in it that are gone (`fork`). The crate `parking_lot` has such;
+/// it serves where no forked child comes: in reports and the lab.
 mod locks {
     #[cfg(loom)]
     use loom::sync as imp;

@@ -27,5 +27,5 @@ pub use {
     page_runs::{AcquiredPages, PageRuns},
     refusals::{Asked, Refusals},
     reservation::{Cache, Memory, Why},
-    side_table::{SideBytes, SideWords},
+    side_table::{SideBytes, SideStates, SideWords},
 };

@@ -8,10 +8,11 @@ use super::extent::{CHUNK_BYTES, EXTENTS, Extent, LOG_BLOCK_BYTES};
 use super::first_touch::FirstTouch;
 use super::joining::Joining;
 use super::refusals::{self, Asked, Refusals};
-use super::side_table::{SideBytes, SideWords};
+use super::side_table::{SideBytes, SideStates, SideWords};
 use crate::address::Address;
 use crate::options::{Options, When, format_bytes};
 use crate::os::{self, Mapping, PAGE_BYTES};
+use bytemuck::{NoUninit, Zeroable};
 use protocols::budget::{Budget, Charge};
 use protocols::sync::Mutex;
 use std::io;
@@ -150,6 +151,11 @@ impl Memory {
     pub fn side_bytes(&self, extent: Extent, log_region: u32) -> io::Result<SideBytes> {
         let base = self.table(extent.bytes() >> log_region)?;
         Ok(SideBytes::new(base, extent, log_region))
+    }
+
+    /// A side table of `extent` with one state for every `1 << log_region` bytes.
+    pub fn side_states<T: NoUninit + Zeroable>(&self, extent: Extent, log_region: u32) -> io::Result<SideStates<T>> {
+        Ok(SideStates::new(self.side_bytes(extent, log_region)?))
     }
 
     /// A side table with a 32-bit word for each block of `extent`.

@@ -10,6 +10,9 @@
 
 use crate::address::Address;
 use crate::memory::Extent;
+use bytemuck::{NoUninit, Zeroable};
+use protocols::sync::Atomic;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 /// A table with one byte for every `1 << shift` bytes of an extent.
@@ -84,6 +87,46 @@ impl SideBytes {
         // SAFETY: mapped (I1), inside (I2), and nobody else uses the range (the caller's side of the contract
         // is a phase of a pause; a race would store bytes over bytes).
         unsafe { entry.as_mut_ptr::<u8>().write_bytes(value, bytes >> self.shift) };
+    }
+}
+
+/// A table with one state for every `1 << shift` bytes of an extent. The type says which states there are:
+/// an enum of one byte, of which the one that is zero is where each region begins.
+pub struct SideStates<T> {
+    bytes: SideBytes,
+    holds: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for SideStates<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for SideStates<T> {}
+
+impl<T: NoUninit + Zeroable> SideStates<T> {
+    pub(crate) fn new(bytes: SideBytes) -> Self {
+        SideStates { bytes, holds: PhantomData }
+    }
+
+    /// The state of the region that `address` lies in.
+    #[inline(always)]
+    pub fn at(&self, address: Address) -> &Atomic<T> {
+        Self::state(self.bytes.at(address))
+    }
+
+    /// As [`SideStates::at`], with the shift known to the compiler.
+    #[inline(always)]
+    pub fn at_shift<const SHIFT: u32>(&self, address: Address) -> &Atomic<T> {
+        Self::state(self.bytes.at_shift::<SHIFT>(address))
+    }
+
+    #[inline(always)]
+    fn state(byte: &AtomicU8) -> &Atomic<T> {
+        const { assert!(size_of::<Atomic<T>>() == 1 && align_of::<Atomic<T>>() == 1, "a state is one byte") };
+        // SAFETY: both are a cell of one byte (asserted). The byte is a `T`: zero is one (`Zeroable`), and the
+        // table, whose bytes nobody else has, is written through this type alone.
+        unsafe { &*std::ptr::from_ref(byte).cast() }
     }
 }
 

@@ -22,18 +22,19 @@
 use super::live_map::LiveMap;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{Slot, SlotVisitor, VMBinding};
-use crate::memory::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent, LOG_BLOCK_BYTES, Memory, SideBytes};
+use crate::memory::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent, LOG_BLOCK_BYTES, Memory, SideStates};
 use crate::os;
-use protocols::evacuation;
+use protocols::evacuation::{self, Evacuation};
+use protocols::sync::Atomic;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// The tables of a space that is compacted.
 pub struct Compaction<VM> {
     map: LiveMap<VM>,
-    /// A byte a block: see `evacuation`.
-    evacuated: SideBytes,
+    /// A state a block.
+    evacuated: SideStates<Evacuation>,
     /// A word a block: first how many of its bytes are live, then where they go.
     plan: PlanTable,
 }
@@ -58,7 +59,7 @@ impl<VM: VMBinding> Compaction<VM> {
     pub fn new(memory: &Memory, extent: Extent) -> io::Result<Self> {
         Ok(Compaction {
             map: LiveMap::new(memory, extent)?,
-            evacuated: memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
+            evacuated: memory.side_states(extent, LOG_BLOCK_BYTES)?,
             plan: PlanTable(memory.table(extent.blocks() as usize * 8)?, extent),
         })
     }
@@ -78,7 +79,7 @@ impl<VM: VMBinding> Compaction<VM> {
     pub fn count(&self, blocks: Range<usize>) {
         for block in blocks.map(|n| Block(n as u32)) {
             self.plan.at(block).store(self.map.live_bytes(block) as u64, Relaxed);
-            self.evacuated.at(self.map.extent().block_start(block)).store(evacuation::FULL, Relaxed);
+            self.evacuated.at(self.map.extent().block_start(block)).store(Evacuation::Full, Relaxed);
         }
     }
 }
@@ -169,7 +170,7 @@ impl<'a, VM: VMBinding> Moves<'a, VM> {
         }
     }
 
-    fn evacuated(&self, block: Block) -> &AtomicU8 {
+    fn evacuated(&self, block: Block) -> &Atomic<Evacuation> {
         self.tables.evacuated.at(self.tables.map.extent().block_start(block))
     }
 

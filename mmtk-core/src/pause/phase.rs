@@ -10,14 +10,17 @@
 //! or not at all. The leader of a pause is the only writer. Others read it to say in a message what the heap
 //! was doing.
 
+use bytemuck::NoUninit;
+use protocols::sync::Atomic;
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Where a pause stands.
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, NoUninit)]
 #[repr(u8)]
 pub enum PausePhase {
     /// Mutators run.
+    #[default]
     Idle,
     /// The leader waits for mutators to stop.
     Stopping,
@@ -34,16 +37,6 @@ pub enum PausePhase {
 }
 
 impl PausePhase {
-    const ALL: [PausePhase; 7] = [
-        PausePhase::Idle,
-        PausePhase::Stopping,
-        PausePhase::Preparing,
-        PausePhase::Tracing,
-        PausePhase::Weak,
-        PausePhase::Compacting,
-        PausePhase::Sweeping,
-    ];
-
     fn may_follow(self, before: PausePhase) -> bool {
         use PausePhase::*;
         match self {
@@ -74,12 +67,12 @@ impl fmt::Display for PausePhase {
 
 /// The phase of the pause in progress, of one heap.
 #[derive(Debug, Default)]
-pub(crate) struct PhaseCell(AtomicU8);
+pub(crate) struct PhaseCell(Atomic<PausePhase>);
 
 impl PhaseCell {
     /// Where it stands.
     pub fn now(&self) -> PausePhase {
-        PausePhase::ALL[self.0.load(Relaxed) as usize]
+        self.0.load(Relaxed)
     }
 
     /// The leader goes on to `phase`.
@@ -89,7 +82,7 @@ impl PhaseCell {
     pub fn enter(&self, phase: PausePhase) {
         let before = self.now();
         assert!(phase.may_follow(before), "a collection cannot go from {before} to {phase}");
-        self.0.store(phase as u8, Relaxed);
+        self.0.store(phase, Relaxed);
     }
 }
 
@@ -100,7 +93,8 @@ mod tests {
     #[test]
     fn a_story_told_in_order_passes() {
         let phase_of_pause = PhaseCell::default();
-        for phase in PausePhase::ALL {
+        use PausePhase::*;
+        for phase in [Idle, Stopping, Preparing, Tracing, Weak, Compacting, Sweeping] {
             phase_of_pause.enter(phase);
         }
         phase_of_pause.enter(PausePhase::Preparing);

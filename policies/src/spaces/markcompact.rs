@@ -30,8 +30,9 @@ use mmtk_core::space::Space;
 use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
+use protocols::sync::Atomic;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Fewer blocks than this are compacted before helpers are awake.
 const BLOCKS_FOR_HELPERS: u32 = 16;
@@ -42,8 +43,8 @@ pub struct MarkCompactSpace<VM> {
     frontier: Arc<Frontier>,
     compaction: Compaction<VM>,
     states: ObjectStates<VM>,
-    /// The end of what the last collection left, an address; written in pauses.
-    dense_end: AtomicUsize,
+    /// The end of what the last collection left; written in pauses.
+    dense_end: Atomic<Address>,
 }
 
 impl<VM: VMBinding> MarkCompactSpace<VM> {
@@ -56,7 +57,7 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
             frontier: Frontier::new(context.memory, extent, tables),
             compaction: Compaction::new(context.memory, extent)?,
             states: context.states,
-            dense_end: AtomicUsize::new(extent.start().as_usize()),
+            dense_end: Atomic::new(extent.start()),
         })
     }
 
@@ -94,7 +95,7 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
     /// Updates the slots of this space's objects, and moves the objects.
     pub fn compact(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
         pause.together("compact", self.frontier.used() >= BLOCKS_FOR_HELPERS, |_| moves.compact(&self.vm));
-        self.dense_end.store(moves.end().as_usize(), Relaxed);
+        self.dense_end.store(moves.end(), Relaxed);
         if VM::OBJECT_STARTS {
             pause.together("starts", false, |worker| self.note_starts(worker));
         }
@@ -118,7 +119,7 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
     }
 
     fn dense_end(&self) -> Address {
-        Address::from_usize(self.dense_end.load(Relaxed))
+        self.dense_end.load(Relaxed)
     }
 }
 

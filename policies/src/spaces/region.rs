@@ -22,10 +22,11 @@
 //! Callers: `allocate` and `release` as `mmtk_core::region` says; the tracer any worker; the rest the leader.
 
 use super::epoch::Epoch;
+use bytemuck::{NoUninit, Zeroable};
 use derive_where::derive_where;
 use mmtk_core::alloc::{BumpRange, Pace};
 use mmtk_core::events::CollectionKind;
-use mmtk_core::memory::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns, SideBytes};
+use mmtk_core::memory::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns, SideStates};
 use mmtk_core::metadata::{Moves, ObjectStarts, ObjectStates};
 use mmtk_core::os::PAGE_BYTES;
 use mmtk_core::pause::Pause;
@@ -43,11 +44,19 @@ const RUN_PAGES: usize = 8;
 
 const LOG_PAGE_BYTES: u32 = PAGE_BYTES.trailing_zeros();
 
-/// States of pages.
-const FREE: u8 = 0;
-const USED: u8 = 1;
-/// Of a region that was released; the run waits.
-const RELEASED: u8 = 2;
+/// What a page is.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, NoUninit, Zeroable)]
+#[repr(u8)]
+enum PageState {
+    /// It belongs to no region. A new table is all `Free`.
+    Free = 0,
+    /// It belongs to an open region.
+    Used = 1,
+    /// It belongs to a region that was released; the run waits.
+    Released = 2,
+}
+
+const _: () = assert!(size_of::<PageState>() == 1 && PageState::Free as u8 == 0);
 
 /// Whose a run is.
 #[derive(Debug)]
@@ -79,7 +88,7 @@ pub struct RegionSpace<VM> {
     states: ObjectStates<VM>,
     /// Where objects begin, if anybody wants to know.
     starts: Option<ObjectStarts>,
-    page_states: SideBytes,
+    page_states: SideStates<PageState>,
     epoch: Epoch,
     regions: Mutex<Regions>,
     reserved: AtomicUsize,
@@ -112,7 +121,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
             pages: PageRuns::new(context.memory, extent, tables),
             states: context.states,
             starts,
-            page_states: context.memory.side_bytes(extent, LOG_PAGE_BYTES)?,
+            page_states: context.memory.side_states(extent, LOG_PAGE_BYTES)?,
             epoch: Epoch::default(),
             regions: Mutex::default(),
             reserved: AtomicUsize::new(0),
@@ -123,11 +132,11 @@ impl<VM: VMBinding> RegionSpace<VM> {
     }
 
     /// The state of the page that an object begins on.
-    fn page_state(&self, object: ObjectReference) -> u8 {
+    fn page_state(&self, object: ObjectReference) -> PageState {
         self.page_states.at(object.address()).load(Relaxed)
     }
 
-    fn set_pages(&self, start: Address, pages: usize, state: u8) {
+    fn set_pages(&self, start: Address, pages: usize, state: PageState) {
         (0..pages).for_each(|n| self.page_states.at(start.plus(n * PAGE_BYTES)).store(state, Relaxed));
     }
 
@@ -155,7 +164,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
             regions.fresh.insert(first);
         }
         drop(regions);
-        self.set_pages(start, pages, USED);
+        self.set_pages(start, pages, PageState::Used);
         self.reserved.fetch_add(run_bytes, Relaxed);
         self.top.fetch_max(start.plus(run_bytes).bytes_from(self.pages.extent().start()), Relaxed);
         region.runs.push((start, pages));
@@ -183,7 +192,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
             regions.runs.remove(&first);
             regions.fresh.remove(&first);
             drop(regions);
-            self.set_pages(start, pages, FREE);
+            self.set_pages(start, pages, PageState::Free);
             self.reserved.fetch_sub(pages * PAGE_BYTES, Relaxed);
             self.pages.release(start, pages);
         }
@@ -293,7 +302,7 @@ impl<VM: VMBinding> mmtk_core::space::Regions for RegionSpace<VM> {
         if now && !self.waits {
             return self.free(region);
         }
-        region.runs.iter().for_each(|(start, pages)| self.set_pages(*start, *pages, RELEASED));
+        region.runs.iter().for_each(|(start, pages)| self.set_pages(*start, *pages, PageState::Released));
         self.regions.lock().released.push(region);
     }
 }
@@ -303,7 +312,7 @@ impl<VM: VMBinding> mmtk_core::space::Regions for RegionSpace<VM> {
 pub struct RegionTracer<'a, VM> {
     vm: &'a VM,
     states: ObjectStates<VM>,
-    page_states: SideBytes,
+    page_states: SideStates<PageState>,
     extent: Extent,
     epoch: u8,
     /// What objects are marked with.
@@ -312,7 +321,7 @@ pub struct RegionTracer<'a, VM> {
 
 impl<VM: VMBinding> RegionTracer<'_, VM> {
     fn is_there(&self, object: ObjectReference) -> bool {
-        self.page_states.at(object.address()).load(Relaxed) == USED
+        self.page_states.at(object.address()).load(Relaxed) == PageState::Used
     }
 }
 
@@ -365,7 +374,7 @@ impl<VM: VMBinding> Space for RegionSpace<VM> {
         let regions = self.regions.lock();
         match regions.runs.range(..=first_page).next_back() {
             Some((page, run)) if page + run.pages > first_page => match self.page_state(object) {
-                RELEASED => Err(format!("region {} was released: the reference dangles", run.region)),
+                PageState::Released => Err(format!("region {} was released: the reference dangles", run.region)),
                 _ if self.pages.extent().contains(last) && self.page_of(last) < page + run.pages => Ok(()),
                 _ => Err("it reaches over the end of its run of pages".to_string()),
             },
@@ -373,7 +382,7 @@ impl<VM: VMBinding> Space for RegionSpace<VM> {
         }
     }
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
-        if self.page_states.at(address).load(Relaxed) != USED {
+        if self.page_states.at(address).load(Relaxed) != PageState::Used {
             return None;
         }
         let floor = *self.regions.lock().runs.range(..=self.page_of(address)).next_back()?.0;
@@ -387,7 +396,7 @@ impl<VM: VMBinding> Space for RegionSpace<VM> {
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         let start = self.pages.extent().start();
         for page in (0..self.top.load(Relaxed) / PAGE_BYTES).map(|n| start.plus(n * PAGE_BYTES)) {
-            if self.page_states.at(page).load(Relaxed) == USED {
+            if self.page_states.at(page).load(Relaxed) == PageState::Used {
                 self.objects_in(page, &mut *visit);
             }
         }

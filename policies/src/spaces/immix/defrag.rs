@@ -28,8 +28,8 @@
 //!     that each filled in part would be what was free.
 
 use super::lines::{LINE_BYTES, LINES, Lines};
-use super::states::{FREE, SOURCE};
-use mmtk_core::memory::{BLOCK_BYTES, Block, BlockPool, Budget, Extent, SideBytes};
+use super::states::BlockState;
+use mmtk_core::memory::{BLOCK_BYTES, Block, BlockPool, Budget, Extent, SideStates};
 use mmtk_core::metadata::BlockTotals;
 use mmtk_core::pause::Pause;
 use mmtk_core::{HeapError, PlanContext, VMBinding};
@@ -154,7 +154,7 @@ impl Defrag {
         &self,
         pause: &Pause<'_, VM>,
         pool: &BlockPool,
-        blocks: SideBytes,
+        blocks: SideStates<BlockState>,
         lines: &Lines,
         epoch: u8,
     ) -> bool {
@@ -176,7 +176,7 @@ impl Defrag {
         let used = || {
             (0..pool.watermark())
                 .map(|n| (n, pool.extent().block_start(Block(n))))
-                .filter(|&(_, start)| blocks.at(start).load(Relaxed) != FREE)
+                .filter(|&(_, start)| blocks.at(start).load(Relaxed) != BlockState::Free)
                 .map(|(n, start)| {
                     let live = self.live_bytes.bytes_in(Block(n)).div_ceil(LINE_BYTES) as u32;
                     (start, live.min(LINES), LINES - lines.count_live(start, epoch))
@@ -229,7 +229,7 @@ impl Defrag {
         for (start, live, _) in used() {
             if live < densest || live == densest && left > 0 {
                 left -= usize::from(live == densest);
-                blocks.at(start).store(SOURCE, Relaxed);
+                blocks.at(start).store(BlockState::Source, Relaxed);
                 chosen = true;
             }
         }

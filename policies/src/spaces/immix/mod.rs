@@ -16,13 +16,12 @@
 //! mutators prefer whole blocks, and the next collection of either kind copies what survived in those into
 //! holes of others.
 //!
-//! I1. `blocks[b]` is FREE, USED, FRESH (memory of it was handed out since the last collection), NURSERY (all
-//!     of it was, and it will be evacuated) or SOURCE; SOURCE only within a pause.
+//! I1. `blocks[b]` is what the block is (`states`); `Source` only within a pause.
 //! I2. A line that holds part of an object marked in this epoch carries this epoch; memory handed out since
 //!     carries `handed_out()`.
 //! I3. The epoch changes only while mutators are stopped and no worker traces.
 //! I4. A block is on one list or none; its holes are searched by whoever popped it.
-//! I5. An object in a SOURCE block is claimed before it is copied or marked; others are marked with plain
+//! I5. An object in a `Source` block is claimed before it is copied or marked; others are marked with plain
 //!     stores.
 //! Callers: `allocate` any mutator; the tracers any worker; the rest the leader.
 //! Source: Blackburn and McKinley, PLDI 2008. Exact line marks, and marks for what is handed out, are ours.

@@ -3,13 +3,13 @@
 use super::defrag::Defrag;
 use super::hole_search::HoleSearch;
 use super::lines::{LINE_BYTES, LINES, LOG_LINE_BYTES, Lines};
-use super::states::{FREE, FRESH, MEDIUM_BYTES, NURSERY, SOURCE, USED};
+use super::states::{BlockState, MEDIUM_BYTES};
 use crate::spaces::epoch::Epoch;
 use crate::spaces::lookup;
 use mmtk_core::alloc::{Allocators, BumpRange, CopyTarget, HoleCursor};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{
-    BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment, SideBytes,
+    BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment, SideStates,
 };
 use mmtk_core::metadata::{EPOCH_MAX, ObjectStates};
 use mmtk_core::pause::Pause;
@@ -43,7 +43,7 @@ pub struct ImmixSpace<VM> {
     pub(super) fresh: AtomicU8,
     pub(super) lines: Lines,
     /// A byte a block (I1).
-    pub(super) blocks: SideBytes,
+    pub(super) blocks: SideStates<BlockState>,
     /// Blocks with holes; their links are the pool's.
     pub(super) recyclable: BlockList,
     /// Blocks whose holes were too small for the objects that looked for them; smaller ones take them. Memory
@@ -82,7 +82,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             epoch: Epoch::default(),
             fresh: AtomicU8::new(FIRST_FRESH),
             lines: Lines::new(context.memory, extent)?,
-            blocks: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
+            blocks: context.memory.side_states(extent, LOG_BLOCK_BYTES)?,
             recyclable: BlockList::new(),
             leftover: BlockList::new(),
             search: HoleSearch::default(),
@@ -151,7 +151,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
 
     /// A mutator looks for holes in a block it popped.
     fn search(&self, block: Block) -> HoleCursor {
-        self.blocks.at(self.pool.extent().block_start(block)).store(FRESH, Relaxed);
+        self.blocks.at(self.pool.extent().block_start(block)).store(BlockState::Fresh, Relaxed);
         HoleCursor { block: Some(block), line: 0 }
     }
 
@@ -200,9 +200,9 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         let start = self.pool.extent().block_start(acquired.block);
         self.states.forget(start, BLOCK_BYTES);
         let (lines, state) = match by {
-            Charge::Mutator if self.has_nursery => (self.handed_out(), NURSERY),
-            Charge::Mutator => (self.handed_out(), FRESH),
-            Charge::Collector => (0, FRESH),
+            Charge::Mutator if self.has_nursery => (self.handed_out(), BlockState::Nursery),
+            Charge::Mutator => (self.handed_out(), BlockState::Fresh),
+            Charge::Collector => (0, BlockState::Fresh),
         };
         self.lines.take(start, 0..LINES, lines);
         self.blocks.at(start).store(state, Relaxed);
@@ -236,10 +236,10 @@ impl<VM: VMBinding> ImmixSpace<VM> {
                 false => Block(self.recyclable.pop(self.pool.links())?),
             };
             let state = self.blocks.at(self.pool.extent().block_start(block));
-            let source = state.load(Relaxed) == SOURCE;
+            let source = state.load(Relaxed) == BlockState::Source;
             if !source {
                 // The sweep lists it again.
-                state.store(FRESH, Relaxed);
+                state.store(BlockState::Fresh, Relaxed);
             }
             *cursor = HoleCursor { block: (!source).then_some(block), line: 0 };
         }
@@ -266,8 +266,8 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         }
         let blocks = if self.has_nursery { self.pool.watermark() } else { 0 };
         for state in (0..blocks).map(|n| self.blocks.at(self.pool.extent().block_start(Block(n)))) {
-            if state.load(Relaxed) == NURSERY {
-                state.store(if evacuate_nursery { SOURCE } else { FRESH }, Relaxed);
+            if state.load(Relaxed) == BlockState::Nursery {
+                state.store(if evacuate_nursery { BlockState::Source } else { BlockState::Fresh }, Relaxed);
             }
         }
     }
@@ -337,12 +337,12 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             let start = self.pool.extent().block_start(block);
             let state = self.blocks.at(start);
             match (state.load(Relaxed), kind) {
-                (FREE, _) | (USED, CollectionKind::Minor) => continue,
+                (BlockState::Free, _) | (BlockState::Used, CollectionKind::Minor) => continue,
                 _ => (),
             }
             let live = self.lines.count_live(start, epoch);
             if live == 0 {
-                state.store(FREE, Relaxed);
+                state.store(BlockState::Free, Relaxed);
                 self.pool.release(block);
                 freed += BLOCK_BYTES;
                 continue;
@@ -353,7 +353,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
                     lookup::forget_unmarked(&self.states, start, epoch);
                 }
             }
-            state.store(USED, Relaxed);
+            state.store(BlockState::Used, Relaxed);
             waste += self.defrag.waste_in(block);
             holes += (LINES - live) as usize * LINE_BYTES;
             if live < LINES {
@@ -402,7 +402,7 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
         self.pool.owned() as usize * BLOCK_BYTES
     }
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
-        if self.blocks.at(object.address()).load(Relaxed) == FREE {
+        if self.blocks.at(object.address()).load(Relaxed) == BlockState::Free {
             return Err("its block is free: nothing was allocated there, or it was collected".to_string());
         }
         lookup::within_block(object, bytes)?;
@@ -418,7 +418,7 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
         }
     }
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
-        if self.blocks.at(address).load(Relaxed) == FREE {
+        if self.blocks.at(address).load(Relaxed) == BlockState::Free {
             return None;
         }
         let object = lookup::last_object(&*self.vm, &self.states, address, address.align_down(BLOCK_BYTES))?;
@@ -429,7 +429,7 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         for block in (0..self.pool.watermark()).map(|n| self.pool.extent().block_start(Block(n))) {
-            if self.blocks.at(block).load(Relaxed) != FREE {
+            if self.blocks.at(block).load(Relaxed) != BlockState::Free {
                 lookup::objects_in::<VM>(&self.states, block, block.plus(BLOCK_BYTES), |object| {
                     if self.is_new(object) || self.survived(object) {
                         visit(object);

@@ -2,13 +2,13 @@
 
 use super::lines::{LINE_BYTES, Lines};
 use super::space::ImmixSpace;
-use super::states::{MEDIUM_BYTES, SOURCE};
+use super::states::{BlockState, MEDIUM_BYTES};
 use crate::spaces::copy::moved_to;
 use crate::spaces::epoch::Epoch;
 use derive_where::derive_where;
 use mmtk_core::alloc::CopyTarget;
 use mmtk_core::events::CollectionKind;
-use mmtk_core::memory::{BLOCK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, SideBytes};
+use mmtk_core::memory::{BLOCK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, SideStates};
 use mmtk_core::metadata::{BlockTotals, Claim, ObjectStates, is_pinned};
 use mmtk_core::trace::{ObjectItem, SlotItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
@@ -89,7 +89,7 @@ impl<VM: VMBinding> SpaceTracer<VM> for ImmixMarker<'_, VM> {
 pub struct ImmixEvacuator<'a, VM> {
     space: &'a ImmixSpace<VM>,
     marker: ImmixMarker<'a, VM>,
-    blocks: SideBytes,
+    blocks: SideStates<BlockState>,
     /// The numbers of lines that are no holes for copies.
     taken: [u8; 2],
     /// Whether workers share the block that copies go to.
@@ -198,7 +198,7 @@ impl<VM: VMBinding> SpaceTracer<VM> for ImmixEvacuator<'_, VM> {
 
     #[inline(always)]
     fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
-        match self.blocks.at_shift::<LOG_BLOCK_BYTES>(object.address()).load(Relaxed) == SOURCE {
+        match self.blocks.at_shift::<LOG_BLOCK_BYTES>(object.address()).load(Relaxed) == BlockState::Source {
             true => self.evacuate(object, worker),
             false => self.marker.trace(object, worker),
         }
