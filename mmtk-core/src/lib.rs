@@ -9,27 +9,25 @@
 //! mark-sweep, mark-compact, and `CommonSpaces` for large, non-moving and immortal objects, regions and
 //! pools.
 //!
-//! 1. **Make the spaces** in `new` from a [`PlanContext`]. It has the VM, memory, options and the objects'
+//! 1. **Say what it is** in a [`PlanInfo`]: its name, and what it needs of a binding ([`Needs`]: that objects
+//!    may move, a barrier, and so on). A heap whose binding lacks it is refused.
+//! 2. **Make the spaces** in `new` from a [`PlanContext`]. It has the VM, memory, options and the objects'
 //!    state bytes. A plan with minor collections makes them from [`PlanContext::generational`].
-//! 2. **Allocate**: [`Plan::allocate`] is the slow path. It chooses a space by size and [`Semantics`] and
+//! 3. **Allocate**: [`Plan::allocate`] is the slow path. It chooses a space by size and [`Semantics`] and
 //!    asks it for a range or an object. `None` means that the budget is exhausted: the caller collects.
 //!    Any mutator calls it, many at a time.
-//! 3. **Collect**: [`Plan::collect`] tells the story of one collection from top to bottom, with the mutators
-//!    stopped: [`prepare`](pause::Pause::prepare) the spaces,
-//!    [`trace_pinned`](pause::Pause::trace_pinned) if anything can be pinned,
-//!    [`trace_roots`](pause::Pause::trace_roots), `process_weak`, sweep each space. All workers take part
-//!    inside each step, and none between two steps.
-//! 4. **Trace**: a [`Tracer`](trace::Tracer) is a small `Copy` value. For an object it says which space the
-//!    object is in, and hands it to that space's own tracer. The loop is compiled for it. Its `Item` is
-//!    [`ObjectItem`](trace::ObjectItem) if nothing moves, and [`SlotItem`](trace::SlotItem) if slots have to
-//!    be updated.
-//! 5. **Say what it needs** of a binding in [`Plan::needs`]: that objects may move, a barrier, and so on. A
-//!    heap whose binding lacks it is refused.
-//! 6. **Forget ranges** in [`Plan::retire`]: before a pause, and when a thread detaches, each space that must
-//!    know how far a thread has allocated takes note.
+//! 4. **Collect**: [`Plan::collect`] tells the story of one collection from top to bottom, with the mutators
+//!    stopped: [`prepare`](pause::Pause::prepare) the spaces, trace, sweep each space. Tracing is one call:
+//!    [`Pause::trace`](pause::Pause::trace) where objects are marked and stay, and
+//!    [`Pause::evacuate`](pause::Pause::evacuate) where they may move. All workers take part inside each step, and none between two steps.
+//! 5. **Trace**: each space has a [`SpaceTracer`](trace::SpaceTracer), a small `Copy` value that marks or
+//!    moves an object of its space. A pair of two is one again, so that of a plan is a pair of its spaces',
+//!    the space with most objects first. The tracing loop is compiled for it.
+//!
+//! `use mmtk_core::plan::*` brings all that the file of a plan names.
 //!
 //! [`Heap::new`] makes a heap with a plan from anywhere. Read `policies/src/plans/semispace.rs` first: a plan
-//! of two spaces in one screen. `tests/custom-plan` is a plan outside of both crates, without unsafe code,
+//! of two spaces in 57 lines. `tests/custom-plan` is a plan outside of both crates, without unsafe code,
 //! and its test shows how to run the matrix of workloads and the random programs on it. The verifier
 //! (option `verify.trace`) traces a second time before and after each collection, so a plan that loses or
 //! overwrites an object is told which one.

@@ -1,6 +1,6 @@
 //! Needs: what a plan asks of a binding, and which of it a binding has not.
 //!
-//! A plan says what it needs ([`Plan::needs`](crate::Plan::needs)), a binding what it has, in its constants.
+//! A plan says what it needs ([`PlanInfo`](crate::PlanInfo)), a binding what it has, in its constants.
 //! Every heap compares the two when it is made, whoever made the plan. A table of plans may hold the same
 //! value, to choose by it.
 
