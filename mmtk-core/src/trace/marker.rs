@@ -44,9 +44,8 @@ pub(crate) struct Tracing<'a, VM: VMBinding, T: Policy<VM>> {
     /// Objects since the last look, and how many there may be until the next.
     since_look: usize,
     look_after: usize,
-    /// Objects that it may follow in this section, as of the last look; and how many of them may be in flight.
+    /// Objects that it may follow in this section, as of the last look.
     left: usize,
-    ahead: usize,
     /// Objects since this worker began: decides when waking helpers pays.
     followed: usize,
     may_wake: bool,
@@ -97,7 +96,6 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
             since_look: 0,
             look_after: look_after(section.objects),
             left: section.objects,
-            ahead: WINDOW.min(section.objects),
             followed: 0,
             may_wake: worker.index == 0 && gang.size() > 1,
             vm,
@@ -259,12 +257,14 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
 
     #[inline(never)]
     fn drain_stack(&mut self, worker: &mut Worker) {
-        debug_assert!(self.left > 0);
+        if self.left <= WINDOW {
+            self.put_aside(self.left);
+        }
         let Some((first, target)) = self.next() else { return };
         let mut window = [(first, target); WINDOW];
         let (mut head, mut filled) = (0usize, 1usize);
         loop {
-            while filled < self.ahead {
+            while filled < WINDOW {
                 let Some((item, target)) = self.next() else { break };
                 self.tracer.prefetch(target);
                 window[(head + filled) % WINDOW] = (item, target);
@@ -327,6 +327,15 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
         }
     }
 
+    /// All of the stack but the newest edges goes to the deque.
+    #[cold]
+    fn put_aside(&mut self, kept: usize) {
+        let aside = self.stack.len().saturating_sub(kept);
+        if aside > 0 {
+            self.deque.push(Packet::Items(self.stack.drain(..aside).collect()));
+        }
+    }
+
     /// Every few dozen objects: are helpers worth waking, is somebody hungry? How many more may it follow?
     #[cold]
     #[inline(never)]
@@ -335,7 +344,10 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
         self.left -= self.since_look;
         self.since_look = 0;
         self.look_after = look_after(self.left);
-        self.ahead = WINDOW.min(self.left);
+        if self.left <= WINDOW {
+            // What is in flight is all that it may follow.
+            self.put_aside(0);
+        }
         if self.may_wake && self.followed >= WAKE_AFTER && self.stack.len() >= SHARE_MIN {
             self.may_wake = false;
             self.gang.wake();
@@ -356,7 +368,7 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
     }
 }
 
-/// When to look again with so many objects to follow: before what is in flight could be more than is left.
+/// When to look again with so many objects left to follow: not after the moment when only a window of them is.
 fn look_after(left: usize) -> usize {
     left.saturating_sub(WINDOW).clamp(1, LOOK_EVERY)
 }
