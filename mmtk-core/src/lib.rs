@@ -78,6 +78,8 @@ mod error;
 pub mod events;
 mod heap;
 mod machine;
+#[cfg(doctest)]
+mod misuse;
 pub mod options;
 pub mod os;
 mod patience;

@@ -7,6 +7,7 @@
 use super::bump::{BumpRange, CellRange, HoleCursor, Pace, ZERO_STEP, no_cells};
 use super::leftovers::{CellsOf, Leftovers};
 use crate::address::Address;
+use crate::memory::FreeMemory;
 use crate::metadata::{MAX_CELL_BYTES, SIZE_CLASSES, class_bytes, class_of};
 use crate::os;
 use std::fmt;
@@ -179,12 +180,12 @@ impl Allocators {
         [bump, overflow].into_iter().chain(cells).for_each(|range| range.hold(allocated));
     }
 
-    /// The plan is about to hand out memory of which these parts, start and bytes, are not zeroed yet; the
-    /// thread owns them (I2). The thread that leads a pause allocates inside it, and zeroing megabytes there
-    /// would make the others wait.
-    pub fn zero_later(&mut self, parts: Vec<(Address, usize)>) {
+    /// The plan is about to hand out memory of which these parts are not zeroed yet; the thread owns them
+    /// (I2). The thread that leads a pause allocates inside it, and zeroing megabytes there would make the
+    /// others wait.
+    pub fn zero_later(&mut self, parts: Vec<FreeMemory<'_>>) {
         debug_assert!(self.unzeroed.is_empty());
-        self.unzeroed = parts;
+        self.unzeroed = parts.into_iter().map(|part| (part.start(), part.bytes())).collect();
     }
 
     /// Zeroes what the plan left. Called before the object is the mutator's, when no pause of its own is in
@@ -243,23 +244,16 @@ impl Allocators {
     }
 
     /// Installs a range for ordinary objects and allocates the first of them.
-    pub fn refill_bump(&mut self, start: Address, end: Address, zeroed: bool, bytes: usize) -> Option<Address> {
-        self.bump.install(start, end, zeroed, &mut self.allocated);
+    pub fn refill_bump(&mut self, memory: FreeMemory<'_>, bytes: usize) -> Option<Address> {
+        self.bump.install(memory, &mut self.allocated);
         self.bump_or_zero(bytes)
     }
 
     /// As [`Allocators::refill_bump`], for the overflow range; `from` bytes are the least that are to be
     /// taken from it.
-    pub fn refill_overflow(
-        &mut self,
-        start: Address,
-        end: Address,
-        zeroed: bool,
-        bytes: usize,
-        from: usize,
-    ) -> Option<Address> {
+    pub fn refill_overflow(&mut self, memory: FreeMemory<'_>, bytes: usize, from: usize) -> Option<Address> {
         self.overflow_from = from;
-        self.overflow.install(start, end, zeroed, &mut self.allocated);
+        self.overflow.install(memory, &mut self.allocated);
         self.overflow_or_zero(bytes)
     }
 
@@ -295,7 +289,7 @@ mod tests {
         let mut memory = vec![1u64; 4096];
         let start = Address::from_ptr(memory.as_mut_ptr()).align_up(ZERO_STEP);
         let mut allocators = Allocators::default();
-        allocators.refill_bump(start, start.plus(2 * ZERO_STEP), false, 64);
+        allocators.refill_bump(FreeMemory::for_test(start..start.plus(2 * ZERO_STEP), false), 64);
         let allocated = allocators.allocated;
         allocators.hold();
         assert_eq!((allocators.bump.alloc(8), allocators.allocated), (None, 64));
@@ -310,8 +304,9 @@ mod tests {
         let class = class_of(64);
         let fast =
             |allocators: &mut Allocators| (allocators.bump.alloc(64), allocators.fast_cells(class).range.alloc(64));
-        allocators.bump.install(at(0x1000), at(0x2000), true, &mut 0);
-        allocators.cells[class].range.install(at(0x8000), at(0x9000), true, &mut 0);
+        let memory = |start, end| FreeMemory::for_test(at(start)..at(end), true);
+        allocators.bump.install(memory(0x1000, 0x2000), &mut 0);
+        allocators.cells[class].range.install(memory(0x8000, 0x9000), &mut 0);
         allocators.close();
         assert_eq!(fast(&mut allocators), (None, None));
         allocators.open();
@@ -329,7 +324,7 @@ mod tests {
         let start = Address::from_ptr(memory.as_mut_ptr()).align_up(ZERO_STEP);
         let end = start.plus(2 * ZERO_STEP);
         let mut allocators = Allocators::default();
-        assert_eq!(allocators.refill_overflow(start, end, false, 512, 257), Some(start));
+        assert_eq!(allocators.refill_overflow(FreeMemory::for_test(start..end, false), 512, 257), Some(start));
         assert_eq!(allocators.extend(256), None, "it is to look for another hole");
         let next = allocators.extend(264);
         assert_eq!(next, Some(start.plus(512)));

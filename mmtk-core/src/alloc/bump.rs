@@ -14,7 +14,7 @@
 
 use crate::address::{Address, ObjectReference};
 use crate::binding::{StateLocation, VMBinding};
-use crate::memory::Block;
+use crate::memory::{Block, FreeMemory};
 use crate::metadata::{ObjectStates, SIZE_CLASSES};
 use crate::os;
 
@@ -87,7 +87,8 @@ impl BumpRange {
         // Added before it is subtracted: what was counted may have left `allocated` for the heap's statistics
         // since.
         *allocated = *allocated + limit.bytes_from(self.cursor) - counted;
-        // SAFETY: the range is ours (I1) and committed; it holds nothing.
+        // SAFETY: memory that a pool has looked at (`FreeMemory`), so it is committed; and the range is ours
+        // (I1).
         unsafe { os::zero(self.limit, limit.bytes_from(self.limit)) };
         self.limit = limit;
         self.alloc(bytes)
@@ -127,14 +128,17 @@ impl BumpRange {
         self.limit = self.cursor;
     }
 
-    /// Replaces the range. `zeroed` says that it reads as zero. The caller owns `[start, end)` (I1) and gives
-    /// it to this thread.
-    pub fn install(&mut self, start: Address, end: Address, zeroed: bool, allocated: &mut usize) {
-        debug_assert!(start <= end);
-        self.cursor = start;
-        self.end = end;
-        self.limit = if zeroed { end } else { start };
-        *allocated += self.limit.bytes_from(start);
+    /// Replaces the range by memory that the space has taken for this thread (I1).
+    pub fn install(&mut self, memory: FreeMemory<'_>, allocated: &mut usize) {
+        self.cursor = memory.start();
+        self.end = memory.end();
+        self.limit = if memory.is_zeroed() { self.end } else { self.cursor };
+        *allocated += self.limit.bytes_from(self.cursor);
+    }
+
+    /// The same for copies, which need no zeroes.
+    pub fn install_for_copies(&mut self, memory: FreeMemory<'_>) {
+        *self = BumpRange { cursor: memory.start(), limit: memory.end(), end: memory.end() };
     }
 
     /// Forgets the range.
@@ -216,7 +220,7 @@ mod tests {
     fn a_size_that_wraps_round_the_address_space_is_refused() {
         let mut range = BumpRange::default();
         let (start, end) = (Address::from_usize(0x1000), Address::from_usize(0x2000));
-        range.install(start, end, true, &mut 0);
+        range.install(FreeMemory::for_test(start..end, true), &mut 0);
         assert_eq!(range.alloc(usize::MAX & !7), None);
         assert_eq!(range.alloc(0x1000), Some(start));
         assert_eq!(range.alloc(8), None);

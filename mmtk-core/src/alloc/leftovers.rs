@@ -174,11 +174,12 @@ mod tests {
     use super::super::allocators::Allocators;
     use super::super::bump::no_cells;
     use super::*;
-    use crate::memory::Block;
+    use crate::memory::{Block, FreeMemory};
 
     fn range(start: usize, bytes: usize) -> BumpRange {
         let mut range = BumpRange::default();
-        range.install(Address::from_usize(start), Address::from_usize(start + bytes), false, &mut 0);
+        let memory = Address::from_usize(start)..Address::from_usize(start + bytes);
+        range.install(FreeMemory::for_test(memory, false), &mut 0);
         range
     }
 

@@ -58,12 +58,21 @@ impl<VM: VMBinding> Collector<VM> {
         }
         self.flush_allocated(allocators());
         self.collect_if_due(me, bytes);
+        // A plan is safe code, and can return any address.
+        let checked = |address: Address| {
+            assert!(
+                self.memory.holds(address, bytes),
+                "plan {} was asked for {bytes} bytes and gave {address}, which is no memory of this heap",
+                self.plan_name()
+            );
+            address
+        };
         let limit = self.memory.budget().limit();
         // What can never fit is refused before anything is collected for it.
         let mut attempts = if bytes <= limit { Attempts::default() } else { Attempts::OVER };
         while attempts != Attempts::OVER {
             if let Some(address) = attempt(allocators()) {
-                return Ok(address);
+                return Ok(checked(address));
             }
             if !self.plan.can_collect() {
                 break;
@@ -78,7 +87,7 @@ impl<VM: VMBinding> Collector<VM> {
                 })
             });
             match led {
-                Some(Ok(address)) => return Ok(address),
+                Some(Ok(address)) => return Ok(checked(address)),
                 Some(Err(next)) => attempts = next,
                 None => (),
             }

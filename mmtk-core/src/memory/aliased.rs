@@ -20,6 +20,7 @@
 //! 2006).
 
 use super::extent::Extent;
+use super::free_memory::FreeMemory;
 use super::mappings::Mappings;
 use super::refusals::{self, Asked};
 use super::reservation::{Memory, refused};
@@ -28,6 +29,7 @@ use crate::os::{self, Mapping, PAGE_BYTES};
 use protocols::sync::Mutex;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::sync::Arc;
 
@@ -74,9 +76,11 @@ impl AliasedPages {
         // SAFETY: the descriptor was made above, and is given away once.
         let file = unsafe { File::from_raw_fd(raw) };
         file.set_len(1 << log_bytes)?;
+        let extent = Extent::new(range.start(), log_bytes, memory.next_extent() as u32);
+        memory.add_elsewhere(extent);
         Ok(AliasedPages {
             memory: memory.clone(),
-            extent: Extent::new(range.start(), log_bytes, memory.next_extent() as u32),
+            extent,
             file,
             mappings: Mutex::new(Mappings::new(1 << (log_bytes - PAGE_BYTES.ilog2()))),
             mappings_max: refusals::max_mappings(),
@@ -148,6 +152,18 @@ impl AliasedPages {
     pub fn start_of(&self, page: u32) -> Address {
         assert!(page < self.pages(), "page {page} of {}", self.pages());
         self.extent.start().plus(page as usize * PAGE_BYTES)
+    }
+
+    /// Memory that is mapped here, and that the caller calls free. It may hold anything.
+    ///
+    /// # Panics
+    /// When it reaches over these pages.
+    pub fn memory_at(&self, range: Range<Address>) -> FreeMemory<'_> {
+        let is_inside = range.start <= range.end
+            && self.extent.contains(range.start)
+            && range.end.bytes_from(self.extent.start()) <= self.extent.bytes();
+        assert!(is_inside, "{}..{} is outside {:?}", range.start, range.end, self.extent);
+        FreeMemory::new(range, false)
     }
 
     fn range(&self, page: u32, pages: u32) -> (Address, usize) {

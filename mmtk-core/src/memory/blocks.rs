@@ -10,6 +10,7 @@
 
 use super::chunks::Chunks;
 use super::extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent};
+use super::free_memory::FreeMemory;
 use super::reservation::{Cache, Memory, Why};
 use crate::address::Address;
 use crate::memory::SideWords;
@@ -17,6 +18,7 @@ use crate::os;
 use protocols::block_list::BlockList;
 use protocols::budget::Charge;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -29,13 +31,14 @@ pub enum Payment {
     Prepaid,
 }
 
-/// A block just taken.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+/// A block just taken. [`BlockPool::memory_of`] and [`Frontier::memory_of`](super::Frontier::memory_of) give
+/// its memory away, once.
+#[derive(PartialEq, Eq, Debug)]
 pub struct Acquired {
     /// Which one.
     pub block: Block,
     /// Whether it reads as zero.
-    pub zeroed: bool,
+    pub(super) zeroed: bool,
 }
 
 /// The blocks of one extent.
@@ -105,17 +108,47 @@ impl BlockPool {
             Some(number) => Some(Acquired { block: Block(number), zeroed: false }),
             None => self.fresh(payment),
         };
-        match (taken, payment) {
+        match (&taken, payment) {
             (Some(Acquired { block, zeroed }), _) => {
                 self.owned.fetch_add(1, Relaxed);
-                if zeroed {
-                    self.memory().touch(self.extent().block_start(block), BLOCK_BYTES);
+                if *zeroed {
+                    self.memory().touch(self.extent().block_start(*block), BLOCK_BYTES);
                 }
             }
             (None, Payment::Bytes(bytes, _)) => self.memory().budget().unreserve(bytes),
             (None, Payment::Prepaid) => (),
         }
         taken
+    }
+
+    /// The memory of a block just taken.
+    ///
+    /// # Panics
+    /// When the block is not one of this pool.
+    pub fn memory_of(&self, acquired: Acquired) -> FreeMemory<'_> {
+        let start = self.extent().block_start(acquired.block);
+        let end = start.plus(BLOCK_BYTES);
+        self.check_part(start, BLOCK_BYTES);
+        FreeMemory::new(start..end, acquired.zeroed)
+    }
+
+    /// Part of a block that the caller owns and calls free: lines or cells. It may hold anything.
+    ///
+    /// # Panics
+    /// When `range` is not inside one block that was handed out.
+    pub fn part(&self, range: Range<Address>) -> FreeMemory<'_> {
+        self.check_part(range.start, range.end.as_usize().wrapping_sub(range.start.as_usize()));
+        FreeMemory::new(range, false)
+    }
+
+    /// Panics unless it is inside one block that was handed out, and so committed (I1).
+    fn check_part(&self, start: Address, bytes: usize) {
+        let extent = self.extent();
+        let room = BLOCK_BYTES - (start.as_usize() & (BLOCK_BYTES - 1));
+        assert!(
+            extent.contains(start) && extent.block_of(start).0 < self.watermark() && bytes <= room,
+            "{start}+{bytes:#x} is no part of a used block"
+        );
     }
 
     fn fresh(&self, payment: Payment) -> Option<Acquired> {
@@ -172,13 +205,8 @@ impl BlockPool {
     /// owns the block, and as for [`BlockPool::release`] nobody may hold a reference into that part.
     pub fn poison(&self, start: Address, bytes: usize) {
         if self.memory().poisons() {
-            let block = self.extent().block_of(start);
-            let end = self.extent().block_start(block).plus(BLOCK_BYTES);
-            assert!(
-                block.0 < self.watermark() && start.plus(bytes) <= end,
-                "{start}+{bytes:#x} is no part of a used block"
-            );
-            // SAFETY: inside a block that was handed out (asserted), so it is committed (I1); the caller owns
+            self.check_part(start, bytes);
+            // SAFETY: inside a block that was handed out (checked), so it is committed (I1); the caller owns
             // the block and frees this part of it.
             unsafe { os::poison(start, bytes) };
         }

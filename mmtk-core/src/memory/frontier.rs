@@ -18,6 +18,7 @@
 use super::blocks::Acquired;
 use super::chunks::Chunks;
 use super::extent::{BLOCK_BYTES, Block, Extent};
+use super::free_memory::FreeMemory;
 use super::reservation::{Cache, Memory, Why};
 use crate::address::Address;
 use crate::os;
@@ -66,14 +67,25 @@ impl Frontier {
             return None;
         }
         let taken = self.take_dirty().or_else(|| self.take_fresh(by));
-        match taken {
+        match &taken {
             Some(Acquired { block, zeroed: true }) => {
-                self.chunks.memory().touch(self.extent().block_start(block), BLOCK_BYTES);
+                self.chunks.memory().touch(self.extent().block_start(*block), BLOCK_BYTES);
             }
             Some(_) => (),
             None => budget.unreserve(BLOCK_BYTES),
         }
         taken
+    }
+
+    /// The memory of a block just taken.
+    ///
+    /// # Panics
+    /// When the block is not in use.
+    pub fn memory_of(&self, acquired: Acquired) -> FreeMemory<'_> {
+        let (block, used) = (acquired.block, self.used());
+        assert!(block.0 < used, "{block:?} is not in use: those below {used} are");
+        let start = self.extent().block_start(block);
+        FreeMemory::new(start..start.plus(BLOCK_BYTES), acquired.zeroed)
     }
 
     fn take_dirty(&self) -> Option<Acquired> {

@@ -7,6 +7,7 @@ mod chunks;
 mod extent;
 pub mod fault;
 mod first_touch;
+mod free_memory;
 mod free_runs;
 mod frontier;
 mod joining;
@@ -23,6 +24,7 @@ pub use {
     aliased::AliasedPages,
     blocks::{Acquired, BlockPool, Payment},
     extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, EXTENTS, Extent, LOG_BLOCK_BYTES},
+    free_memory::FreeMemory,
     frontier::Frontier,
     page_runs::{AcquiredPages, PageRuns},
     refusals::{Asked, Refusals},

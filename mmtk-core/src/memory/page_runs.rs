@@ -10,6 +10,7 @@
 //! Lock order: `state` is taken alone; memory is given back without it, from runs taken out first.
 
 use super::extent::{CHUNK_BYTES, Extent};
+use super::free_memory::FreeMemory;
 use super::free_runs::FreeRuns;
 use super::reservation::{Cache, Memory, Why};
 use crate::address::Address;
@@ -39,12 +40,29 @@ pub struct PageRuns {
 }
 
 /// A run just taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AcquiredPages {
+#[derive(Debug, PartialEq, Eq)]
+pub struct AcquiredPages<'m> {
+    start: Address,
+    /// The parts that hold what was there before; the rest reads as zero.
+    dirty: Vec<FreeMemory<'m>>,
+    end: Address,
+}
+
+impl<'m> AcquiredPages<'m> {
     /// Where it begins.
-    pub start: Address,
-    /// The parts, start and bytes, that hold what was there before; the rest reads as zero.
-    pub dirty: Vec<(Address, usize)>,
+    pub fn start(&self) -> Address {
+        self.start
+    }
+
+    /// The parts of the run that are to be zeroed; the rest reads as zero.
+    pub fn into_dirty(self) -> Vec<FreeMemory<'m>> {
+        self.dirty
+    }
+
+    /// The run as one piece of memory.
+    pub fn into_memory(self) -> FreeMemory<'m> {
+        FreeMemory::new(self.start..self.end, self.dirty.is_empty())
+    }
 }
 
 impl PageRuns {
@@ -70,7 +88,7 @@ impl PageRuns {
     }
 
     /// Takes `pages` pages and charges them; none if the budget, the extent or the system refuses.
-    pub fn acquire(&self, pages: usize, by: Charge) -> Option<AcquiredPages> {
+    pub fn acquire(&self, pages: usize, by: Charge) -> Option<AcquiredPages<'_>> {
         let bytes = pages.checked_mul(PAGE_BYTES)?;
         if !self.memory.budget().reserve(bytes, by) {
             return None;
@@ -85,14 +103,14 @@ impl PageRuns {
     /// As [`PageRuns::acquire`], and the run reads as zero.
     pub fn acquire_zeroed(&self, pages: usize, by: Charge) -> Option<Address> {
         let run = self.acquire(pages, by)?;
-        for (start, bytes) in run.dirty {
+        for part in run.dirty {
             // SAFETY: the run was just taken, so it is committed and nobody else uses it.
-            unsafe { os::zero(start, bytes) };
+            unsafe { os::zero(part.start(), part.bytes()) };
         }
         Some(run.start)
     }
 
-    fn take_free(&self, pages: usize) -> Option<AcquiredPages> {
+    fn take_free(&self, pages: usize) -> Option<AcquiredPages<'_>> {
         let (run, dirty) = self.state.lock().free.take(pages)?;
         let resident: usize = dirty.iter().map(Range::len).sum();
         // Without the lock: memory that is given back for it may be our own.
@@ -100,12 +118,13 @@ impl PageRuns {
             self.state.lock().free.insert(&run, &dirty);
             return None;
         }
-        let dirty = dirty.into_iter().map(|part| (self.address(part.start), part.len() * PAGE_BYTES));
-        Some(AcquiredPages { start: self.address(run.start), dirty: dirty.collect() })
+        let memory = |part: Range<usize>| FreeMemory::new(self.address(part.start)..self.address(part.end), false);
+        let dirty = dirty.into_iter().map(memory).collect();
+        Some(AcquiredPages { start: self.address(run.start), dirty, end: self.address(run.end) })
     }
 
     /// Pages from `top` on.
-    fn extend(&self, pages: usize, by: Charge) -> Option<AcquiredPages> {
+    fn extend(&self, pages: usize, by: Charge) -> Option<AcquiredPages<'_>> {
         if !self.memory.make_resident(pages * PAGE_BYTES) {
             return None;
         }
@@ -113,7 +132,8 @@ impl PageRuns {
         if start.is_none() {
             self.memory.budget().not_resident(pages * PAGE_BYTES);
         }
-        Some(AcquiredPages { start: self.address(start?), dirty: Vec::new() })
+        let start = start?;
+        Some(AcquiredPages { start: self.address(start), dirty: Vec::new(), end: self.address(start + pages) })
     }
 
     /// The old top, with the tables paid and the pages committed; the caller has made them resident.
@@ -220,7 +240,9 @@ mod tests {
         assert_eq!(pages.give_back(usize::MAX, Why::Unneeded), 0);
         assert_eq!((memory.budget().resident() / PAGE_BYTES, memory.refusals().count()), (9, 1));
         let again = pages.acquire(9, Charge::Mutator).unwrap();
-        assert_eq!(again, AcquiredPages { start: run.start, dirty: vec![(run.start, 9 * PAGE_BYTES)] });
+        let end = run.start.plus(9 * PAGE_BYTES);
+        let dirty = vec![FreeMemory::for_test(run.start..end, false)];
+        assert_eq!(again, AcquiredPages { start: run.start, dirty, end });
         pages.release(run.start, 9);
         memory.refuse_returns(false);
         assert_eq!(pages.give_back(usize::MAX, Why::Unneeded), 9 * PAGE_BYTES);

@@ -50,6 +50,8 @@ pub struct Memory {
     extents_taken: AtomicUsize,
     budget: Budget,
     tables: Mutex<Vec<Mapping>>,
+    /// Where objects lie that are not in the reservation (`AliasedPages`).
+    elsewhere: Mutex<Vec<Extent>>,
     caches: Mutex<Vec<Weak<dyn Cache>>>,
     huge_pages: When,
     first_touch: FirstTouch,
@@ -75,6 +77,7 @@ impl Memory {
             extents_taken: AtomicUsize::new(0),
             budget: Budget::new(limit),
             tables: Mutex::default(),
+            elsewhere: Mutex::default(),
             caches: Mutex::default(),
             huge_pages: options.huge_pages,
             first_touch: FirstTouch::new(),
@@ -120,6 +123,19 @@ impl Memory {
     /// Most objects lie outside the extents: no address space is kept for these.
     pub(super) fn objects_lie_elsewhere(&self) {
         self.reservation.keep_nothing();
+    }
+
+    /// Objects lie in this extent, too.
+    pub(super) fn add_elsewhere(&self, extent: Extent) {
+        self.elsewhere.lock().push(extent);
+    }
+
+    /// Whether `bytes` bytes at `start`, at least one, are address space of this heap. What of it is not in use
+    /// faults, and is nobody else's.
+    pub(crate) fn holds(&self, start: Address, bytes: usize) -> bool {
+        let last = start.plus(bytes - 1);
+        let is_in = |extent: &Extent| start <= last && extent.contains(start) && extent.contains(last);
+        is_in(&self.whole()) || self.elsewhere.lock().iter().any(is_in)
     }
 
     /// The next unused extent.

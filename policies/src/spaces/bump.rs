@@ -31,8 +31,7 @@ impl<VM: VMBinding> BumpSpace<VM> {
             return Some(address);
         }
         let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES, Charge::Mutator))?;
-        let start = self.pool.extent().block_start(acquired.block);
-        allocators.refill_bump(start, start.plus(BLOCK_BYTES), acquired.zeroed, bytes)
+        allocators.refill_bump(self.pool.memory_of(acquired), bytes)
     }
 }
 

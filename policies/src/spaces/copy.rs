@@ -19,7 +19,8 @@ use derive_where::derive_where;
 use mmtk_core::alloc::{Allocators, CopyTarget};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{
-    BLOCK_BYTES, Block, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment, SideBytes,
+    Acquired, BLOCK_BYTES, Block, BlockPool, CHUNK_BYTES, Charge, Extent, FreeMemory, LOG_BLOCK_BYTES, Payment,
+    SideBytes,
 };
 use mmtk_core::metadata::{Claim, EPOCH_MAX, ObjectStates, is_pinned};
 use mmtk_core::pause::Pause;
@@ -86,15 +87,14 @@ impl<VM: VMBinding> CopySpace<VM> {
             return None;
         }
         self.charged.fetch_add(charge, Relaxed);
-        let start = self.claim_block(acquired.block, YOUNG);
-        allocators.refill_bump(start, start.plus(BLOCK_BYTES), acquired.zeroed, bytes)
+        allocators.refill_bump(self.claim_block(acquired, YOUNG), bytes)
     }
 
-    fn claim_block(&self, block: Block, taken: u8) -> Address {
-        let start = self.pool.extent().block_start(block);
-        self.states.forget(start, BLOCK_BYTES);
-        self.taken.at(start).store(taken, Relaxed);
-        start
+    fn claim_block(&self, acquired: Acquired, taken: u8) -> FreeMemory<'_> {
+        let memory = self.pool.memory_of(acquired);
+        self.states.forget(memory.start(), BLOCK_BYTES);
+        self.taken.at(memory.start()).store(taken, Relaxed);
+        memory
     }
 
     /// Memory for a copy; none if the prepaid blocks are used up (I2).
@@ -111,8 +111,7 @@ impl<VM: VMBinding> CopySpace<VM> {
     fn refill_copy(&self, worker: &mut Worker, bytes: usize) -> Option<CopyTarget> {
         self.prepaid.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).ok()?;
         let acquired = self.pool.acquire(Payment::Prepaid)?;
-        let start = self.claim_block(acquired.block, self.epoch.current());
-        worker.allocators.bump.install(start, start.plus(BLOCK_BYTES), true, &mut 0);
+        worker.allocators.bump.install_for_copies(self.claim_block(acquired, self.epoch.current()));
         worker.allocators.bump.alloc_for_copy(bytes)
     }
 

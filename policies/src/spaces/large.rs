@@ -11,7 +11,7 @@
 use super::epoch::Epoch;
 use derive_where::derive_where;
 use mmtk_core::alloc::Allocators;
-use mmtk_core::memory::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns, SideBytes};
+use mmtk_core::memory::{CHUNK_BYTES, Charge, Extent, PageRuns, SideBytes};
 use mmtk_core::metadata::{Moves, ObjectStates};
 use mmtk_core::os::PAGE_BYTES;
 use mmtk_core::pause::Pause;
@@ -70,8 +70,9 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     /// Memory for one object, which `allocators` zero before the mutator has it.
     pub fn allocate(&self, bytes: usize, allocators: &mut Allocators) -> Option<Address> {
         let pages = bytes.div_ceil(PAGE_BYTES);
-        let AcquiredPages { start, dirty } = self.pages.acquire(pages, Charge::Mutator)?;
-        allocators.zero_later(dirty);
+        let run = self.pages.acquire(pages, Charge::Mutator)?;
+        let start = run.start();
+        allocators.zero_later(run.into_dirty());
         self.marks.at(start).store(0, Relaxed);
         self.reserved.fetch_add(pages * PAGE_BYTES, Relaxed);
         allocators.allocated += pages * PAGE_BYTES;

@@ -67,8 +67,7 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
             return Some(address);
         }
         let acquired = self.frontier.acquire(Charge::Mutator)?;
-        let start = self.frontier.extent().block_start(acquired.block);
-        allocators.refill_bump(start, start.plus(BLOCK_BYTES), acquired.zeroed, bytes)
+        allocators.refill_bump(self.frontier.memory_of(acquired), bytes)
     }
 
     /// Empties the live map.

@@ -23,7 +23,8 @@ use derive_where::derive_where;
 use mmtk_core::alloc::{Allocators, CellRange, CellsOf, ThreadCells};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{
-    BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment, SideBytes,
+    BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, FreeMemory, LOG_BLOCK_BYTES, Payment,
+    SideBytes,
 };
 use mmtk_core::metadata::{BLOCK_FREE, BLOCK_NEW, CellMarks, Moves, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
 use mmtk_core::pause::Pause;
@@ -104,7 +105,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
                 let block = self.marks.block(block);
                 if let Some(run) = block.next_free_run(cell.next_cell) {
                     cell.next_cell = run.end;
-                    self.install(cell, block.run(run), false, allocated);
+                    self.install(cell, self.pool.part(block.run(run)), allocated);
                     continue;
                 }
             }
@@ -124,15 +125,15 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             self.states.forget_starts(self.pool.extent().block_start(acquired.block), BLOCK_BYTES);
             let cells = block.class().cells;
             (cell.block, cell.next_cell) = (Some(acquired.block), cells);
-            self.install(cell, block.run(0..cells), acquired.zeroed, allocated);
+            self.install(cell, self.pool.memory_of(acquired).narrow(block.run(0..cells)), allocated);
         }
     }
 
-    fn install(&self, cell: &mut CellRange, run: Range<Address>, zeroed: bool, allocated: &mut usize) {
+    fn install(&self, cell: &mut CellRange, run: FreeMemory<'_>, allocated: &mut usize) {
         if self.states.is_generational() {
-            self.states.forget(run.start, run.end.bytes_from(run.start));
+            self.states.forget(run.start(), run.bytes());
         }
-        cell.range.install(run.start, run.end, zeroed, allocated);
+        cell.range.install(run, allocated);
     }
 
     /// A mutator is done with a block.

@@ -234,7 +234,7 @@ impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
             }
         }
         let mut range = BumpRange::default();
-        range.install(start, start.plus(bytes), false, allocated);
+        range.install(self.blocks.part(start..start.plus(bytes)), allocated);
         range.alloc_zeroing(bytes, pace, allocated)
     }
 

@@ -26,7 +26,7 @@ use bytemuck::{NoUninit, Zeroable};
 use derive_where::derive_where;
 use mmtk_core::alloc::{BumpRange, Pace};
 use mmtk_core::events::CollectionKind;
-use mmtk_core::memory::{AcquiredPages, CHUNK_BYTES, Charge, Extent, PageRuns, SideStates};
+use mmtk_core::memory::{CHUNK_BYTES, Charge, Extent, PageRuns, SideStates};
 use mmtk_core::metadata::{Moves, ObjectStarts, ObjectStates};
 use mmtk_core::os::PAGE_BYTES;
 use mmtk_core::pause::Pause;
@@ -155,7 +155,8 @@ impl<VM: VMBinding> RegionSpace<VM> {
             return Some(address);
         }
         let pages = bytes.div_ceil(PAGE_BYTES).next_multiple_of(RUN_PAGES);
-        let AcquiredPages { start, dirty } = self.pages.acquire(pages, Charge::Mutator)?;
+        let run = self.pages.acquire(pages, Charge::Mutator)?;
+        let start = run.start();
         let (run_bytes, first) = (pages * PAGE_BYTES, self.page_of(start));
         self.states.forget(start, run_bytes);
         let mut regions = self.regions.lock();
@@ -169,7 +170,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
         self.top.fetch_max(start.plus(run_bytes).bytes_from(self.pages.extent().start()), Relaxed);
         region.runs.push((start, pages));
         let mut range = BumpRange::default();
-        range.install(start, start.plus(run_bytes), dirty.is_empty(), allocated);
+        range.install(run.into_memory(), allocated);
         let address = range.alloc_zeroing(bytes, pace, allocated);
         // A large object may leave less than there was.
         if range.bytes_left() > region.range.bytes_left() {

@@ -9,7 +9,8 @@ use crate::spaces::lookup;
 use mmtk_core::alloc::{Allocators, BumpRange, CopyTarget, HoleCursor};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{
-    BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment, SideStates,
+    BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, FreeMemory, LOG_BLOCK_BYTES, Payment,
+    SideStates,
 };
 use mmtk_core::metadata::{EPOCH_MAX, ObjectStates};
 use mmtk_core::pause::Pause;
@@ -109,23 +110,22 @@ impl<VM: VMBinding> ImmixSpace<VM> {
     fn allocate_small(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
         loop {
             if let Some(hole) = self.next_hole(&mut allocators.hole, 1) {
-                return allocators.refill_bump(hole.start, hole.end, false, bytes);
+                return allocators.refill_bump(hole, bytes);
             }
             if let Some(address) = allocators.bump_in_leftovers(bytes) {
                 return Some(address);
             }
             if self.has_nursery
-                && let Some((start, zeroed)) = self.take_block(Charge::Mutator, 0)
+                && let Some(block) = self.take_block(Charge::Mutator, 0)
             {
-                return allocators.refill_bump(start, start.plus(BLOCK_BYTES), zeroed, bytes);
+                return allocators.refill_bump(block, bytes);
             }
             let listed = self.leftover.pop(self.pool.links()).or_else(|| self.recyclable.pop(self.pool.links()));
             if let Some(number) = listed {
                 allocators.hole = self.search(Block(number));
                 continue;
             }
-            let (start, zeroed) = self.take_block(Charge::Mutator, 0)?;
-            return allocators.refill_bump(start, start.plus(BLOCK_BYTES), zeroed, bytes);
+            return allocators.refill_bump(self.take_block(Charge::Mutator, 0)?, bytes);
         }
     }
 
@@ -136,13 +136,13 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         if let Some(address) = allocators.overflow_in_leftovers(bytes, MEDIUM_BYTES) {
             return Some(address);
         }
-        if let Some((start, zeroed)) = self.take_block(Charge::Mutator, 0) {
-            return allocators.refill_overflow(start, start.plus(BLOCK_BYTES), zeroed, bytes, MEDIUM_BYTES);
+        if let Some(block) = self.take_block(Charge::Mutator, 0) {
+            return allocators.refill_overflow(block, bytes, MEDIUM_BYTES);
         }
         let lines = bytes.div_ceil(LINE_BYTES) as u32;
         loop {
             if let Some(hole) = self.next_hole(&mut allocators.overflow_hole, lines) {
-                return allocators.refill_overflow(hole.start, hole.end, false, bytes, MEDIUM_BYTES);
+                return allocators.refill_overflow(hole, bytes, MEDIUM_BYTES);
             }
             let block = self.next_searched(&mut allocators.overflow_hole, lines)?;
             allocators.overflow_hole = self.search(block);
@@ -184,20 +184,21 @@ impl<VM: VMBinding> ImmixSpace<VM> {
     }
 
     /// The next hole of at least `lines` lines in the cursor's block, now ours (I2).
-    fn next_hole(&self, cursor: &mut HoleCursor, lines: u32) -> Option<Range<Address>> {
+    fn next_hole(&self, cursor: &mut HoleCursor, lines: u32) -> Option<FreeMemory<'_>> {
         let start = self.pool.extent().block_start(cursor.block?);
         let hole = self.lines.next_hole(start, cursor.line, lines, [self.epoch.current(), self.handed_out()])?;
         cursor.line = hole.end;
         let hole = self.lines.take(start, hole, self.handed_out());
         self.states.forget(hole.start, hole.end.bytes_from(hole.start));
-        Some(hole)
+        Some(self.pool.part(hole))
     }
 
     /// A whole block, if `left` bytes are left then; its lines are all ours.
-    pub(super) fn take_block(&self, by: Charge, left: usize) -> Option<(Address, bool)> {
+    pub(super) fn take_block(&self, by: Charge, left: usize) -> Option<FreeMemory<'_>> {
         let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES + left, by))?;
         self.pool.memory().budget().unreserve(left);
-        let start = self.pool.extent().block_start(acquired.block);
+        let memory = self.pool.memory_of(acquired);
+        let start = memory.start();
         self.states.forget(start, BLOCK_BYTES);
         let (lines, state) = match by {
             Charge::Mutator if self.has_nursery => (self.handed_out(), BlockState::Nursery),
@@ -206,7 +207,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         };
         self.lines.take(start, 0..LINES, lines);
         self.blocks.at(start).store(state, Relaxed);
-        Some((start, acquired.zeroed))
+        Some(memory)
     }
 
     /// Room for a copy in a block that is not evacuated itself: a hole of at least `lines` lines. In a minor
@@ -222,13 +223,13 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         lines: u32,
         numbers: [u8; 2],
         again: bool,
-    ) -> Option<Range<Address>> {
+    ) -> Option<FreeMemory<'_>> {
         loop {
             if let Some(block) = cursor.block {
                 let start = self.pool.extent().block_start(block);
                 if let Some(hole) = self.lines.next_hole(start, cursor.line, lines, numbers) {
                     cursor.line = hole.end;
-                    return Some(self.lines.range(start, hole));
+                    return Some(self.pool.part(self.lines.range(start, hole)));
                 }
             }
             let block = match again {
@@ -251,8 +252,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         if let Some(target) = range.alloc_for_copy(bytes) {
             return Some(target);
         }
-        let (start, _) = self.take_block(Charge::Collector, 0)?;
-        range.install(start, start.plus(BLOCK_BYTES), true, &mut 0);
+        range.install_for_copies(self.take_block(Charge::Collector, 0)?);
         range.alloc_for_copy(bytes)
     }
 

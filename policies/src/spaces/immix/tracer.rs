@@ -168,8 +168,7 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
             self.space.next_hole_for_copies(cursor, lines, self.taken, self.fills_holes)
         };
         // Never the last: without it no round could go on.
-        let block =
-            || self.space.take_block(Charge::Collector, BLOCK_BYTES).map(|(start, _)| start..start.plus(BLOCK_BYTES));
+        let block = || self.space.take_block(Charge::Collector, BLOCK_BYTES);
         let room = match hole_first || self.space.has_nursery {
             // Then the block that workers share.
             true if hole_first && self.shared => hole(),
@@ -183,7 +182,7 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
             }
             return if hole_first && self.shared { self.space.allocate_shared_copy(bytes) } else { None };
         };
-        range.install(room.start, room.end, true, &mut 0);
+        range.install_for_copies(room);
         range.alloc_for_copy(bytes)
     }
 }

@@ -1,0 +1,56 @@
+//! Plans and spaces that are wrong. They are safe code, so what they do wrong may upset the objects of their
+//! heap, but leads to no memory that is not the heap's.
+
+use mmtk_core::alloc::{Allocators, Request};
+use mmtk_core::pause::Pause;
+use mmtk_core::space::Space;
+use mmtk_core::{Address, Heap, HeapError, Plan, PlanContext};
+use plan_tests::{TestVM, options};
+use reference::{ReferenceVM, ShadowStack};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+const LIMIT: usize = 2 << 20;
+
+/// A plan that hands out one address, whatever lies there.
+struct Wild(Address);
+
+impl Plan<ReferenceVM> for Wild {
+    fn name(&self) -> &'static str {
+        "Wild"
+    }
+    fn spaces(&self) -> Vec<&dyn Space> {
+        Vec::new()
+    }
+    fn allocate(&self, _: &mut Allocators, _: Request) -> Option<Address> {
+        Some(self.0)
+    }
+    fn retire(&self, _: &mut Allocators) {}
+    fn collect(&self, _: &mut Pause<'_, ReferenceVM>) {}
+}
+
+/// What becomes of a request for `bytes` bytes in a heap whose plan gives the address that `address` chooses.
+fn answer(bytes: usize, address: impl FnOnce(&PlanContext<'_, ReferenceVM>) -> Address) -> Result<Address, String> {
+    let plan = |context: &PlanContext<'_, ReferenceVM>| -> Result<Box<dyn Plan<ReferenceVM>>, HeapError> {
+        Ok(Box::new(Wild(address(context))))
+    };
+    let heap = Heap::new(<ReferenceVM as TestVM>::new(), options("Wild", LIMIT, &[]), plan).unwrap();
+    let mutator = heap.attach(ShadowStack::default());
+    let result = catch_unwind(AssertUnwindSafe(|| mutator.try_alloc(bytes).unwrap()));
+    result.map_err(|panic| *panic.downcast::<String>().unwrap())
+}
+
+#[test]
+fn an_address_that_is_not_the_heaps_is_never_handed_out() {
+    let word = Box::new([0u64; 8]);
+    let at = Address::from_ptr(word.as_ptr());
+    assert!(answer(64, |_| at).unwrap_err().contains("is no memory of this heap"));
+    let whole =
+        |context: &PlanContext<'_, ReferenceVM>| (context.memory.whole().start(), context.memory.whole().bytes());
+    let last = |context: &PlanContext<'_, ReferenceVM>| {
+        let (start, bytes) = whole(context);
+        start.plus(bytes - 64)
+    };
+    assert!(answer(64, last).is_ok());
+    assert!(answer(72, last).is_err(), "its end lies behind the heap");
+    assert!(answer(64, |context| whole(context).0.minus(8)).is_err());
+}
