@@ -1,9 +1,8 @@
 //! Addresses and object references: one-word newtypes.
 //!
 //! `Address` is a number until somebody dereferences it, so arithmetic is safe and every access is not. An
-//! `ObjectReference` is an address with a promise: it lies inside an object that the VM allocated here, at
-//! the place the VM uses to name the object, and it is aligned to a word. Only this layer, the heap below it
-//! and the edge of a binding turn numbers into addresses.
+//! `ObjectReference` is an address with a promise: an object begins there. To make one of an address is unsafe;
+//! this layer, the heap and the edge of a binding do it.
 
 use bytemuck::NoUninit;
 use std::fmt;
@@ -184,10 +183,15 @@ impl fmt::Display for Address {
     }
 }
 
-/// A non-null reference to an object of the VM.
+/// A non-null reference to an object of the VM: the address at which the object's storage begins, as the
+/// allocator returned it.
 ///
-/// It is the address at which the object's storage begins, as the allocator returned it. A copy of it goes
-/// stale at any safepoint if the plan moves objects.
+/// Where there is one, there is an object, which may be read and whose state the heap may change. So what takes
+/// a reference is safe, and what makes one of a number is not ([`ObjectReference::from_address`]).
+///
+/// A reference that a mutator holds is good until its next safepoint, a native region included: then the object
+/// may move or die, and copies of the reference are stale. That the VM uses no stale one is part of what
+/// [`VMBinding`](crate::VMBinding) promises.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct ObjectReference(NonZeroUsize);
@@ -195,10 +199,11 @@ pub struct ObjectReference(NonZeroUsize);
 impl ObjectReference {
     /// The object at `address`, or none at the null address.
     ///
-    /// Making a reference to no object is not undefined by itself; handing it to a heap breaks the binding's
-    /// contract (see `VMBinding`), and the verifier reports it.
+    /// # Safety
+    /// The address is null, or an object begins there, in a heap or outside: its memory is the object's, it can
+    /// be scanned, and that is so as long as the reference is used.
     #[inline(always)]
-    pub const fn from_address(address: Address) -> Option<ObjectReference> {
+    pub const unsafe fn from_address(address: Address) -> Option<ObjectReference> {
         match NonZeroUsize::new(address.0) {
             Some(raw) => Some(ObjectReference(raw)),
             None => None,
@@ -209,6 +214,15 @@ impl ObjectReference {
     #[inline(always)]
     pub const fn address(self) -> Address {
         Address(self.0.get())
+    }
+}
+
+#[cfg(test)]
+impl ObjectReference {
+    /// For tests of tables and marks: `address` need hold no object.
+    pub(crate) fn for_test(address: Address) -> ObjectReference {
+        // SAFETY: the test knows what is looked at.
+        unsafe { ObjectReference::from_address(address) }.expect("not null")
     }
 }
 
@@ -239,7 +253,8 @@ mod tests {
 
     #[test]
     fn null_is_no_object() {
-        assert!(ObjectReference::from_address(Address::ZERO).is_none());
+        // SAFETY: the null address.
+        assert!(unsafe { ObjectReference::from_address(Address::ZERO) }.is_none());
         assert_eq!(size_of::<Option<ObjectReference>>(), size_of::<usize>());
     }
 }

@@ -45,8 +45,9 @@ impl WordSlot {
     /// The slot at `address`.
     ///
     /// # Safety
-    /// While the collector may visit the slot, the address is mapped, aligned to a word, and holds zero or an
-    /// object's address.
+    /// As long as the slot is used, the address is mapped, aligned to a word, and holds zero or an object's
+    /// address ([`ObjectReference::from_address`]). A slot of an object is used as long as a reference to that
+    /// object may be.
     #[inline(always)]
     pub const unsafe fn at(address: Address) -> WordSlot {
         WordSlot(address)
@@ -74,7 +75,8 @@ impl Slot for WordSlot {
         // SAFETY: `at`'s contract. Two workers may update a slot of an object they both scan, hence an
         // atomic.
         let word = unsafe { self.0.as_atomic_u64() };
-        ObjectReference::from_address(Address::from_usize(SlotWord(word).load() as usize))
+        // SAFETY: `at`'s contract: it holds an object's address or zero.
+        unsafe { ObjectReference::from_address(Address::from_usize(SlotWord(word).load() as usize)) }
     }
     #[inline(always)]
     fn store(self, object: ObjectReference) {
@@ -143,6 +145,8 @@ pub enum StateLocation {
 ///   mapped, and nobody writes to them while they are read;
 /// - `CAN_MOVE`: all that refers to objects is a slot that the scans visit, or asks for the new place in
 ///   `process_weak`; nothing else keeps an address over a safepoint;
+/// - nobody uses an [`ObjectReference`] or a slot that it has held over a safepoint outside all that: not the
+///   VM, nor safe code to which it gives a heap or a mutator;
 /// - `OLD_TO_NEW`: with [`OldToNew::Barrier`] every store of a reference into an object that is not new is
 ///   told to the barrier, with no safepoint between; with [`OldToNew::Found`] `scan_vm_minor` visits every
 ///   new object that an old one refers to;

@@ -43,3 +43,100 @@
 //!     pool.memory_of(block)
 //! }
 //! ```
+//!
+//! # A number is no object: the barrier, pins and references take what exists
+//! ```
+//! use mmtk_core::{Address, Mutator, ObjectReference, VMBinding};
+//! fn pin<VM: VMBinding>(mutator: &Mutator<VM>, at: Address) {
+//!     // SAFETY: the example is not run.
+//!     let object = unsafe { ObjectReference::from_address(at) };
+//!     object.map(|object| mutator.pin(object));
+//! }
+//! ```
+//! ```compile_fail,E0133
+//! use mmtk_core::{Address, Mutator, ObjectReference, VMBinding};
+//! fn pin<VM: VMBinding>(mutator: &Mutator<VM>, at: Address) {
+//!     let object = ObjectReference::from_address(at);
+//!     object.map(|object| mutator.pin(object));
+//! }
+//! ```
+//! ```compile_fail,E0308
+//! use mmtk_core::{Address, Mutator, VMBinding, WordSlot};
+//! fn note(mutator: &Mutator<impl VMBinding<Slot = WordSlot>>, at: Address, slot: WordSlot) {
+//!     mutator.write_barrier(at, slot);
+//! }
+//! ```
+//!
+//! # Who opens a region or a pool promises that nothing uses what it releases
+//! ```
+//! use mmtk_core::{Heap, HeapError, Region, VMBinding};
+//! fn open<VM: VMBinding>(heap: &Heap<VM>) -> Result<Region<VM>, HeapError> {
+//!     // SAFETY: the example is not run.
+//!     unsafe { heap.region() }
+//! }
+//! ```
+//! ```compile_fail,E0133
+//! use mmtk_core::{Heap, HeapError, Region, VMBinding};
+//! fn open<VM: VMBinding>(heap: &Heap<VM>) -> Result<Region<VM>, HeapError> {
+//!     heap.region()
+//! }
+//! ```
+//! ```compile_fail,E0133
+//! use mmtk_core::{Heap, HeapError, Pool, VMBinding};
+//! fn open<VM: VMBinding>(heap: &Heap<VM>) -> Result<Pool<VM>, HeapError> {
+//!     heap.pool(64)
+//! }
+//! ```
+//!
+//! # An object outside the heap stays in place as long as it is registered
+//! ```
+//! use mmtk_core::{Heap, ObjectReference, VMBinding};
+//! fn add<VM: VMBinding>(heap: &Heap<VM>, object: ObjectReference) {
+//!     // SAFETY: the example is not run.
+//!     drop(unsafe { heap.add_vm_object(object) });
+//! }
+//! ```
+//! ```compile_fail,E0133
+//! use mmtk_core::{Heap, ObjectReference, VMBinding};
+//! fn add<VM: VMBinding>(heap: &Heap<VM>, object: ObjectReference) {
+//!     drop(heap.add_vm_object(object));
+//! }
+//! ```
+//!
+//! # A thread that no collection waits for does not look for objects
+//! ```
+//! use mmtk_core::{Address, Heap, VMBinding};
+//! fn look<VM: VMBinding>(heap: &Heap<VM>, at: Address) -> bool {
+//!     // SAFETY: the example is not run.
+//!     unsafe { heap.find_object(at) }.is_some()
+//! }
+//! ```
+//! ```compile_fail,E0133
+//! use mmtk_core::{Address, Heap, VMBinding};
+//! fn look<VM: VMBinding>(heap: &Heap<VM>, at: Address) -> bool {
+//!     heap.find_object(at).is_some()
+//! }
+//! ```
+//!
+//! # An object is copied by the worker that has claimed it, and once
+//! ```
+//! use mmtk_core::{VMBinding, alloc::CopyTarget, metadata::{Claimed, ObjectStates}};
+//! fn copy<VM: VMBinding>(states: &ObjectStates<VM>, targets: [CopyTarget; 2], claimed: Claimed) {
+//!     let [target, _] = targets;
+//!     target.copy(states, claimed, 1);
+//! }
+//! ```
+//! ```compile_fail,E0382
+//! use mmtk_core::{VMBinding, alloc::CopyTarget, metadata::{Claimed, ObjectStates}};
+//! fn copy<VM: VMBinding>(states: &ObjectStates<VM>, targets: [CopyTarget; 2], claimed: Claimed) {
+//!     let [target, other] = targets;
+//!     target.copy(states, claimed, 1);
+//!     other.copy(states, claimed, 1);
+//! }
+//! ```
+//! ```compile_fail,E0308
+//! use mmtk_core::{ObjectReference, VMBinding, alloc::CopyTarget, metadata::ObjectStates};
+//! fn copy<VM: VMBinding>(states: &ObjectStates<VM>, target: CopyTarget, object: ObjectReference) {
+//!     target.copy(states, object, 1);
+//! }
+//! ```

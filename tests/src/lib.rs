@@ -9,11 +9,13 @@ pub mod shadow;
 
 mod bindings;
 mod child;
+mod freed;
 mod panics;
 mod watchdog;
 
 pub use bindings::{AmbiguousVM, CalledVM, HEAPS, SideVM, TestVM};
 pub use child::{is_child, pass_again, run_again};
+pub use freed::{pool_in, region_in};
 pub use panics::{panic_of, text_of};
 pub use watchdog::Watchdog;
 

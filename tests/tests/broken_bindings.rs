@@ -4,7 +4,9 @@ use mmtk_core::{
     Heap, MutatorState, ObjectReference, OldToNew, Semantics, SlotVisitor, StateLocation, VMBinding, WeakProcessor,
     WordSlot,
 };
-use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, options, panic_of, text_of, verified_heap as heap};
+use plan_tests::{
+    SideVM, TestVM, Watchdog, collecting_plans, options, panic_of, pool_in, region_in, text_of, verified_heap as heap,
+};
 use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceVM, ShadowStack, Thread, object};
 use std::borrow::Cow;
@@ -261,8 +263,8 @@ fn lie(plan: &str, from: From, class: Class, lie: Lie, collections: usize) -> (R
     let heap = verified(Liar::new(), plan);
     let thread = Thread::attach(&heap);
     let m = thread.handle();
-    let region = heap.region().unwrap();
-    let pool = matches!(from, From::Pool).then(|| heap.pool(class.words() * 8).unwrap());
+    let region = region_in(&heap);
+    let pool = matches!(from, From::Pool).then(|| pool_in(&heap, class.words() * 8));
     for _ in 0..2 {
         let object = match from {
             From::Plan(semantics) => m.try_alloc(class, semantics).unwrap(),

@@ -6,7 +6,9 @@ use mmtk_core::{
     Address, Heap, ObjectReference, OldToNew, Pool, Region, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot,
 };
 use plan_tests::matrix::{self, Stress, all_workloads};
-use plan_tests::{AmbiguousVM, TestVM, Watchdog, as_the_reference_binding, collecting_plans, options};
+use plan_tests::{
+    AmbiguousVM, TestVM, Watchdog, as_the_reference_binding, collecting_plans, options, pool_in, region_in,
+};
 use policies::{PLANS, new_heap};
 use proptest::prelude::*;
 use reference::{Class, Ref, ReferenceVM, ShadowStack, Thread, ThreadHandle, object};
@@ -261,7 +263,9 @@ fn objects_that_survive_grow_old() {
         assert_eq!(m.mutator().describe(Address::from_usize(immortal.0)).unwrap().space, "immortal", "{plan}");
         assert_ne!(young.space, "immortal", "{plan}");
         let inside = Address::from_usize(m.get(slot).0 + 16);
-        let found = std::thread::scope(|scope| scope.spawn(|| heap.find_object(inside)).join()).unwrap();
+        // SAFETY: this is the one mutator, and it does not collect now.
+        let find = || unsafe { heap.find_object(inside) };
+        let found = std::thread::scope(|scope| scope.spawn(find).join()).unwrap();
         assert_eq!(found, Some(young.object), "{plan}: for a thread that is no mutator");
         m.mutator().collect();
         let old = describe();
@@ -701,7 +705,7 @@ fn uncollected<VM: TestVM>(m: ThreadHandle<VM>, region: &Region<VM>, pool: &Pool
 }
 
 fn region_and_pool<VM: TestVM>(heap: &Heap<VM>) -> (Region<VM>, Pool<VM>) {
-    (heap.region().unwrap(), heap.pool(ThreadHandle::<VM>::words(Class { refs: 1, bytes: 8 }) * 8).unwrap())
+    (region_in(heap), pool_in(heap, ThreadHandle::<VM>::words(Class { refs: 1, bytes: 8 }) * 8))
 }
 
 #[test]
@@ -752,7 +756,7 @@ fn what_was_allocated_in_regions_that_are_gone_is_found_no_more() {
         let (_, pool) = region_and_pool(&heap);
         let found = |object: Ref| m.mutator().find_object(Address::from_usize(object.0 + 8)).is_some();
         for round in 0..20 {
-            let region = heap.region().unwrap();
+            let region = region_in(&heap);
             let [_, object, _] = uncollected(m, &region, &pool);
             assert!(found(object), "{plan}, round {round}");
             drop(region);

@@ -3,7 +3,7 @@
 
 use mmtk_core::events::{CollectionKind, Event, PauseReport};
 use mmtk_core::{Heap, Semantics};
-use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, options};
+use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, options, pool_in, region_in};
 use policies::new_heap;
 use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle, object};
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ fn each_space_reports_its_own<VM: TestVM>(plan: &str) {
     let (heap, pauses) = heap_and_pauses::<VM>(plan);
     let thread = Thread::attach(&heap);
     let m = thread.handle();
-    let (region, pool) = (heap.region().unwrap(), heap.pool(64).unwrap());
+    let (region, pool) = (region_in(&heap), pool_in(&heap, 64));
     let in_region = ThreadHandle::<VM>::words(Class { refs: 1, bytes: 80 }) * 8;
     m.push(Ref::NULL);
     let mut live: BTreeMap<Option<&str>, usize> = BTreeMap::new();

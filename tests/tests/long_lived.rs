@@ -8,7 +8,7 @@
 
 use mmtk_core::weak::{FinalizerOrder, Reference, ReferenceKind, Terms};
 use mmtk_core::{Address, AddressTable, Heap, ObjectReference, Pool, References, Region, Semantics};
-use plan_tests::{SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options};
+use plan_tests::{SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options, pool_in, region_in};
 use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle, object};
 
@@ -109,7 +109,7 @@ impl<'h, VM: TestVM> Life<'h, VM> {
             table: AddressTable::new(&m.mutator()),
             pinned: None,
             region: None,
-            pool: heap.pool(bytes_of::<VM>(POOL_CLASS)).unwrap(),
+            pool: pool_in(heap, bytes_of::<VM>(POOL_CLASS)),
             pooled: 0,
             global: None,
         };
@@ -233,7 +233,7 @@ impl<'h, VM: TestVM> Life<'h, VM> {
 
     fn open_region(&mut self) {
         let m = self.m;
-        let region = self.heap.region().unwrap();
+        let region = region_in(self.heap);
         let at = region.alloc(&m.mutator(), bytes_of::<VM>(IN_REGION));
         m.set(ROOT_REGION, initialise::<VM>(at, IN_REGION));
         for slot in 0..IN_REGION.refs {

@@ -178,7 +178,8 @@ impl Outside {
         Outside(objects)
     }
     fn object(&self, n: usize) -> ObjectReference {
-        ObjectReference::from_address(Address::from_ptr(&raw const self.0[n])).unwrap()
+        // SAFETY: `new` has made an object there.
+        unsafe { ObjectReference::from_address(Address::from_ptr(&raw const self.0[n])) }.unwrap()
     }
 }
 
@@ -203,7 +204,8 @@ fn requests<'a>(heap: &'a ReferenceHeap, table: &'a AddressTable, outside: &'a O
                 _ => Ok(()),
             }),
         ),
-        ("VM object", Box::new(|_, n, _| heap.add_vm_object(outside.object(n)))),
+        // SAFETY: objects without slots, which outlive the heap's last collection.
+        ("VM object", Box::new(|_, n, _| unsafe { heap.add_vm_object(outside.object(n)) })),
     ]
 }
 
@@ -285,7 +287,8 @@ fn what_makes_an_entry_is_out_of_memory_after_every_collection_there_is() {
         assert!(error.to_string().contains("after an emergency collection"), "{error}");
         // What does not concern memory is an error at once.
         let collections = heap.statistics().collections;
-        let object = ObjectReference::from_address(Address::from_usize(8)).unwrap();
+        // SAFETY: it stands in a message, and nobody looks at it.
+        let object = unsafe { ObjectReference::from_address(Address::from_usize(8)) }.unwrap();
         let moves = PinError::Moves { object, plan: "MarkCompact", space: "compact" };
         let refused = thread.with_mutator(|m| m.or_collect(|| Err::<(), _>(moves.clone())));
         assert_eq!(refused, Err(moves));

@@ -208,9 +208,11 @@ fn a_function_of_the_vm_that_a_collection_calls_neither_collects_nor_attaches() 
         heap.vm().call(move || {
             let place = "a function called by a collection";
             count.fetch_add(are_refused(calls(&theirs), place), Relaxed);
-            let outside = ObjectReference::from_address(Address::from_usize(1 << 20)).unwrap();
+            // SAFETY: it is refused before anybody looks at it.
+            let outside = unsafe { ObjectReference::from_address(Address::from_usize(1 << 20)) }.unwrap();
             let vm_space: Vec<Call<'_>> = vec![
-                ("Heap::add_vm_object", Box::new(|| _ = theirs.add_vm_object(outside))),
+                // SAFETY: it is refused.
+                ("Heap::add_vm_object", Box::new(|| _ = unsafe { theirs.add_vm_object(outside) })),
                 ("Heap::remove_vm_object", Box::new(|| _ = theirs.remove_vm_object(outside))),
             ];
             are_refused(vm_space, place);

@@ -2,7 +2,9 @@
 //! them then is found.
 
 use mmtk_core::{Heap, ObjectReference, Pool, Region};
-use plan_tests::{AmbiguousVM, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options, panic_of};
+use plan_tests::{
+    AmbiguousVM, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options, panic_of, pool_in, region_in,
+};
 use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle, object};
 
@@ -47,7 +49,7 @@ fn in_pool<VM: TestVM>(m: ThreadHandle<VM>, pool: &Pool<VM>) -> Ref {
 }
 
 fn node_pool<VM: TestVM>(heap: &Heap<VM>) -> Pool<VM> {
-    heap.pool(ThreadHandle::<VM>::words(Class { refs: 2, bytes: 16 }) * 8).unwrap()
+    pool_in(heap, ThreadHandle::<VM>::words(Class { refs: 2, bytes: 16 }) * 8)
 }
 
 /// A node of the collected heap with a number.
@@ -93,11 +95,11 @@ fn requests_one_after_the_other<VM: TestVM>() {
         let heap = heap::<VM>(plan, 24 << 20, &STRESSED);
         let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let stays = heap.region().unwrap();
+        let stays = region_in(&heap);
         list_in_region(m, &stays, LENGTH);
         let requests = if plan == "NoGC" { 5 } else { 12 };
         for request in 0..requests {
-            let region = heap.region().unwrap();
+            let region = region_in(&heap);
             list_in_region(m, &region, LENGTH);
             // New objects in elements that are old by now.
             let (mut element, mut n) = (m.peek(0), LENGTH);
@@ -224,7 +226,7 @@ fn objects_of_regions_and_pools_are_found_by_address_until_they_are_freed() {
         let heap = heap::<AmbiguousVM<false>>(plan, 16 << 20, &[("verify.trace", "true")]);
         let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let (region, pool) = (heap.region().unwrap(), node_pool(&heap));
+        let (region, pool) = (region_in(&heap), node_pool(&heap));
         let large = in_region(m, &region, 1, 50_000);
         let (small, celled) = (in_region(m, &region, 1, 8), in_pool(m, &pool));
         let spaces = ["regions", "regions", "pools"];
@@ -277,7 +279,7 @@ fn complaint<VM: TestVM>(
 
 /// Leaves references to objects of a released region: from a root, an object of the heap, another region.
 fn dangle_into_region<VM: TestVM>(m: ThreadHandle<VM>, heap: &Heap<VM>, from: usize) {
-    let region = heap.region().unwrap();
+    let region = region_in(heap);
     let dead = in_region(m, &region, 1, 8);
     m.push(dead);
     m.mutator().collect();
@@ -289,7 +291,7 @@ fn dangle_into_region<VM: TestVM>(m: ThreadHandle<VM>, heap: &Heap<VM>, from: us
             m.write_ref(m.get(holder), 0, dead);
         }
         _ => {
-            let other = heap.region().unwrap();
+            let other = region_in(heap);
             let holder = m.push(in_region(m, &other, 1, 8));
             m.write_ref(m.get(holder), 0, dead);
             std::mem::forget(other);
@@ -373,7 +375,7 @@ fn memory_of_a_released_region_is_free_at_once_or_after_the_next_pause() {
         let thread = Thread::attach(&heap);
         let m = thread.handle();
         let [released, dropped] = [0, 1].map(|_| {
-            let region = heap.region().unwrap();
+            let region = region_in(&heap);
             (0..1000).for_each(|_| _ = in_region(m, &region, 1, 1000));
             region
         });
@@ -385,7 +387,7 @@ fn memory_of_a_released_region_is_free_at_once_or_after_the_next_pause() {
         std::thread::scope(|scope| _ = scope.spawn(|| drop(dropped)));
         m.mutator().collect();
         assert_eq!(region_bytes(&heap), 0, "{plan}");
-        let again = heap.region().unwrap();
+        let again = region_in(&heap);
         let object = in_region(m, &again, 0, 1000);
         assert!((0..125).all(|word| m.read_word(object, word) == 0), "{plan}: not zeroed");
     }
@@ -399,13 +401,13 @@ fn a_full_heap_is_reported_and_what_is_released_makes_room() {
         let thread = Thread::attach(&heap);
         let m = thread.handle();
         for round in 0..3 {
-            let region = heap.region().unwrap();
+            let region = region_in(&heap);
             let mutator = m.mutator();
             let given = (0..200_000).take_while(|_| region.try_alloc(&mutator, 64).is_ok()).count();
             assert!((15_000..33_000).contains(&given), "{plan}, round {round}: {given}");
             assert!(region.try_alloc(&mutator, 1 << 40).is_err(), "{plan}");
             region.release(&mutator);
-            let pool = heap.pool(64).unwrap();
+            let pool = pool_in(&heap, 64);
             let given = (0..200_000).take_while(|_| pool.try_alloc(&mutator).is_ok()).count();
             assert!((15_000..33_000).contains(&given), "{plan}, round {round}: {given} in a pool");
             pool.release(&mutator);
@@ -421,7 +423,7 @@ fn blocks_of_a_pool_that_are_empty_go_back() {
         let heap = heap::<ReferenceVM>(plan, 16 << 20, &QUIET);
         let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let pool = heap.pool(48).unwrap();
+        let pool = pool_in(&heap, 48);
         let objects: Vec<_> = (0..20_000).map(|_| in_pool(m, &pool)).collect();
         let full = bytes_of(&heap, "pools");
         assert!(full >= 20_000 * 48, "{plan}");
@@ -454,7 +456,8 @@ fn what_cannot_be_freed_is_refused() {
             assert!(text.contains("cannot be freed") && text.contains(says), "{text}");
         }
         for bytes in [0, 12, 8184, 1 << 20] {
-            let error = heap.pool(bytes).unwrap_err().to_string();
+            // SAFETY: there is no such pool.
+            let error = unsafe { heap.pool(bytes) }.unwrap_err().to_string();
             assert!(error.contains(&format!("a pool of objects of {bytes} bytes")), "{error}");
         }
         let elsewhere = crate::heap::<ReferenceVM>("Immix", 16 << 20, &QUIET);
@@ -482,7 +485,7 @@ fn objects_that_the_barrier_noted_may_be_released() {
         let thread = Thread::attach(&heap);
         let m = thread.handle();
         for _ in 0..4 {
-            let (region, pool) = (heap.region().unwrap(), heap.pool(48).unwrap());
+            let (region, pool) = (region_in(&heap), pool_in(&heap, 48));
             (0..100)
                 .for_each(|n| _ = m.push(if n % 2 == 0 { in_region(m, &region, 1, 24) } else { in_pool(m, &pool) }));
             m.mutator().collect();
@@ -494,7 +497,7 @@ fn objects_that_the_barrier_noted_may_be_released() {
             region.release(&m.mutator());
             pool.release(&m.mutator());
             // Data that looks like objects wherever one reads it, which refer to where nothing is.
-            let (region, pool) = (heap.region().unwrap(), heap.pool(4000).unwrap());
+            let (region, pool) = (region_in(&heap), pool_in(&heap, 4000));
             for _ in 0..20 {
                 for data in [in_region(m, &region, 0, 3992), raw_in_pool(m, &pool)] {
                     for word in 0..499 {
@@ -520,7 +523,7 @@ fn unreached_objects_of_regions_and_pools_are_left_alone_however_old() {
         let heap = heap::<ReferenceVM>(plan, 8 << 20, &[("verify.trace", "true"), ("verify.poison", "true")]);
         let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let (region, pool) = (heap.region().unwrap(), node_pool(&heap));
+        let (region, pool) = (region_in(&heap), node_pool(&heap));
         for _ in 0..40 {
             m.push(in_region(m, &region, 1, 8));
             m.push(in_pool(m, &pool));
@@ -541,7 +544,7 @@ fn threads_share_a_region_and_a_pool() {
     let _watchdog = Watchdog::new();
     for plan in collecting_plans() {
         let heap = heap::<ReferenceVM>(plan, 16 << 20, &STRESSED);
-        let (region, pool) = (heap.region().unwrap(), node_pool(&heap));
+        let (region, pool) = (region_in(&heap), node_pool(&heap));
         std::thread::scope(|scope| {
             for id in 0..4u64 {
                 let (heap, region, pool) = (&heap, &region, &pool);

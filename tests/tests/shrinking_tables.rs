@@ -7,7 +7,7 @@
 use mmtk_core::events::Event;
 use mmtk_core::weak::{FinalizerOrder, Reference, ReferenceKind, Terms};
 use mmtk_core::{AddressTable, ObjectReference, Options, References};
-use plan_tests::{Watchdog, collecting_plans, dense_plans, options};
+use plan_tests::{Watchdog, collecting_plans, dense_plans, options, region_in};
 use policies::new_heap;
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
 use std::sync::{Arc, Mutex};
@@ -254,7 +254,7 @@ fn regions_leave_nothing_to_look_at_behind() {
         let recorded = Recorded::new(options(plan, 32 << 20, &[]));
         let thread = Thread::attach(&recorded.heap);
         let before = recorded.settled(&thread);
-        let region = recorded.heap.region().unwrap();
+        let region = region_in(&recorded.heap);
         thread.with_mutator(|mutator| {
             for _ in 0..10_000 {
                 let at = region.alloc(mutator, 32);

@@ -35,7 +35,8 @@ impl Image {
         self.0.len() / WORDS
     }
     fn object(&self, n: usize) -> ObjectReference {
-        ObjectReference::from_address(Address::from_ptr(&raw const self.0[n * WORDS])).unwrap()
+        // SAFETY: `new` has made an object there.
+        unsafe { ObjectReference::from_address(Address::from_ptr(&raw const self.0[n * WORDS])) }.unwrap()
     }
     fn slot(&self, n: usize, slot: usize) -> *mut u64 {
         object::slot(self.object(n), slot).as_mut_ptr()
@@ -61,8 +62,10 @@ fn what_they_refer_to_lives_and_their_slots_follow_it<VM: TestVM>() {
     for plan in collecting_plans() {
         let heap = heap::<VM>(plan);
         let image = Image::new(500);
-        (0..image.len()).for_each(|n| heap.add_vm_object(image.object(n)).unwrap());
-        heap.add_vm_object(image.object(0)).unwrap();
+        // SAFETY: the image is as it should be, and outlives the heap.
+        let add = |n| unsafe { heap.add_vm_object(image.object(n)) }.unwrap();
+        (0..image.len()).for_each(add);
+        add(0);
         let thread = Thread::attach(&heap);
         let m = thread.handle();
         // Objects of the heap, known to the image alone; each refers back to the image, which is nothing to
@@ -112,7 +115,8 @@ fn an_object_of_the_heap_is_refused() {
     let heap = heap::<ReferenceVM>("Immix");
     let thread = Thread::attach(&heap);
     let inside = Ref(thread.handle().alloc(0, 8).0).object().unwrap();
-    let text = panic_of(|| drop(heap.add_vm_object(inside)));
+    // SAFETY: it is refused.
+    let text = panic_of(|| drop(unsafe { heap.add_vm_object(inside) }));
     assert!(text.contains("lies in the heap"), "{text}");
 }
 
@@ -122,7 +126,9 @@ fn the_list_of_objects_outside_the_heap_counts_against_the_limit() {
     let heap = new_heap(ReferenceVM::new(), options("Immix", 1 << 20, &[])).unwrap();
     let image = Image::new(40_000);
     let before = heap.statistics().reserved_bytes;
-    let added = (0..image.len()).take_while(|n| heap.add_vm_object(image.object(*n)).is_ok()).count();
+    // SAFETY: the image is as it should be, and outlives the heap.
+    let add = |n: &usize| unsafe { heap.add_vm_object(image.object(*n)) }.is_ok();
+    let added = (0..image.len()).take_while(add).count();
     assert!((1000..image.len()).contains(&added), "{added} objects were listed within a megabyte");
     assert!(heap.statistics().reserved_bytes > before + added * 16);
     (0..added).for_each(|n| assert!(heap.remove_vm_object(image.object(n))));

@@ -56,7 +56,8 @@ fn root(mutator: &Mutator<Described>) -> *mut usize {
 /// A new head of the list in the thread's root; dropped again if it is `garbage`.
 fn cons(mutator: &Mutator<Described>, of_type: usize, value: usize, garbage: bool) {
     let layout = mutator.vm().0[of_type];
-    let object = ObjectReference::from_address(mutator.alloc(layout.words * 8)).unwrap();
+    // SAFETY: memory for an object, whose header is written before the next safepoint.
+    let object = unsafe { ObjectReference::from_address(mutator.alloc(layout.words * 8)) }.unwrap();
     let root = root(mutator);
     // SAFETY: words of the new object, and the root.
     unsafe {
@@ -74,7 +75,8 @@ fn values(mutator: &Mutator<Described>) -> Vec<usize> {
     let mut values = Vec::new();
     // SAFETY: read by its own thread.
     let mut next = unsafe { *root(mutator) };
-    while let Some(object) = ObjectReference::from_address(Address::from_usize(next)) {
+    // SAFETY: a word that holds an object's address or zero.
+    while let Some(object) = unsafe { ObjectReference::from_address(Address::from_usize(next)) } {
         // SAFETY: words of a live object, and no safepoint between.
         unsafe {
             values.push(*word(object, 2));

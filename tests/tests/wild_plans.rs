@@ -1,10 +1,8 @@
 //! Plans and spaces that are wrong. They are safe code, so what they do wrong may upset the objects of their
 //! heap, but leads to no memory that is not the heap's.
 
-use mmtk_core::alloc::{Allocators, Request};
-use mmtk_core::pause::Pause;
-use mmtk_core::space::Space;
-use mmtk_core::{Address, Heap, HeapError, Plan, PlanContext};
+use mmtk_core::Heap;
+use mmtk_core::plan::*;
 use plan_tests::{TestVM, options};
 use reference::{ReferenceVM, ShadowStack};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,16 +13,15 @@ const LIMIT: usize = 2 << 20;
 struct Wild(Address);
 
 impl Plan<ReferenceVM> for Wild {
-    fn name(&self) -> &'static str {
-        "Wild"
+    fn info(&self) -> &'static PlanInfo {
+        const { &PlanInfo { name: "Wild", what: "gives memory that is not its own", needs: Needs::NONE } }
     }
-    fn spaces(&self) -> Vec<&dyn Space> {
-        Vec::new()
+    fn spaces(&self) -> Spaces<'_> {
+        Spaces::new([])
     }
     fn allocate(&self, _: &mut Allocators, _: Request) -> Option<Address> {
         Some(self.0)
     }
-    fn retire(&self, _: &mut Allocators) {}
     fn collect(&self, _: &mut Pause<'_, ReferenceVM>) {}
 }
 

@@ -29,7 +29,8 @@ impl Ref {
     /// The object, unless it is null.
     #[inline(always)]
     pub fn object(self) -> Option<ObjectReference> {
-        ObjectReference::from_address(Address::from_usize(self.0))
+        // SAFETY: the user of this runtime makes a `Ref` of an object's address alone (see the crate).
+        unsafe { ObjectReference::from_address(Address::from_usize(self.0)) }
     }
 }
 

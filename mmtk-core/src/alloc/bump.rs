@@ -15,7 +15,7 @@
 use crate::address::{Address, ObjectReference};
 use crate::binding::{StateLocation, VMBinding};
 use crate::memory::{Block, FreeMemory};
-use crate::metadata::{ObjectStates, SIZE_CLASSES};
+use crate::metadata::{Claimed, ObjectStates, SIZE_CLASSES};
 use crate::os;
 
 /// How far ahead of the cursor memory is zeroed: a few cache lines would call the slow path too often, a
@@ -163,25 +163,20 @@ impl BumpRange {
 }
 
 impl CopyTarget {
-    /// Copies the object here, gives the copy the state `state` and publishes its new place.
-    /// The caller has claimed the object and found `seen`.
+    /// Copies the claimed object here, gives the copy the state `state` and publishes its new place.
     #[inline(always)]
-    pub fn copy<VM: VMBinding>(
-        self,
-        states: &ObjectStates<VM>,
-        from: ObjectReference,
-        seen: u64,
-        state: u8,
-    ) -> ObjectReference {
+    pub fn copy<VM: VMBinding>(self, states: &ObjectStates<VM>, claimed: Claimed, state: u8) -> ObjectReference {
+        let from = claimed.object();
         // A first word that holds the state is written once, below: to read it back from the copy, or
         // together with its neighbour from the source, would wait for the store that claimed it.
         let first = if VM::STATE == StateLocation::HeaderTopByte(0) { 8 } else { 0 };
         // SAFETY: the source is a whole object of this size whose bytes do not change while it is claimed
         // (forwarding I1); the target belongs to this worker (I1 above) and overlaps no object.
         unsafe { os::copy_words(from.address().plus(first), self.at.plus(first), (self.bytes - first) / 8) };
-        let to = ObjectReference::from_address(self.at).expect("a copy is never made at address zero");
-        states.begin_copy(to, seen, state);
-        states.publish(from, to);
+        // SAFETY: the copy was made there just now.
+        let to = unsafe { ObjectReference::from_address(self.at) }.expect("a copy is never made at address zero");
+        states.begin_copy(to, &claimed, state);
+        states.publish(claimed, to);
         to
     }
 }

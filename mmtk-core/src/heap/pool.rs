@@ -33,7 +33,13 @@ impl<VM: VMBinding> Heap<VM> {
     /// # Errors
     /// `bytes` is not a whole number of granules, or more than [`MAX_CELL_BYTES`]; or the plan has no pools;
     /// those of `policies` all have.
-    pub fn pool(&self, bytes: usize) -> Result<Pool<VM>, HeapError> {
+    ///
+    /// # Safety
+    /// An object of the pool ends when it is freed, the others when the pool is released or dropped. From then
+    /// on nothing refers to it that a collection or the VM may follow: no root, no object, no native
+    /// reference, finalizer, pin or table. And an object that a collection did not reach is not used after
+    /// that collection.
+    pub unsafe fn pool(&self, bytes: usize) -> Result<Pool<VM>, HeapError> {
         let granule = 1usize << VM::LOG_GRANULE;
         if bytes == 0 || !bytes.is_multiple_of(granule) || bytes > MAX_CELL_BYTES {
             return Err(HeapError::PoolSize { bytes, granule, max: MAX_CELL_BYTES });
@@ -74,8 +80,8 @@ impl<VM: VMBinding> Pool<VM> {
     }
 
     /// Frees an object of this pool. Its cell can be used again at once, but for the verifier and in
-    /// generational plans, where that is after the next pause. Native references, finalizers and tables keyed
-    /// by objects must not know it.
+    /// generational plans, where that is after the next pause. What that asks for was promised to
+    /// [`Heap::pool`].
     ///
     /// # Panics
     /// When it is no object of this pool, or was freed before and its cell not used again; and as

@@ -36,7 +36,12 @@ impl<VM: VMBinding> Heap<VM> {
     ///
     /// # Errors
     /// The plan has no regions; those of `policies` all have.
-    pub fn region(&self) -> Result<Region<VM>, HeapError> {
+    ///
+    /// # Safety
+    /// When the region is released or dropped, its objects end. From then on nothing refers to one of them
+    /// that a collection or the VM may follow: no root, no object, no native reference, finalizer, pin or
+    /// table. And an object of it that a collection did not reach is not used after that collection.
+    pub unsafe fn region(&self) -> Result<Region<VM>, HeapError> {
         let space = self.inner().plan.spaces().regions;
         let space = space.ok_or_else(|| HeapError::NoSpace { plan: self.plan_name(), space: "regions" })?;
         Ok(Region { heap: self.clone(), memory: Mutex::new(Some(space.open())) })
@@ -87,8 +92,7 @@ impl<VM: VMBinding> Region<VM> {
     }
 
     /// The region ends, and its memory is free: at once, but for the verifier and in generational plans,
-    /// where it is free in the next pause. No object of it may be used any more, and native references,
-    /// finalizers and tables keyed by objects must not know one.
+    /// where it is free in the next pause. What that asks for was promised to [`Heap::region`].
     ///
     /// # Panics
     /// When the mutator belongs to another heap, or is in a native region.

@@ -18,7 +18,11 @@ impl<VM: VMBinding> Heap<VM> {
     ///
     /// # Panics
     /// When the object lies in this heap, and in a function called by a collection.
-    pub fn add_vm_object(&self, object: ObjectReference) -> Result<(), OutOfMemory> {
+    ///
+    /// # Safety
+    /// Until [`Heap::remove_vm_object`] is called, `object` stays where it is and its slots hold references
+    /// or none; mutators alone write to them, and collections.
+    pub unsafe fn add_vm_object(&self, object: ObjectReference) -> Result<(), OutOfMemory> {
         let inner = self.inner();
         inner.refuse_in("Heap::add_vm_object", &[Callback::Pause]);
         assert!(!inner.holds(object), "{object} lies in the heap: it is no object of the VM space");

@@ -24,7 +24,7 @@ use super::free_memory::FreeMemory;
 use super::mappings::Mappings;
 use super::refusals::{self, Asked};
 use super::reservation::{Memory, refused};
-use crate::address::Address;
+use crate::address::{Address, ObjectReference};
 use crate::os::{self, Mapping, PAGE_BYTES};
 use protocols::sync::Mutex;
 use std::fs::File;
@@ -141,6 +141,15 @@ impl AliasedPages {
     /// The addresses.
     pub fn extent(&self) -> Extent {
         self.extent
+    }
+
+    /// The object that begins at an address here, as the caller knows. As what it frees, this is a space's own
+    /// business: nobody else knows where its objects begin.
+    ///
+    /// # Panics
+    /// When the address is not in the extent, or no multiple of a word.
+    pub fn object_at(&self, address: Address) -> ObjectReference {
+        self.extent.object_at(address)
     }
 
     /// How many pages there are.

@@ -12,7 +12,7 @@ use super::chunks::Chunks;
 use super::extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent};
 use super::free_memory::FreeMemory;
 use super::reservation::{Cache, Memory, Why};
-use crate::address::Address;
+use crate::address::{Address, ObjectReference};
 use crate::memory::SideWords;
 use crate::os;
 use protocols::block_list::BlockList;
@@ -75,6 +75,15 @@ impl BlockPool {
     #[inline(always)]
     pub fn extent(&self) -> Extent {
         self.chunks.extent()
+    }
+
+    /// The object that begins at an address here, as the caller knows. As what it frees, this is a space's own
+    /// business: nobody else knows where its objects begin.
+    ///
+    /// # Panics
+    /// When the address is not in the extent, or no multiple of a word.
+    pub fn object_at(&self, address: Address) -> ObjectReference {
+        self.extent().object_at(address)
     }
 
     /// The links of this extent's blocks, for the space's own lists: a block is on one list at a time.

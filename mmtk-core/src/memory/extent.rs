@@ -73,6 +73,16 @@ impl Extent {
         self.contains(object.address())
     }
 
+    /// See `BlockPool::object_at`.
+    pub(super) fn object_at(&self, address: Address) -> ObjectReference {
+        assert!(
+            self.contains(address) && address.is_aligned_to(size_of::<usize>()),
+            "no object begins at {address}: objects of this space begin at words of {self:?}"
+        );
+        // SAFETY: memory of the heap; that an object begins there is what the space says.
+        unsafe { ObjectReference::from_address(address) }.expect("an extent does not begin at zero")
+    }
+
     /// The block around an address of this extent.
     #[inline(always)]
     pub fn block_of(&self, address: Address) -> Block {

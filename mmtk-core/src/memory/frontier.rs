@@ -20,7 +20,7 @@ use super::chunks::Chunks;
 use super::extent::{BLOCK_BYTES, Block, Extent};
 use super::free_memory::FreeMemory;
 use super::reservation::{Cache, Memory, Why};
-use crate::address::Address;
+use crate::address::{Address, ObjectReference};
 use crate::os;
 use protocols::budget::Charge;
 use protocols::sync::Mutex;
@@ -53,6 +53,15 @@ impl Frontier {
     #[inline(always)]
     pub fn extent(&self) -> Extent {
         self.chunks.extent()
+    }
+
+    /// The object that begins at an address here, as the caller knows. As what it frees, this is a space's own
+    /// business: nobody else knows where its objects begin.
+    ///
+    /// # Panics
+    /// When the address is not in the extent, or no multiple of a word.
+    pub fn object_at(&self, address: Address) -> ObjectReference {
+        self.extent().object_at(address)
     }
 
     /// How many blocks are in use: those with the lowest numbers.

@@ -13,7 +13,7 @@ use super::extent::{CHUNK_BYTES, Extent};
 use super::free_memory::FreeMemory;
 use super::free_runs::FreeRuns;
 use super::reservation::{Cache, Memory, Why};
-use crate::address::Address;
+use crate::address::{Address, ObjectReference};
 use crate::os::{self, PAGE_BYTES};
 use protocols::budget::Charge;
 use protocols::sync::Mutex;
@@ -85,6 +85,15 @@ impl PageRuns {
     #[inline(always)]
     pub fn extent(&self) -> Extent {
         self.extent
+    }
+
+    /// The object that begins at an address here, as the caller knows. As what it frees, this is a space's own
+    /// business: nobody else knows where its objects begin.
+    ///
+    /// # Panics
+    /// When the address is not in the extent, or no multiple of a word.
+    pub fn object_at(&self, address: Address) -> ObjectReference {
+        self.extent.object_at(address)
     }
 
     /// Takes `pages` pages and charges them; none if the budget, the extent or the system refuses.

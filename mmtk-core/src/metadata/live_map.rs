@@ -250,7 +250,9 @@ impl<VM: VMBinding> LiveMap<VM> {
                 self.prefetch_live(fetched);
                 fetched = fetched.align_down(Self::REGION_BYTES).plus(Self::REGION_BYTES);
             }
-            at = object.plus(visit(ObjectReference::from_address(object).expect("an extent does not begin at zero")));
+            // SAFETY: a run of live granules begins there, or an object before it ends there: so one begins.
+            let reference = unsafe { ObjectReference::from_address(object) };
+            at = object.plus(visit(reference.expect("an extent does not begin at zero")));
         }
     }
 
@@ -304,7 +306,7 @@ mod tests {
                 }
                 // SAFETY: committed above, and nobody else uses it.
                 unsafe { at.store(bytes) };
-                let object = ObjectReference::from_address(at).unwrap();
+                let object = ObjectReference::for_test(at);
                 if (n + round) % 2 == 0 || n % 7 == round {
                     let alone = n % 3 == 0;
                     assert_eq!(
@@ -356,7 +358,7 @@ mod tests {
         let mark = |at: Address, bytes: usize| {
             // SAFETY: committed above, and nobody else uses it.
             unsafe { at.store(bytes) };
-            map.mark(&Sized, ObjectReference::from_address(at).unwrap(), true)
+            map.mark(&Sized, ObjectReference::for_test(at), true)
         };
         let boundary = extent.start().plus(BLOCK_BYTES);
         mark(boundary.minus(640), 1280);
@@ -384,7 +386,7 @@ mod tests {
         let object = start.plus(BLOCK_BYTES - bytes);
         // SAFETY: committed above, and nobody else uses it.
         unsafe { object.store(bytes) };
-        assert_eq!(map.mark(&Sized, ObjectReference::from_address(object).unwrap(), true), Some(bytes));
+        assert_eq!(map.mark(&Sized, ObjectReference::for_test(object), true), Some(bytes));
         assert_eq!(map.run(last, start), Some(object..start.plus(BLOCK_BYTES)));
         assert_eq!((map.run(last, start.plus(BLOCK_BYTES)), map.live_bytes(last)), (None, bytes));
     }

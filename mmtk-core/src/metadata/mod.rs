@@ -16,8 +16,6 @@ pub use cells::{
 pub use compaction::{Compaction, Moves, UpdateWindow};
 pub use live_map::LiveMap;
 pub use object_starts::ObjectStarts;
-pub use object_state::ObjectStates;
-pub use protocols::forwarding::{
-    Claim, EPOCH_MASK, EPOCH_MAX, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED, is_pinned,
-};
+pub use object_state::{Claim, Claimed, ObjectStates};
+pub use protocols::forwarding::{EPOCH_MASK, EPOCH_MAX, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED};
 pub use protocols::slot_word::SlotWord;

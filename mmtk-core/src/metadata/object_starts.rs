@@ -12,7 +12,7 @@
 //! memory clear; anybody asks.
 //! Source: the bits that MMTk calls valid-object bits.
 
-use crate::address::Address;
+use crate::address::{Address, ObjectReference};
 use crate::memory::{Extent, Memory, SideBytes};
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
@@ -103,8 +103,8 @@ impl ObjectStarts {
         }
     }
 
-    /// The last place at or before `address`, and not before `floor`, where an object begins.
-    pub fn last_until(&self, address: Address, floor: Address) -> Option<Address> {
+    /// The last object that begins at or before `address`, and not before `floor`.
+    pub fn last_until(&self, address: Address, floor: Address) -> Option<ObjectReference> {
         let (granule, unit) = (1usize << self.log_granule, WORD_BYTES << (self.log_granule + LOG_GRANULES));
         let mut at = address.align_down(granule);
         loop {
@@ -114,7 +114,9 @@ impl ObjectStarts {
             let below = word & (u64::MAX >> (63 - upto));
             if below != 0 {
                 let found = word_start.plus((63 - below.leading_zeros() as usize) << self.log_granule);
-                return (found >= floor).then_some(found);
+                // SAFETY: its bit was set when it was made, and would be cleared before its memory is used again
+                // (I2).
+                return if found >= floor { unsafe { ObjectReference::from_address(found) } } else { None };
             }
             if word_start <= floor {
                 return None;
@@ -123,15 +125,17 @@ impl ObjectStarts {
         }
     }
 
-    /// Visits the places in `[start, end)`, multiples of 64 granules, where an object begins, in the order of
-    /// their addresses.
-    pub fn for_each(&self, start: Address, end: Address, mut visit: impl FnMut(Address)) {
+    /// Visits the objects that begin in `[start, end)`, multiples of 64 granules, in the order of their
+    /// addresses.
+    pub fn for_each(&self, start: Address, end: Address, mut visit: impl FnMut(ObjectReference)) {
         let unit = WORD_BYTES << (self.log_granule + LOG_GRANULES);
         let mut at = start;
         while at < end {
             let mut word = self.bits.eight_at(at).load(Relaxed);
             while word != 0 {
-                visit(at.plus((word.trailing_zeros() as usize) << self.log_granule));
+                let found = at.plus((word.trailing_zeros() as usize) << self.log_granule);
+                // SAFETY: as in `last_until`.
+                unsafe { ObjectReference::from_address(found) }.into_iter().for_each(&mut visit);
                 word &= word - 1;
             }
             at = at.plus(unit);
@@ -176,15 +180,15 @@ mod tests {
                 let floor = more.min(n);
                 let inside = at(n).plus((1 << log_granule) - 1);
                 let found = starts.last_until(inside, at(floor));
-                prop_assert_eq!(found, known.range(floor..=n).next_back().map(|k| at(*k)));
+                prop_assert_eq!(found.map(ObjectReference::address), known.range(floor..=n).next_back().map(|k| at(*k)));
                 prop_assert_eq!(starts.is_set(at(n)), known.contains(&n));
                 prop_assert!(!starts.is_set(at(n).plus(1)));
             }
             let mut all = Vec::new();
-            starts.for_each(base, base.plus(1024 << log_granule), |address| all.push(address));
+            starts.for_each(base, base.plus(1024 << log_granule), |object| all.push(object.address()));
             prop_assert_eq!(all, known.iter().map(|k| at(*k)).collect::<Vec<_>>());
             let mut some = Vec::new();
-            starts.for_each(at(64), at(512), |address| some.push(address));
+            starts.for_each(at(64), at(512), |object| some.push(object.address()));
             prop_assert_eq!(some, known.range(64..512).map(|k| at(*k)).collect::<Vec<_>>());
         }
     }

@@ -7,10 +7,46 @@ use super::object_starts::ObjectStarts;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{StateLocation, VMBinding};
 use crate::memory::{CHUNK_BYTES, Memory, SideBytes};
-use protocols::forwarding::{Claim, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED};
+use protocols::forwarding::{self, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED};
 use std::io;
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering::Relaxed;
+
+/// What a worker that wants to copy an object must do now.
+#[derive(Debug)]
+#[must_use = "the winner copies the object, or settles it"]
+pub enum Claim {
+    /// Copy the object (`CopyTarget::copy`), or leave it where it is ([`ObjectStates::settle`]).
+    Won(Claimed),
+    /// Somebody moved it here.
+    Moved(ObjectReference),
+    /// It stays where it is and is marked in this epoch.
+    Stays,
+}
+
+/// The right to move an object, or to say that it stays: there is one for each object that is claimed. Who has
+/// it uses it; others wait for that.
+#[derive(Debug)]
+#[must_use = "other workers wait until the object is copied or settled"]
+pub struct Claimed {
+    object: ObjectReference,
+    /// The cell as the claim found it.
+    seen: u64,
+}
+
+impl Claimed {
+    /// The object.
+    #[inline(always)]
+    pub fn object(&self) -> ObjectReference {
+        self.object
+    }
+
+    /// Whether it must stay where it is.
+    #[inline(always)]
+    pub fn is_pinned(&self) -> bool {
+        forwarding::is_pinned(self.seen)
+    }
+}
 
 /// How to reach the state of an object of this heap.
 pub struct ObjectStates<VM> {
@@ -179,17 +215,31 @@ impl<VM: VMBinding> ObjectStates<VM> {
     /// When the object is claimed and there is no other worker.
     #[inline(always)]
     pub fn claim(&self, object: ObjectReference, epoch: u8, alone: &bool) -> Claim {
-        match VM::STATE {
+        let claim = match VM::STATE {
             StateLocation::HeaderTopByte(offset) => {
                 Self::header(object, offset).claim(epoch, |cell| wait_for_claimer(cell, object, *alone))
             }
             StateLocation::Side => self.side(object).claim(epoch, |cell| wait_for_claimer(cell, object, *alone)),
+        };
+        match claim {
+            forwarding::Claim::Won(seen) => Claim::Won(Claimed { object, seen }),
+            forwarding::Claim::Moved(to) => Claim::Moved(Self::moved_to(to)),
+            forwarding::Claim::Stays => Claim::Stays,
         }
+    }
+
+    /// The object that a forwarding word names.
+    #[inline(always)]
+    fn moved_to(address: usize) -> ObjectReference {
+        // SAFETY: what `publish` has made of the reference to the copy.
+        let copy = unsafe { ObjectReference::from_address(Address::from_usize(address)) };
+        copy.expect("an object is never moved to address zero")
     }
 
     /// See [`StateCell::publish`].
     #[inline(always)]
-    pub fn publish(&self, object: ObjectReference, to: ObjectReference) {
+    pub(crate) fn publish(&self, claimed: Claimed, to: ObjectReference) {
+        let object = claimed.object;
         let to = to.address().as_usize();
         match VM::STATE {
             StateLocation::HeaderTopByte(offset) => Self::header(object, offset).publish(to),
@@ -199,16 +249,18 @@ impl<VM: VMBinding> ObjectStates<VM> {
 
     /// See [`StateCell::settle`].
     #[inline(always)]
-    pub fn settle(&self, object: ObjectReference, seen: u64, mark: u8) {
+    pub fn settle(&self, claimed: Claimed, mark: u8) {
+        let Claimed { object, seen } = claimed;
         match VM::STATE {
             StateLocation::HeaderTopByte(offset) => Self::header(object, offset).settle(seen, mark),
             StateLocation::Side => self.side(object).settle(seen, mark),
         }
     }
 
-    /// The copy of an object whose claim found `seen` starts with the state `state`.
+    /// The copy of a claimed object starts with the state `state`.
     #[inline(always)]
-    pub fn begin_copy(&self, copy: ObjectReference, seen: u64, state: u8) {
+    pub(crate) fn begin_copy(&self, copy: ObjectReference, claimed: &Claimed, state: u8) {
+        let seen = claimed.seen;
         match VM::STATE {
             StateLocation::HeaderTopByte(offset) => Self::header(copy, offset).store_state(seen, state),
             StateLocation::Side => self.side(copy).store_state(seen, state),
@@ -225,7 +277,7 @@ impl<VM: VMBinding> ObjectStates<VM> {
             StateLocation::HeaderTopByte(offset) => Self::header(object, offset).forwarded(),
             StateLocation::Side => self.side(object).forwarded(),
         };
-        to.and_then(|a| ObjectReference::from_address(Address::from_usize(a)))
+        to.map(Self::moved_to)
     }
 
     /// Memory is about to hold new objects: none of them is marked. A header is zero because the memory is.
@@ -305,7 +357,7 @@ mod tests {
         let states = plain.generational();
         assert!(!plain.is_generational() && states.is_generational());
         assert_eq!((plain.mark_of(3), states.mark_of(3)), (3, 3 | UNLOGGED));
-        let object = |n: usize| ObjectReference::from_address(start.plus(n * BYTES)).unwrap();
+        let object = |n: usize| ObjectReference::for_test(start.plus(n * BYTES));
         let (old, copy, stays) = (object(1), object(5), object(9));
         let begins = |at: ObjectReference| STARTS && states.starts().is_set(at.address());
 
@@ -327,13 +379,14 @@ mod tests {
             assert_eq!(unsafe { byte.load::<u8>() }, 3 | UNLOGGED | PINNED);
         }
 
-        let Claim::Won(seen) = states.claim(old, 4, &true) else { panic!("nobody else claims it") };
-        states.begin_copy(copy, seen, states.mark_of(4));
-        states.publish(old, copy);
+        let Claim::Won(claimed) = states.claim(old, 4, &true) else { panic!("nobody else claims it") };
+        assert!(claimed.object() == old && claimed.is_pinned());
+        states.begin_copy(copy, &claimed, states.mark_of(4));
+        states.publish(claimed, copy);
         assert_eq!((states.forwarded(old), states.forwarded(copy)), (Some(copy), None));
         assert!(states.is_marked(copy, 4) && states.is_unlogged(copy) && !states.is_marked(old, 4));
-        let Claim::Won(seen) = states.claim(stays, 4, &true) else { panic!("nobody else claims it") };
-        states.settle(stays, seen, 4);
+        let Claim::Won(claimed) = states.claim(stays, 4, &true) else { panic!("nobody else claims it") };
+        states.settle(claimed, 4);
         assert!(states.is_marked(stays, 4) && states.forwarded(stays).is_none());
 
         assert_eq!((begins(copy), begins(stays)), (STARTS, false));

@@ -143,7 +143,8 @@ mod tests {
         }
 
         fn at(&self, n: usize) -> ObjectReference {
-            ObjectReference::from_address(Address::from_ptr(&raw const self.0[n])).unwrap()
+            // SAFETY: an object of the graph, which outlives the trace.
+            unsafe { ObjectReference::from_address(Address::from_ptr(&raw const self.0[n])) }.unwrap()
         }
 
         fn of(&self, object: ObjectReference) -> &Object {

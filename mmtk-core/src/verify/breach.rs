@@ -166,7 +166,8 @@ impl<VM: VMBinding> Walk<'_, VM> {
     #[cold]
     pub(super) fn fail_overlapping(&self, range: Range<Address>, next: Address) -> ! {
         let found = |at| {
-            let object = ObjectReference::from_address(at).expect("seen");
+            // SAFETY: the address of one that was visited.
+            let object = unsafe { ObjectReference::from_address(at) }.expect("seen");
             format!("{}, which {} refers to", self.name(object), self.describe(self.seen[&object].from))
         };
         panic!(

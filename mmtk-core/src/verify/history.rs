@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn known(history: &History, address: usize) -> Option<usize> {
-        Some(history.known(ObjectReference::from_address(at(address))?)?.bytes)
+        Some(history.known(ObjectReference::for_test(at(address)))?.bytes)
     }
 
     #[test]

@@ -204,7 +204,8 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
     fn check_known(&self, object: ObjectReference, space: &dyn Space) -> Result<(), (Cause, String)> {
         let Some(known) = self.history.known(object) else {
             if let Some((start, _)) = self.history.around(object.address())
-                && let Some(other) = ObjectReference::from_address(start)
+                // SAFETY: the history knows an object that begins there, and it is only named.
+                && let Some(other) = unsafe { ObjectReference::from_address(start) }
             {
                 let offset = object.address().bytes_from(start);
                 let why = format!("no object begins there: it is at +{offset} in {}", self.name(other));

@@ -203,7 +203,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn an_object(n: usize) -> ObjectReference {
-        ObjectReference::from_address(Address::from_usize((n + 1) * 16)).unwrap()
+        ObjectReference::for_test(Address::from_usize((n + 1) * 16))
     }
 
     fn a_heap(limit: usize) -> Arc<Memory> {

@@ -73,7 +73,8 @@ pub(crate) struct Entry {
 }
 
 fn object(word: usize) -> Option<ObjectReference> {
-    ObjectReference::from_address(Address::from_usize(word))
+    // SAFETY: zero, or what `self::word` has made of a reference.
+    unsafe { ObjectReference::from_address(Address::from_usize(word)) }
 }
 
 fn word(object: Option<ObjectReference>) -> usize {

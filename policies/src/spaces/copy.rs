@@ -22,7 +22,7 @@ use mmtk_core::memory::{
     Acquired, BLOCK_BYTES, Block, BlockPool, CHUNK_BYTES, Charge, Extent, FreeMemory, LOG_BLOCK_BYTES, Payment,
     SideBytes,
 };
-use mmtk_core::metadata::{Claim, EPOCH_MAX, ObjectStates, is_pinned};
+use mmtk_core::metadata::{Claim, Claimed, EPOCH_MAX, ObjectStates};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::{ObjectItem, SlotItem, SpaceTracer, Traced};
@@ -195,10 +195,10 @@ pub struct CopyTracer<'a, VM> {
 
 impl<VM: VMBinding> CopyTracer<'_, VM> {
     /// The object stays, and its block is kept.
-    fn settle(&self, object: ObjectReference, seen: u64) -> Traced {
-        let space = self.space;
+    fn settle(&self, claimed: Claimed) -> Traced {
+        let (space, object) = (self.space, claimed.object());
         space.kept.at(object.address()).store(self.epoch, Relaxed);
-        space.states.settle(object, seen, space.states.mark_of(self.epoch));
+        space.states.settle(claimed, space.states.mark_of(self.epoch));
         Traced::New(object)
     }
 }
@@ -225,15 +225,15 @@ impl<VM: VMBinding> SpaceTracer<VM> for CopyTracer<'_, VM> {
             return Traced::Seen(object);
         }
         match space.states.claim(object, self.epoch, &worker.alone) {
-            Claim::Moved(to) => Traced::Seen(moved_to(to)),
+            Claim::Moved(to) => Traced::Seen(to),
             Claim::Stays => Traced::Seen(object),
-            Claim::Won(seen) => {
+            Claim::Won(claimed) => {
                 let bytes = space.vm.object_size(object);
                 worker.count(self.extent, bytes);
-                let room = if is_pinned(seen) { None } else { space.allocate_copy(worker, bytes) };
+                let room = if claimed.is_pinned() { None } else { space.allocate_copy(worker, bytes) };
                 match room {
-                    Some(target) => Traced::New(target.copy(&space.states, object, seen, self.copied)),
-                    None => self.settle(object, seen),
+                    Some(target) => Traced::New(target.copy(&space.states, claimed, self.copied)),
+                    None => self.settle(claimed),
                 }
             }
         }
@@ -266,9 +266,9 @@ impl<VM: VMBinding> SpaceTracer<VM> for CopyInPlace<'_, VM> {
             return Traced::Seen(object);
         }
         match copier.space.states.claim(object, copier.epoch, &worker.alone) {
-            Claim::Won(seen) => {
+            Claim::Won(claimed) => {
                 worker.count(copier.extent, copier.space.vm.object_size(object));
-                copier.settle(object, seen)
+                copier.settle(claimed)
             }
             Claim::Moved(_) | Claim::Stays => Traced::Seen(object),
         }
@@ -277,12 +277,6 @@ impl<VM: VMBinding> SpaceTracer<VM> for CopyInPlace<'_, VM> {
     fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
         self.0.resolve(object)
     }
-}
-
-/// The object that a forwarding word names.
-#[inline(always)]
-pub(super) fn moved_to(address: usize) -> ObjectReference {
-    ObjectReference::from_address(Address::from_usize(address)).expect("an object is never moved to address zero")
 }
 
 impl<VM: VMBinding> Space for CopySpace<VM> {

@@ -96,7 +96,7 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
         let (objects, tracer) = (self.objects.lock(), self.tracer());
         let live =
-            |large: &LargeObject| ObjectReference::from_address(large.start).filter(|o| tracer.resolve(*o).is_some());
+            |large: &LargeObject| Some(self.pages.object_at(large.start)).filter(|o| tracer.resolve(*o).is_some());
         let parts: Vec<ArrayPart> =
             objects.iter().filter_map(live).flat_map(|object| ArrayPart::all_of(&*self.vm, object)).collect();
         let (objects, next) = (&objects[..], AtomicUsize::new(0));
@@ -197,14 +197,14 @@ impl<VM: VMBinding> Space for LargeObjectSpace<VM> {
             objects.sort_unstable_by_key(|o| o.start);
         }
         let next = objects.partition_point(|o| o.start <= address);
-        let object = ObjectReference::from_address(objects[..next].last()?.start)?;
+        let object = self.pages.object_at(objects[..next].last()?.start);
         let offset = address.bytes_from(object.address());
         (offset < 1 << VM::LOG_GRANULE || offset < self.vm.object_size(object)).then_some(object)
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         // Whoever visits may ask about objects.
         let objects = self.objects.lock().clone();
-        objects.iter().filter_map(|o| ObjectReference::from_address(o.start)).for_each(visit);
+        objects.iter().map(|o| self.pages.object_at(o.start)).for_each(visit);
     }
     fn survived(&self, object: ObjectReference) -> bool {
         self.tracer().resolve(object).is_some()

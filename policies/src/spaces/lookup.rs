@@ -11,9 +11,8 @@ pub(super) fn last_object<VM: VMBinding>(
     address: Address,
     floor: Address,
 ) -> Option<ObjectReference> {
-    let start = states.starts().last_until(address, floor)?;
-    let object = ObjectReference::from_address(start)?;
-    let offset = address.bytes_from(start);
+    let object = states.starts().last_until(address, floor)?;
+    let offset = address.bytes_from(object.address());
     (offset < 1 << VM::LOG_GRANULE || offset < vm.object_size(object)).then_some(object)
 }
 
@@ -22,9 +21,9 @@ pub(super) fn objects_in<VM: VMBinding>(
     states: &ObjectStates<VM>,
     start: Address,
     end: Address,
-    mut visit: impl FnMut(ObjectReference),
+    visit: impl FnMut(ObjectReference),
 ) {
-    states.starts().for_each(start, end, |at| ObjectReference::from_address(at).into_iter().for_each(&mut visit));
+    states.starts().for_each(start, end, visit);
 }
 
 /// Objects of a block that are not marked in this epoch are found by address no more.

@@ -109,11 +109,9 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
         let start = self.frontier.extent().start();
         self.states.forget_starts(start, self.frontier.used() as usize * BLOCK_BYTES);
         let mut at = start;
-        while at < self.dense_end()
-            && let Some(object) = ObjectReference::from_address(at)
-        {
+        while at < self.dense_end() {
             self.states.starts().set(at);
-            at = at.plus(self.vm.object_size(object));
+            at = at.plus(self.vm.object_size(self.frontier.object_at(at)));
         }
     }
 

@@ -348,7 +348,7 @@ impl Shared {
     /// The number of a live object's type.
     fn type_of<VM: VMBinding>(&self, vm: &VM, state: &mut State, page: u32) -> u32 {
         let start = self.pages.start_of(page).plus(state.live[&page].offset as usize);
-        let object = ObjectReference::from_address(start).expect("an object does not lie at zero");
+        let object = self.pages.object_at(start);
         state.type_number(&vm.type_name(object))
     }
 
@@ -546,13 +546,13 @@ impl<VM: VMBinding> Space for PageProtectSpace<VM> {
         let (first, live) = state.live.range(..=page).next_back()?;
         let start = shared.pages.start_of(*first).plus(live.offset as usize);
         let inside = address >= start && address < start.plus(live.bytes as usize);
-        if inside { ObjectReference::from_address(start) } else { None }
+        inside.then(|| shared.pages.object_at(start))
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         let start = |(first, live): (&u32, &Live)| self.shared.pages.start_of(*first).plus(live.offset as usize);
         // Whoever visits may ask about objects.
         let starts: Vec<Address> = self.shared.state().live.iter().map(start).collect();
-        starts.into_iter().filter_map(ObjectReference::from_address).for_each(visit);
+        starts.into_iter().map(|start| self.shared.pages.object_at(start)).for_each(visit);
     }
     fn survived(&self, object: ObjectReference) -> bool {
         self.tracer().resolve(object).is_some()

@@ -225,7 +225,7 @@ impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
         }
         let (start, bytes) = (cells.cell_start(cell), class_bytes(pool.class));
         // Marked by this thread alone: it holds the pool's lock, and a block belongs to one pool.
-        self.cells.mark(ObjectReference::from_address(start)?, TAKEN, true);
+        self.cells.mark(self.blocks.object_at(start), TAKEN, true);
         self.states.forget(start, bytes);
         if VM::OBJECT_STARTS {
             self.states.starts().set_shared(start);

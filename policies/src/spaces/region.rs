@@ -262,10 +262,9 @@ impl<VM: VMBinding> RegionSpace<VM> {
         });
     }
 
-    fn objects_in(&self, page: Address, mut visit: impl FnMut(ObjectReference)) {
+    fn objects_in(&self, page: Address, visit: impl FnMut(ObjectReference)) {
         if let Some(starts) = &self.starts {
-            let end = page.plus(PAGE_BYTES);
-            starts.for_each(page, end, |at| ObjectReference::from_address(at).into_iter().for_each(&mut visit));
+            starts.for_each(page, page.plus(PAGE_BYTES), visit);
         }
     }
 

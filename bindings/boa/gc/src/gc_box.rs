@@ -249,7 +249,8 @@ impl Object {
     /// The object as the toolkit calls it.
     #[inline(always)]
     pub fn reference(self) -> ObjectReference {
-        ObjectReference::from_address(self.address()).expect("not null")
+        // SAFETY: an object begins there (`Object`'s contract).
+        unsafe { ObjectReference::from_address(self.address()) }.expect("not null")
     }
 
     #[inline(always)]

@@ -3,13 +3,12 @@
 use super::lines::{LINE_BYTES, Lines};
 use super::space::ImmixSpace;
 use super::states::{BlockState, MEDIUM_BYTES};
-use crate::spaces::copy::moved_to;
 use crate::spaces::epoch::Epoch;
 use derive_where::derive_where;
 use mmtk_core::alloc::CopyTarget;
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{BLOCK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, SideStates};
-use mmtk_core::metadata::{BlockTotals, Claim, ObjectStates, is_pinned};
+use mmtk_core::metadata::{BlockTotals, Claim, ObjectStates};
 use mmtk_core::trace::{ObjectItem, SlotItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{ObjectReference, VMBinding};
@@ -118,20 +117,20 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
     fn evacuate(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
         let (states, mark) = (&self.marker.states, self.marker.mark);
         match states.claim(object, self.marker.epoch, &worker.alone) {
-            Claim::Moved(to) => Traced::Seen(moved_to(to)),
+            Claim::Moved(to) => Traced::Seen(to),
             Claim::Stays => Traced::Seen(object),
-            Claim::Won(seen) => {
+            Claim::Won(claimed) => {
                 let bytes = self.marker.vm.object_size(object);
-                let room = if is_pinned(seen) { None } else { self.allocate_copy(worker, bytes) };
+                let room = if claimed.is_pinned() { None } else { self.allocate_copy(worker, bytes) };
                 match room {
                     Some(target) => {
                         worker.copied_bytes += bytes;
-                        let to = target.copy(states, object, seen, mark);
+                        let to = target.copy(states, claimed, mark);
                         self.marker.found(to, bytes, worker);
                         Traced::New(to)
                     }
                     None => {
-                        states.settle(object, seen, mark);
+                        states.settle(claimed, mark);
                         self.marker.found(object, bytes, worker);
                         Traced::New(object)
                     }
