@@ -5,7 +5,7 @@
 #
 # Each tool runs what it can: docs/src/sanitizers.md says what that is, what is left out and why.
 # Needs a nightly toolchain. It is not part of .ci/run, which works with a stable one.
-# MIRI_SEEDS=0..64 tries more schedules of the workers; PROPTEST_CASES more random programs; MATRIX=1 adds
+# MIRI_SEEDS=0..64 tries more schedules of the workers; PROPTEST_CASES more random programs; MATRIX=full adds
 # `barriers` and a setting of the matrix to the sanitizers. There a test may take WATCHDOG_SECONDS, and each workload runs with
 # MATRIX_THREADS mutators and workers.
 set -euo pipefail
@@ -20,7 +20,8 @@ step() {
     "$@"
 }
 
-# Under the sanitizers all takes some ten times as long.
+# Under the sanitizers all takes some ten times as long. The tests' own code is optimised there.
+optimised="profile.dev.package.plan-tests.opt-level=1"
 slow() {
     export WATCHDOG_SECONDS="${WATCHDOG_SECONDS:-1800}" MATRIX_THREADS="${MATRIX_THREADS:-2}"
 }
@@ -52,27 +53,27 @@ miri() {
 address() {
     slow
     export RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS="detect_leaks=0:allow_user_segv_handler=1:use_sigaltstack=0"
-    local cargo=(cargo +nightly test -q --target "$target" --target-dir target/address)
+    local cargo=(cargo +nightly test -q --config "$optimised" --target "$target" --target-dir target/address)
     step "${cargo[@]}" -p heapwright-core --lib -- --skip stack::tests --skip locked_memory
     step "${cargo[@]}" -p plan-tests --test regions -- --skip are_found_by_address
     step "${cargo[@]}" -p plan-tests --test small_programs --test worker_races --test pinning --test native_regions \
         --test references --test finalizers --test compaction --test shadow_heap --test long_lived
-    [ -z "${MATRIX:-}" ] || step "${cargo[@]}" -p plan-tests --test barriers
-    [ -z "${MATRIX:-}" ] || step "${cargo[@]}" -p plan-tests --test matrix -- poisoned_and_returned
+    [ "${MATRIX:-}" != full ] || step "${cargo[@]}" -p plan-tests --test barriers
+    [ "${MATRIX:-}" != full ] || step "${cargo[@]}" -p plan-tests --test matrix -- poisoned_and_returned
 }
 
 # With the standard library built anew, so that its locks are seen. Nothing is suppressed.
 thread() {
     slow
     export RUSTFLAGS="-Zsanitizer=thread" TSAN_OPTIONS="halt_on_error=1"
-    local cargo=(cargo +nightly test -q -Zbuild-std --target "$target" --target-dir target/thread)
+    local cargo=(cargo +nightly test -q --config "$optimised" -Zbuild-std --target "$target" --target-dir target/thread)
     step "${cargo[@]}" -p heapwright-core --lib -- --skip locked_memory
     step "${cargo[@]}" -p plan-tests --test small_programs --test worker_races --test regions --test pinning --test native_regions \
         --test references --test finalizers --test shadow_heap --test long_lived
     # A heap nine tenths full takes minutes there.
     step "${cargo[@]}" -p plan-tests --test compaction -- --skip live_objects_may_fill_nearly_the_whole_limit
-    [ -z "${MATRIX:-}" ] || step "${cargo[@]}" -p plan-tests --test barriers
-    [ -z "${MATRIX:-}" ] || step "${cargo[@]}" -p plan-tests --test matrix -- all_workers_join_every_section
+    [ "${MATRIX:-}" != full ] || step "${cargo[@]}" -p plan-tests --test barriers
+    [ "${MATRIX:-}" != full ] || step "${cargo[@]}" -p plan-tests --test matrix -- all_workers_join_every_section
 }
 
 help() {

@@ -9,12 +9,14 @@ pub mod shadow;
 
 mod bindings;
 mod child;
+mod extent;
 mod freed;
 mod panics;
 mod watchdog;
 
 pub use bindings::{AmbiguousVM, CalledVM, HEAPS, SideVM, TestVM};
 pub use child::{is_child, pass_again, run_again};
+pub use extent::Extent;
 pub use freed::{pool_in, region_in};
 pub use panics::{panic_of, text_of};
 pub use watchdog::Watchdog;
@@ -45,7 +47,7 @@ pub fn options(plan: &str, limit_bytes: usize, settings: &[(&str, &str)]) -> Opt
 pub fn verified_heap(plan: &str, limit_bytes: usize, settings: &[(&str, &str)]) -> ReferenceHeap {
     let mut all = vec![("verify.trace", "true"), ("gc.workers", "2")];
     all.extend(settings);
-    policies::new_heap(ReferenceVM::new(), options(plan, limit_bytes, &all)).unwrap_or_else(|error| panic!("{error}"))
+    reference::new_heap(ReferenceVM::new(), options(plan, limit_bytes, &all)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The names of the plans of `policies` that collect.

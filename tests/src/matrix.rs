@@ -2,8 +2,12 @@
 //!
 //! A run is right if it computes what an allocator that never frees computes, stays within its limit, and
 //! leaves nothing behind: with all threads gone, a collection finds nothing live.
+//!
+//! With `MATRIX=full` ([`Extent`]) each workload runs with each of nine pairs of mutators and workers on each
+//! plan under each setting. Otherwise a third of the workloads runs on a plan under a setting, each with one
+//! pair. Of plan, workload, setting and pair any two are still run together.
 
-use crate::{MakeHeap, TestVM, assert_within_limit, options};
+use crate::{Extent, MakeHeap, TestVM, assert_within_limit, options};
 use mmtk_core::{Heap, OutOfMemory};
 use reference::Thread;
 use std::cell::Cell;
@@ -115,24 +119,42 @@ macro_rules! tests_under_stress {
     };
 }
 
-/// The numbers of threads to try when the variable has this value.
-fn numbers(value: Option<&str>) -> Vec<usize> {
-    let Some(value) = value else { return THREADS.to_vec() };
+/// All stress settings, in the order in which they take turns. A heap near its minimum is the one after them.
+const STRESSES: [Stress; 8] =
+    [EVERY_BYTES, ALWAYS_DEFRAG, RANDOM_YIELD, WAKE_HELPERS, POISON, PROPORTIONAL, NURSERY, NURSERY_AND_FULL];
+const TINY_HEAP: &str = "tiny heap";
+
+/// The number of threads that the variable names when it has this value.
+fn named(value: Option<&str>) -> Option<usize> {
+    let value = value?;
     match value.parse() {
-        Ok(number) if THREADS.contains(&number) => vec![number],
+        Ok(number) if THREADS.contains(&number) => Some(number),
         _ => panic!("{VARIABLE}={value}: must be one of {THREADS:?}"),
     }
 }
 
-/// The numbers of mutators and of GC workers with which a workload is run on a plan.
-fn threads(plan: &str, workload: Workload) -> Vec<(usize, usize)> {
+/// The numbers of mutators and of GC workers with which a workload is run on a plan under a setting.
+fn threads(extent: Extent, plan: &str, workload: Workload, stress: &str) -> Vec<(usize, usize)> {
+    let mut pairs: Vec<_> = THREADS.iter().flat_map(|mutators| THREADS.map(|workers| (*mutators, workers))).collect();
     // Their megabyte of garbage takes half a second there.
     let lists = matches!(workload, Workload::List | Workload::ListShuffled | Workload::Wide);
     if plan == "PageProtect" && lists {
-        return vec![(2, 2)];
+        pairs = vec![(2, 2)];
+    } else if let Some(number) = named(std::env::var(VARIABLE).ok().as_deref()) {
+        pairs = vec![(number, number)];
     }
-    let numbers = numbers(std::env::var(VARIABLE).ok().as_deref());
-    numbers.iter().flat_map(|mutators| numbers.iter().map(|workers| (*mutators, *workers))).collect()
+    if extent == Extent::Full {
+        return pairs;
+    }
+    // A plan from outside comes after those of `policies`.
+    let plan = policies::PLANS.iter().position(|known| known.name == plan).unwrap_or(policies::PLANS.len());
+    let workload = SPECS.iter().position(|spec| spec.workload == workload).expect("a workload");
+    let stress = STRESSES.iter().position(|known| known.name == stress).unwrap_or(STRESSES.len());
+    if workload % 3 != (plan + stress) % 3 {
+        return Vec::new();
+    }
+    // The factor keeps the pair from following the choice above.
+    vec![pairs[(3 * plan + workload + stress) % pairs.len()]]
 }
 
 type Sizes = fn(Workload) -> (usize, usize);
@@ -311,7 +333,7 @@ fn check<VM: TestVM>(
 /// When a run is not right.
 pub fn all_workloads<VM: TestVM>(make: MakeHeap<VM>, plan: &str, stress: Stress) {
     for spec in SPECS {
-        for (mutators, workers) in threads(plan, spec.workload) {
+        for (mutators, workers) in threads(Extent::chosen(), plan, spec.workload, stress.name) {
             let case = Case { plan, workload: spec.name, mutators, workers, stress: stress.name, limit: ROOMY };
             let collections = check(make, spec, sizes_to_collect(plan), &case, stress.settings);
             assert!(collections > 0 || plan == "NoGC", "the stress was none: no collection");
@@ -343,7 +365,7 @@ pub fn all_workloads_without_collection<VM: TestVM>(make: MakeHeap<VM>, plan: &s
 pub fn all_workloads_near_their_minimum<VM: TestVM>(make: MakeHeap<VM>, plan: &str) {
     for spec in SPECS {
         let mut least = HashMap::new();
-        for (mutators, workers) in threads(plan, spec.workload) {
+        for (mutators, workers) in threads(Extent::chosen(), plan, spec.workload, TINY_HEAP) {
             let least = *least.entry(mutators).or_insert_with(|| {
                 let shares: Vec<_> = (0..mutators).map(|tid| least_limit(make, plan, spec, tid, mutators)).collect();
                 // Not verified, so that allocation took the fast path.
@@ -355,7 +377,7 @@ pub fn all_workloads_near_their_minimum<VM: TestVM>(make: MakeHeap<VM>, plan: &s
             // The threads' shares may be live all at once; a quarter more, since no two runs interleave
             // alike.
             let limit = least + least / 4 + (mutators + workers) * (64 << 10);
-            let case = Case { plan, workload: spec.name, mutators, workers, stress: "tiny heap", limit };
+            let case = Case { plan, workload: spec.name, mutators, workers, stress: TINY_HEAP, limit };
             let wake = if workers == 2 { "always" } else { "auto" };
             check(make, spec, sizes_that_fill(plan), &case, &[("gc.wake_helpers", wake)]);
         }
@@ -397,13 +419,37 @@ fn least_limit<VM: TestVM>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn any_two_of_plan_workload_setting_and_threads_are_run_together() {
+        let plans: Vec<_> = crate::dense_plans().chain(["a plan from outside"]).collect();
+        let settings: Vec<_> = STRESSES.iter().map(|stress| stress.name).chain([TINY_HEAP]).collect();
+        let workloads: Vec<_> = SPECS.iter().map(|spec| spec.name).collect();
+        let mut together = HashSet::new();
+        for (plan, setting) in plans.iter().flat_map(|plan| settings.iter().map(move |setting| (plan, setting))) {
+            for spec in SPECS {
+                assert_eq!(threads(Extent::Full, plan, spec.workload, setting).len(), 9);
+                let pairs = threads(Extent::Short, plan, spec.workload, setting);
+                assert!(pairs.len() <= 1, "{plan}, {}, {setting}", spec.name);
+                for pair in pairs {
+                    let pair = format!("{pair:?}");
+                    let all = [plan, setting, spec.name, &pair].map(str::to_string);
+                    let couples = (0..4).flat_map(|one| (0..one).map(move |other| [other, one]));
+                    together.extend(couples.map(|couple| couple.map(|which| all[which].clone())));
+                }
+            }
+        }
+        let [p, s, w, t] = [plans.len(), settings.len(), workloads.len(), THREADS.len().pow(2)];
+        assert_eq!(together.len(), p * s + p * w + p * t + s * w + s * t + w * t);
+    }
 
     #[test]
     fn the_variable_picks_one_number_of_threads() {
-        assert_eq!(numbers(None), THREADS);
-        assert_eq!(numbers(Some("2")), [2]);
+        assert_eq!(named(None), None);
+        assert_eq!(named(Some("2")), Some(2));
         for wrong in ["", "3", "two"] {
-            let text = crate::panic_of(|| numbers(Some(wrong)));
+            let text = crate::panic_of(|| named(Some(wrong)));
             assert_eq!(text, format!("MATRIX_THREADS={wrong}: must be one of [1, 2, 4]"));
         }
     }

@@ -3,7 +3,7 @@
 
 use mmtk_core::Heap;
 use mmtk_core::events::Event;
-use plan_tests::{TestVM, Watchdog, assert_within_limit, dense_plans, options};
+use plan_tests::{Extent, TestVM, Watchdog, assert_within_limit, dense_plans, options};
 use policies::new_heap;
 use reference::{Class, Ref, ReferenceVM, Thread};
 use std::sync::{Arc, Mutex};
@@ -13,8 +13,8 @@ fn heap(plan: &str, limit: usize, settings: &[(&str, &str)]) -> Heap<ReferenceVM
 }
 
 #[test]
-fn a_list_of_ten_million_nodes_overflows_nothing() {
-    const NODES: usize = 10_000_000;
+fn a_list_of_millions_of_nodes_overflows_nothing() {
+    let nodes = Extent::chosen().pick(2_000_000, 10_000_000);
     let node = Class { refs: 1, bytes: 8 };
     for plan in dense_plans() {
         let _watchdog = Watchdog::new();
@@ -22,16 +22,16 @@ fn a_list_of_ten_million_nodes_overflows_nothing() {
         let thread = Thread::attach(&heap);
         let m = *thread;
         m.push(Ref::NULL);
-        for id in 0..NODES {
+        for id in 0..nodes {
             let object = m.alloc_class(node);
             m.write_word(object, 1, id as u64);
             m.write_ref(object, 0, m.get(0));
             m.set(0, object);
         }
         m.collect();
-        assert_eq!(heap.statistics().live_bytes, NODES * node.words() * 8, "{plan}");
+        assert_eq!(heap.statistics().live_bytes, nodes * node.words() * 8, "{plan}");
         let mut next = m.get(0);
-        for id in (0..NODES).rev() {
+        for id in (0..nodes).rev() {
             assert_eq!(m.read_word(next, 1), id as u64, "{plan}");
             next = m.read_ref(next, 0);
         }

@@ -22,6 +22,15 @@ pub use thread::{SameObjects, Thread, ThreadHandle};
 /// A heap of the reference VM.
 pub type ReferenceHeap = heapwright::Heap<ReferenceVM>;
 
+/// A heap of the reference VM with the plan that the options name. The plans are compiled for this binding
+/// here, once, and not in each crate and test that uses it.
+///
+/// # Errors
+/// As [`heapwright::new_heap`].
+pub fn new_heap(vm: ReferenceVM, options: heapwright::Options) -> Result<ReferenceHeap, heapwright::HeapError> {
+    heapwright::new_heap(vm, options)
+}
+
 /// The code of the README compiles and runs.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

@@ -320,7 +320,7 @@ struct Measured {
 fn heap(plan: &str, workers: usize, limit: usize) -> Result<Measured, Failure> {
     let options = Options { plan: plan.to_owned(), gc_workers: workers, heap_limit: limit, ..Options::default() };
     let failed = |error: heapwright::HeapError| Failure::Usage(error.to_string());
-    let heap = heapwright::new_heap(ReferenceVM::default(), options).map_err(failed)?;
+    let heap = reference::new_heap(ReferenceVM::default(), options).map_err(failed)?;
     let pauses = Arc::new(Mutex::new(Vec::new()));
     let log = pauses.clone();
     heap.listen(Box::new(move |event: &Event| {

@@ -123,7 +123,7 @@ fn heap(plan: &str, limit: usize) -> Result<Measured, Failure> {
         ..Options::default()
     };
     let heap =
-        heapwright::new_heap(ReferenceVM::default(), options).map_err(|error| Failure::Usage(error.to_string()))?;
+        reference::new_heap(ReferenceVM::default(), options).map_err(|error| Failure::Usage(error.to_string()))?;
     let pauses = Arc::new(Mutex::new(Vec::new()));
     let log = pauses.clone();
     heap.listen(Box::new(move |event: &Event| {

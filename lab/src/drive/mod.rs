@@ -52,7 +52,7 @@ impl Drive<'_> {
             options.heap_limit = (limit * SCALE) as usize;
         }
         let heap =
-            heapwright::new_heap(ReferenceVM::default(), options).map_err(|error| Failure::Usage(error.to_string()))?;
+            reference::new_heap(ReferenceVM::default(), options).map_err(|error| Failure::Usage(error.to_string()))?;
         let mut receipt = None;
         if let Some(path) = pacer_log {
             let (listener, of_log) = simulate::pacer_log(path)?;

@@ -82,7 +82,7 @@ impl OurHeap {
     pub fn new(request: &Request) -> Result<Self, Failure> {
         let vm = ReferenceVM::default().on_out_of_memory(|error| oom::exit(&error.to_string()));
         let heap =
-            heapwright::new_heap(vm, request.options.clone()).map_err(|error| Failure::Usage(error.to_string()))?;
+            reference::new_heap(vm, request.options.clone()).map_err(|error| Failure::Usage(error.to_string()))?;
         let created = Instant::now();
         let mut receipts = Vec::new();
         if let Some(path) = &request.trace {

@@ -13,7 +13,7 @@
 mod natives;
 
 use crate::bindings::GLOBALS;
-use crate::{MakeHeap, TestVM, Watchdog, assert_within_limit, options};
+use crate::{Extent, MakeHeap, TestVM, Watchdog, assert_within_limit, options};
 use mmtk_core::{Heap, HeapStatistics, PinError, Semantics};
 use natives::{NativeOp, Natives, native_op};
 use proptest::prelude::*;
@@ -149,7 +149,7 @@ pub fn random_programs_match_a_plain_model<VM: TestVM>(make: MakeHeap<VM>, plan:
         ..Config::default()
     };
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = cases;
+        config.cases = Extent::chosen().pick(cases.div_ceil(4), cases);
     }
     let result = TestRunner::new(config).run(&program(), |program| {
         run(make, plan, &program);
