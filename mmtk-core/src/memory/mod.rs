@@ -2,6 +2,7 @@
 //! them.
 
 mod aliased;
+mod arena;
 mod blocks;
 mod chunks;
 mod extent;
@@ -12,6 +13,7 @@ mod free_runs;
 mod frontier;
 mod joining;
 mod mappings;
+mod ordered_map;
 mod page_runs;
 mod refusals;
 mod reservation;
@@ -22,10 +24,12 @@ pub use protocols::budget::{Budget, Charge};
 
 pub use {
     aliased::AliasedPages,
+    arena::{Arena, List, Text},
     blocks::{Acquired, BlockPool, Payment},
     extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, EXTENTS, Extent, LOG_BLOCK_BYTES},
     free_memory::FreeMemory,
     frontier::Frontier,
+    ordered_map::OrderedMap,
     page_runs::{AcquiredPages, PageRuns},
     refusals::{Asked, Refusals},
     reservation::{Cache, Memory, Why},

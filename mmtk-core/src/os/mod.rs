@@ -8,10 +8,13 @@
 #[cfg(miri)]
 mod in_miri;
 mod mapping;
+mod pages;
 mod sizes;
 mod sparse;
 
 pub use mapping::Mapping;
+pub(crate) use pages::memory_at;
+pub use pages::{PageVec, Pages};
 pub use sizes::{CACHE_LINE_BYTES, HUGE_PAGE_BYTES, PAGE_BYTES};
 
 #[cfg(miri)]
