@@ -85,6 +85,17 @@ pub(crate) fn current() -> Option<Frame> {
     DEPTH_NOW.get().checked_sub(1).and_then(|last| FRAMES.with(|frames| frames.get(last)?.get()))
 }
 
+/// Whether this thread works for a collection, of whatever heap: it leads a pause, from the moment when all
+/// mutators have stopped until they may go on, or helps its leader. For what a VM's own code may not do then:
+/// wait for a lock that a stopped thread may hold, that of `malloc`, say. From any thread, signal handlers too.
+pub fn in_pause() -> bool {
+    let frames = DEPTH_NOW.get().min(DEPTH);
+    frames > 0
+        && FRAMES.with(|all| {
+            all[..frames].iter().any(|frame| frame.get().is_some_and(|frame| frame.what == Callback::Pause))
+        })
+}
+
 /// Panics if this thread is inside one of these callbacks of `heap`.
 #[inline(always)]
 pub(crate) fn refuse(heap: usize, call: &str, callbacks: &[Callback]) {
@@ -121,10 +132,15 @@ mod tests {
         assert!(refused(1, Callback::ANY));
         assert!(!refused(2, Callback::ANY), "another heap may be used");
         assert!(!refused(1, &[Callback::Retune]));
+        assert!(!in_pause());
         {
             let _pause = enter(Frame { heap: 2, what: Callback::Pause });
             assert!(refused(1, Callback::ANY) && refused(2, Callback::ANY), "the outer one is still there");
+            assert!(in_pause());
+            let _inner = enter(Frame { heap: 3, what: Callback::Listener });
+            assert!(in_pause(), "a listener that a pause calls is inside the pause");
         }
+        assert!(!in_pause());
         assert!(!refused(2, Callback::ANY));
         drop(listener);
         assert!(!refused(1, Callback::ANY));

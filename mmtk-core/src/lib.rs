@@ -95,6 +95,7 @@ pub use {
     address::{Address, ObjectReference},
     alloc::Semantics,
     binding::{Slot, SlotVisitor, StateLocation, VMBinding, WeakProcessor, WordSlot},
+    callback::in_pause,
     error::{HeapError, MayBeOutOfMemory, OutOfMemory, Tried},
     heap::{
         AddressTable, Heap, HeapStatistics, Mutator, MutatorState, ObjectInfo, PinError, Pool, References, Region,

@@ -1,8 +1,9 @@
 //! The worker gang: threads that help the leader of a pause through its parallel sections.
 //!
 //! The leader is the thread that asked for the pause; it is worker 0 and does a section alone unless helpers
-//! are woken. Waking one costs tens of microseconds, so a section that is over sooner never wakes any;
-//! helpers are created when first woken, so a small heap has no threads at all.
+//! are woken. Waking one costs tens of microseconds, so a section that is over sooner never wakes any.
+//! Helpers are started before a pause that may want them, and a small heap has none at all. A pause itself
+//! starts none: a new thread takes memory from `malloc`, whose lock a thread that has stopped may hold.
 //!
 //! I1. A section's closure is borrowed from the leader's stack. `run` returns only when no helper is inside
 //!     it and none can enter any more, so the borrow never outlives its owner.
@@ -18,8 +19,9 @@ use crate::alloc::Allocators;
 use crate::callback::{self, Frame};
 use crate::memory::{EXTENTS, Extent};
 use crate::metadata::{BlockBytes, BlockTotals};
-use crate::os::{self, thread_cpu_ns};
+use crate::os::{self, PageVec, Pages, thread_cpu_ns};
 use crate::patience::{Patience, Waiting};
+use allocator_api2::{boxed::Box, unsize_box};
 use protocols::sync::{Condvar, Mutex, MutexGuard};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -42,9 +44,9 @@ pub struct Worker {
     /// Where it puts copies.
     pub allocators: Allocators,
     /// Objects that live because of others it reached, and that it has to follow (`Policy::next_held`).
-    pub held: Vec<ObjectReference>,
+    pub held: PageVec<ObjectReference>,
     /// Objects that it reached first, where finalizers are put in order (`weak`).
-    pub(crate) noted: Vec<ObjectReference>,
+    pub(crate) noted: PageVec<ObjectReference>,
     /// Bytes of objects that it marked or copied in spaces that do not count by block, by the number of the
     /// space's extent.
     pub live_bytes: [usize; EXTENTS],
@@ -113,7 +115,9 @@ pub struct Gang {
     shared: Arc<Shared>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     /// Buffers that sections leave for the next ones, of various types.
-    spares: Mutex<Vec<Box<dyn Any + Send>>>,
+    spares: Mutex<PageVec<Box<dyn Any + Send, Pages>>>,
+    /// A pause wanted helpers, and they had not been started.
+    missed: AtomicBool,
     name: String,
     overdue: Option<Overdue>,
 }
@@ -121,7 +125,7 @@ pub struct Gang {
 /// What becomes of a leader's wait for helpers that is too long.
 struct Overdue {
     patience: Arc<Patience>,
-    report: Box<Report>,
+    report: std::boxed::Box<Report>,
 }
 
 /// Says for how long the leader has waited, and for which helpers: number and thread. There may be none left.
@@ -161,6 +165,7 @@ impl Gang {
             }),
             threads: Mutex::default(),
             spares: Mutex::default(),
+            missed: AtomicBool::new(false),
             name: name.to_string(),
             overdue: None,
         }
@@ -172,7 +177,7 @@ impl Gang {
         patience: Arc<Patience>,
         report: impl Fn(Duration, Vec<(usize, u32)>) + Send + Sync + 'static,
     ) -> Gang {
-        self.overdue = Some(Overdue { patience, report: Box::new(report) });
+        self.overdue = Some(Overdue { patience, report: std::boxed::Box::new(report) });
         self
     }
 
@@ -267,6 +272,11 @@ impl Gang {
             return;
         }
         if self.shared.started.load(Relaxed) == 0 {
+            if callback::in_pause() {
+                // The leader does this pause alone: a thread that begins takes memory from `malloc`, whose
+                // lock a mutator that has stopped may hold.
+                return self.missed.store(true, Relaxed);
+            }
             self.start_threads();
         }
         let _state = self.shared.state.lock();
@@ -289,6 +299,20 @@ impl Gang {
         self.shared.started.store(0, Relaxed);
     }
 
+    /// Starts the helpers, unless that was done. Not in a pause: helpers that a pause finds missing do not come.
+    pub(crate) fn start(&self) {
+        if self.size() > 1 && self.shared.started.load(Relaxed) == 0 {
+            self.start_threads();
+        }
+    }
+
+    /// Starts them if a pause was without them that had work for them.
+    pub(crate) fn start_if_missed(&self) {
+        if self.missed.load(Relaxed) {
+            self.start();
+        }
+    }
+
     #[cold]
     fn start_threads(&self) {
         let mut threads = self.threads.lock();
@@ -308,18 +332,16 @@ impl Gang {
         self.shared.started.store(1, Relaxed);
     }
 
-    /// A buffer that an earlier section left. A pause that allocates some KiB costs more than that: glibc
-    /// then merges the small blocks that were freed since the last time, and the mutator has to split them
-    /// again.
-    pub(crate) fn take_spare<T: Any + Send>(&self) -> Option<Box<T>> {
+    /// A buffer that an earlier section left.
+    pub(crate) fn take_spare<T: Any + Send>(&self) -> Option<Box<T, Pages>> {
         let mut spares = self.spares.lock();
-        let index = spares.iter().rposition(|spare| spare.is::<T>())?;
+        let index = spares.iter().rposition(|spare| (**spare).is::<T>())?;
         spares.swap_remove(index).downcast().ok()
     }
 
     /// Leaves a buffer for a later section. It should be small: it is not charged to the budget.
-    pub(crate) fn keep_spare<T: Any + Send>(&self, spare: Box<T>) {
-        self.spares.lock().push(spare);
+    pub(crate) fn keep_spare<T: Any + Send>(&self, spare: Box<T, Pages>) {
+        self.spares.lock().push(unsize_box!(spare));
     }
 
     /// Visits each worker's state, between sections.
@@ -330,8 +352,8 @@ impl Gang {
     }
 
     /// Processor time of each helper since the last call, in nanoseconds; the leader's entry is 0.
-    pub fn take_cpu_ns(&self) -> Vec<u64> {
-        self.shared.cpu_ns.iter().map(|ns| ns.swap(0, Relaxed)).collect()
+    pub fn take_cpu_ns(&self) -> impl Iterator<Item = u64> {
+        self.shared.cpu_ns.iter().map(|ns| ns.swap(0, Relaxed))
     }
 }
 
@@ -479,11 +501,32 @@ mod tests {
                 }
             });
         };
+        gang.start();
         let inside = callback::enter(frame);
         all(Some(frame));
         drop(inside);
         all(None);
         assert_eq!(right.load(Relaxed), 6);
+    }
+
+    #[test]
+    fn helpers_that_a_pause_finds_missing_do_not_come_and_are_started_before_the_next() {
+        let gang = Gang::new(3, "test");
+        let entered = AtomicUsize::new(0);
+        let pause = || {
+            let _inside = callback::enter(Frame { heap: 42, what: callback::Callback::Pause });
+            gang.run(true, &|_| {
+                entered.fetch_add(1, Relaxed);
+                while !gang.threads.lock().is_empty() && entered.load(Relaxed) < 3 {
+                    std::thread::yield_now();
+                }
+            });
+            entered.swap(0, Relaxed)
+        };
+        gang.start_if_missed();
+        assert_eq!((pause(), gang.threads.lock().len()), (1, 0));
+        gang.start_if_missed();
+        assert_eq!((pause(), gang.threads.lock().len()), (3, 2));
     }
 
     #[test]

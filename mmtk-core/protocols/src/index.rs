@@ -17,27 +17,41 @@
 
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::sync::dropped;
+use allocator_api2::alloc::{Allocator, Global};
+use allocator_api2::vec::Vec;
 
 const END: u32 = u32::MAX;
 
-/// The index. What an entry is, the caller knows: a number below the capacity, with a key.
-pub struct Index {
-    buckets: Vec<AtomicU32>,
-    next: Vec<AtomicU32>,
+/// The index, in memory of the caller's choice: pauses have their own. What an entry is, the caller knows: a
+/// number below the capacity, with a key.
+pub struct Index<A: Allocator = Global> {
+    buckets: Vec<AtomicU32, A>,
+    next: Vec<AtomicU32, A>,
     shift: u32,
 }
 
 impl Index {
     /// An empty index for entries `0..capacity`.
     pub fn new(capacity: usize) -> Index {
-        let buckets = if capacity == 0 { 0 } else { (capacity * 2).next_power_of_two() };
-        let all_end = |n| (0..n).map(|_| AtomicU32::new(END)).collect();
-        Index { buckets: all_end(buckets), next: all_end(capacity), shift: 64 - buckets.max(2).trailing_zeros() }
+        Index::new_in(capacity, Global)
     }
 
     /// How many bytes an index of this capacity takes.
     pub const fn bytes(capacity: usize) -> usize {
         if capacity == 0 { 0 } else { 4 * ((capacity * 2).next_power_of_two() + capacity) }
+    }
+}
+
+impl<A: Allocator + Copy> Index<A> {
+    /// As [`Index::new`], in this memory.
+    pub fn new_in(capacity: usize, memory: A) -> Index<A> {
+        let buckets = if capacity == 0 { 0 } else { (capacity * 2).next_power_of_two() };
+        let all_end = |n| {
+            let mut all = Vec::with_capacity_in(n, memory);
+            all.resize_with(n, || AtomicU32::new(END));
+            all
+        };
+        Index { buckets: all_end(buckets), next: all_end(capacity), shift: 64 - buckets.max(2).trailing_zeros() }
     }
 
     /// Entries have numbers below this.

@@ -6,6 +6,7 @@
 use mmtk_core::events::Paced;
 use pacer::{Cause, CycleSample, Decision, HeapMode, MOST_BYTES, PacerConfig};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// The decision in a line that [`JsonLines`](crate::JsonLines) wrote; `None` if the line is another event.
 ///
@@ -26,7 +27,7 @@ pub fn read_decision(line: &[u8]) -> serde_json::Result<Option<Paced>> {
 pub(crate) struct PacedFields {
     sequence: u64,
     end_ns: u64,
-    policy: String,
+    policy: Cow<'static, str>,
     #[serde(with = "ConfigFields")]
     config: PacerConfig,
     #[serde(with = "SampleFields")]

@@ -57,7 +57,7 @@ pub fn paced(sequence: u64) -> Paced {
     policy.cycle_ended(&sample);
     let end_ns = sequence * 10_000_000 + 2_000_000;
     let decision = policy.decide();
-    Paced { sequence, end_ns, policy: policy.name().to_owned(), config, sample, decision, gave_up: false }
+    Paced { sequence, end_ns, policy: policy.name().into(), config, sample, decision, gave_up: false }
 }
 
 /// The life of a heap with some pauses.

@@ -9,7 +9,8 @@ use super::leftovers::{CellsOf, Leftovers};
 use crate::address::Address;
 use crate::memory::FreeMemory;
 use crate::metadata::{MAX_CELL_BYTES, SIZE_CLASSES, class_bytes, class_of};
-use crate::os;
+use crate::os::{self, PageVec, Pages};
+use allocator_api2::boxed::Box;
 use std::fmt;
 use std::sync::Arc;
 
@@ -40,9 +41,9 @@ pub struct Allocators {
     /// Where holes are looked for that fit what `overflow` could not.
     pub overflow_hole: HoleCursor,
     /// Size classes for objects that must not move, in plans whose ordinary objects do.
-    pub nonmoving: Option<Box<[CellRange; SIZE_CLASSES]>>,
+    pub nonmoving: Option<Box<[CellRange; SIZE_CLASSES], Pages>>,
     /// Parts of the large object just allocated that are yet to be zeroed: start and bytes.
-    pub(super) unzeroed: Vec<(Address, usize)>,
+    pub(super) unzeroed: PageVec<(Address, usize)>,
     /// Bytes handed to the fast path since they were last collected into the heap's statistics.
     pub allocated: usize,
     /// How far to prepare memory ahead.
@@ -96,7 +97,7 @@ impl Default for Allocators {
             hole: HoleCursor::default(),
             overflow_hole: HoleCursor::default(),
             nonmoving: None,
-            unzeroed: Vec::new(),
+            unzeroed: PageVec::new(),
             allocated: 0,
             pace: Pace { step: ZERO_STEP, clip: false },
             leftovers: None,
@@ -116,12 +117,12 @@ impl Allocators {
     /// threads as it takes.
     pub(crate) fn give_up(leftovers: &Leftovers, mut give_up: impl FnMut(&mut Allocators)) {
         let Some(mut lists) = leftovers.take_all() else { return };
-        let mut allocators = Allocators { nonmoving: Some(Box::new(no_cells())), ..Allocators::default() };
+        let mut allocators = Allocators { nonmoving: Some(Box::new_in(no_cells(), Pages)), ..Allocators::default() };
         loop {
             let Allocators { bump, overflow, cells, nonmoving, .. } = &mut allocators;
             let nonmoving = nonmoving.iter_mut().flat_map(|cells| cells.iter_mut());
             if !lists.fill([bump, overflow], cells.iter_mut(), nonmoving) {
-                return;
+                return leftovers.keep_empty(lists);
             }
             give_up(&mut allocators);
         }
@@ -183,9 +184,9 @@ impl Allocators {
     /// The plan is about to hand out memory of which these parts are not zeroed yet; the thread owns them
     /// (I2). The thread that leads a pause allocates inside it, and zeroing megabytes there would make the
     /// others wait.
-    pub fn zero_later(&mut self, parts: Vec<FreeMemory<'_>>) {
+    pub fn zero_later<'a>(&mut self, parts: impl IntoIterator<Item = FreeMemory<'a>>) {
         debug_assert!(self.unzeroed.is_empty());
-        self.unzeroed = parts.into_iter().map(|part| (part.start(), part.bytes())).collect();
+        self.unzeroed.extend(parts.into_iter().map(|part| (part.start(), part.bytes())));
     }
 
     /// Zeroes what the plan left. Called before the object is the mutator's, when no pause of its own is in
@@ -207,7 +208,7 @@ impl Allocators {
         let Allocators { cells, nonmoving, pace, allocated, leftovers, .. } = self;
         let cells = match of {
             CellsOf::Plan => cells,
-            CellsOf::NonMoving => nonmoving.get_or_insert_with(|| Box::new(no_cells())).as_mut_slice(),
+            CellsOf::NonMoving => nonmoving.get_or_insert_with(|| Box::new_in(no_cells(), Pages)).as_mut_slice(),
         };
         ThreadCells { cells, pace: *pace, allocated, leftovers: leftovers.as_deref(), of }
     }

@@ -60,6 +60,8 @@ pub(crate) struct Leftovers {
     /// worth it.
     listed: AtomicUsize,
     lists: Mutex<Lists>,
+    /// What the last pause emptied, to take the place of the others in the next.
+    empty: Mutex<Lists>,
 }
 
 impl Leftovers {
@@ -129,9 +131,15 @@ impl Leftovers {
         taken
     }
 
-    /// In a pause, by its leader: everything, if there is anything.
+    /// In a pause, by its leader: everything, if there is anything. [`Leftovers::keep_empty`] is to follow.
     pub(super) fn take_all(&self) -> Option<Lists> {
-        (self.listed.swap(0, Relaxed) > 0).then(|| std::mem::take(&mut *self.lists.lock()))
+        let empty = |any: bool| any.then(|| std::mem::take(&mut *self.empty.lock()));
+        empty(self.listed.swap(0, Relaxed) > 0).map(|empty| std::mem::replace(&mut *self.lists.lock(), empty))
+    }
+
+    /// The lists are empty, and are used again by the next pause, which gives no memory back to `malloc`.
+    pub(super) fn keep_empty(&self, lists: Lists) {
+        *self.empty.lock() = lists;
     }
 }
 
@@ -175,6 +183,8 @@ mod tests {
     use super::super::bump::no_cells;
     use super::*;
     use crate::memory::{Block, FreeMemory};
+    use crate::os::Pages;
+    use allocator_api2::boxed::Box;
 
     fn range(start: usize, bytes: usize) -> BumpRange {
         let mut range = BumpRange::default();
@@ -246,7 +256,8 @@ mod tests {
         let cell = |n: u32| CellRange { range: range(n as usize * 0x8000, 64), block: Some(Block(n)), next_cell: 3 };
         let leftovers = Leftovers::default();
         for n in 1..=3 {
-            let mut allocators = Allocators { nonmoving: Some(Box::new(no_cells())), ..Allocators::default() };
+            let mut allocators =
+                Allocators { nonmoving: Some(Box::new_in(no_cells(), Pages)), ..Allocators::default() };
             allocators.cells[2] = cell(n);
             allocators.nonmoving.as_mut().unwrap()[2] = cell(10 + n);
             allocators.leave(&leftovers, 8);

@@ -15,7 +15,7 @@ use crate::binding::VMBinding;
 use crate::events::LateThread;
 use crate::metadata::{MAX_CELL_BYTES, ObjectStates, class_bytes, class_of};
 use crate::options::Options;
-use crate::os::{self, CpuMeter};
+use crate::os::{self, CpuMeter, PageVec};
 use crate::stack::StackNote;
 use protocols::safepoint::{Stoppable, ThreadState};
 use std::cell::{Cell, UnsafeCell};
@@ -38,7 +38,7 @@ pub(crate) struct ThreadPart<VM: VMBinding> {
     /// The mutator was dropped inside its own native region, whose end frees the state. For the owner alone.
     detached: Cell<bool>,
     /// Objects that the barrier noted since the last collection. As `allocators` (I2).
-    remembered: UnsafeCell<Vec<ObjectReference>>,
+    remembered: UnsafeCell<PageVec<ObjectReference>>,
     /// While the heap is verified: the memory of objects that were asked for since the last collection. As
     /// `allocators` (I2).
     requested: UnsafeCell<Vec<Range<Address>>>,
@@ -157,13 +157,14 @@ impl<VM: VMBinding> ThreadPart<VM> {
         unsafe { &mut *(*this).allocators.get() }
     }
 
-    /// Takes what the barrier noted.
+    /// What the barrier noted.
     ///
     /// # Safety
     /// As for [`ThreadPart::allocators_of_stopped`].
-    pub(crate) unsafe fn remembered_of_stopped(this: *const Self) -> Vec<ObjectReference> {
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn remembered_of_stopped<'a>(this: *const Self) -> &'a mut PageVec<ObjectReference> {
         // SAFETY: the caller's promise.
-        std::mem::take(unsafe { &mut *(*this).remembered.get() })
+        unsafe { &mut *(*this).remembered.get() }
     }
 
     /// Takes what was asked for.

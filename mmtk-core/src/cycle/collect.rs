@@ -10,10 +10,10 @@ use crate::address::ObjectReference;
 use crate::alloc::{Allocators, MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
 use crate::callback::Callback;
-use crate::events::{Cause, CollectionKind, Event, Paced, PauseReport, SpaceReport};
-use crate::memory::{EXTENTS, Why};
+use crate::events::{Cause, CollectionKind, Event, Paced, PauseReport, Phase, SpaceReport};
+use crate::memory::{EXTENTS, List, Why};
 use crate::options::{WakeHelpers, When};
-use crate::os::{self, thread_cpu_ns};
+use crate::os::{self, PageVec, thread_cpu_ns};
 use crate::pause::{Pause, PausePhase, PinnedForPause, ambiguous_roots};
 use crate::plan::Plan;
 use crate::space::Space;
@@ -27,6 +27,13 @@ use std::time::Instant;
 /// Of the collections that `stress.every_bytes` asks for, every Nth is a full one, unless `stress.full_every`
 /// says otherwise.
 const STRESS_FULL_EVERY: u64 = 4;
+
+/// Bytes of a heap whose first collection may be long enough to miss helpers, so that they are started before it.
+/// In a smaller one they are started before the collection that follows one that missed them.
+const RESIDENT_FOR_HELPERS: usize = 16 << 20;
+
+/// Room for what a thread's barrier notes that is kept from one pause to the next.
+const KEPT_NOTES: usize = 4096;
 
 impl<VM: VMBinding> Collector<VM> {
     /// Collects; the caller leads, or takes part in the pause that another thread leads.
@@ -46,6 +53,7 @@ impl<VM: VMBinding> Collector<VM> {
         if !self.plan.can_collect() {
             return None;
         }
+        self.get_ready();
         let requested = Instant::now();
         if self.safepoint.stop_all(me.map(ThreadPart::thread), &mut Late::new(self)) == Stop::Followed {
             return None;
@@ -56,7 +64,7 @@ impl<VM: VMBinding> Collector<VM> {
         }
         let unfinished = self.led_by(me);
         let inside = self.call(Callback::Pause);
-        let (report, paced) = self.lead(me, cause, requested);
+        let Led { report, details, paced } = self.lead(me, cause, requested);
         let result = last(&report);
         drop(inside);
         std::mem::forget(unfinished);
@@ -67,11 +75,23 @@ impl<VM: VMBinding> Collector<VM> {
             self.listeners.emit_in_order(|| {
                 self.resume_all();
                 let duration_ns = requested.elapsed().as_nanos() as u64;
-                let pause = Event::Pause(Box::new(PauseReport { duration_ns, ..report }));
+                let pause = Event::Pause(Box::new(details.complete(PauseReport { duration_ns, ..report })));
                 [pause].into_iter().chain(paced.map(|paced| Event::Paced(Box::new(paced))))
             });
         }
         Some(result)
+    }
+
+    /// Before mutators are asked to stop: what a pause may not do, since a thread that has stopped may hold
+    /// the lock of `malloc`. Helpers are started, and files of the system are read.
+    fn get_ready(&self) {
+        self.pacing.look_at_machine();
+        let resident = self.memory.budget().resident();
+        if self.options.gc_helpers == WakeHelpers::Always || resident >= RESIDENT_FOR_HELPERS {
+            self.gang.start();
+        } else {
+            self.gang.start_if_missed();
+        }
     }
 
     /// Runs `f` with all mutators stopped but the caller.
@@ -105,12 +125,7 @@ impl<VM: VMBinding> Collector<VM> {
     }
 
     /// The pause, from stopped mutators to just before they resume.
-    fn lead(
-        self: &Arc<Self>,
-        me: Option<&ThreadPart<VM>>,
-        cause: Cause,
-        requested: Instant,
-    ) -> (PauseReport, Option<Paced>) {
+    fn lead(self: &Arc<Self>, me: Option<&ThreadPart<VM>>, cause: Cause, requested: Instant) -> Led<'_> {
         self.phase.enter(PausePhase::Stopping);
         let time_to_safepoint_ns = requested.elapsed().as_nanos() as u64;
         let cpu_before = thread_cpu_ns();
@@ -136,15 +151,16 @@ impl<VM: VMBinding> Collector<VM> {
             options: &self.options,
             mutators: &mutators,
             created: self.created,
-            phases: Vec::with_capacity(8),
+            arena: self.memory.arena(),
+            phases: self.memory.arena().list(),
             emergency: cause == Cause::Emergency,
             kind,
             minor_collections_pay: self.minor_collections_pay(),
             states: self.states,
             weak: &self.weak,
-            ambiguous: ambiguous_roots(&*self.vm, &spaces, &mutators),
+            ambiguous: ambiguous_roots(&*self.vm, &spaces, self.memory.arena(), &mutators),
             remembered: self.take_remembered(&mutators, kind),
-            released: Vec::new(),
+            released: self.memory.arena().list(),
             allocated_bytes: allocated.since_no_less(kind),
             defragmented: false,
             round: 0,
@@ -168,8 +184,8 @@ impl<VM: VMBinding> Collector<VM> {
             time_to_safepoint_ns,
             duration_ns: 0,
             cpu_ns: worker_cpu_ns.iter().sum(),
-            worker_cpu_ns,
-            phases: std::mem::take(&mut pause.phases),
+            worker_cpu_ns: Vec::new(),
+            phases: Vec::new(),
             reserved_before_bytes,
             reserved_after_bytes: self.memory.budget().reserved(),
             live_bytes,
@@ -177,7 +193,7 @@ impl<VM: VMBinding> Collector<VM> {
             resident_bytes: 0,
             limit_bytes: self.memory.budget().limit(),
             allocated_bytes: allocated.since_pause,
-            spaces: self.report_spaces(),
+            spaces: Vec::new(),
             defrag: pause.defragmented,
             emergency: pause.emergency,
         };
@@ -187,7 +203,8 @@ impl<VM: VMBinding> Collector<VM> {
         self.size_nursery(&report, requested, full_at, pause.live_bytes(), &mutators);
         report.goal_bytes = self.pacing.goal();
         report.resident_bytes = self.memory.budget().resident();
-        (report, paced)
+        let phases = self.memory.arena().collect(pause.phases.iter().cloned());
+        Led { report, details: Details { worker_cpu_ns, phases, spaces: self.report_spaces() }, paced }
     }
 
     /// Lets as many workers take part as made the last pauses shorter.
@@ -209,8 +226,9 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// Takes the ranges of stopped mutators from them, and those that others left. Only the leader, as all
     /// that follows.
-    fn retire_stopped(&self) -> Vec<MutatorRef<VM>> {
-        let mutators: Vec<MutatorRef<VM>> = self.safepoint.with_stopped(<[_]>::to_vec);
+    fn retire_stopped(&self) -> List<'_, MutatorRef<VM>> {
+        let arena = self.memory.arena();
+        let mutators = self.safepoint.with_stopped(|mutators| arena.collect(mutators.iter().copied()));
         for mutator in &mutators {
             // SAFETY: the mutator is stopped, and only the leader runs.
             let (allocators, requested) =
@@ -240,7 +258,7 @@ impl<VM: VMBinding> Collector<VM> {
         if verified {
             verify::before_collection(pause, &*self.plan, &mut self.history.lock());
         }
-        let pinned = PinnedForPause::begin(&*self.vm, self.states, &self.moving, &pause.ambiguous);
+        let pinned = PinnedForPause::begin(&*self.vm, self.states, &self.moving, &pause.ambiguous, pause.arena);
         self.plan.collect(pause);
         pinned.end();
         if verified {
@@ -268,8 +286,8 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// The processor time of each worker, the first of which is the leader. A mutator that led is not charged
     /// for it.
-    fn keep_cpu_time(&self, me: Option<&ThreadPart<VM>>, leader_ns: u64) -> Vec<u64> {
-        let mut worker_cpu_ns = self.gang.take_cpu_ns();
+    fn keep_cpu_time(&self, me: Option<&ThreadPart<VM>>, leader_ns: u64) -> List<'_, u64> {
+        let mut worker_cpu_ns = self.memory.arena().collect(self.gang.take_cpu_ns());
         worker_cpu_ns[0] = leader_ns;
         self.gc_cpu_ns.fetch_add(worker_cpu_ns.iter().sum(), Relaxed);
         if let Some(me) = me {
@@ -304,7 +322,10 @@ impl<VM: VMBinding> Collector<VM> {
             mutator_cpu_ns,
         });
         if paced.gave_up {
-            self.vm.limit_exceeded(&self.report());
+            let mut report = self.memory.arena().text();
+            // A text takes whatever is written to it.
+            let _ = self.write_report(&mut report);
+            self.vm.limit_exceeded(&report);
         }
         Some(paced)
     }
@@ -343,16 +364,17 @@ impl<VM: VMBinding> Collector<VM> {
     }
 
     /// What lies in each space, if anybody listens.
-    fn report_spaces(&self) -> Vec<SpaceReport> {
+    fn report_spaces(&self) -> List<'_, SpaceReport> {
+        let arena = self.memory.arena();
         if self.listeners.is_empty() {
-            return Vec::new();
+            return arena.list();
         }
         let report = |s: &dyn Space| SpaceReport {
             name: s.name(),
             reserved_bytes: s.reserved_bytes(),
             live_bytes: self.live_bytes[s.extent().number()].load(Relaxed),
         };
-        self.plan.spaces().iter().map(report).collect()
+        arena.collect(self.plan.spaces().iter().map(report))
     }
 
     /// What a collection for this cause may free. A heap that is full calls for a full collection if little
@@ -373,22 +395,28 @@ impl<VM: VMBinding> Collector<VM> {
     }
 
     /// A thread that detaches leaves what its barrier noted.
-    pub(crate) fn keep_remembered(&self, noted: Vec<ObjectReference>) {
+    pub(crate) fn keep_remembered(&self, noted: &mut PageVec<ObjectReference>) {
         if !noted.is_empty() {
-            self.remembered.lock().extend(noted);
+            self.remembered.lock().append(noted);
         }
     }
 
     /// What the barriers noted since the last pause, as far as this collection needs it. Only the leader.
-    fn take_remembered(&self, mutators: &[MutatorRef<VM>], kind: CollectionKind) -> Vec<Vec<ObjectReference>> {
-        let detached = std::mem::take(&mut *self.remembered.lock());
+    fn take_remembered(&self, mutators: &[MutatorRef<VM>], kind: CollectionKind) -> List<'_, ObjectReference> {
+        let mut all = self.memory.arena().list();
+        let mut take = |noted: &mut PageVec<ObjectReference>| {
+            if kind == CollectionKind::Minor {
+                all.extend_from_slice(noted);
+            }
+            noted.clear();
+            if noted.capacity() > KEPT_NOTES {
+                noted.shrink_to_fit();
+            }
+        };
+        take(&mut self.remembered.lock());
         // SAFETY: the mutators are stopped, and only the leader runs.
-        let attached = mutators.iter().map(|mutator| unsafe { ThreadPart::remembered_of_stopped(mutator.0) });
-        let noted = attached.chain([detached]).collect();
-        match kind {
-            CollectionKind::Minor => noted,
-            CollectionKind::Full => Vec::new(),
-        }
+        mutators.iter().for_each(|mutator| take(unsafe { ThreadPart::remembered_of_stopped(mutator.0) }));
+        all
     }
 
     /// Gives freed memory back to the system: all of it, what was not needed for a while, or nothing.
@@ -403,6 +431,32 @@ impl<VM: VMBinding> Collector<VM> {
             self.idle.collected(&Ended { live, goal, allocated }, delays);
         }
         self.idle.join_pages();
+    }
+}
+
+/// A pause that is about to end.
+struct Led<'a> {
+    /// Without its lists.
+    report: PauseReport,
+    details: Details<'a>,
+    paced: Option<Paced>,
+}
+
+/// The lists of a report, in the arena: what listeners get is made of them when mutators run again.
+struct Details<'a> {
+    worker_cpu_ns: List<'a, u64>,
+    phases: List<'a, Phase>,
+    spaces: List<'a, SpaceReport>,
+}
+
+impl Details<'_> {
+    fn complete(&self, report: PauseReport) -> PauseReport {
+        PauseReport {
+            worker_cpu_ns: self.worker_cpu_ns.to_vec(),
+            phases: self.phases.to_vec(),
+            spaces: self.spaces.to_vec(),
+            ..report
+        }
     }
 }
 

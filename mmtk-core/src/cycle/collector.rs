@@ -11,6 +11,7 @@ use crate::events::{Cause, Event, Listeners};
 use crate::memory::{EXTENTS, Extent, Memory};
 use crate::metadata::ObjectStates;
 use crate::options::Options;
+use crate::os::PageVec;
 use crate::patience::Patience;
 use crate::pause::{Moving, PhaseCell, VmSpace};
 use crate::plan::Plan;
@@ -20,7 +21,7 @@ use crate::workers::Gang;
 use pacer::nursery::Nursery;
 use protocols::safepoint::Safepoint;
 use protocols::sync::Mutex;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -71,7 +72,7 @@ pub(crate) struct Collector<VM: VMBinding> {
     /// What threads that detached had not used of their ranges.
     pub(crate) leftovers: Arc<Leftovers>,
     /// What threads that detached had noted in their barriers.
-    pub(crate) remembered: Mutex<Vec<ObjectReference>>,
+    pub(crate) remembered: Mutex<PageVec<ObjectReference>>,
     pub(crate) gc_cpu_ns: AtomicU64,
     /// Bytes found live in each space, by the number of its extent. Written by leaders.
     pub(crate) live_bytes: [AtomicUsize; EXTENTS],
@@ -179,23 +180,26 @@ impl<VM: VMBinding> Collector<VM> {
     }
 
     pub(crate) fn report(&self) -> String {
-        let budget = self.memory.budget();
-        let live = match self.pauses.load(Relaxed) {
-            0 => "never collected".to_string(),
-            collections => format!("{} live at the last of {collections} collections", self.live_bytes()),
-        };
-        let mut text = format!(
-            "plan {}: {} of {} bytes reserved, {} resident, {live}\n",
-            self.plan.info().name,
-            budget.reserved(),
-            budget.limit(),
-            budget.resident(),
-        );
-        for space in self.plan.spaces().iter() {
-            let _ = writeln!(text, "  {:<12} {:>14} bytes reserved", space.name(), space.reserved_bytes());
-        }
-        self.memory.refusals().report(&mut text);
+        let mut text = String::new();
+        // A text takes whatever is written to it.
+        let _ = self.write_report(&mut text);
         text
+    }
+
+    /// What the heap says of its memory, for errors and for a VM that is all but out of memory.
+    pub(crate) fn write_report(&self, text: &mut dyn Write) -> fmt::Result {
+        let budget = self.memory.budget();
+        let name = self.plan.info().name;
+        let (reserved, limit, resident) = (budget.reserved(), budget.limit(), budget.resident());
+        write!(text, "plan {name}: {reserved} of {limit} bytes reserved, {resident} resident, ")?;
+        match self.pauses.load(Relaxed) {
+            0 => writeln!(text, "never collected")?,
+            collections => writeln!(text, "{} live at the last of {collections} collections", self.live_bytes())?,
+        }
+        for space in self.plan.spaces().iter() {
+            writeln!(text, "  {:<12} {:>14} bytes reserved", space.name(), space.reserved_bytes())?;
+        }
+        self.memory.refusals().report(text)
     }
 }
 

@@ -217,7 +217,7 @@ impl Pacing {
             final_pause_ns: full.pause_ns as f64,
             forced: !matches!(full.cause, Cause::HeapFull | Cause::Growth),
         };
-        self.heed(control);
+        self.heed(control, self.machine.known());
         control.policy.cycle_ended(&sample);
         control.last = Some(sample);
         let decision = control.policy.decide();
@@ -242,7 +242,7 @@ impl Pacing {
         Paced {
             sequence: full.sequence,
             end_ns: full.end_ns,
-            policy: control.policy.name().to_owned(),
+            policy: control.policy.name().into(),
             config,
             sample,
             decision,
@@ -250,9 +250,14 @@ impl Pacing {
         }
     }
 
-    /// What the machine and its cgroup say now; whether it has changed.
-    fn heed(&self, control: &mut Control) -> bool {
-        let config = config(&control.options, self.limit, self.machine.now());
+    /// Before a pause, which reads no files: they are read if that was long ago.
+    pub fn look_at_machine(&self) {
+        self.machine.now();
+    }
+
+    /// What the machine and its cgroup say; whether it has changed.
+    fn heed(&self, control: &mut Control, grants: Grants) -> bool {
+        let config = config(&control.options, self.limit, grants);
         let changed = *control.policy.config() != config;
         if changed {
             control.policy.configure(config);
@@ -263,8 +268,10 @@ impl Pacing {
 
     /// If the machine or its cgroup grants more or less than before, the goal follows.
     pub fn look_around(&self) {
+        // Without the lock, which the leader of a pause takes: files are read, and memory is taken for it.
+        let grants = self.machine.now();
         let mut control = self.control.lock();
-        if self.heed(&mut control) {
+        if self.heed(&mut control, grants) {
             self.follow(&mut control);
         }
     }

@@ -2,6 +2,7 @@
 //! the same policy or another.
 
 use pacer::{CycleSample, Decision, PacerConfig};
+use std::borrow::Cow;
 
 /// A decision of the pacer, at the end of a full collection.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +12,7 @@ pub struct Paced {
     /// When it was made, in ns since heap creation.
     pub end_ns: u64,
     /// Name of the policy.
-    pub policy: String,
+    pub policy: Cow<'static, str>,
     /// The settings in force.
     pub config: PacerConfig,
     /// What it was told.

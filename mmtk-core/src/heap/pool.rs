@@ -103,7 +103,7 @@ impl<VM: VMBinding> Pool<VM> {
     /// How many objects it has.
     pub fn len(&self) -> usize {
         let cells = self.cells().lock();
-        cells.blocks.values().map(|taken| *taken as usize).sum::<usize>() - cells.waiting.len()
+        cells.blocks.iter().map(|(_, taken)| *taken as usize).sum::<usize>() - cells.waiting.len()
     }
 
     /// Whether it has none.

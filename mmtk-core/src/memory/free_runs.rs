@@ -9,46 +9,49 @@
 //! I1. No two runs overlap or touch; the same holds for the dirty parts.
 //! I2. Each dirty part lies inside one run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use super::arena::List;
+use super::ordered_map::OrderedMap;
 use std::ops::Range;
 
 /// A set of page numbers, as maximal intervals: start to end.
 #[derive(Default)]
-struct Intervals(BTreeMap<usize, usize>);
+struct Intervals(OrderedMap<usize, usize>);
 
 impl Intervals {
+    /// The interval that ends where a page begins, or has it inside.
+    fn before(&self, page: usize) -> Option<(usize, usize)> {
+        self.0.below(page).map(|(start, end)| (start, *end))
+    }
+
     /// The interval that `range` became part of. It was not in the set.
     fn insert(&mut self, range: &Range<usize>) -> Range<usize> {
         let (mut start, mut end) = (range.start, range.end);
-        if let Some((&before, &its_end)) = self.0.range(..start).next_back()
+        if let Some((before, its_end)) = self.before(start)
             && its_end == start
         {
             start = before;
         }
-        if let Some(its_end) = self.0.remove(&end) {
+        if let Some(its_end) = self.0.remove(end) {
             end = its_end;
         }
         self.0.insert(start, end);
         start..end
     }
 
-    /// Takes out what lies in `range`, in address order.
-    fn cut(&mut self, range: &Range<usize>) -> Vec<Range<usize>> {
-        let mut cut = Vec::new();
-        while let Some((&start, &end)) = self.0.range(..range.end).next_back()
+    /// Takes out what lies in `range`, the highest first.
+    fn cut(&mut self, range: &Range<usize>, mut was: impl FnMut(Range<usize>)) {
+        while let Some((start, end)) = self.before(range.end)
             && end > range.start
         {
-            self.0.remove(&start);
+            self.0.remove(start);
             if end > range.end {
                 self.0.insert(range.end, end);
             }
             if start < range.start {
                 self.0.insert(start, range.start);
             }
-            cut.push(start.max(range.start)..end.min(range.end));
+            was(start.max(range.start)..end.min(range.end));
         }
-        cut.reverse();
-        cut
     }
 }
 
@@ -57,7 +60,7 @@ impl Intervals {
 pub(super) struct FreeRuns {
     runs: Intervals,
     /// Length and start of each run.
-    by_length: BTreeSet<(usize, usize)>,
+    by_length: OrderedMap<(usize, usize), ()>,
     /// The resident parts.
     dirty: Intervals,
 }
@@ -65,63 +68,73 @@ pub(super) struct FreeRuns {
 impl FreeRuns {
     /// Frees `range`, of which the pages of `dirty` are resident.
     pub(super) fn insert(&mut self, range: &Range<usize>, dirty: &[Range<usize>]) {
-        if let Some((&before, &end)) = self.runs.0.range(..range.start).next_back()
+        if let Some((before, end)) = self.runs.before(range.start)
             && end == range.start
         {
-            self.by_length.remove(&(end - before, before));
+            self.by_length.remove((end - before, before));
         }
-        if let Some(&end) = self.runs.0.get(&range.end) {
-            self.by_length.remove(&(end - range.end, range.end));
+        if let Some(&end) = self.runs.0.get(range.end) {
+            self.by_length.remove((end - range.end, range.end));
         }
         let run = self.runs.insert(range);
-        self.by_length.insert((run.len(), run.start));
+        self.by_length.insert((run.len(), run.start), ());
         for part in dirty {
             self.dirty.insert(part);
         }
     }
 
-    /// The beginning of the shortest run with `pages` pages, and which of them are resident.
-    pub(super) fn take(&mut self, pages: usize) -> Option<(Range<usize>, Vec<Range<usize>>)> {
-        let &(_, start) = self.by_length.range((pages, 0)..).next()?;
-        Some(self.take_out(start..start + pages))
+    /// The beginning of the shortest run with `pages` pages; those of them that are resident come into
+    /// `dirty`, which is empty.
+    pub(super) fn take(&mut self, pages: usize, dirty: &mut List<'_, Range<usize>>) -> Option<Range<usize>> {
+        let ((_, start), ()) = self.by_length.at_or_above((pages, 0))?;
+        let run = self.take_out(start..start + pages, |part| dirty.push(part));
+        dirty.reverse();
+        Some(run)
     }
 
     /// The dirty pages at the highest address, at most `pages` of them in a row.
     pub(super) fn take_dirty(&mut self, pages: usize) -> Option<Range<usize>> {
-        let (&start, &end) = self.dirty.0.last_key_value()?;
+        let (start, &end) = self.dirty.0.last()?;
         let range = start.max(end.saturating_sub(pages))..end;
-        Some(self.take_out(range).0)
+        Some(self.take_out(range, |_| ()))
     }
 
-    fn take_out(&mut self, range: Range<usize>) -> (Range<usize>, Vec<Range<usize>>) {
-        let (&start, &end) = self.runs.0.range(..=range.start).next_back().expect("the range lies in a run");
-        self.by_length.remove(&(end - start, start));
-        self.runs.cut(&range);
+    fn take_out(&mut self, range: Range<usize>, dirty: impl FnMut(Range<usize>)) -> Range<usize> {
+        let (start, &end) = self.runs.0.at_or_below(range.start).expect("the range lies in a run");
+        self.by_length.remove((end - start, start));
+        self.runs.cut(&range, |_| ());
         for rest in [start..range.start, range.end..end] {
             if !rest.is_empty() {
-                self.by_length.insert((rest.len(), rest.start));
+                self.by_length.insert((rest.len(), rest.start), ());
             }
         }
-        let dirty = self.dirty.cut(&range);
-        (range, dirty)
+        self.dirty.cut(&range, dirty);
+        range
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::arena::Arena;
     use super::*;
     use proptest::prelude::*;
+
+    fn take(runs: &mut FreeRuns, pages: usize) -> Option<(Range<usize>, Vec<Range<usize>>)> {
+        let arena = Arena::default();
+        let mut dirty = arena.list();
+        runs.take(pages, &mut dirty).map(|run| (run, dirty.to_vec()))
+    }
 
     #[test]
     fn neighbours_merge_and_the_best_fit_is_cut() {
         let mut runs = FreeRuns::default();
         runs.insert(&(10..15), &[]);
         runs.insert(&(20..23), &[]);
-        assert_eq!(runs.take(2), Some((20..22, vec![])));
+        assert_eq!(take(&mut runs, 2), Some((20..22, vec![])));
         runs.insert(&(15..20), &[]);
         runs.insert(&(20..22), &[]);
-        assert_eq!(runs.take(13), Some((10..23, vec![])), "10..15, 15..20, 20..22 and 22..23 are one run");
-        assert_eq!(runs.take(1), None);
+        assert_eq!(take(&mut runs, 13), Some((10..23, vec![])), "10..15, 15..20, 20..22 and 22..23 are one run");
+        assert_eq!(take(&mut runs, 1), None);
     }
 
     #[test]
@@ -131,7 +144,7 @@ mod tests {
         runs.insert(&(10..20), std::slice::from_ref(&(10..20)));
         assert_eq!(runs.take_dirty(3), Some(17..20));
         runs.insert(&(17..20), &[]);
-        assert_eq!(runs.take(20), Some((0..20, vec![0..4, 6..8, 10..17])));
+        assert_eq!(take(&mut runs, 20), Some((0..20, vec![0..4, 6..8, 10..17])));
         assert_eq!(runs.take_dirty(1), None);
     }
 
@@ -154,7 +167,7 @@ mod tests {
                         let starts = free.scan(0, |at, run| Some((run, std::mem::replace(at, *at + run.len()))));
                         let fits = starts.filter(|(run, _)| run[0] != Page::Used && run.len() >= pages);
                         let best = fits.min_by_key(|(run, start)| (run.len(), *start)).map(|(_, start)| start);
-                        let taken = runs.take(pages);
+                        let taken = take(&mut runs, pages);
                         prop_assert_eq!(taken.as_ref().map(|t| t.0.start), best);
                         if let Some((range, dirty)) = taken {
                             for page in range.clone() {

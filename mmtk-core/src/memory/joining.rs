@@ -14,11 +14,10 @@
 //! Callers: threads that commit or give back memory; the timer (`cycle/attendant.rs`) joins; a thread that
 //! forks ends the joining, since what both processes share would be doubled.
 
+use super::ordered_map::OrderedMap;
 use crate::address::Address;
 use crate::os::{self, HUGE_PAGE_BYTES, Mapping};
 use protocols::sync::Mutex;
-use std::collections::BTreeMap;
-use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// The part of the program's processor time that may be spent: a program that gains nothing loses no more.
@@ -45,7 +44,7 @@ pub(super) struct Joining {
 #[derive(Default)]
 struct Regions {
     /// Whether each was joined, by the address at which it begins.
-    joined: BTreeMap<Address, bool>,
+    joined: OrderedMap<Address, bool>,
     /// Where the search for the next begins.
     next: Address,
     small: usize,
@@ -54,9 +53,8 @@ struct Regions {
 impl Regions {
     /// The next one to look at, after all others.
     fn next_small(&mut self) -> Option<Address> {
-        let from = (Excluded(self.next), Unbounded);
-        let (behind, all) = (self.joined.range(from), self.joined.iter());
-        let next = behind.chain(all).find_map(|(&start, &joined)| (!joined).then_some(start))?;
+        let (behind, all) = (self.joined.iter_above(self.next), self.joined.iter());
+        let next = behind.chain(all).find_map(|(start, joined)| (!joined).then_some(start))?;
         self.next = next;
         Some(next)
     }
@@ -66,7 +64,7 @@ impl Regions {
     }
 
     fn set(&mut self, region: Address, joined: bool) {
-        if let Some(before) = self.joined.get_mut(&region)
+        if let Some(before) = self.joined.get_mut(region)
             && std::mem::replace(before, joined) != joined
         {
             self.small = if joined { self.small - 1 } else { self.small + 1 };

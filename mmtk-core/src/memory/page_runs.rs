@@ -9,6 +9,7 @@
 //! I3. The space's side tables of the pages below `top` are charged, by whole pages, and never returned.
 //! Lock order: `state` is taken alone; memory is given back without it, from runs taken out first.
 
+use super::arena::List;
 use super::extent::{CHUNK_BYTES, Extent};
 use super::free_memory::FreeMemory;
 use super::free_runs::FreeRuns;
@@ -40,11 +41,10 @@ pub struct PageRuns {
 }
 
 /// A run just taken.
-#[derive(Debug, PartialEq, Eq)]
 pub struct AcquiredPages<'m> {
     start: Address,
     /// The parts that hold what was there before; the rest reads as zero.
-    dirty: Vec<FreeMemory<'m>>,
+    dirty: List<'m, FreeMemory<'m>>,
     end: Address,
 }
 
@@ -55,7 +55,7 @@ impl<'m> AcquiredPages<'m> {
     }
 
     /// The parts of the run that are to be zeroed; the rest reads as zero.
-    pub fn into_dirty(self) -> Vec<FreeMemory<'m>> {
+    pub fn into_dirty(self) -> List<'m, FreeMemory<'m>> {
         self.dirty
     }
 
@@ -120,15 +120,16 @@ impl PageRuns {
     }
 
     fn take_free(&self, pages: usize) -> Option<AcquiredPages<'_>> {
-        let (run, dirty) = self.state.lock().free.take(pages)?;
+        let mut dirty = self.memory.arena().list();
+        let run = self.state.lock().free.take(pages, &mut dirty)?;
         let resident: usize = dirty.iter().map(Range::len).sum();
         // Without the lock: memory that is given back for it may be our own.
         if resident < pages && !self.memory.make_resident((pages - resident) * PAGE_BYTES) {
             self.state.lock().free.insert(&run, &dirty);
             return None;
         }
-        let memory = |part: Range<usize>| FreeMemory::new(self.address(part.start)..self.address(part.end), false);
-        let dirty = dirty.into_iter().map(memory).collect();
+        let memory = |part: &Range<usize>| FreeMemory::new(self.address(part.start)..self.address(part.end), false);
+        let dirty = self.memory.arena().collect(dirty.iter().map(memory));
         Some(AcquiredPages { start: self.address(run.start), dirty, end: self.address(run.end) })
     }
 
@@ -142,7 +143,8 @@ impl PageRuns {
             self.memory.budget().not_resident(pages * PAGE_BYTES);
         }
         let start = start?;
-        Some(AcquiredPages { start: self.address(start), dirty: Vec::new(), end: self.address(start + pages) })
+        let dirty = self.memory.arena().list();
+        Some(AcquiredPages { start: self.address(start), dirty, end: self.address(start + pages) })
     }
 
     /// The old top, with the tables paid and the pages committed; the caller has made them resident.
@@ -229,7 +231,7 @@ mod tests {
         let memory = Memory::new(&Options { heap_limit: 10 * PAGE_BYTES, ..Options::default() }).unwrap();
         let pages = PageRuns::new(&memory, memory.extent(), CHUNK_BYTES / PAGE_BYTES);
         let charged = || (memory.budget().reserved() / PAGE_BYTES, memory.budget().resident() / PAGE_BYTES);
-        assert_eq!(pages.acquire(10, Charge::Mutator), None);
+        assert!(pages.acquire(10, Charge::Mutator).is_none());
         assert_eq!(charged(), (0, 0));
         for _ in 0..2 {
             let run = pages.acquire(9, Charge::Mutator).unwrap();
@@ -250,8 +252,8 @@ mod tests {
         assert_eq!((memory.budget().resident() / PAGE_BYTES, memory.refusals().count()), (9, 1));
         let again = pages.acquire(9, Charge::Mutator).unwrap();
         let end = run.start.plus(9 * PAGE_BYTES);
-        let dirty = vec![FreeMemory::for_test(run.start..end, false)];
-        assert_eq!(again, AcquiredPages { start: run.start, dirty, end });
+        let dirty = [FreeMemory::for_test(run.start..end, false)];
+        assert_eq!((again.start, again.end, &again.dirty[..]), (run.start, end, &dirty[..]));
         pages.release(run.start, 9);
         memory.refuse_returns(false);
         assert_eq!(pages.give_back(usize::MAX, Why::Unneeded), 9 * PAGE_BYTES);

@@ -11,7 +11,7 @@ use crate::options::format_bytes;
 use crate::os;
 use crate::warnings::Once;
 use protocols::sync::Mutex;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -81,10 +81,8 @@ impl Refusals {
     }
 
     /// A line for each kind, for reports.
-    pub(crate) fn report(&self, out: &mut String) {
-        for kind in self.0.lock().iter() {
-            let _ = writeln!(out, "  {} ({} times)", kind.text, kind.times);
-        }
+    pub(crate) fn report(&self, out: &mut dyn Write) -> fmt::Result {
+        self.0.lock().iter().try_for_each(|kind| writeln!(out, "  {} ({} times)", kind.text, kind.times))
     }
 }
 
@@ -178,7 +176,7 @@ mod tests {
         refusals.add(Asked::Memory, 8192, &io::Error::from_raw_os_error(libc::EPERM));
         assert_eq!(refusals.count(), 4);
         let mut report = String::new();
-        refusals.report(&mut report);
+        refusals.report(&mut report).unwrap();
         assert_eq!(report.lines().count(), 2, "{report}");
         assert!(report.contains("locked") && report.contains("(3 times)") && report.contains("8192"), "{report}");
     }

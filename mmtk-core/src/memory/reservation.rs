@@ -4,6 +4,7 @@
 //!     `Arc`.
 //! I2. Reserved and resident bytes, those of tables included, never exceed the limit (`budget`).
 
+use super::arena::Arena;
 use super::extent::{CHUNK_BYTES, EXTENTS, Extent, LOG_BLOCK_BYTES};
 use super::first_touch::FirstTouch;
 use super::joining::Joining;
@@ -52,6 +53,7 @@ pub struct Memory {
     tables: Mutex<Vec<Mapping>>,
     /// Where objects lie that are not in the reservation (`AliasedPages`).
     elsewhere: Mutex<Vec<Extent>>,
+    arena: Arena,
     caches: Mutex<Vec<Weak<dyn Cache>>>,
     huge_pages: When,
     first_touch: FirstTouch,
@@ -78,6 +80,7 @@ impl Memory {
             budget: Budget::new(limit),
             tables: Mutex::default(),
             elsewhere: Mutex::default(),
+            arena: Arena::default(),
             caches: Mutex::default(),
             huge_pages: options.huge_pages,
             first_touch: FirstTouch::new(),
@@ -107,6 +110,12 @@ impl Memory {
         let log_tight = limit.next_power_of_two().max(16 << 20).ilog2();
         let tight = Mapping::choose(EXTENTS << log_tight, 1 << log_tight, limit);
         Ok((tight.map_err(|error| refused(limit, "of address space", limit, &error))?, log_tight))
+    }
+
+    /// Memory for lists that live for one pause or less.
+    #[inline(always)]
+    pub fn arena(&self) -> &Arena {
+        &self.arena
     }
 
     /// The budget.
@@ -196,7 +205,7 @@ impl Memory {
 
     /// Asks all caches for `bytes`; returns how many bytes went back to the system.
     pub fn give_back(&self, bytes: usize, why: Why) -> usize {
-        let caches: Vec<_> = self.caches.lock().iter().filter_map(Weak::upgrade).collect();
+        let caches = self.arena.collect(self.caches.lock().iter().filter_map(Weak::upgrade));
         let mut given = 0;
         for cache in caches {
             if given >= bytes {

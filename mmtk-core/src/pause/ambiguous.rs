@@ -3,18 +3,20 @@
 use crate::address::{Address, ObjectReference};
 use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
+use crate::memory::{Arena, List};
 use crate::space::Spaces;
 use crate::stack::each_word;
 use std::ops::Range;
 
 /// The objects that stopped threads may refer to from their stacks, registers and further ambiguous words:
 /// sorted, each once. The leader, with all allocators retired, before anything is prepared.
-pub(crate) fn ambiguous_roots<VM: VMBinding>(
+pub(crate) fn ambiguous_roots<'a, VM: VMBinding>(
     vm: &VM,
     spaces: &Spaces<'_>,
+    arena: &'a Arena,
     mutators: &[MutatorRef<VM>],
-) -> Vec<ObjectReference> {
-    let mut objects = Vec::new();
+) -> List<'a, ObjectReference> {
+    let mut objects = arena.list();
     if !VM::CONSERVATIVE_STACKS {
         return objects;
     }

@@ -21,6 +21,7 @@ use super::process::Process;
 use super::watching::{Aim, Claimed};
 use crate::address::{Address, ObjectReference};
 use crate::binding::{Slot, SlotVisitor, VMBinding};
+use crate::memory::{Arena, List};
 use crate::stack::each_word;
 use crate::trace::Policy;
 use crate::weak::{TOPOLOGICAL, Table, key};
@@ -28,7 +29,7 @@ use protocols::index::Index;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-impl<VM: VMBinding, T: Policy<VM>> Process<'_, '_, VM, T> {
+impl<'a, VM: VMBinding, T: Policy<VM>> Process<'_, 'a, VM, T> {
     /// Queues what is to be finalized, and keeps it. Whether there was any.
     pub fn finalize(&mut self) -> bool {
         let (tracer, table) = (self.tracer, &self.tables.finalizers);
@@ -51,11 +52,13 @@ impl<VM: VMBinding, T: Policy<VM>> Process<'_, '_, VM, T> {
         // Workers found them in any order.
         dead.sort_unstable();
         let entry = |number: u32| table.any(number as usize);
-        let (ordered, due): (Vec<u32>, Vec<u32>) = dead.into_iter().partition(|number| entry(*number).bits() != 0);
+        let arena = self.pause.arena;
+        let due = arena.collect(dead.iter().copied().filter(|number| entry(*number).bits() == 0));
         table.enqueue(due.iter().copied());
         self.keep_targets(table, &due);
         // What those refer to lives, and has no turn in this collection.
-        let waiting: Vec<u32> = ordered.into_iter().filter(|number| !self.update_target(table, *number)).collect();
+        let mut waiting = arena.collect(dead.iter().copied().filter(|number| entry(*number).bits() != 0));
+        waiting.retain(|number| !self.update_target(table, *number));
         let in_turn = self.keep_in_order(table, &waiting, due.is_empty());
         table.enqueue(in_turn.into_iter());
         true
@@ -81,10 +84,12 @@ impl<VM: VMBinding, T: Policy<VM>> Process<'_, '_, VM, T> {
 
     /// Keeps the objects of these finalizers; returns those that are due, in the order of their turns. If
     /// nothing is due without these (`cycles`), cycles are.
-    fn keep_in_order(&mut self, table: &Table, waiting: &[u32], cycles: bool) -> Vec<u32> {
+    fn keep_in_order(&mut self, table: &Table, waiting: &[u32], cycles: bool) -> List<'a, u32> {
+        let arena = self.pause.arena;
+        let all = || arena.collect(waiting.iter().copied());
         if waiting.len() < 2 {
             self.keep_targets(table, waiting);
-            return waiting.to_vec();
+            return all();
         }
         let entry = |n: usize| table.any(waiting[n] as usize);
         let place = |n: usize| entry(n).target().expect("it waits for its target's finalizer");
@@ -99,9 +104,9 @@ impl<VM: VMBinding, T: Policy<VM>> Process<'_, '_, VM, T> {
         // Values of ephemerons whose keys were claimed; none is followed before the order is known.
         let mut values = self.take_held();
         let claimed = Claimed {
-            index: Index::new(waiting.len()),
-            places: (0..waiting.len()).map(place).collect(),
-            referred: waiting.iter().map(|_| AtomicBool::new(false)).collect(),
+            index: Index::new_in(waiting.len(), arena),
+            places: arena.collect((0..waiting.len()).map(place)),
+            referred: arena.collect(waiting.iter().map(|_| AtomicBool::new(false))),
         };
         claimed.places.iter().enumerate().for_each(|(n, place)| claimed.index.insert(key(*place), n));
         self.keep(
@@ -113,8 +118,8 @@ impl<VM: VMBinding, T: Policy<VM>> Process<'_, '_, VM, T> {
             },
         );
         values.append(&mut self.take_held());
-        let mut reached = Vec::new();
-        self.pause.for_each_worker(|worker| reached.append(&mut worker.noted));
+        let mut reached = arena.list();
+        self.pause.for_each_worker(|worker| reached.extend(worker.noted.drain(..)));
         self.keep(
             Aim::Keep,
             values.len(),
@@ -124,17 +129,17 @@ impl<VM: VMBinding, T: Policy<VM>> Process<'_, '_, VM, T> {
             },
         );
         if !claimed.referred.iter().any(|referred| referred.load(Relaxed)) {
-            return waiting.to_vec();
+            return all();
         }
         let behind = |n: usize| entry(n).bits() == TOPOLOGICAL;
         let due = self.turns(&claimed.places, reached, behind, cycles);
-        due.into_iter().map(|n| waiting[n]).collect()
+        arena.collect(due.iter().map(|n| waiting[*n]))
     }
 
     /// What ephemerons hold for keys that were reached, and nobody has followed.
-    fn take_held(&mut self) -> Vec<ObjectReference> {
-        let mut held = Vec::new();
-        self.pause.for_each_worker(|worker| held.append(&mut worker.held));
+    fn take_held(&mut self) -> List<'a, ObjectReference> {
+        let mut held = self.pause.arena.list();
+        self.pause.for_each_worker(|worker| held.extend(worker.held.drain(..)));
         held
     }
 
@@ -143,36 +148,36 @@ impl<VM: VMBinding, T: Policy<VM>> Process<'_, '_, VM, T> {
     fn turns(
         &self,
         places: &[ObjectReference],
-        reached: Vec<ObjectReference>,
+        reached: List<'a, ObjectReference>,
         behind: impl Fn(usize) -> bool,
         cycles: bool,
-    ) -> Vec<usize> {
-        let mut nodes = Nodes { index: Index::new(places.len() + reached.len()), objects: Vec::new() };
-        let waiting: Vec<Waiting> = places
-            .iter()
-            .enumerate()
-            .map(|(n, place)| Waiting { node: nodes.number_or_new(*place), behind: behind(n) })
-            .collect();
+    ) -> List<'a, usize> {
+        let arena = self.pause.arena;
+        let index = Index::new_in(places.len() + reached.len(), arena);
+        let mut nodes = Nodes { index, objects: arena.list() };
+        let waiting = places.iter().enumerate();
+        let waiting = waiting.map(|(n, place)| Waiting { node: nodes.number_or_new(*place), behind: behind(n) });
+        let waiting = arena.collect(waiting);
         for object in reached {
             nodes.number_or_new(object);
         }
-        let mut graph = Graph::default();
+        let mut graph = Graph::new(arena);
         for object in &nodes.objects {
             graph.begin_node();
             let edges = Edges { nodes: &nodes, graph: &mut graph, tracer: self.tracer, vm: self.pause.vm };
             self.pause.vm.scan_object(*object, &mut { edges });
         }
-        order::due(&graph, &waiting, cycles)
+        order::due(&graph, &waiting, cycles, arena)
     }
 }
 
 /// The nodes of the graph, by their addresses.
-struct Nodes {
-    index: Index,
-    objects: Vec<ObjectReference>,
+struct Nodes<'a> {
+    index: Index<&'a Arena>,
+    objects: List<'a, ObjectReference>,
 }
 
-impl Nodes {
+impl Nodes<'_> {
     fn number(&self, object: ObjectReference) -> Option<u32> {
         self.index.candidates(key(object)).find(|n| self.objects[*n] == object).map(|n| n as u32)
     }
@@ -189,20 +194,20 @@ impl Nodes {
 }
 
 /// Adds the slots of an object to the graph, as far as they lead to its nodes.
-struct Edges<'a, VM, T> {
-    nodes: &'a Nodes,
-    graph: &'a mut Graph,
+struct Edges<'a, 'n, VM, T> {
+    nodes: &'a Nodes<'n>,
+    graph: &'a mut Graph<'n>,
     tracer: T,
     vm: &'a VM,
 }
 
-impl<VM, T> Edges<'_, VM, T> {
+impl<VM, T> Edges<'_, '_, VM, T> {
     fn add(&mut self, object: ObjectReference) {
         self.nodes.number(object).into_iter().for_each(|number| self.graph.add_edge(number));
     }
 }
 
-impl<VM: VMBinding, T: Policy<VM>> SlotVisitor<VM::Slot> for Edges<'_, VM, T> {
+impl<VM: VMBinding, T: Policy<VM>> SlotVisitor<VM::Slot> for Edges<'_, '_, VM, T> {
     fn visit(&mut self, slot: VM::Slot) {
         slot.load().into_iter().for_each(|object| self.add(object));
     }

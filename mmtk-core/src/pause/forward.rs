@@ -33,13 +33,13 @@ impl<VM: VMBinding> Pause<'_, VM> {
         for table in tables.all_tables() {
             self.forward_all(table, &forward);
         }
-        let ephemerons = tables.of(ReferenceKind::Ephemeron).all();
+        let ephemerons = tables.of(ReferenceKind::Ephemeron).all(self.arena);
         self.parallel(FORWARD, ephemerons.entries, |_, range| {
             for entry in range.filter_map(|n| ephemerons.look(n)).filter(|entry| entry.target().is_some()) {
                 entry.set_value(entry.value().map(&forward));
             }
         });
-        for entries in tables.addresses.in_use() {
+        for entries in tables.addresses.in_use(self.arena) {
             self.forward_all(&entries.table, &forward);
             entries.index.write().clear();
             self.index_again(&entries, FORWARD);
@@ -48,14 +48,14 @@ impl<VM: VMBinding> Pause<'_, VM> {
     }
 
     fn forward_all(&mut self, table: &Table, forward: impl Fn(ObjectReference) -> ObjectReference + Sync) {
-        let scan = table.all();
+        let scan = table.all(self.arena);
         let forward = |n| scan.look(n).into_iter().for_each(|entry| entry.forward(&forward));
         self.parallel(FORWARD, scan.entries, |_, range| range.for_each(forward));
     }
 
     /// Puts all entries into an index that is empty, under the addresses that their keys have now.
     pub(super) fn index_again(&mut self, entries: &Entries, phase: &'static str) {
-        let (scan, index) = (entries.table.all(), entries.index.read());
+        let (scan, index) = (entries.table.all(self.arena), entries.index.read());
         self.parallel(phase, scan.entries, |_, range| {
             for (number, object) in range.filter_map(|n| scan.target(n)) {
                 index.insert(key(object), number);

@@ -23,7 +23,7 @@ use crate::address::ObjectReference;
 use crate::alloc::MutatorRef;
 use crate::binding::VMBinding;
 use crate::events::{CollectionKind, Phase};
-use crate::memory::EXTENTS;
+use crate::memory::{Arena, EXTENTS, List};
 use crate::metadata::ObjectStates;
 use crate::options::{Options, WakeHelpers};
 use crate::space::Spaces;
@@ -46,18 +46,20 @@ pub struct Pause<'a, VM: VMBinding> {
     pub(crate) options: &'a Options,
     pub(crate) mutators: &'a [MutatorRef<VM>],
     pub(crate) created: Instant,
-    pub(crate) phases: Vec<Phase>,
+    /// Memory for what lives as long as this pause.
+    pub(crate) arena: &'a Arena,
+    pub(crate) phases: List<'a, Phase>,
     pub(crate) emergency: bool,
     pub(crate) kind: CollectionKind,
     pub(crate) minor_collections_pay: bool,
     pub(crate) states: ObjectStates<VM>,
     pub(crate) weak: &'a WeakTables,
     /// What conservatively scanned stacks may refer to.
-    pub(crate) ambiguous: Vec<ObjectReference>,
+    pub(crate) ambiguous: List<'a, ObjectReference>,
     /// What the barriers noted; nothing in a full collection.
-    pub(crate) remembered: Vec<Vec<ObjectReference>>,
+    pub(crate) remembered: List<'a, ObjectReference>,
     /// Old objects that the binding knows to be dead.
-    pub(crate) released: Vec<ObjectReference>,
+    pub(crate) released: List<'a, ObjectReference>,
     pub(crate) allocated_bytes: usize,
     pub(crate) defragmented: bool,
     /// Rounds that ended ([`Pause::again`]).
@@ -110,6 +112,11 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     /// The VM.
     pub fn vm(&self) -> &'a VM {
         self.vm
+    }
+
+    /// Memory for lists that live as long as this pause: a pause does not call `malloc`.
+    pub fn arena(&self) -> &'a Arena {
+        self.arena
     }
 
     /// The options of the heap.

@@ -16,17 +16,23 @@
 //!
 //! Source: Tarjan, "Depth-first search and linear graph algorithms" (SIAM J. Comput. 1972).
 
+use crate::memory::{Arena, List};
+
 const NONE: u32 = u32::MAX;
 
 /// The objects with their references.
-#[derive(Default)]
-pub(super) struct Graph {
+pub(super) struct Graph<'a> {
     /// The edges of node `n` are `ends[starts[n]..starts[n + 1]]`; the last node ends with the edges.
-    starts: Vec<usize>,
-    ends: Vec<u32>,
+    starts: List<'a, usize>,
+    ends: List<'a, u32>,
 }
 
-impl Graph {
+impl<'a> Graph<'a> {
+    /// A graph without nodes.
+    pub fn new(arena: &'a Arena) -> Graph<'a> {
+        Graph { starts: arena.list(), ends: arena.list() }
+    }
+
     /// The next node; its edges follow.
     pub fn begin_node(&mut self) {
         self.starts.push(self.ends.len());
@@ -53,26 +59,27 @@ pub(super) struct Waiting {
 }
 
 /// The strongly connected components.
-struct Components {
+struct Components<'a> {
     /// Nodes, component by component, referents first.
-    nodes: Vec<u32>,
+    nodes: List<'a, u32>,
     /// Where each component begins in `nodes`.
-    starts: Vec<usize>,
+    starts: List<'a, usize>,
     /// By node.
-    component: Vec<u32>,
+    component: List<'a, u32>,
 }
 
-impl Components {
+impl<'a> Components<'a> {
     /// Of the nodes that the roots lead to.
-    fn of(graph: &Graph, roots: impl Iterator<Item = u32>) -> Components {
+    fn of(graph: &Graph<'_>, roots: impl Iterator<Item = u32>, arena: &'a Arena) -> Components<'a> {
         let nodes = graph.starts.len();
-        let mut components = Components { nodes: Vec::new(), starts: Vec::new(), component: vec![NONE; nodes] };
+        let all = |number: u32| arena.collect(std::iter::repeat_n(number, nodes));
+        let mut components = Components { nodes: arena.list(), starts: arena.list(), component: all(NONE) };
         // The number of each node in the order in which they were found, and the lowest number that is known
         // to be in its component.
-        let (mut number, mut lowest, mut found) = (vec![NONE; nodes], vec![NONE; nodes], 0);
+        let (mut number, mut lowest, mut found) = (all(NONE), all(NONE), 0);
         // Nodes whose component is not complete; and the path to the node at hand, with the next edge of
         // each.
-        let (mut open, mut path): (Vec<u32>, Vec<(u32, usize)>) = Default::default();
+        let (mut open, mut path): (List<'_, u32>, List<'_, (u32, usize)>) = (arena.list(), arena.list());
         for root in roots {
             let mut next = (number[root as usize] == NONE).then_some(root);
             loop {
@@ -106,7 +113,7 @@ impl Components {
     }
 
     /// The component of this node is complete: all that were opened since.
-    fn close(&mut self, open: &mut Vec<u32>, first: u32) {
+    fn close(&mut self, open: &mut List<'_, u32>, first: u32) {
         let this = self.starts.len() as u32;
         self.starts.push(self.nodes.len());
         loop {
@@ -137,15 +144,16 @@ struct Upstream {
 /// The positions in `waiting` of those that are due, in the order in which their turn comes: referrers first;
 /// where that leaves a choice, most of them as they stand in `waiting`. If there are none, and `cycles` says
 /// that those of cycles are due then, all.
-pub(super) fn due(graph: &Graph, waiting: &[Waiting], cycles: bool) -> Vec<usize> {
+pub(super) fn due<'a>(graph: &Graph<'_>, waiting: &[Waiting], cycles: bool, arena: &'a Arena) -> List<'a, usize> {
     // From the last to the first, as components come in reverse.
-    let components = Components::of(graph, waiting.iter().rev().map(|waiting| waiting.node));
+    let components = Components::of(graph, waiting.iter().rev().map(|waiting| waiting.node), arena);
     let count = components.starts.len();
     let component_of = |position: usize| components.component[waiting[position].node as usize] as usize;
-    let mut in_order: Vec<usize> = (0..waiting.len()).collect();
-    in_order.sort_by_key(|position| (std::cmp::Reverse(component_of(*position)), *position));
-    let mut upstream = vec![Upstream::default(); count];
-    let mut due = Vec::new();
+    let mut in_order = arena.collect(0..waiting.len());
+    // No two keys are equal.
+    in_order.sort_unstable_by_key(|position| (std::cmp::Reverse(component_of(*position)), *position));
+    let mut upstream = arena.collect(std::iter::repeat_n(Upstream::default(), count));
+    let mut due = arena.list();
     let mut rest = &in_order[..];
     for component in (0..count).rev() {
         let here = rest.iter().take_while(|position| component_of(**position) == component).count();
@@ -174,8 +182,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn graph(edges: &[Vec<u32>]) -> Graph {
-        let mut graph = Graph::default();
+    fn graph<'a>(edges: &[Vec<u32>], arena: &'a Arena) -> Graph<'a> {
+        let mut graph = Graph::new(arena);
         for ends in edges {
             graph.begin_node();
             ends.iter().for_each(|end| graph.add_edge(*end));
@@ -185,7 +193,8 @@ mod tests {
 
     fn due_nodes(edges: &[Vec<u32>], waiting: &[(u32, bool)]) -> Vec<u32> {
         let waiting: Vec<Waiting> = waiting.iter().map(|&(node, behind)| Waiting { node, behind }).collect();
-        due(&graph(edges), &waiting, true).into_iter().map(|position| waiting[position].node).collect()
+        let arena = Arena::default();
+        due(&graph(edges, &arena), &waiting, true, &arena).into_iter().map(|position| waiting[position].node).collect()
     }
 
     #[test]
@@ -208,11 +217,12 @@ mod tests {
     fn a_cycle_waits_with_what_it_leads_to_and_goes_when_nothing_else_is_due() {
         // 0 <-> 1 -> 2, and 3 alone.
         let edges = [vec![1], vec![0, 2], vec![], vec![]];
+        let arena = Arena::default();
         for behind in [true, false] {
             assert_eq!(due_nodes(&edges, &[(0, behind), (1, behind), (2, behind), (3, behind)]), [3]);
             assert_eq!(due_nodes(&edges, &[(2, behind), (0, behind), (1, behind)]), [0, 1, 2]);
             let pair = [0, 1].map(|node| Waiting { node, behind });
-            assert!(due(&graph(&edges), &pair, false).is_empty(), "something else is due");
+            assert!(due(&graph(&edges, &arena), &pair, false, &arena).is_empty(), "something else is due");
         }
     }
 
@@ -273,9 +283,10 @@ mod tests {
             edges in proptest::collection::vec(proptest::collection::vec(0..12u32, 0..3), 12),
             waiting in proptest::collection::vec((0..12u32, proptest::bool::ANY), 1..10),
         ) {
-            let graph = graph(&edges);
+            let arena = Arena::default();
+            let graph = graph(&edges, &arena);
             let list: Vec<Waiting> = waiting.iter().map(|&(node, behind)| Waiting { node, behind }).collect();
-            let due = due(&graph, &list, true);
+            let due = due(&graph, &list, true, &arena);
             let reaches = reaches(&edges);
             let expected = expected(&reaches, &waiting);
             for (position, expected) in expected.iter().enumerate() {

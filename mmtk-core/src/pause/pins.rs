@@ -6,7 +6,7 @@
 
 use crate::address::ObjectReference;
 use crate::binding::{Slot, SlotVisitor, VMBinding};
-use crate::memory::Extent;
+use crate::memory::{Arena, Extent, List};
 use crate::metadata::ObjectStates;
 
 /// A space whose objects may move.
@@ -18,20 +18,27 @@ pub(crate) struct Moving {
 }
 
 /// The bits that a pause set.
-pub(crate) struct PinnedForPause<VM> {
+pub(crate) struct PinnedForPause<'a, VM> {
     states: ObjectStates<VM>,
-    objects: Vec<ObjectReference>,
+    objects: List<'a, ObjectReference>,
 }
 
-impl<VM: VMBinding> PinnedForPause<VM> {
+impl<'a, VM: VMBinding> PinnedForPause<'a, VM> {
     /// Pins what the binding's pinned roots refer to, and ambiguous ones. The leader, before the trace.
-    pub fn begin(vm: &VM, states: ObjectStates<VM>, moving: &[Moving], ambiguous: &[ObjectReference]) -> Self {
-        let mut targets = Targets(ambiguous.to_vec());
+    pub fn begin(
+        vm: &VM,
+        states: ObjectStates<VM>,
+        moving: &[Moving],
+        ambiguous: &[ObjectReference],
+        arena: &'a Arena,
+    ) -> Self {
+        let mut targets = Targets(arena.collect(ambiguous.iter().copied()));
         if VM::PINS_ROOTS {
             vm.scan_pinned_roots(&mut targets);
         }
         let moves = |object: &ObjectReference| moving.iter().any(|space| space.extent.holds(*object));
-        let objects = targets.0.into_iter().filter(moves).filter(|object| states.pin_for_pause(*object)).collect();
+        let Targets(mut objects) = targets;
+        objects.retain(|object| moves(object) && states.pin_for_pause(*object));
         PinnedForPause { states, objects }
     }
 
@@ -42,9 +49,9 @@ impl<VM: VMBinding> PinnedForPause<VM> {
 }
 
 /// What slots refer to.
-pub(crate) struct Targets(pub Vec<ObjectReference>);
+pub(crate) struct Targets<'a>(pub List<'a, ObjectReference>);
 
-impl<S: Slot> SlotVisitor<S> for Targets {
+impl<S: Slot> SlotVisitor<S> for Targets<'_> {
     fn visit(&mut self, slot: S) {
         self.0.extend(slot.load());
     }

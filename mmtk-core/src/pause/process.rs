@@ -11,6 +11,7 @@ use super::watching::{Aim, Held, Numbered, PendingKeys, Watching};
 use crate::address::ObjectReference;
 use crate::binding::{VMBinding, WeakProcessor};
 use crate::events::CollectionKind;
+use crate::memory::{Arena, List};
 use crate::trace::{Policy, Tracing};
 use crate::weak::{Entries, Entry, NOTIFY, ReferenceKind, Table, WeakTables, key};
 use crate::workers::Worker;
@@ -24,24 +25,34 @@ use std::sync::atomic::Ordering::Relaxed;
 const AHEAD: usize = 16;
 
 /// What one worker found.
-#[derive(Default)]
-pub(super) struct Found {
+pub(super) struct Found<'a> {
     /// Ephemerons whose keys are live and whose values were not reached, and soft references that are to
     /// stay.
-    ready: Vec<Numbered>,
+    ready: List<'a, Numbered>,
     /// The same, but the key or the owner was not reached.
-    held: Vec<Held>,
+    held: List<'a, Held>,
     /// Entries whose owners were not reached when the entry was looked at.
-    orphans: Vec<Numbered>,
+    orphans: List<'a, Numbered>,
     /// Entries that were cleared, and whose makers want to know.
-    cleared: Vec<Numbered>,
+    cleared: List<'a, Numbered>,
     /// Entries whose targets were not reached.
-    pub(super) dead: Vec<u32>,
+    pub(super) dead: List<'a, u32>,
     /// Entries whose targets moved, and the addresses they had.
-    moved: Vec<(u32, usize)>,
+    moved: List<'a, (u32, usize)>,
 }
 
-impl Found {
+impl<'a> Found<'a> {
+    fn new(arena: &'a Arena) -> Found<'a> {
+        Found {
+            ready: arena.list(),
+            held: arena.list(),
+            orphans: arena.list(),
+            cleared: arena.list(),
+            dead: arena.list(),
+            moved: arena.list(),
+        }
+    }
+
     /// An entry waits for its key, its owner or both.
     fn hold(
         &mut self,
@@ -63,24 +74,25 @@ pub(super) struct Process<'p, 'a, VM: VMBinding, T> {
     /// What the step in progress is called in the report of the pause.
     pub phase: &'static str,
     pub(super) tables: &'a WeakTables,
-    pending: PendingKeys,
+    pending: PendingKeys<'a>,
     /// One a worker.
-    found: Vec<Mutex<Found>>,
+    found: List<'a, Mutex<Found<'a>>>,
     /// Old objects that the binding knows to be dead.
-    pub released: Mutex<Vec<ObjectReference>>,
+    pub released: Mutex<List<'a, ObjectReference>>,
 }
 
 impl<'a, VM: VMBinding, T: Policy<VM>> Process<'_, 'a, VM, T> {
     pub fn new<'p>(pause: &'p mut Pause<'a, VM>, tracer: T, tables: &'a WeakTables) -> Process<'p, 'a, VM, T> {
-        let found = (0..pause.gang.size()).map(|_| Mutex::default()).collect();
-        let pending = PendingKeys { held: Vec::new(), index: Index::new(0) };
-        Process { pause, tracer, phase: "weak", tables, pending, found, released: Mutex::default() }
+        let arena = pause.arena;
+        let found = arena.collect((0..pause.gang.size()).map(|_| Mutex::new(Found::new(arena))));
+        let pending = PendingKeys { held: arena.list(), index: Index::new_in(0, arena) };
+        Process { pause, tracer, phase: "weak", tables, pending, found, released: Mutex::new(arena.list()) }
     }
 
     /// Workers share the entries of a table that this collection looks at. The objects that they refer to are
     /// brought near ahead, values too if there are any.
-    pub(super) fn each(&mut self, table: &Table, values: bool, f: impl Fn(&mut Found, u32, &Entry) + Sync) {
-        let (scan, tracer, found) = (table.scan(self.pause.kind()), self.tracer, &self.found);
+    pub(super) fn each(&mut self, table: &Table, values: bool, f: impl Fn(&mut Found<'_>, u32, &Entry) + Sync) {
+        let (scan, tracer, found) = (table.scan(self.pause.kind(), self.pause.arena), self.tracer, &self.found);
         if scan.entries == 0 {
             return;
         }
@@ -107,8 +119,8 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Process<'_, 'a, VM, T> {
     }
 
     /// Takes what all workers found of something.
-    pub(super) fn take<R>(&mut self, what: impl Fn(&mut Found) -> &mut Vec<R>) -> Vec<R> {
-        let mut all = Vec::new();
+    pub(super) fn take<R>(&mut self, what: impl for<'f> Fn(&'f mut Found<'a>) -> &'f mut List<'a, R>) -> List<'a, R> {
+        let mut all = self.pause.arena.list();
         for found in &mut self.found {
             all.append(what(found.get_mut()));
         }
@@ -153,7 +165,7 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Process<'_, 'a, VM, T> {
     }
 
     /// An owner's part in the fate of an entry that is not queued: who is queued keeps it.
-    fn look_at_owner(tracer: &T, found: &mut Found, entry: &Entry, numbered: Numbered) {
+    fn look_at_owner(tracer: &T, found: &mut Found<'_>, entry: &Entry, numbered: Numbered) {
         if let Some(owner) = entry.owner()
             && !entry.is_queued()
         {
@@ -164,7 +176,7 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Process<'_, 'a, VM, T> {
         }
     }
 
-    fn clear_entry(found: &mut Found, entry: &Entry, numbered: Numbered) {
+    fn clear_entry(found: &mut Found<'_>, entry: &Entry, numbered: Numbered) {
         entry.set_target(None);
         entry.set_value(None);
         if entry.has(NOTIFY) {
@@ -211,7 +223,7 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Process<'_, 'a, VM, T> {
             }
         });
         self.pending.held = self.take(|found| &mut found.held);
-        self.pending.index = Index::new(2 * self.pending.held.len());
+        self.pending.index = Index::new_in(2 * self.pending.held.len(), self.pause.arena);
         let pending = &self.pending;
         self.pause.parallel(self.phase, pending.held.len(), |_, range| range.for_each(|n| pending.insert(n)));
     }
@@ -293,7 +305,7 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Process<'_, 'a, VM, T> {
 
     /// Tables keyed by objects: dead keys go, moved ones are found under their new addresses.
     pub fn address_tables(&mut self) {
-        for entries in self.tables.addresses.in_use() {
+        for entries in self.tables.addresses.in_use(self.pause.arena) {
             let (tracer, table) = (self.tracer, &entries.table);
             self.each(table, false, |found, number, entry| {
                 let Some(target) = entry.target() else { return };
@@ -342,14 +354,14 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Process<'_, 'a, VM, T> {
     }
 }
 
-struct Weak<'t, 'a, 'b, VM: VMBinding, T: Policy<VM>> {
+struct Weak<'t, 'a, 'b, 'r, VM: VMBinding, T: Policy<VM>> {
     tracer: Watching<'t, T>,
     tracing: &'b mut Tracing<'a, VM, Watching<'t, T>>,
     worker: &'b mut Worker,
-    released: &'b Mutex<Vec<ObjectReference>>,
+    released: &'b Mutex<List<'r, ObjectReference>>,
 }
 
-impl<VM: VMBinding, T: Policy<VM>> WeakProcessor for Weak<'_, '_, '_, VM, T> {
+impl<VM: VMBinding, T: Policy<VM>> WeakProcessor for Weak<'_, '_, '_, '_, VM, T> {
     fn live(&self, object: ObjectReference) -> Option<ObjectReference> {
         self.tracer.resolve(object)
     }

@@ -52,7 +52,7 @@ impl<'a, VM: VMBinding> Roots<'a, VM> {
             mutators: pause.mutators,
             vm_objects: pause.vm_objects,
             ambiguous: &pause.ambiguous,
-            queued: pause.weak.roots(),
+            queued: pause.weak.roots(pause.arena),
             next_mutator: AtomicUsize::new(0),
             next_vm_object: AtomicUsize::new(0),
             next_ambiguous: AtomicUsize::new(0),

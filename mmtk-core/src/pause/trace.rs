@@ -2,7 +2,7 @@
 
 use super::pins::Targets;
 use super::roots::{RootVisitor, Roots};
-use super::{ITEMS_AT_ONCE, Pause, PausePhase, next_range};
+use super::{Pause, PausePhase, next_range};
 use crate::address::ObjectReference;
 use crate::binding::{SlotVisitor, VMBinding};
 use crate::events::CollectionKind;
@@ -11,7 +11,7 @@ use crate::trace::{Grey, Marking, ObjectItem, OfSpaces, Policy, Progress, Sectio
 use crate::weak::QueuedRoot;
 use crate::workers::Worker;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
 
 impl<VM: VMBinding> Pause<'_, VM> {
     /// Finds what is live in spaces that move nothing now: what the roots reach, in a minor collection also
@@ -66,13 +66,13 @@ impl<VM: VMBinding> Pause<'_, VM> {
         if !VM::PINS_ROOTS {
             return;
         }
-        let mut targets = Targets(Vec::new());
+        let mut targets = Targets(self.arena.list());
         self.vm.scan_transitively_pinned_roots(&mut targets);
         let Targets(targets) = targets;
         if targets.is_empty() {
             return;
         }
-        let remembered: Vec<ObjectReference> = self.remembered.concat();
+        let remembered = self.arena.collect(self.remembered.iter().copied());
         self.trace_from("pinned", policy, targets.len() + remembered.len(), |tracing, range, worker| {
             for n in range {
                 match targets.get(n) {
@@ -94,15 +94,14 @@ impl<VM: VMBinding> Pause<'_, VM> {
             let (vm, gang, states) = (pause.vm, pause.gang, pause.states);
             let grey = Grey::<T::Item>::new(gang);
             let section = Section::new(&grey);
-            let remembered: Vec<&[ObjectReference]> =
-                pause.remembered.iter().flat_map(|noted| noted.chunks(ITEMS_AT_ONCE)).collect();
+            let remembered = &pause.remembered;
             let next_remembered = AtomicUsize::new(0);
             let roots = Roots::of(pause, pause.kind);
             gang.run(pause.options.gc_helpers == WakeHelpers::Always, &|worker| {
                 let Some(mut tracing) = Tracing::<VM, T>::enter(policy, vm, &section, gang, worker) else { return };
                 roots.visit(worker.index == 0, &mut Shade { tracing: &mut tracing, worker, follow: true });
-                while let Some(noted) = remembered.get(next_remembered.fetch_add(1, Relaxed)) {
-                    for &object in *noted {
+                while let Some(range) = next_range(&next_remembered, remembered.len()) {
+                    for &object in &remembered[range] {
                         states.unlog(object);
                         tracing.visit_again(object);
                     }

@@ -2,6 +2,7 @@
 
 use crate::address::{Address, ObjectReference};
 use crate::binding::VMBinding;
+use crate::memory::{Arena, List};
 use crate::trace::{Policy, Traced};
 use crate::weak::{ReferenceKind, key};
 use crate::workers::Worker;
@@ -15,7 +16,7 @@ pub(super) type Numbered = (ReferenceKind, u32);
 /// The plan's tracer, with an eye on keys that were not reached yet.
 pub(super) struct Watching<'a, T> {
     pub plan: T,
-    pub pending: &'a PendingKeys,
+    pub pending: &'a PendingKeys<'a>,
     pub aim: Aim<'a>,
 }
 
@@ -28,7 +29,7 @@ pub(super) enum Aim<'a> {
     /// here and in the next.
     Claim,
     /// To keep what those refer to, and to find out which are referred to.
-    Order(&'a Claimed),
+    Order(&'a Claimed<'a>),
 }
 
 impl<T: Copy> Clone for Watching<'_, T> {
@@ -39,11 +40,11 @@ impl<T: Copy> Clone for Watching<'_, T> {
 impl<T: Copy> Copy for Watching<'_, T> {}
 
 /// What waits for keys and owners.
-pub(super) struct PendingKeys {
-    pub held: Vec<Held>,
+pub(super) struct PendingKeys<'a> {
+    pub held: List<'a, Held>,
     /// Of the `n`th, `2 * n` is indexed under its key, and `2 * n + 1` under its owner, unless they were
     /// reached.
-    pub index: Index,
+    pub index: Index<&'a Arena>,
 }
 
 /// An entry that waits.
@@ -56,7 +57,7 @@ pub(super) struct Held {
     pub conditions: Conditions,
 }
 
-impl PendingKeys {
+impl PendingKeys<'_> {
     /// Under which objects the `n`th is indexed.
     pub fn insert(&self, n: usize) {
         let Held { key: its_key, owner, .. } = self.held[n];
@@ -114,15 +115,15 @@ impl<VM: VMBinding, T: Policy<VM>> Policy<VM> for Watching<'_, T> {
 }
 
 /// The objects that wait for ordered finalizers, after they were claimed.
-pub(super) struct Claimed {
+pub(super) struct Claimed<'a> {
     /// By their places.
-    pub index: Index,
-    pub places: Vec<ObjectReference>,
+    pub index: Index<&'a Arena>,
+    pub places: List<'a, ObjectReference>,
     /// Whether an object that was unreachable refers to it.
-    pub referred: Vec<AtomicBool>,
+    pub referred: List<'a, AtomicBool>,
 }
 
-impl Claimed {
+impl Claimed<'_> {
     /// What became of an object to which one of those refers that were unreachable. Any worker.
     pub fn note(&self, traced: Traced, worker: &mut Worker) {
         match traced {

@@ -8,9 +8,8 @@
 use super::Space;
 use crate::address::{Address, ObjectReference};
 use crate::alloc::Pace;
-use crate::memory::Block;
+use crate::memory::{Block, OrderedMap};
 use protocols::sync::Mutex;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// What belongs to one pool: kept by it for its space.
@@ -21,13 +20,13 @@ pub struct PoolCells {
     /// The size class of its cells.
     pub class: usize,
     /// Its blocks, and how many cells of each are taken.
-    pub blocks: BTreeMap<Block, u32>,
+    pub blocks: OrderedMap<Block, u32>,
     /// Those that have a free cell.
-    pub partial: BTreeSet<Block>,
+    pub partial: OrderedMap<Block, ()>,
     /// Objects that were freed since the last pause, and whose cells are free only after the next.
-    pub waiting: HashSet<ObjectReference>,
+    pub waiting: OrderedMap<ObjectReference, ()>,
     /// Blocks in which cells were taken since the last collection, if its space wants to know.
-    pub young: BTreeSet<Block>,
+    pub young: OrderedMap<Block, ()>,
 }
 
 /// A pool's cells, which its space looks at in pauses.

@@ -8,6 +8,7 @@ use super::Space;
 use crate::address::Address;
 use crate::alloc::{BumpRange, Pace};
 use crate::metadata::ObjectStarts;
+use crate::os::PageVec;
 
 /// What belongs to one region: kept by it for its space.
 #[derive(Debug, Default)]
@@ -17,7 +18,7 @@ pub struct RegionMemory {
     /// Where the next object goes.
     pub range: BumpRange,
     /// Its runs: start and pages.
-    pub runs: Vec<(Address, usize)>,
+    pub runs: PageVec<(Address, usize)>,
     /// Where objects begin, if the space wants to know.
     pub starts: Option<ObjectStarts>,
 }

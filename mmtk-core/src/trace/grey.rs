@@ -3,77 +3,99 @@
 //! A worker takes its work for a section and brings it back at the end, so the grey edges belong to
 //! nobody between two sections, and may outlive the thread that found them.
 //!
-//! I1. In a section a worker's work is its own; what others may take is in its deque, in packets.
+//! I1. In a section a worker's stack is its own; what others may take is in its queue, in packets.
 //! Callers: the leader of a pause makes, asks and gives back, between sections.
 
-use crate::address::ObjectReference;
+use super::packets::Queue;
+use crate::os::{PageVec, Pages};
 use crate::workers::Gang;
-use crossbeam_deque::{Stealer, Worker as Deque};
+use allocator_api2::boxed::Box;
 use protocols::sync::Mutex;
 use protocols::termination::Termination;
 
-/// Work that another worker can take.
-pub(super) enum Packet<I> {
-    Items(Vec<I>),
-    Array { object: ObjectReference, from: usize, to: usize },
+/// What a worker has.
+struct Part<I> {
+    queue: Queue<I>,
+    /// None while the worker is in a section.
+    stack: Mutex<Option<PageVec<I>>>,
 }
 
-/// The work of a worker.
-pub(super) struct Work<I> {
-    pub deque: Deque<Packet<I>>,
-    pub stack: Vec<I>,
-}
-
-/// Where it is between sections. Kept from one trace to the next.
-type Place<I> = Mutex<Option<Work<I>>>;
-
-/// Entries of a stack that is kept from one trace to the next: what minor collections need.
+/// Entries of a list that is kept from one trace to the next: what minor collections need.
 const KEPT_ENTRIES: usize = 4096;
 
-/// The grey edges of one trace.
-pub(crate) struct Grey<I> {
-    #[expect(clippy::vec_box, reason = "the gang keeps them boxed from one trace to the next")]
-    places: Vec<Box<Place<I>>>,
-    pub(super) stealers: Vec<Stealer<Packet<I>>>,
+/// Kept from one trace to the next, without edges.
+struct Parts<I> {
+    /// Of each worker.
+    all: PageVec<Part<I>>,
+    /// Empty lists: for packets, and stacks whose place a packet took.
+    lists: Mutex<PageVec<PageVec<I>>>,
 }
+
+/// The grey edges of one trace.
+pub(crate) struct Grey<I>(Box<Parts<I>, Pages>);
 
 impl<I: Send + 'static> Grey<I> {
     /// None yet, for the workers of a gang.
     pub fn new(gang: &Gang) -> Grey<I> {
-        let new = || Box::new(Mutex::new(Some(Work { deque: Deque::new_lifo(), stack: Vec::with_capacity(1024) })));
-        let mut places: Vec<Box<Place<I>>> = (0..gang.size()).map(|_| gang.take_spare().unwrap_or_else(new)).collect();
-        let stealers = places.iter_mut().map(|place| work(place).deque.stealer()).collect();
-        Grey { places, stealers }
-    }
-
-    /// The work of a worker, for a section.
-    pub(super) fn take(&self, worker: usize) -> Work<I> {
-        self.places[worker].lock().take().expect("a worker enters a section once")
-    }
-
-    /// It brings it back.
-    pub(super) fn bring_back(&self, worker: usize, work: Work<I>) {
-        *self.places[worker].lock() = Some(work);
+        let part = |_| Part { queue: Queue::default(), stack: Mutex::new(Some(PageVec::new())) };
+        let new = || Parts { all: (0..gang.size()).map(part).collect(), lists: Mutex::default() };
+        Grey(gang.take_spare().unwrap_or_else(|| Box::new_in(new(), Pages)))
     }
 
     /// Whether there are none left. Between sections.
     pub fn is_empty(&mut self) -> bool {
-        self.places.iter_mut().map(work).all(|work| work.stack.is_empty() && work.deque.is_empty())
+        self.0.all.iter_mut().all(|part| part.queue.is_empty() && stack(part).is_empty())
     }
 
-    /// When there are none left: keeps the buffers for the next trace.
+    /// When there are none left: keeps the buffers for the next trace, if they are small.
     pub fn finish(mut self, gang: &Gang) {
         assert!(self.is_empty(), "a trace ends while objects are grey");
-        for mut place in self.places {
-            if work(&mut place).stack.capacity() <= KEPT_ENTRIES {
-                gang.keep_spare(place);
-            }
+        let Grey(mut parts) = self;
+        for stack in parts.all.iter_mut().map(stack).filter(|stack| stack.capacity() > KEPT_ENTRIES) {
+            *stack = PageVec::new();
         }
+        let lists = parts.lists.get_mut();
+        lists.retain(|list| list.capacity() <= KEPT_ENTRIES);
+        lists.truncate(gang.size());
+        gang.keep_spare(parts);
     }
 }
 
-fn work<I>(place: &mut Box<Place<I>>) -> &mut Work<I> {
-    place.get_mut().as_mut().expect("brought back at the end of a section")
+impl<I> Grey<I> {
+    /// The queue of each worker.
+    pub(super) fn queues(&self) -> impl ExactSizeIterator<Item = &Queue<I>> {
+        self.0.all.iter().map(|part| &part.queue)
+    }
+
+    /// The queue of a worker.
+    pub(super) fn queue(&self, worker: usize) -> &Queue<I> {
+        &self.0.all[worker].queue
+    }
+
+    /// The stack of a worker, for a section.
+    pub(super) fn take(&self, worker: usize) -> PageVec<I> {
+        self.0.all[worker].stack.lock().take().expect("a worker enters a section once")
+    }
+
+    /// It brings it back.
+    pub(super) fn bring_back(&self, worker: usize, stack: PageVec<I>) {
+        *self.0.all[worker].stack.lock() = Some(stack);
+    }
+
+    /// An empty list.
+    pub(super) fn list(&self) -> PageVec<I> {
+        self.0.lists.lock().pop().unwrap_or_default()
+    }
+
+    /// A list that is empty now.
+    pub(super) fn keep_list(&self, list: PageVec<I>) {
+        debug_assert!(list.is_empty());
+        self.0.lists.lock().push(list);
+    }
+}
+
+fn stack<I>(part: &mut Part<I>) -> &mut PageVec<I> {
+    part.stack.get_mut().as_mut().expect("brought back at the end of a section")
 }
 
 /// A section in which workers follow grey edges.

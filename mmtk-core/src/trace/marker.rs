@@ -1,19 +1,20 @@
 //! The tracing loop of one worker.
 //!
-//! I1. A worker's stack and window are its own; what others may take is in its deque, in packets.
-//! I2. A worker leaves (`Termination::leave`) with empty stack, window and deque, or when it has followed as
-//!     many objects as it may in this section: then what is left is in its deque, and grey. So a section in
+//! I1. A worker's stack and window are its own; what others may take is in its queue, in packets.
+//! I2. A worker leaves (`Termination::leave`) with empty stack, window and queue, or when it has followed as
+//!     many objects as it may in this section: then what is left is in its queue, and grey. So a section in
 //!     which nobody came to that limit ends when there are no grey edges.
 
-use super::grey::{Packet, Section, Work};
+use super::grey::Section;
 use super::item::TraceItem;
+use super::packets::{Packet, Queue};
 use super::policy::Policy;
 use super::tracer::Traced;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{SlotVisitor, VMBinding};
+use crate::os::PageVec;
 use crate::stack::each_word;
 use crate::workers::{Gang, Worker};
-use crossbeam_deque::{Steal, Worker as Deque};
 use protocols::termination::Look;
 use std::ops::Range;
 
@@ -38,8 +39,8 @@ pub(crate) struct Tracing<'a, VM: VMBinding, T: Policy<VM>> {
     tracer: T,
     section: &'a Section<'a, T::Item>,
     gang: &'a Gang,
-    deque: Deque<Packet<T::Item>>,
-    stack: Vec<T::Item>,
+    queue: &'a Queue<T::Item>,
+    stack: PageVec<T::Item>,
     index: usize,
     /// Objects since the last look, and how many there may be until the next.
     since_look: usize,
@@ -54,7 +55,7 @@ pub(crate) struct Tracing<'a, VM: VMBinding, T: Policy<VM>> {
 
 /// The private stack as the visitor that a binding hands slots to.
 struct Push<'a, VM: VMBinding, T: Policy<VM>> {
-    items: &'a mut Vec<T::Item>,
+    items: &'a mut PageVec<T::Item>,
     tracer: T,
     vm: &'a VM,
 }
@@ -85,13 +86,12 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
         if worker.index != 0 && !section.termination.start() {
             return None;
         }
-        let Work { deque, stack } = section.grey.take(worker.index);
         Some(Tracing {
             tracer,
             section,
             gang,
-            deque,
-            stack,
+            queue: section.grey.queue(worker.index),
+            stack: section.grey.take(worker.index),
             index: worker.index,
             since_look: 0,
             look_after: look_after(section.objects),
@@ -105,11 +105,11 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
     /// Leaves the section. What is left goes where any worker finds it in the next one: this one may not
     /// come.
     pub fn leave(self) {
-        let Tracing { section, deque, mut stack, index, .. } = self;
+        let Tracing { section, queue, mut stack, index, .. } = self;
         if !stack.is_empty() {
-            deque.push(Packet::Items(std::mem::take(&mut stack)));
+            queue.push(Packet::Items(std::mem::take(&mut stack)));
         }
-        section.grey.bring_back(index, Work { deque, stack });
+        section.grey.bring_back(index, stack);
     }
 
     /// Lets a binding push roots.
@@ -152,7 +152,7 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
     pub fn keep_alive(&mut self, object: ObjectReference, worker: &mut Worker) -> ObjectReference {
         let place = self.follow(object, worker);
         self.drain(worker);
-        while let Some(packet) = self.deque.pop() {
+        while let Some(packet) = self.queue.pop() {
             self.unpack(packet);
             self.drain(worker);
         }
@@ -166,7 +166,7 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
             if self.left == 0 {
                 break;
             }
-            if let Some(packet) = self.deque.pop().or_else(|| self.steal(worker.index)) {
+            if let Some(packet) = self.queue.pop().or_else(|| self.steal(worker.index)) {
                 self.unpack(packet);
                 continue;
             }
@@ -179,12 +179,12 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
 
     /// Leaves, and looks for work until there is some (true) or the trace is over (false).
     fn rejoin(&mut self, me: usize) -> bool {
-        let (termination, stealers) = (&self.section.termination, &self.section.grey.stealers);
+        let Section { termination, grey, .. } = self.section;
         loop {
             if termination.leave() {
                 return false;
             }
-            let visible = || stealers.iter().enumerate().any(|(i, s)| i != me && !s.is_empty());
+            let visible = || grey.queues().enumerate().any(|(n, queue)| n != me && !queue.is_empty());
             let found = match me {
                 0 => {
                     let mut late = self.gang.late();
@@ -203,30 +203,25 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
     }
 
     fn steal(&self, me: usize) -> Option<Packet<T::Item>> {
-        let stealers = &self.section.grey.stealers;
-        for turn in 1..stealers.len() {
-            let victim = &stealers[(me + turn) % stealers.len()];
-            loop {
-                match victim.steal() {
-                    Steal::Success(packet) => return Some(packet),
-                    Steal::Empty => break,
-                    Steal::Retry => protocols::sync::spin(),
-                }
-            }
-        }
-        None
+        let (grey, workers) = (self.section.grey, self.gang.size());
+        (1..workers).find_map(|turn| grey.queue((me + turn) % workers).steal())
     }
 
     fn unpack(&mut self, packet: Packet<T::Item>) {
         match packet {
-            Packet::Items(items) if self.stack.is_empty() => self.stack = items,
-            Packet::Items(items) => self.stack.extend(items),
+            Packet::Items(items) if self.stack.is_empty() => {
+                self.section.grey.keep_list(std::mem::replace(&mut self.stack, items));
+            }
+            Packet::Items(mut items) => {
+                self.stack.append(&mut items);
+                self.section.grey.keep_list(items);
+            }
             Packet::Array { object, from, mut to } => {
-                // The far halves go to the deque first: a thief takes the largest, this worker comes to them
+                // The far halves go to the queue first: a thief takes the largest, this worker comes to them
                 // in order.
                 while to - from > PART_SLOTS {
                     let middle = from + (to - from) / 2;
-                    self.deque.push(Packet::Array { object, from: middle, to });
+                    self.queue.push(Packet::Array { object, from: middle, to });
                     to = middle;
                 }
                 self.share_hint();
@@ -316,7 +311,7 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
     fn follow_large(&mut self, object: ObjectReference) {
         match self.vm.slots_of_large(object) {
             Some(slots) if slots > PART_SLOTS => {
-                self.deque.push(Packet::Array { object, from: 0, to: slots });
+                self.queue.push(Packet::Array { object, from: 0, to: slots });
                 if slots > 16 * PART_SLOTS && self.may_wake {
                     self.may_wake = false;
                     self.gang.wake();
@@ -327,12 +322,14 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
         }
     }
 
-    /// All of the stack but the newest edges goes to the deque.
+    /// All of the stack but the newest edges goes to the queue.
     #[cold]
     fn put_aside(&mut self, kept: usize) {
         let aside = self.stack.len().saturating_sub(kept);
         if aside > 0 {
-            self.deque.push(Packet::Items(self.stack.drain(..aside).collect()));
+            let mut items = self.section.grey.list();
+            items.extend(self.stack.drain(..aside));
+            self.queue.push(Packet::Items(items));
         }
     }
 
@@ -353,16 +350,17 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
             self.gang.wake();
         }
         if self.section.termination.hungry() > 0 {
-            if self.deque.is_empty() && self.stack.len() >= SHARE_MIN {
-                let items = every_other(&mut self.stack);
-                self.deque.push(Packet::Items(items));
+            if self.queue.is_empty() && self.stack.len() >= SHARE_MIN {
+                let mut items = self.section.grey.list();
+                every_other(&mut self.stack, &mut items);
+                self.queue.push(Packet::Items(items));
             }
             self.share_hint();
         }
     }
 
     fn share_hint(&self) {
-        if !self.deque.is_empty() {
+        if !self.queue.is_empty() {
             self.section.termination.published();
         }
     }
@@ -378,14 +376,13 @@ fn look_after(left: usize) -> usize {
 /// The oldest edges lead to the largest parts of a tree, each about as large as all newer ones together. So
 /// both workers get some of each size. With the older half a worker would hand over nearly all that is left,
 /// would soon ask for it back, and in between the two would work in the same lines.
-fn every_other<I: Copy>(stack: &mut Vec<I>) -> Vec<I> {
-    let given = stack.iter().copied().step_by(2).collect();
+fn every_other<I: Copy>(stack: &mut PageVec<I>, given: &mut PageVec<I>) {
+    given.extend(stack.iter().copied().step_by(2));
     let kept = stack.len() / 2;
     for index in 0..kept {
         stack[index] = stack[2 * index + 1];
     }
     stack.truncate(kept);
-    given
 }
 
 #[cfg(test)]
@@ -395,10 +392,10 @@ mod tests {
     #[test]
     fn every_other_edge_is_handed_over_and_none_is_lost() {
         for length in 0..6 {
-            let mut stack: Vec<usize> = (0..length).collect();
-            let given = every_other(&mut stack);
-            assert_eq!(given, (0..length).step_by(2).collect::<Vec<_>>());
-            assert_eq!(stack, (1..length).step_by(2).collect::<Vec<_>>());
+            let (mut stack, mut given): (PageVec<usize>, _) = ((0..length).collect(), PageVec::new());
+            every_other(&mut stack, &mut given);
+            assert!(given.iter().copied().eq((0..length).step_by(2)));
+            assert!(stack.iter().copied().eq((1..length).step_by(2)));
         }
     }
 }

@@ -8,13 +8,14 @@
 //!   stack (private, last in first out) --pop--> prefetch --> window (first in first out) --> mark or copy --> push slots
 //!      | too deep and somebody is hungry                          16 objects in flight
 //!      v
-//!   deque (shared) <--steal-- other workers
+//!   queue (shared) <--steal-- other workers
 //! ```
 //! Why edges and not marked nodes: an object that is marked when discovered and scanned when popped is
 //! fetched twice when the stack is deep; this way it is fetched once. The price is that the stack may hold an
 //! object once for each edge to it.
 
 mod item;
+mod packets;
 mod tracer;
 
 mod policy;

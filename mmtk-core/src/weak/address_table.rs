@@ -13,7 +13,8 @@
 
 use super::table::Table;
 use crate::address::ObjectReference;
-use crate::memory::{Charge, Memory};
+use crate::memory::{Arena, Charge, List, Memory};
+use crate::os::Pages;
 use protocols::index::Index;
 use protocols::sync::{Mutex, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -35,7 +36,7 @@ pub(crate) fn key(object: ObjectReference) -> usize {
 pub(crate) struct Entries {
     pub(crate) table: Table,
     /// Read by who looks up; written by who inserts or removes, and in pauses.
-    pub(crate) index: RwLock<Index>,
+    pub(crate) index: RwLock<Index<Pages>>,
     pub(crate) memory: Arc<Memory>,
 }
 
@@ -47,10 +48,10 @@ impl Drop for Entries {
 
 impl Entries {
     fn new(generational: bool, memory: &Arc<Memory>) -> Entries {
-        Entries { table: Table::new(generational), index: RwLock::new(Index::new(0)), memory: memory.clone() }
+        Entries { table: Table::new(generational), index: RwLock::new(Index::new_in(0, Pages)), memory: memory.clone() }
     }
 
-    fn find(&self, index: &Index, object: ObjectReference) -> Option<usize> {
+    fn find(&self, index: &Index<Pages>, object: ObjectReference) -> Option<usize> {
         index.candidates(key(object)).find(|n| self.table.any(*n).target() == Some(object))
     }
 
@@ -130,7 +131,7 @@ impl Entries {
             numbers => numbers.next_power_of_two(),
         };
         if capacity < index.capacity() {
-            let before = std::mem::replace(&mut *index, Index::new(capacity)).capacity();
+            let before = std::mem::replace(&mut *index, Index::new_in(capacity, Pages)).capacity();
             self.memory.uncharge_tables(Index::bytes(before) - Index::bytes(capacity));
         } else {
             index.clear();
@@ -138,13 +139,13 @@ impl Entries {
     }
 
     /// A larger index, with all entries but the newest, which is the last.
-    fn grow(&self, index: &mut Index) -> Result<(), usize> {
+    fn grow(&self, index: &mut Index<Pages>) -> Result<(), usize> {
         let capacity = (index.capacity() * 2).max(64);
         let bytes = Index::bytes(capacity);
         if !self.memory.charge_tables(bytes, Charge::Mutator) {
             return Err(bytes);
         }
-        let new = Index::new(capacity);
+        let new = Index::new_in(capacity, Pages);
         for number in 0..index.capacity() {
             self.table.any(number).target().into_iter().for_each(|object| new.insert(key(object), number));
         }
@@ -182,15 +183,18 @@ impl AddressTables {
     }
 
     /// The tables that are still in use. For the leader of a pause.
-    pub fn in_use(&self) -> Vec<Arc<Entries>> {
-        let mut others = self.others.lock();
-        others.retain(|table| table.strong_count() > 0);
-        others.iter().filter_map(Weak::upgrade).chain([self.hashes.clone(), self.pins.clone()]).collect()
+    pub fn in_use<'a>(&self, arena: &'a Arena) -> List<'a, Arc<Entries>> {
+        let others = self.others.lock();
+        let others = others.iter().filter_map(Weak::upgrade);
+        arena.collect(others.chain([self.hashes.clone(), self.pins.clone()]))
     }
 
     pub fn create(&self) -> Arc<Entries> {
         let table = Arc::new(Entries::new(self.generational, &self.memory));
-        self.others.lock().push(Arc::downgrade(&table));
+        let mut others = self.others.lock();
+        // Here and not in a pause, which gives nothing back to `malloc`.
+        others.retain(|table| table.strong_count() > 0);
+        others.push(Arc::downgrade(&table));
         table
     }
 }
@@ -251,7 +255,7 @@ mod tests {
         assert_eq!(memory.budget().reserved(), entries.table.bytes() + Index::bytes(capacity));
         // The entries of every second object die.
         let dead: Vec<u32> = {
-            let scan = entries.table.all();
+            let scan = entries.table.all(memory.arena());
             (0..scan.entries)
                 .filter_map(|n| scan.target(n))
                 .filter(|(_, object)| object.address().as_usize() / 16 % 2 == 0)
@@ -298,7 +302,7 @@ mod tests {
             assert_eq!(entries.index.read().capacity(), capacity);
             assert_eq!(memory.budget().reserved(), entries.table.bytes() + Index::bytes(capacity));
             assert_eq!((entries.get(an_object(0)), entries.table.in_use_now()), (None, left), "the index is empty");
-            let (scan, index) = (entries.table.all(), entries.index.read());
+            let (scan, index) = (entries.table.all(memory.arena()), entries.index.read());
             (0..scan.entries).filter_map(|n| scan.target(n)).for_each(|(n, object)| index.insert(key(object), n));
             assert!((0..left).all(|key| entries.get(an_object(key)) == Some(key as u64)));
         };
@@ -314,12 +318,18 @@ mod tests {
     fn a_heap_knows_the_tables_that_are_in_use_and_forgets_the_others() {
         let memory = a_heap(1 << 20);
         let tables = AddressTables::new(false, &memory);
-        assert_eq!(tables.in_use().len(), 2, "hashes and pins");
+        let arena = Arena::default();
+        assert_eq!(tables.in_use(&arena).len(), 2, "hashes and pins");
         let [first, second] = [tables.create(), tables.create()];
-        assert_eq!(tables.in_use().len(), 4);
-        assert!([&first, &second, &tables.pins].iter().all(|one| tables.in_use().iter().any(|t| Arc::ptr_eq(t, one))));
+        assert_eq!(tables.in_use(&arena).len(), 4);
+        assert!(
+            [&first, &second, &tables.pins].iter().all(|one| tables.in_use(&arena).iter().any(|t| Arc::ptr_eq(t, one)))
+        );
         drop(first);
-        assert!(tables.in_use().len() == 3 && tables.others.lock().len() == 1);
+        assert_eq!(tables.in_use(&arena).len(), 3);
+        let third = tables.create();
+        assert_eq!(tables.others.lock().len(), 2, "those that are gone are forgotten when the next is made");
+        drop(third);
         let hashes: Vec<u64> = (0..3).map(|n| tables.identity_hash(an_object(n)).unwrap()).collect();
         assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2]);
         assert_eq!(tables.identity_hash(an_object(1)), Ok(hashes[1]), "it stays");

@@ -11,6 +11,8 @@
 //!     and keep no reference to one over a safepoint; workers keep none over a section.
 //! Callers: `entry` any mutator, and the workers of a pause; `make` a mutator; `give_back` the leader.
 
+use crate::os::Pages;
+use allocator_api2::boxed::Box;
 use std::array;
 use std::ptr;
 use std::sync::OnceLock;
@@ -25,7 +27,7 @@ const SEGMENTS: usize = (u32::BITS - CHUNK.trailing_zeros() - FIRST.trailing_zer
 /// The entries of a chunk.
 pub(super) type Chunk<E> = [E; CHUNK as usize];
 
-type Segment<E> = Box<[AtomicPtr<Chunk<E>>]>;
+type Segment<E> = std::boxed::Box<[AtomicPtr<Chunk<E>>]>;
 
 /// The chunks of a table. It owns those that are there.
 pub(super) struct Chunks<E> {
@@ -66,13 +68,13 @@ impl<E> Chunks<E> {
     }
 
     /// Makes a chunk that is not there (I1).
-    pub fn make(&self, chunk: u32, entries: Box<Chunk<E>>) {
+    pub fn make(&self, chunk: u32, entries: Box<Chunk<E>, Pages>) {
         let (segment, position) = place(chunk);
         let segment = self.segments[segment].get_or_init(|| {
             let chunks = FIRST << segment;
             (0..chunks).map(|_| AtomicPtr::default()).collect()
         });
-        let before = segment[position].swap(Box::into_raw(entries), Release);
+        let before = segment[position].swap(Box::into_raw_with_allocator(entries).0, Release);
         assert!(before.is_null(), "chunk {chunk} is made twice");
     }
 
@@ -85,7 +87,7 @@ impl<E> Chunks<E> {
         if !entries.is_null() {
             // SAFETY: from `Box::into_raw` in `make`, and now noted nowhere; nobody else uses it, says the
             // caller.
-            drop(unsafe { Box::from_raw(entries) });
+            drop(unsafe { Box::from_raw_in(entries, Pages) });
         }
     }
 }
@@ -126,7 +128,7 @@ mod tests {
         let value = Arc::new(7);
         for chunk in [0, 3, 4, 1000] {
             assert!(chunks.get(chunk).is_none() && chunks.entry(chunk * CHUNK).is_none());
-            chunks.make(chunk, Box::new(array::from_fn(|_| value.clone())));
+            chunks.make(chunk, Box::new_in(array::from_fn(|_| value.clone()), Pages));
             assert_eq!(chunks.entry(chunk * CHUNK + CHUNK - 1).map(|value| **value), Some(7));
         }
         assert_eq!(Arc::strong_count(&value), 1 + 4 * CHUNK as usize);

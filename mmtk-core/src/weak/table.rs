@@ -28,7 +28,9 @@
 use super::chunks::{CHUNK, Chunk, Chunks};
 use crate::address::{Address, ObjectReference};
 use crate::events::CollectionKind;
-use crate::memory::{Charge, Memory};
+use crate::memory::{Arena, Charge, List, Memory};
+use crate::os::{PageVec, Pages};
+use allocator_api2::boxed::Box;
 use protocols::sync::Mutex;
 use std::array;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -165,13 +167,13 @@ struct ChunkState {
 
 struct State {
     /// By number. The last one is there.
-    chunks: Vec<ChunkState>,
+    chunks: PageVec<ChunkState>,
     /// Those that are there, in the order in which they were made.
-    made: Vec<u32>,
+    made: PageVec<u32>,
     /// Those that have a free entry; and numbers below the last one's that have no chunk. The next to be used
     /// is the last.
-    with_room: Vec<u32>,
-    absent: Vec<u32>,
+    with_room: PageVec<u32>,
+    absent: PageVec<u32>,
     /// Entries that are not free.
     in_use: usize,
     young: u32,
@@ -194,7 +196,7 @@ pub(crate) struct Table {
 pub(crate) struct Scan<'a> {
     table: &'a Table,
     /// Chunks by the number of their first entry.
-    chunks: Vec<(u32, &'a Chunk<Entry>)>,
+    chunks: List<'a, (u32, &'a Chunk<Entry>)>,
     pub entries: usize,
     /// Their numbers are those of the list of young entries.
     young: bool,
@@ -240,10 +242,10 @@ impl<'a> Scan<'a> {
 impl Table {
     pub fn new(generational: bool) -> Table {
         let state = State {
-            chunks: Vec::new(),
-            made: Vec::new(),
-            with_room: Vec::new(),
-            absent: Vec::new(),
+            chunks: PageVec::new(),
+            made: PageVec::new(),
+            with_room: PageVec::new(),
+            absent: PageVec::new(),
             in_use: 0,
             young: 0,
             serial: 0,
@@ -320,7 +322,7 @@ impl Table {
         assert!(chunk < NONE / CHUNK, "there can be no more than 4 billion native references of a kind");
         let first = chunk * CHUNK;
         let next = |n: usize| if n + 1 < CHUNK as usize { first + n as u32 + 1 } else { NONE };
-        self.chunks.make(chunk, Box::new(array::from_fn(|n| Entry::free(next(n)))));
+        self.chunks.make(chunk, Box::new_in(array::from_fn(|n| Entry::free(next(n))), Pages));
         let here = ChunkState { free: first, in_use: 0, is_there: true, listed: true };
         match state.chunks.get_mut(chunk as usize) {
             Some(known) => *known = here,
@@ -491,14 +493,16 @@ impl Table {
             with_room.retain(|chunk| chunks[*chunk as usize].is_there);
             let len = chunks.iter().rposition(|chunk| chunk.is_there).map_or(0, |last| last + 1);
             chunks.truncate(len);
-            *absent = (0..len as u32).rev().filter(|chunk| !chunks[*chunk as usize].is_there).collect();
+            absent.clear();
+            absent.extend((0..len as u32).rev().filter(|chunk| !chunks[*chunk as usize].is_there));
             chunks.shrink_to(2 * len);
             made.shrink_to(2 * len);
             memory.uncharge_tables(given * CHUNK_BYTES);
         }
         // The lowest is used next.
         with_room.sort_unstable_by(|a, b| b.cmp(a));
-        with_room.shrink_to(2 * with_room.len());
+        let used = with_room.len();
+        with_room.shrink_to(2 * used);
     }
 
     /// In a pause: queues entries for the VM.
@@ -564,29 +568,30 @@ impl Table {
     }
 
     /// What a collection of this kind looks at: everything in use, or what is young. For the leader.
-    pub fn scan(&self, kind: CollectionKind) -> Scan<'_> {
+    pub fn scan<'a>(&'a self, kind: CollectionKind, arena: &'a Arena) -> Scan<'a> {
         match kind {
-            CollectionKind::Full => self.all(),
+            CollectionKind::Full => self.all(arena),
             CollectionKind::Minor => {
                 let state = self.state.lock();
                 self.scan_chunks(
                     state.made.iter().copied().take(state.young.div_ceil(CHUNK) as usize),
                     Some(state.young),
+                    arena,
                 )
             }
         }
     }
 
     /// Everything in use. For the leader.
-    pub fn all(&self) -> Scan<'_> {
+    pub fn all<'a>(&'a self, arena: &'a Arena) -> Scan<'a> {
         let state = self.state.lock();
         let in_use = (0..state.chunks.len() as u32).filter(|chunk| state.chunks[*chunk as usize].in_use > 0);
-        self.scan_chunks(in_use, None)
+        self.scan_chunks(in_use, None, arena)
     }
 
-    fn scan_chunks(&self, chunks: impl Iterator<Item = u32>, young: Option<u32>) -> Scan<'_> {
+    fn scan_chunks<'a>(&'a self, chunks: impl Iterator<Item = u32>, young: Option<u32>, arena: &'a Arena) -> Scan<'a> {
         let entries_of = |chunk| self.chunks.get(chunk).expect("a chunk that is there");
-        let chunks: Vec<_> = chunks.map(|chunk| (chunk * CHUNK, entries_of(chunk))).collect();
+        let chunks = arena.collect(chunks.map(|chunk| (chunk * CHUNK, entries_of(chunk))));
         let entries = young.map_or(chunks.len() * CHUNK as usize, |young| young as usize);
         Scan { table: self, chunks, entries, young: young.is_some() }
     }
@@ -602,6 +607,10 @@ mod tests {
     use super::*;
     use crate::options::Options;
 
+    fn arena() -> &'static Arena {
+        std::boxed::Box::leak(std::boxed::Box::default())
+    }
+
     fn an_object(n: usize) -> ObjectReference {
         object(n * 8).unwrap()
     }
@@ -611,7 +620,7 @@ mod tests {
     }
 
     fn look_at_all(table: &Table) {
-        let scan = table.scan(CollectionKind::Full);
+        let scan = table.scan(CollectionKind::Full, arena());
         (0..scan.entries).for_each(|position| _ = scan.at(position));
     }
 
@@ -652,7 +661,7 @@ mod tests {
                 (0..100_000).map(|n| table.create(&memory, an_object(n + 1), None, 0).unwrap()).collect();
             assert_eq!(made[99_999].number, 99_999, "round {round}: the lowest numbers are used");
             made.iter().for_each(|handle| table.free(*handle));
-            assert_eq!(table.scan(CollectionKind::Full).entries, 0);
+            assert_eq!(table.scan(CollectionKind::Full, arena()).entries, 0);
             end_full(&table, &memory);
             assert_eq!((memory.budget().reserved(), memory.budget().resident()), (0, 0));
         }
@@ -668,7 +677,7 @@ mod tests {
         (0..COUNT).filter(|n| !stays(*n)).for_each(|n| table.free(made[n]));
         end_full(&table, &memory);
         assert_eq!(memory.budget().reserved(), 10 * CHUNK_BYTES);
-        let scan = table.scan(CollectionKind::Full);
+        let scan = table.scan(CollectionKind::Full, arena());
         assert_eq!((scan.entries, scan.iter().count()), (10 * CHUNK as usize, 10));
         assert_eq!(scan.at(scan.entries - 1 - 127 + 95_000 % 128).unwrap().0, 95_000);
         for n in (0..COUNT).filter(|n| stays(*n)) {
@@ -712,8 +721,11 @@ mod tests {
         look_at_all(&table);
         table.forget_young();
         table.compact(&memory);
-        let all: std::collections::BTreeMap<_, _> =
-            table.all().iter().map(|entry| (entry.target().unwrap().address().as_usize() / 8, entry.bits())).collect();
+        let all: std::collections::BTreeMap<_, _> = table
+            .all(arena())
+            .iter()
+            .map(|entry| (entry.target().unwrap().address().as_usize() / 8, entry.bits()))
+            .collect();
         let expected = (0..10_000).filter(|n| stays(*n)).map(|n| (n + 1, n as u64)).collect();
         assert_eq!(all, expected);
         assert_eq!(memory.budget().reserved(), 3 * CHUNK_BYTES, "{} entries", all.len());
@@ -725,7 +737,7 @@ mod tests {
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!((numbers.len(), memory.budget().reserved()), (room, 3 * CHUNK_BYTES));
-        assert_eq!(table.scan(CollectionKind::Minor).entries, room);
+        assert_eq!(table.scan(CollectionKind::Minor, arena()).entries, room);
         assert!(!table.is_sparse_without(CHUNK as usize) && table.is_sparse_without(2 * CHUNK as usize));
         // Then there is more, and when all are free nothing is left.
         let next = table.create(&memory, an_object(1), None, 0).unwrap().number;
@@ -753,7 +765,7 @@ mod tests {
                 table.give_back_empty(&memory)
             }
             (0..CHUNK as usize).for_each(|n| _ = table.create(&memory, an_object(n + 1), None, 0).unwrap());
-            assert_eq!(table.scan(CollectionKind::Minor).entries, CHUNK as usize);
+            assert_eq!(table.scan(CollectionKind::Minor, arena()).entries, CHUNK as usize);
         }
     }
 
@@ -766,11 +778,11 @@ mod tests {
         let handle = table.create(&memory, an_object(2), None, 0).unwrap();
         assert_eq!(handle.number, first.number);
         assert!(table.set_value(handle, Some(an_object(3))));
-        assert_eq!(table.scan(CollectionKind::Minor).entries, 1);
-        assert!(table.scan(CollectionKind::Minor).at(0).is_some());
+        assert_eq!(table.scan(CollectionKind::Minor, arena()).entries, 1);
+        assert!(table.scan(CollectionKind::Minor, arena()).at(0).is_some());
         table.forget_young();
         assert!(table.set_value(handle, None));
-        assert_eq!(table.scan(CollectionKind::Minor).entries, 1, "written again, so young again");
+        assert_eq!(table.scan(CollectionKind::Minor, arena()).entries, 1, "written again, so young again");
     }
 
     #[test]
@@ -803,7 +815,7 @@ mod tests {
         let again = table.create(&memory, an_object(6), Some(an_object(7)), 0).unwrap();
         assert_eq!((again.number, entry.owner(), entry.bits()), (handle.number, Some(an_object(7)), 0));
         assert!(!entry.has(NOTIFY) && table.in_use_now() == 1);
-        assert_eq!(table.all().target(again.number as usize), Some((again.number as usize, an_object(6))));
+        assert_eq!(table.all(arena()).target(again.number as usize), Some((again.number as usize, an_object(6))));
     }
 
     #[test]
@@ -859,8 +871,8 @@ mod tests {
         (0..made.len()).filter(|n| goes(*n)).for_each(|n| table.free(made[n]));
         end_full(&table, &memory);
         assert_eq!((memory.budget().reserved(), table.bytes()), (3 * CHUNK_BYTES, 3 * CHUNK_BYTES));
-        assert_eq!(table.all().iter().count(), 2 * CHUNK as usize + 1);
-        assert_eq!((table.all().entries, table.numbers()), (3 * CHUNK as usize, made.len()));
+        assert_eq!(table.all(arena()).iter().count(), 2 * CHUNK as usize + 1);
+        assert_eq!((table.all(arena()).entries, table.numbers()), (3 * CHUNK as usize, made.len()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::address_table::{AddressTables, Entries};
 use super::kinds::ReferenceKind;
 use super::table::{Entry, Scan, Table};
 use crate::address::ObjectReference;
-use crate::memory::Memory;
+use crate::memory::{Arena, List, Memory};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -38,7 +38,7 @@ impl QueuedRoot<'_> {
 }
 
 /// The entries of the tables in which something is queued, numbered through.
-pub(crate) struct QueuedRoots<'a>(Vec<(Scan<'a>, bool)>);
+pub(crate) struct QueuedRoots<'a>(List<'a, (Scan<'a>, bool)>);
 
 impl<'a> QueuedRoots<'a> {
     /// How many numbers there are.
@@ -105,9 +105,9 @@ impl WeakTables {
     }
 
     /// What is queued.
-    pub fn roots(&self) -> QueuedRoots<'_> {
+    pub fn roots<'a>(&'a self, arena: &'a Arena) -> QueuedRoots<'a> {
         let queued = self.all().filter(|(table, _)| table.queued() > 0);
-        QueuedRoots(queued.map(|(table, target)| (table.all(), target)).collect())
+        QueuedRoots(arena.collect(queued.map(|(table, target)| (table.all(arena), target))))
     }
 
     /// For the verifier: what must be live if `is_live` says so of the objects it depends on, and why.
@@ -116,12 +116,14 @@ impl WeakTables {
         is_live: impl Fn(ObjectReference) -> bool,
         mut keeps: impl FnMut(ObjectReference, &'static str),
     ) {
-        for entry in self.of(ReferenceKind::Soft).all().iter().filter(|entry| !entry.is_queued()) {
+        for entry in self.of(ReferenceKind::Soft).all(self.memory.arena()).iter().filter(|entry| !entry.is_queued()) {
             if entry.owner().is_none_or(&is_live) {
                 entry.target().into_iter().for_each(|target| keeps(target, "a soft reference"));
             }
         }
-        for entry in self.of(ReferenceKind::Ephemeron).all().iter().filter(|entry| !entry.is_queued()) {
+        for entry in
+            self.of(ReferenceKind::Ephemeron).all(self.memory.arena()).iter().filter(|entry| !entry.is_queued())
+        {
             if entry.target().is_some_and(&is_live) && entry.owner().is_none_or(&is_live) {
                 entry.value().into_iter().for_each(|value| keeps(value, "an ephemeron"));
             }
@@ -132,7 +134,7 @@ impl WeakTables {
     pub fn for_each_target(&self, mut f: impl FnMut(ObjectReference, &'static str)) {
         let kinds = ["a soft reference", "a weak reference", "a phantom reference", "an ephemeron", "a finalizer"];
         for ((table, _), kind) in self.all().zip(kinds) {
-            for entry in table.all().iter() {
+            for entry in table.all(self.memory.arena()).iter() {
                 entry.target().into_iter().chain(entry.owner()).for_each(|object| f(object, kind));
             }
         }

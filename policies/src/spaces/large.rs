@@ -13,7 +13,7 @@ use derive_where::derive_where;
 use mmtk_core::alloc::Allocators;
 use mmtk_core::memory::{CHUNK_BYTES, Charge, Extent, PageRuns, SideBytes};
 use mmtk_core::metadata::{Moves, ObjectStates};
-use mmtk_core::os::PAGE_BYTES;
+use mmtk_core::os::{PAGE_BYTES, PageVec};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::{ArrayPart, ObjectItem, SpaceTracer, Traced};
@@ -42,7 +42,7 @@ pub struct LargeObjectSpace<VM> {
     epoch: Epoch,
     /// A byte a page: the epoch in which the object that begins there was marked.
     marks: SideBytes,
-    objects: Mutex<Vec<LargeObject>>,
+    objects: Mutex<PageVec<LargeObject>>,
     /// Whether `objects` are in the order of their addresses. Changes under their lock; a sweep keeps the
     /// order.
     sorted: AtomicBool,
@@ -97,8 +97,8 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
         let (objects, tracer) = (self.objects.lock(), self.tracer());
         let live =
             |large: &LargeObject| Some(self.pages.object_at(large.start)).filter(|o| tracer.resolve(*o).is_some());
-        let parts: Vec<ArrayPart> =
-            objects.iter().filter_map(live).flat_map(|object| ArrayPart::all_of(&*self.vm, object)).collect();
+        let parts = objects.iter().filter_map(live).flat_map(|object| ArrayPart::all_of(&*self.vm, object));
+        let parts = pause.arena().collect(parts);
         let (objects, next) = (&objects[..], AtomicUsize::new(0));
         pause.together("update large", parts.len() > 1 || objects.len() >= OBJECTS_FOR_HELPERS, |_| {
             let mut slots = moves.slots();
@@ -125,7 +125,7 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
         for released in pause.released().iter().filter(|object| self.pages.extent().holds(**object)) {
             self.marks.at(released.address()).store(0, Relaxed);
         }
-        let objects = std::mem::take(&mut *self.objects.lock());
+        let mut objects = std::mem::take(&mut *self.objects.lock());
         let live = |object: &LargeObject| self.marks.at(object.start).load(Relaxed) == epoch;
         pause.sweep(objects.len(), |_, range| {
             for object in objects[range].iter().filter(|o| !live(o)) {
@@ -133,7 +133,8 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
                 self.reserved.fetch_sub(object.pages * PAGE_BYTES, Relaxed);
             }
         });
-        *self.objects.lock() = objects.into_iter().filter(live).collect();
+        objects.retain(live);
+        *self.objects.lock() = objects;
     }
 }
 

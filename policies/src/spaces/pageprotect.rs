@@ -171,7 +171,7 @@ impl<VM: VMBinding> PageProtectSpace<VM> {
             return None;
         };
         if dirty {
-            allocators.zero_later(vec![shared.pages.memory_at(start..start.plus(bytes))]);
+            allocators.zero_later([shared.pages.memory_at(start..start.plus(bytes))]);
         }
         allocators.allocated += bytes.max(SLOT_MIN_BYTES);
         Some(start)

@@ -23,16 +23,16 @@ use derive_where::derive_where;
 use mmtk_core::alloc::{BumpRange, Pace};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{
-    BLOCK_BYTES, Block, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, Payment, SideWords,
+    BLOCK_BYTES, Block, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, OrderedMap, Payment, SideWords,
 };
 use mmtk_core::metadata::{BLOCK_FREE, CellMarks, Moves, ObjectStates, class_bytes};
+use mmtk_core::os::PageVec;
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{PoolCells, SharedCells, Space};
 use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use protocols::sync::Mutex;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -49,9 +49,12 @@ struct Pools {
     /// How many were opened.
     opened: u32,
     /// Those that were not released, by their numbers.
-    open: BTreeMap<u32, SharedCells>,
+    open: OrderedMap<u32, SharedCells>,
     /// Those that wait for the next sweep.
-    released: Vec<SharedCells>,
+    released: PageVec<SharedCells>,
+    /// Those that were freed in a pause. What is left of them is memory of `malloc`, which gets it back when
+    /// the next pool is opened or released.
+    spent: PageVec<SharedCells>,
 }
 
 /// The space.
@@ -91,7 +94,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
         self.cells.format(block, pool.class);
         self.owners.word(block.0).store(pool.number, Relaxed);
         pool.blocks.insert(block, 0);
-        pool.partial.insert(block);
+        pool.partial.insert(block, ());
         Some(block)
     }
 
@@ -102,13 +105,13 @@ impl<VM: VMBinding> PoolSpace<VM> {
         debug_assert!(taken, "{object} was freed, and is in no cell that is taken");
         self.blocks.poison(start, bytes);
         let block = self.blocks.extent().block_of(start);
-        let taken = pool.blocks.get_mut(&block).expect("checked in `free`");
+        let taken = pool.blocks.get_mut(block).expect("checked in `free`");
         *taken -= 1;
         let empty = *taken == 0;
-        pool.partial.insert(block);
+        pool.partial.insert(block, ());
         if empty && pool.partial.len() > 1 {
-            pool.blocks.remove(&block);
-            pool.partial.remove(&block);
+            pool.blocks.remove(block);
+            pool.partial.remove(block);
             self.free_block(block);
         }
     }
@@ -124,7 +127,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
         let mut cells = cells.lock();
         cells.waiting.clear();
         cells.partial.clear();
-        std::mem::take(&mut cells.blocks).into_keys().for_each(|block| self.free_block(block));
+        std::mem::take(&mut cells.blocks).iter().for_each(|(block, _)| self.free_block(block));
     }
 
     /// Updates the slots of the objects that were reached. In a full collection.
@@ -153,12 +156,18 @@ impl<VM: VMBinding> PoolSpace<VM> {
     /// freed and did not reach: nobody may use them.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         let mut pools = self.pools.lock();
-        std::mem::take(&mut pools.released).iter().for_each(|cells| self.free_pool(cells));
-        let mut young = Vec::new();
-        for cells in pools.open.values() {
+        let mut released = std::mem::take(&mut pools.released);
+        released.iter().for_each(|cells| self.free_pool(cells));
+        pools.spent.append(&mut released);
+        let mut young = pause.arena().list();
+        for (_, cells) in pools.open.iter() {
             let mut cells = cells.lock();
-            std::mem::take(&mut cells.waiting).into_iter().for_each(|object| self.free_cell(&mut cells, object));
-            young.extend(std::mem::take(&mut cells.young));
+            while let Some((object, ())) = cells.waiting.last() {
+                cells.waiting.remove(object);
+                self.free_cell(&mut cells, object);
+            }
+            young.extend(cells.young.iter().map(|(block, ())| block));
+            cells.young.clear();
         }
         if !VM::OBJECT_STARTS {
             return;
@@ -205,15 +214,18 @@ impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
         let number = pools.opened;
         let cells = SharedCells::new(Mutex::new(PoolCells { number, class, ..PoolCells::default() }));
         pools.open.insert(number, cells.clone());
+        let spent = std::mem::take(&mut pools.spent);
+        drop(pools);
+        drop(spent);
         cells
     }
 
     fn allocate(&self, pool: &mut PoolCells, pace: Pace, allocated: &mut usize) -> Option<Address> {
         let block = match pool.partial.first() {
-            Some(block) => *block,
+            Some((block, ())) => block,
             None => self.acquire(pool)?,
         };
-        let taken = pool.blocks.get_mut(&block).expect("a partial block is one of the pool's");
+        let taken = pool.blocks.get_mut(block).expect("a partial block is one of the pool's");
         let cells = self.cells.block(block);
         let cell = match *taken {
             0 => 0,
@@ -221,7 +233,7 @@ impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
         };
         *taken += 1;
         if *taken == cells.class().cells {
-            pool.partial.remove(&block);
+            pool.partial.remove(block);
         }
         let (start, bytes) = (cells.cell_start(cell), class_bytes(pool.class));
         // Marked by this thread alone: it holds the pool's lock, and a block belongs to one pool.
@@ -230,7 +242,7 @@ impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
         if VM::OBJECT_STARTS {
             self.states.starts().set_shared(start);
             if self.states.is_generational() {
-                pool.young.insert(block);
+                pool.young.insert(block, ());
             }
         }
         let mut range = BumpRange::default();
@@ -240,20 +252,20 @@ impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
 
     fn free(&self, pool: &mut PoolCells, object: ObjectReference) -> Result<(), String> {
         let extent = self.blocks.extent();
-        if !extent.holds(object) || !pool.blocks.contains_key(&extent.block_of(object.address())) {
+        if !extent.holds(object) || !pool.blocks.contains(extent.block_of(object.address())) {
             return Err(format!("it is no object of pool {}", pool.number));
         }
         if self.cells.cell_around(object.address()) != Some(object.address()) {
             return Err("no object begins there".to_string());
         }
-        if !self.cells.is_marked(object, TAKEN) || pool.waiting.contains(&object) {
+        if !self.cells.is_marked(object, TAKEN) || pool.waiting.contains(object) {
             return Err("it is free".to_string());
         }
         // From now on nobody finds it by its address: a word on a stack that looks like it is no dangling
         // reference.
         self.states.forget_starts(object.address(), class_bytes(pool.class));
         match self.waits {
-            true => _ = pool.waiting.insert(object),
+            true => _ = pool.waiting.insert(object, ()),
             false => self.free_cell(pool, object),
         }
         Ok(())
@@ -261,12 +273,16 @@ impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
 
     fn release(&self, cells: &SharedCells, now: bool) {
         let number = cells.lock().number;
-        self.pools.lock().open.remove(&number);
+        self.pools.lock().open.remove(number);
         if now && !self.waits {
             return self.free_pool(cells);
         }
-        cells.lock().blocks.keys().for_each(|block| self.cells.state(*block).store(RELEASED, Relaxed));
-        self.pools.lock().released.push(cells.clone());
+        cells.lock().blocks.iter().for_each(|(block, _)| self.cells.state(block).store(RELEASED, Relaxed));
+        let mut pools = self.pools.lock();
+        pools.released.push(cells.clone());
+        let spent = std::mem::take(&mut pools.spent);
+        drop(pools);
+        drop(spent);
     }
 }
 
@@ -345,7 +361,7 @@ impl<VM: VMBinding> Space for PoolSpace<VM> {
         if start != object.address() {
             return Err(format!("no object begins there; the cell around it begins at {start}"));
         }
-        let waits = self.pools.lock().open.get(&number).is_some_and(|pool| pool.lock().waiting.contains(&object));
+        let waits = self.pools.lock().open.get(number).is_some_and(|pool| pool.lock().waiting.contains(object));
         if waits || !self.cells.is_marked(object, TAKEN) {
             return Err(format!("it was freed in pool {number}: the reference dangles"));
         }

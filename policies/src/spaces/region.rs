@@ -26,16 +26,15 @@ use bytemuck::{NoUninit, Zeroable};
 use derive_where::derive_where;
 use mmtk_core::alloc::{BumpRange, Pace};
 use mmtk_core::events::CollectionKind;
-use mmtk_core::memory::{CHUNK_BYTES, Charge, Extent, PageRuns, SideStates};
+use mmtk_core::memory::{Arena, CHUNK_BYTES, Charge, Extent, List, OrderedMap, PageRuns, SideStates};
 use mmtk_core::metadata::{Moves, ObjectStarts, ObjectStates};
-use mmtk_core::os::PAGE_BYTES;
+use mmtk_core::os::{PAGE_BYTES, PageVec};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{RegionMemory, Space};
 use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use protocols::sync::Mutex;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -70,14 +69,14 @@ struct Regions {
     /// How many were opened.
     opened: u32,
     /// Every run by its first page, until it is free.
-    runs: BTreeMap<usize, Run>,
+    runs: OrderedMap<usize, Run>,
     /// If the space notes them: runs acquired since the last collection, by their first pages, until they are
     /// free.
-    fresh: BTreeSet<usize>,
+    fresh: OrderedMap<usize, ()>,
     /// If the space notes them: the first page of the run in which each region goes on, by its number.
-    going_on: BTreeMap<u32, usize>,
+    going_on: OrderedMap<u32, usize>,
     /// Regions that wait for the next sweep.
-    released: Vec<RegionMemory>,
+    released: PageVec<RegionMemory>,
 }
 
 /// The space.
@@ -162,7 +161,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
         let mut regions = self.regions.lock();
         regions.runs.insert(first, Run { pages, region: region.number });
         if self.notes_young {
-            regions.fresh.insert(first);
+            regions.fresh.insert(first, ());
         }
         drop(regions);
         self.set_pages(start, pages, PageState::Used);
@@ -183,15 +182,15 @@ impl<VM: VMBinding> RegionSpace<VM> {
     }
 
     fn free(&self, region: RegionMemory) {
-        self.regions.lock().going_on.remove(&region.number);
+        self.regions.lock().going_on.remove(region.number);
         for (start, pages) in region.runs {
             if let Some(starts) = &self.starts {
                 starts.clear(start, pages * PAGE_BYTES);
             }
             let first = self.page_of(start);
             let mut regions = self.regions.lock();
-            regions.runs.remove(&first);
-            regions.fresh.remove(&first);
+            regions.runs.remove(first);
+            regions.fresh.remove(first);
             drop(regions);
             self.set_pages(start, pages, PageState::Free);
             self.reserved.fetch_sub(pages * PAGE_BYTES, Relaxed);
@@ -219,7 +218,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
         let released = std::mem::take(&mut self.regions.lock().released);
         released.into_iter().for_each(|region| self.free(region));
         self.lower_top();
-        let young = self.take_young();
+        let young = self.take_young(pause.arena());
         let Some(starts) = self.starts else { return };
         let epoch = self.epoch.current();
         let forget_unreached = |page| {
@@ -240,18 +239,24 @@ impl<VM: VMBinding> RegionSpace<VM> {
     }
 
     /// The pages of the runs in which objects may be new (I3). In a pause.
-    fn take_young(&self) -> Vec<Address> {
-        let mut regions = self.regions.lock();
-        let mut firsts = std::mem::take(&mut regions.fresh);
-        firsts.extend(regions.going_on.values());
-        let run = |first: usize| first..first + regions.runs[&first].pages;
+    fn take_young<'a>(&self, arena: &'a Arena) -> List<'a, Address> {
+        let regions = &mut *self.regions.lock();
+        for (_, first) in regions.going_on.iter() {
+            regions.fresh.insert(*first, ());
+        }
+        let pages = |first| regions.runs.get(first).map_or(0, |run| run.pages);
+        let run = |(first, ()): (usize, _)| first..first + pages(first);
         let start = self.pages.extent().start();
-        firsts.into_iter().flat_map(run).map(|page| start.plus(page * PAGE_BYTES)).collect()
+        let young = arena.collect(
+            regions.fresh.iter().map(|(f, _)| (f, ())).flat_map(run).map(|page| start.plus(page * PAGE_BYTES)),
+        );
+        regions.fresh.clear();
+        young
     }
 
     /// Above the last run there is nothing to look at. In a pause: no run is being acquired.
     fn lower_top(&self) {
-        let last = self.regions.lock().runs.last_key_value().map(|(page, run)| page + run.pages);
+        let last = self.regions.lock().runs.last().map(|(page, run)| page + run.pages);
         self.top.store(last.unwrap_or(0) * PAGE_BYTES, Relaxed);
     }
 
@@ -372,7 +377,7 @@ impl<VM: VMBinding> Space for RegionSpace<VM> {
         let last = object.address().plus(bytes - 1);
         let first_page = self.page_of(object.address());
         let regions = self.regions.lock();
-        match regions.runs.range(..=first_page).next_back() {
+        match regions.runs.at_or_below(first_page) {
             Some((page, run)) if page + run.pages > first_page => match self.page_state(object) {
                 PageState::Released => Err(format!("region {} was released: the reference dangles", run.region)),
                 _ if self.pages.extent().contains(last) && self.page_of(last) < page + run.pages => Ok(()),
@@ -385,7 +390,7 @@ impl<VM: VMBinding> Space for RegionSpace<VM> {
         if self.page_states.at(address).load(Relaxed) != PageState::Used {
             return None;
         }
-        let floor = *self.regions.lock().runs.range(..=self.page_of(address)).next_back()?.0;
+        let floor = self.regions.lock().runs.at_or_below(self.page_of(address))?.0;
         super::lookup::last_object(
             &*self.vm,
             &self.states,
