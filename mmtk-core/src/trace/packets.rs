@@ -104,7 +104,8 @@ mod tests {
     use crate::address::Address;
 
     fn array(from: usize) -> Packet<u64> {
-        let object = ObjectReference::from_address(Address::from_usize(64)).unwrap();
+        // SAFETY: nobody reads it.
+        let object = unsafe { ObjectReference::from_address(Address::from_usize(64)) }.unwrap();
         Packet::Array { object, from, to: from + 1 }
     }
 

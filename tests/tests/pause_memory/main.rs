@@ -13,7 +13,7 @@ use mmtk_core::weak::{FinalizerOrder, ReferenceKind, Terms};
 use mmtk_core::{
     AddressTable, Heap, ObjectReference, OldToNew, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot,
 };
-use plan_tests::{AmbiguousVM, SideVM, TestVM, Watchdog, collecting_plans, matrix, options};
+use plan_tests::{AmbiguousVM, SideVM, TestVM, Watchdog, collecting_plans, matrix, options, pool_in, region_in};
 use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle, object};
 use std::collections::BTreeSet;
@@ -60,8 +60,7 @@ fn all_that_pauses_look_after<VM: TestVM>(heap: &Heap<VM>, rounds: usize) {
     let m = thread.handle();
     let mutator = m.mutator();
     let pins = PLANS.iter().any(|plan| plan.name == heap.plan_name() && plan.needs.pins);
-    let (kept, pool) =
-        (heap.region().unwrap(), heap.pool(ThreadHandle::<VM>::words(Class { refs: 2, bytes: 16 }) * 8).unwrap());
+    let (kept, pool) = (region_in(heap), pool_in(heap, ThreadHandle::<VM>::words(Class { refs: 2, bytes: 16 }) * 8));
     let table = AddressTable::new(&mutator);
     let old = m.push(Ref::NULL);
     let first = m.alloc(50, 8);
@@ -79,7 +78,7 @@ fn all_that_pauses_look_after<VM: TestVM>(heap: &Heap<VM>, rounds: usize) {
             let at = m.try_alloc(Class { refs: 1, bytes: 64 }, semantics).unwrap();
             m.write_ref(m.get(old), (round + 7) % 50, at);
         }
-        let request = heap.region().unwrap();
+        let request = region_in(heap);
         for region in [&kept, &request] {
             for bytes in [16, 3000, 100_000] {
                 let words = ThreadHandle::<VM>::words(Class { refs: 2, bytes });
