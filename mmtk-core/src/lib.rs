@@ -93,7 +93,7 @@ pub mod weak;
 
 pub use {
     address::{Address, ObjectReference},
-    alloc::Semantics,
+    alloc::{NewObject, Semantics},
     binding::{Slot, SlotVisitor, StateLocation, VMBinding, WeakProcessor, WordSlot},
     callback::in_pause,
     error::{HeapError, MayBeOutOfMemory, OutOfMemory, Tried},

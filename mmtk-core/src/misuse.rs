@@ -120,23 +120,89 @@
 //!
 //! # An object is copied by the worker that has claimed it, and once
 //! ```
-//! use mmtk_core::{VMBinding, alloc::CopyTarget, metadata::{Claimed, ObjectStates}};
+//! use mmtk_core::{VMBinding, alloc::CopyTarget, metadata::{Claimed, ObjectMark, ObjectStates}};
 //! fn copy<VM: VMBinding>(states: &ObjectStates<VM>, targets: [CopyTarget; 2], claimed: Claimed) {
 //!     let [target, _] = targets;
-//!     target.copy(states, claimed, 1);
+//!     target.copy(states, claimed, ObjectMark::NONE);
 //! }
 //! ```
 //! ```compile_fail,E0382
-//! use mmtk_core::{VMBinding, alloc::CopyTarget, metadata::{Claimed, ObjectStates}};
+//! use mmtk_core::{VMBinding, alloc::CopyTarget, metadata::{Claimed, ObjectMark, ObjectStates}};
 //! fn copy<VM: VMBinding>(states: &ObjectStates<VM>, targets: [CopyTarget; 2], claimed: Claimed) {
 //!     let [target, other] = targets;
-//!     target.copy(states, claimed, 1);
-//!     other.copy(states, claimed, 1);
+//!     target.copy(states, claimed, ObjectMark::NONE);
+//!     other.copy(states, claimed, ObjectMark::NONE);
 //! }
 //! ```
 //! ```compile_fail,E0308
-//! use mmtk_core::{ObjectReference, VMBinding, alloc::CopyTarget, metadata::ObjectStates};
+//! use mmtk_core::{ObjectReference, VMBinding, alloc::CopyTarget, metadata::{ObjectMark, ObjectStates}};
 //! fn copy<VM: VMBinding>(states: &ObjectStates<VM>, target: CopyTarget, object: ObjectReference) {
-//!     target.copy(states, object, 1);
+//!     target.copy(states, object, ObjectMark::NONE);
+//! }
+//! ```
+//!
+//! # A table does not outlive its memory in a tracer
+//! ```
+//! use mmtk_core::memory::{Borrowed, SideBytes};
+//! fn trace(table: &SideBytes) -> SideBytes<Borrowed<'_>> {
+//!     table.view()
+//! }
+//! ```
+//! ```compile_fail
+//! use mmtk_core::memory::{Borrowed, SideBytes};
+//! fn trace(table: &SideBytes) -> SideBytes<Borrowed<'static>> {
+//!     table.view()
+//! }
+//! ```
+//!
+//! # What a plan is lent to build its spaces from has to be cloned to be kept, and keeps the heap's memory then
+//! ```
+//! use mmtk_core::{PlanContext, VMBinding, metadata::ObjectStates};
+//! fn keep<VM: VMBinding>(context: &PlanContext<'_, VM>) -> ObjectStates<VM> {
+//!     context.states.clone()
+//! }
+//! ```
+//! ```compile_fail,E0507
+//! use mmtk_core::{PlanContext, VMBinding, metadata::ObjectStates};
+//! fn keep<VM: VMBinding>(context: &PlanContext<'_, VM>) -> ObjectStates<VM> {
+//!     context.states
+//! }
+//! ```
+//!
+//! # New memory becomes an object when its VM says that it is one
+//! ```
+//! use mmtk_core::{Mutator, ObjectReference, VMBinding};
+//! fn make<VM: VMBinding>(mutator: &Mutator<VM>) -> ObjectReference {
+//!     // SAFETY: the example is not run.
+//!     unsafe { mutator.alloc(16).assume_object() }
+//! }
+//! ```
+//! ```compile_fail,E0133
+//! use mmtk_core::{Mutator, ObjectReference, VMBinding};
+//! fn make<VM: VMBinding>(mutator: &Mutator<VM>) -> ObjectReference {
+//!     mutator.alloc(16).assume_object()
+//! }
+//! ```
+//! ```compile_fail,E0382
+//! use mmtk_core::{Mutator, ObjectReference, VMBinding};
+//! fn make<VM: VMBinding>(mutator: &Mutator<VM>) -> [ObjectReference; 2] {
+//!     let new = mutator.alloc(16);
+//!     // SAFETY: the example is not run.
+//!     unsafe { [new.assume_object(), new.assume_object()] }
+//! }
+//! ```
+//!
+//! # A closure of `fork` forks
+//! ```
+//! use mmtk_core::{Mutator, VMBinding};
+//! fn fork<VM: VMBinding>(mutator: &Mutator<VM>) {
+//!     // SAFETY: the example is not run.
+//!     drop(unsafe { mutator.fork(|| 0) });
+//! }
+//! ```
+//! ```compile_fail,E0133
+//! use mmtk_core::{Mutator, VMBinding};
+//! fn fork<VM: VMBinding>(mutator: &Mutator<VM>) {
+//!     drop(mutator.fork(|| 0));
 //! }
 //! ```

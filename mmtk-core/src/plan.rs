@@ -53,7 +53,8 @@ impl<'a, VM: VMBinding> PlanContext<'a, VM> {
             return Err(HeapError::Unsuitable { plan, need: Need::OldToNew, suits: Vec::new() });
         }
         self.generational.set(true);
-        Ok(PlanContext { states: self.states.generational(), ..*self })
+        let PlanContext { vm, memory, options, generational, .. } = *self;
+        Ok(PlanContext { vm, memory, options, states: self.states.clone().generational(), generational })
     }
 
     /// A table of a space of its own, for where objects begin. It costs [`ObjectStarts::table_bytes`], which

@@ -270,8 +270,8 @@ fn lie(plan: &str, from: From, class: Class, lie: Lie, collections: usize) -> (R
             From::Plan(semantics) => m.try_alloc(class, semantics).unwrap(),
             From::Region | From::Pool => {
                 let at = match &pool {
-                    None => region.alloc(&m.mutator(), class.words() * 8),
-                    Some(pool) => pool.alloc(&m.mutator()),
+                    None => region.alloc(&m.mutator(), class.words() * 8).address(),
+                    Some(pool) => pool.alloc(&m.mutator()).address(),
                 };
                 // SAFETY: just returned by the allocator, of that many words.
                 unsafe { object::write_header(at, class.refs, class.words()) };

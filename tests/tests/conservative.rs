@@ -694,7 +694,11 @@ fn uncollected<VM: TestVM>(m: ThreadHandle<VM>, region: &Region<VM>, pool: &Pool
     let words = ThreadHandle::<VM>::words(Class { refs: 1, bytes: 8 });
     let target = m.push(m.alloc(1, 24));
     let immortal = m.try_alloc(Class { refs: 1, bytes: 8 }, Semantics::Immortal).unwrap();
-    let objects = [immortal.0, region.alloc(&m.mutator(), words * 8).as_usize(), pool.alloc(&m.mutator()).as_usize()];
+    let objects = [
+        immortal.0,
+        region.alloc(&m.mutator(), words * 8).address().as_usize(),
+        pool.alloc(&m.mutator()).address().as_usize(),
+    ];
     for object in objects {
         // SAFETY: just returned by the allocator, of that many words.
         unsafe { object::write_header(Address::from_usize(object), 1, words) };

@@ -49,8 +49,8 @@ fn churn<VM: TestVM>(m: ThreadHandle<VM>, objects: usize) {
 
 /// Forks; `child` runs in the child, which ends with it. Whether it ended well.
 fn fork<VM: TestVM>(m: ThreadHandle<VM>, child: impl FnOnce()) -> bool {
-    // SAFETY: the heap has come to rest, and the child does nothing but what it was made for.
-    let pid = m.mutator().fork(|| unsafe { libc::fork() }).unwrap();
+    // SAFETY: it forks, when the heap has come to rest; and the child does nothing but what it was made for.
+    let pid = unsafe { m.mutator().fork(|| libc::fork()) }.unwrap();
     assert!(pid >= 0, "the system refuses to fork");
     if pid == 0 {
         // SAFETY: plain calls; `_exit` leaves everything as it is, since it is the parent's, too.
@@ -277,7 +277,8 @@ fn a_plan_whose_pages_both_processes_would_share_refuses() {
     assert!(collecting_plans().any(|plan| plan == "PageProtect"));
     let heap: Heap<ReferenceVM> = new_heap(ReferenceVM::new(), options("PageProtect", 32 << 20, &[])).unwrap();
     let thread = Thread::attach(&heap);
-    let refused = thread.handle().mutator().fork(|| unreachable!("it must not be called")).unwrap_err();
+    // SAFETY: it is not called.
+    let refused = unsafe { thread.handle().mutator().fork(|| unreachable!("it must not be called")) }.unwrap_err();
     assert_eq!(
         refused.to_string(),
         "PageProtect cannot fork: parent and child would share the memory of their objects"
@@ -292,7 +293,8 @@ fn a_fork_that_fails_changes_nothing() {
     let thread = Thread::attach(&heap);
     let m = thread.handle();
     list(m, 500);
-    assert_eq!(m.mutator().fork(|| -1).unwrap(), -1);
+    // SAFETY: it does not say that it has forked.
+    assert_eq!(unsafe { m.mutator().fork(|| -1) }.unwrap(), -1);
     lives_on(&heap, m, true);
 }
 

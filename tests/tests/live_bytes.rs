@@ -80,12 +80,12 @@ fn each_space_reports_its_own<VM: TestVM>(plan: &str) {
             }
         }
         for _ in 0..20 * round {
-            let at = region.alloc(&m.mutator(), in_region);
+            let at = region.alloc(&m.mutator(), in_region).address();
             // SAFETY: just returned by the allocator, of that many bytes.
             unsafe { object::write_header(at, 1, in_region / 8) };
             keep(Ref(at.as_usize()));
             *live.entry(Some("regions")).or_default() += in_region;
-            let at = pool.alloc(&m.mutator());
+            let at = pool.alloc(&m.mutator()).address();
             // SAFETY: as above.
             unsafe { object::write_header(at, 1, pool.object_bytes() / 8) };
             keep(Ref(at.as_usize()));

@@ -234,7 +234,7 @@ impl<'h, VM: TestVM> Life<'h, VM> {
     fn open_region(&mut self) {
         let m = self.m;
         let region = region_in(self.heap);
-        let at = region.alloc(&m.mutator(), bytes_of::<VM>(IN_REGION));
+        let at = region.alloc(&m.mutator(), bytes_of::<VM>(IN_REGION)).address();
         m.set(ROOT_REGION, initialise::<VM>(at, IN_REGION));
         for slot in 0..IN_REGION.refs {
             let held = self.alloc(CHILD, Semantics::Default, slot as u64);
@@ -252,7 +252,7 @@ impl<'h, VM: TestVM> Life<'h, VM> {
             self.pool.free(&m.mutator(), as_object(old));
             self.pooled -= 1;
         }
-        let new = initialise::<VM>(self.pool.alloc(&m.mutator()), POOL_CLASS);
+        let new = initialise::<VM>(self.pool.alloc(&m.mutator()).address(), POOL_CLASS);
         m.write_word(new, 1, slot as u64);
         m.write_ref(m.get(ROOT_POOL), slot, new);
         self.pooled += 1;

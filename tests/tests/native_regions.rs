@@ -116,7 +116,8 @@ fn a_native_region_neither_polls_nor_collects_nor_touches_objects() {
                 ("references", Box::new(|| _ = m.references())),
                 ("a handle of references from before", Box::new(|| _ = references.get(weak))),
                 ("pin", Box::new(|| _ = m.pin(object.object().unwrap()))),
-                ("fork", Box::new(|| _ = m.fork(|| -1))),
+                // SAFETY: it does not say that it has forked.
+                ("fork", Box::new(|| _ = unsafe { m.fork(|| -1) })),
             ];
             if cfg!(debug_assertions) {
                 calls.push((

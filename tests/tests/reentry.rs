@@ -74,7 +74,8 @@ fn calls_of_mutator(thread: ThreadHandle) -> Vec<Call<'static>> {
         ("an allocation", Box::new(move || _ = thread.alloc_class(LARGE))),
         ("Mutator::collect", Box::new(move || thread.collect())),
         ("Mutator::native", Box::new(move || thread.native(|| ()))),
-        ("Mutator::fork", Box::new(move || _ = thread.with_mutator(|m| m.fork(|| -1)))),
+        // SAFETY: it does not say that it has forked.
+        ("Mutator::fork", Box::new(move || _ = thread.with_mutator(|m| unsafe { m.fork(|| -1) }))),
     ]
 }
 
@@ -168,7 +169,9 @@ fn a_listener_sets_options_beside_a_process_that_forks() {
         });
         let thread = Thread::attach(&heap);
         while done.load(Relaxed) == 0 {
-            assert_eq!(thread.with_mutator(|m| m.fork(|| -1)).unwrap(), -1, "the system is said to refuse");
+            // SAFETY: it does not say that it has forked.
+            let forked = thread.with_mutator(|m| unsafe { m.fork(|| -1) });
+            assert_eq!(forked.unwrap(), -1, "the system is said to refuse");
         }
     });
     *of_listener.lock().unwrap() = None;
@@ -181,19 +184,22 @@ fn a_closure_of_fork_only_forks() {
         let heap = heap(plan, LIMIT, &[]);
         let thread = Thread::attach(&heap);
         let forked = thread.with_mutator(|m| {
-            m.fork(|| {
+            let fork = || {
                 let place = "a closure of `fork`";
                 are_refused(calls(&heap), place);
                 are_refused(calls_of_mutator(*thread), place);
                 are_refused(vec![("Heap::retune", Box::new(|| heap.retune(|_| Ok(())).unwrap()))], place);
                 -1
-            })
+            };
+            // SAFETY: it does not say that it has forked.
+            unsafe { m.fork(fork) }
         });
         assert_eq!(forked.unwrap(), -1, "the closure said that the system refused");
         thread.push(thread.alloc_class(SMALL));
         thread.collect();
         // A closure that panics ends the heap, but not the thread that waits for it.
-        panic_of(|| thread.with_mutator(|m| m.fork(|| panic!("in the closure"))));
+        // SAFETY: it does not say that it has forked.
+        panic_of(|| thread.with_mutator(|m| unsafe { m.fork(|| panic!("in the closure")) }));
         assert!(panic_of(|| thread.collect()).contains("this heap cannot be used any more"));
     }
 }

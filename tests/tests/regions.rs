@@ -33,7 +33,7 @@ fn object_of(reference: Ref) -> ObjectReference {
 /// An object of a region.
 fn in_region<VM: TestVM>(m: ThreadHandle<VM>, region: &Region<VM>, refs: usize, bytes: usize) -> Ref {
     let words = ThreadHandle::<VM>::words(Class { refs, bytes });
-    let at = region.alloc(&m.mutator(), words * 8);
+    let at = region.alloc(&m.mutator(), words * 8).address();
     assert!(at.is_aligned_to(1 << VM::LOG_GRANULE));
     // SAFETY: just returned by the allocator, of that many words.
     unsafe { object::write_header(at, refs, words) };
@@ -42,7 +42,7 @@ fn in_region<VM: TestVM>(m: ThreadHandle<VM>, region: &Region<VM>, refs: usize, 
 
 /// An object of a pool made by `node_pool`: two slots and two words.
 fn in_pool<VM: TestVM>(m: ThreadHandle<VM>, pool: &Pool<VM>) -> Ref {
-    let at = pool.alloc(&m.mutator());
+    let at = pool.alloc(&m.mutator()).address();
     // SAFETY: just returned by the allocator; the pool's objects have so many bytes.
     unsafe { object::write_header(at, 2, pool.object_bytes() / 8) };
     Ref(at.as_usize())
@@ -469,7 +469,7 @@ fn what_cannot_be_freed_is_refused() {
 
 /// An object of a pool without slots.
 fn raw_in_pool<VM: TestVM>(m: ThreadHandle<VM>, pool: &Pool<VM>) -> Ref {
-    let at = pool.alloc(&m.mutator());
+    let at = pool.alloc(&m.mutator()).address();
     // SAFETY: just returned by the allocator; the pool's objects have so many bytes.
     unsafe { object::write_header(at, 0, pool.object_bytes() / 8) };
     Ref(at.as_usize())

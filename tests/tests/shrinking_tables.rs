@@ -257,7 +257,7 @@ fn regions_leave_nothing_to_look_at_behind() {
         let region = region_in(&recorded.heap);
         thread.with_mutator(|mutator| {
             for _ in 0..10_000 {
-                let at = region.alloc(mutator, 32);
+                let at = region.alloc(mutator, 32).address();
                 // SAFETY: just allocated, of four words.
                 unsafe { reference::object::write_header(at, 0, 4) };
             }

@@ -56,8 +56,8 @@ fn root(mutator: &Mutator<Described>) -> *mut usize {
 /// A new head of the list in the thread's root; dropped again if it is `garbage`.
 fn cons(mutator: &Mutator<Described>, of_type: usize, value: usize, garbage: bool) {
     let layout = mutator.vm().0[of_type];
-    // SAFETY: memory for an object, whose header is written before the next safepoint.
-    let object = unsafe { ObjectReference::from_address(mutator.alloc(layout.words * 8)) }.unwrap();
+    // SAFETY: its header is written below, before the next safepoint.
+    let object = unsafe { mutator.alloc(layout.words * 8).assume_object() };
     let root = root(mutator);
     // SAFETY: words of the new object, and the root.
     unsafe {

@@ -1,8 +1,10 @@
 //! Plans and spaces that are wrong. They are safe code, so what they do wrong may upset the objects of their
 //! heap, but leads to no memory that is not the heap's.
 
-use mmtk_core::Heap;
-use mmtk_core::plan::*;
+use mmtk_core::alloc::{Allocators, Request};
+use mmtk_core::pause::Pause;
+use mmtk_core::plan::Spaces;
+use mmtk_core::{Address, Heap, HeapError, Needs, Plan, PlanContext, PlanInfo};
 use plan_tests::{TestVM, options};
 use reference::{ReferenceVM, ShadowStack};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +16,7 @@ struct Wild(Address);
 
 impl Plan<ReferenceVM> for Wild {
     fn info(&self) -> &'static PlanInfo {
-        const { &PlanInfo { name: "Wild", what: "gives memory that is not its own", needs: Needs::NONE } }
+        &PlanInfo { name: "Wild", what: "one address for all objects", needs: Needs::NONE }
     }
     fn spaces(&self) -> Spaces<'_> {
         Spaces::new([])
@@ -32,7 +34,7 @@ fn answer(bytes: usize, address: impl FnOnce(&PlanContext<'_, ReferenceVM>) -> A
     };
     let heap = Heap::new(<ReferenceVM as TestVM>::new(), options("Wild", LIMIT, &[]), plan).unwrap();
     let mutator = heap.attach(ShadowStack::default());
-    let result = catch_unwind(AssertUnwindSafe(|| mutator.try_alloc(bytes).unwrap()));
+    let result = catch_unwind(AssertUnwindSafe(|| mutator.try_alloc(bytes).unwrap().address()));
     result.map_err(|panic| *panic.downcast::<String>().unwrap())
 }
 

@@ -52,7 +52,7 @@
 //!
 //! /// Puts a number at the head of the list in root 0.
 //! fn push(mutator: &Mutator<Lists>, number: usize) {
-//!     let cell = mutator.alloc(16); // a safepoint: cells may move, so the list is read from its root afterwards
+//!     let cell = mutator.alloc(16).address(); // a safepoint: cells may move, so the list is read from its root afterwards
 //!     // SAFETY: 16 bytes that the allocator just returned. A new object needs no barrier.
 //!     unsafe {
 //!         cell.store(roots(mutator)[0]);
@@ -64,7 +64,8 @@
 //! /// Reverses the list in root 0.
 //! fn reverse(mutator: &Mutator<Lists>) {
 //!     let mut done = None;
-//!     let mut rest = ObjectReference::from_address(roots(mutator)[0]);
+//!     // SAFETY: a root holds a cell or zero.
+//!     let mut rest = unsafe { ObjectReference::from_address(roots(mutator)[0]) };
 //!     while let Some(cell) = rest {
 //!         rest = next(cell).load();
 //!         mutator.store(cell, next(cell), done); // an old object, so with the barrier
@@ -86,7 +87,8 @@
 //!                     (0..10_000).for_each(|number| push(&mutator, number));
 //!                     (0..500_000).for_each(|_| _ = mutator.alloc(16)); // garbage
 //!                     reverse(&mutator);
-//!                     let (mut cell, mut count) = (ObjectReference::from_address(roots(&mutator)[0]), 0);
+//!                     // SAFETY: a root holds a cell or zero.
+//!                     let (mut cell, mut count) = (unsafe { ObjectReference::from_address(roots(&mutator)[0]) }, 0);
 //!                     while let Some(object) = cell {
 //!                         // SAFETY: the second word of a cell.
 //!                         assert_eq!(unsafe { object.address().plus(8).load::<usize>() }, count);
@@ -142,8 +144,9 @@
 
 #[doc(inline)]
 pub use mmtk_core::{
-    Address, Heap, HeapError, HeapStatistics, Mutator, ObjectInfo, ObjectReference, OldToNew, Options, OutOfMemory,
-    Pool, Region, Semantics, Slot, SlotVisitor, StateLocation, VMBinding, WordSlot, events, options, os::Mapping,
+    Address, Heap, HeapError, HeapStatistics, Mutator, NewObject, ObjectInfo, ObjectReference, OldToNew, Options,
+    OutOfMemory, Pool, Region, Semantics, Slot, SlotVisitor, StateLocation, VMBinding, WordSlot, events, options,
+    os::Mapping,
 };
 #[doc(inline)]
 pub use policies::{PLANS, new_heap};

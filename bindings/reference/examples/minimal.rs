@@ -69,10 +69,13 @@ impl Thread {
     /// A new object with `refs` null slots and `raw` zero words, into root `root`. Any object may move.
     fn new_object(&self, root: usize, refs: u64, raw: u64) {
         let words = 1 + refs + raw;
-        let at = self.0.alloc(words as usize * 8);
-        // SAFETY: the allocator just returned so many words.
-        unsafe { at.store(refs | words << 32) };
-        self.word(root, None, at.as_usize() as u64);
+        let new = self.0.alloc(words as usize * 8);
+        // SAFETY: the allocator just returned so many words, and with its header it is an object.
+        let object = unsafe {
+            new.address().store(refs | words << 32);
+            new.assume_object()
+        };
+        self.word(root, None, object.address().as_usize() as u64);
     }
 
     /// Writes root `root` (`field` none), or a word of the object it refers to.

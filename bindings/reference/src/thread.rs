@@ -7,7 +7,7 @@ use crate::ReferenceVM;
 use crate::object::{self, Class, MAX_WORDS, Ref};
 use crate::shadow_stack::ShadowStack;
 use heapwright::compiled::MutatorState;
-use heapwright::{Address, Heap, Mutator, OutOfMemory, Semantics, VMBinding, WordSlot};
+use heapwright::{Address, Heap, Mutator, NewObject, OutOfMemory, Semantics, VMBinding, WordSlot};
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
@@ -126,12 +126,18 @@ impl<VM: SameObjects> ThreadHandle<VM> {
     }
 
     #[inline(always)]
-    fn initialise(at: Address, class: Class, words: usize) -> Ref {
+    fn initialise(new: NewObject, class: Class, words: usize) -> Ref {
         assert!(words <= MAX_WORDS, "an object of {words} words: the header has room for {MAX_WORDS}");
-        debug_assert!(at.is_aligned_to(1 << VM::LOG_GRANULE), "{at} is not aligned to a granule");
-        // SAFETY: just returned by the allocator, of that many words.
-        unsafe { object::write_header(at, class.refs, words) };
-        Ref(at.as_usize())
+        debug_assert!(
+            new.address().is_aligned_to(1 << VM::LOG_GRANULE),
+            "{} is not aligned to a granule",
+            new.address()
+        );
+        // SAFETY: just returned by the allocator, of that many words; with its header it is an object.
+        unsafe {
+            object::write_header(new.address(), class.refs, words);
+            new.assume_object().into()
+        }
     }
 
     #[inline(always)]

@@ -15,7 +15,7 @@
 use crate::address::{Address, ObjectReference};
 use crate::binding::{StateLocation, VMBinding};
 use crate::memory::{Block, FreeMemory};
-use crate::metadata::{Claimed, ObjectStates, SIZE_CLASSES};
+use crate::metadata::{Claimed, ObjectMark, ObjectStates, SIZE_CLASSES};
 use crate::os;
 
 /// How far ahead of the cursor memory is zeroed: a few cache lines would call the slow path too often, a
@@ -108,6 +108,23 @@ impl BumpRange {
         Some(CopyTarget { at, bytes })
     }
 
+    /// Copies a claimed object here, as [`CopyTarget::copy`] does.
+    ///
+    /// # Errors
+    /// The claim, when there is no room.
+    #[inline(always)]
+    pub fn copy<VM: VMBinding, K>(
+        &mut self,
+        states: &ObjectStates<VM, K>,
+        claimed: Claimed,
+        state: ObjectMark,
+    ) -> Result<ObjectReference, Claimed> {
+        match self.alloc_for_copy(claimed.bytes()) {
+            Some(CopyTarget { at, .. }) => Ok(copy_to(at, states, claimed, state)),
+            None => Err(claimed),
+        }
+    }
+
     /// Ends at the cursor from now on; returns the limit that it had.
     #[inline]
     pub(super) fn close(&mut self) -> Address {
@@ -164,21 +181,42 @@ impl BumpRange {
 
 impl CopyTarget {
     /// Copies the claimed object here, gives the copy the state `state` and publishes its new place.
+    ///
+    /// # Panics
+    /// When the memory was asked for with another size.
     #[inline(always)]
-    pub fn copy<VM: VMBinding>(self, states: &ObjectStates<VM>, claimed: Claimed, state: u8) -> ObjectReference {
+    pub fn copy<VM: VMBinding, K>(
+        self,
+        states: &ObjectStates<VM, K>,
+        claimed: Claimed,
+        state: ObjectMark,
+    ) -> ObjectReference {
         let from = claimed.object();
-        // A first word that holds the state is written once, below: to read it back from the copy, or
-        // together with its neighbour from the source, would wait for the store that claimed it.
-        let first = if VM::STATE == StateLocation::HeaderTopByte(0) { 8 } else { 0 };
-        // SAFETY: the source is a whole object of this size whose bytes do not change while it is claimed
-        // (forwarding I1); the target belongs to this worker (I1 above) and overlaps no object.
-        unsafe { os::copy_words(from.address().plus(first), self.at.plus(first), (self.bytes - first) / 8) };
-        // SAFETY: the copy was made there just now.
-        let to = unsafe { ObjectReference::from_address(self.at) }.expect("a copy is never made at address zero");
-        states.begin_copy(to, &claimed, state);
-        states.publish(claimed, to);
-        to
+        assert!(self.bytes == claimed.bytes(), "{from} has {} bytes, and its copy {}", claimed.bytes(), self.bytes);
+        copy_to(self.at, states, claimed, state)
     }
+}
+
+/// Copies the claimed object to memory of its size, which was taken from a range for it.
+#[inline(always)]
+fn copy_to<VM: VMBinding, K>(
+    at: Address,
+    states: &ObjectStates<VM, K>,
+    claimed: Claimed,
+    state: ObjectMark,
+) -> ObjectReference {
+    let (from, bytes) = (claimed.object().address(), claimed.bytes());
+    // A first word that holds the state is written once, below: to read it back from the copy, or together with
+    // its neighbour from the source, would wait for the store that claimed it.
+    let first = if VM::STATE == StateLocation::HeaderTopByte(0) { 8 } else { 0 };
+    // SAFETY: the source is a whole object of this size whose bytes do not change while it is claimed (forwarding
+    // I1); the target is as large, belongs to this worker (I1 above) and overlaps no object.
+    unsafe { os::copy_words(from.plus(first), at.plus(first), (bytes - first) / 8) };
+    // SAFETY: the copy was made there just now.
+    let to = unsafe { ObjectReference::from_address(at) }.expect("a copy is never made at address zero");
+    states.begin_copy(to, &claimed, state);
+    states.publish(claimed, to);
+    to
 }
 
 /// Where in a block the search for holes stands.

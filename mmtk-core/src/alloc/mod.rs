@@ -3,12 +3,14 @@
 mod allocators;
 mod bump;
 mod leftovers;
+mod new_object;
 mod thread;
 
 pub use allocators::{Allocators, ThreadCells};
 pub use bump::{BumpRange, CellRange, CopyTarget, HoleCursor, Pace};
 pub use leftovers::CellsOf;
 pub(crate) use leftovers::Leftovers;
+pub use new_object::NewObject;
 pub(crate) use thread::{MutatorRef, ThreadPart};
 
 /// Where an object shall live.

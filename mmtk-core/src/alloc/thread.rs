@@ -308,8 +308,8 @@ impl<VM: VMBinding> ThreadPart<VM> {
         self.local.get()
     }
 
-    pub(crate) fn states(&self) -> ObjectStates<VM> {
-        self.states
+    pub(crate) fn states(&self) -> &ObjectStates<VM> {
+        &self.states
     }
 }
 

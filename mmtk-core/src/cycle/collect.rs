@@ -156,7 +156,7 @@ impl<VM: VMBinding> Collector<VM> {
             emergency: cause == Cause::Emergency,
             kind,
             minor_collections_pay: self.minor_collections_pay(),
-            states: self.states,
+            states: &self.states,
             weak: &self.weak,
             ambiguous: ambiguous_roots(&*self.vm, &spaces, self.memory.arena(), &mutators),
             remembered: self.take_remembered(&mutators, kind),
@@ -258,7 +258,7 @@ impl<VM: VMBinding> Collector<VM> {
         if verified {
             verify::before_collection(pause, &*self.plan, &mut self.history.lock());
         }
-        let pinned = PinnedForPause::begin(&*self.vm, self.states, &self.moving, &pause.ambiguous, pause.arena);
+        let pinned = PinnedForPause::begin(&*self.vm, &self.states, &self.moving, &pause.ambiguous, pause.arena);
         self.plan.collect(pause);
         pinned.end();
         if verified {

@@ -42,7 +42,7 @@ impl<VM: VMBinding> Collector<VM> {
         let memory = Memory::new(&options)?;
         let states = ObjectStates::new(&memory)?;
         let remembers = Cell::new(false);
-        let plan = plan(&PlanContext::new(&vm, &memory, &options, states, &remembers))?;
+        let plan = plan(&PlanContext::new(&vm, &memory, &options, states.clone(), &remembers))?;
         let needs = plan.info().needs;
         assert_eq!(
             needs.old_to_new,

@@ -37,6 +37,10 @@ impl<VM: VMBinding> Mutator<VM> {
     /// ([`Heap::add_vm_object`](crate::Heap::add_vm_object), say), and neither `fork` nor handlers that the
     /// system calls for it (`pthread_atfork`) may use the heap. A process with several heaps nests the calls.
     ///
+    /// # Safety
+    /// `fork` returns 0 in a new process that has this thread alone, and nowhere else: there the heap takes the
+    /// other mutators' memory for its own.
+    ///
     /// # Errors
     /// The plan shares memory between processes; `fork` was not called. Of the plans of `policies` that is
     /// PageProtect.
@@ -44,7 +48,7 @@ impl<VM: VMBinding> Mutator<VM> {
     /// # Panics
     /// In a native region of this mutator, and in a callback of the heap. When `fork` uses the heap, at once,
     /// which ends it in this process.
-    pub fn fork(&self, fork: impl FnOnce() -> i32) -> Result<i32, HeapError> {
+    pub unsafe fn fork(&self, fork: impl FnOnce() -> i32) -> Result<i32, HeapError> {
         self.check_running();
         let heap = self.heap();
         heap.refuse_in("Mutator::fork", Callback::ANY);

@@ -5,7 +5,7 @@
 //! thread does alone, and the rules of who uses what when, are in `alloc/thread.rs`.
 
 use crate::address::{Address, ObjectReference};
-use crate::alloc::{Pace, Request, Semantics, ThreadPart};
+use crate::alloc::{NewObject, Pace, Request, Semantics, ThreadPart};
 use crate::barrier::BarrierTest;
 use crate::binding::{VMBinding, WordSlot};
 use crate::callback::Callback;
@@ -34,7 +34,8 @@ impl<VM: VMBinding> MutatorState<VM> {
     pub const THREAD_OFFSET: usize = std::mem::offset_of!(MutatorState<VM>, part) + ThreadPart::<VM>::THREAD_OFFSET;
 
     pub(crate) fn new(heap: Arc<Collector<VM>>, local: VM::Local) -> Box<Self> {
-        let part = ThreadPart::new(heap.leftovers.clone(), heap.states, &heap.options, heap.is_verified(), local);
+        let part =
+            ThreadPart::new(heap.leftovers.clone(), heap.states.clone(), &heap.options, heap.is_verified(), local);
         Box::new(MutatorState { part, heap })
     }
 }
@@ -93,30 +94,30 @@ impl<VM: VMBinding> Mutator<VM> {
     /// granule is found at the next slow path or pause; for zero bytes, which fit any range, it returns the
     /// address of the next object.
     #[inline(always)]
-    pub fn alloc(&self, bytes: usize) -> Address {
-        match self.part().alloc_fast(bytes) {
+    pub fn alloc(&self, bytes: usize) -> NewObject {
+        NewObject::new(match self.part().alloc_fast(bytes) {
             Some(address) => address,
             None => self.alloc_or_report(bytes, Semantics::Default),
-        }
+        })
     }
 
     /// As [`Mutator::alloc`], but returns the error.
     #[inline(always)]
-    pub fn try_alloc(&self, bytes: usize) -> Result<Address, OutOfMemory> {
+    pub fn try_alloc(&self, bytes: usize) -> Result<NewObject, OutOfMemory> {
         match self.part().alloc_fast(bytes) {
-            Some(address) => Ok(address),
-            None => self.alloc_slow(bytes, Semantics::Default),
+            Some(address) => Ok(NewObject::new(address)),
+            None => self.alloc_slow(bytes, Semantics::Default).map(NewObject::new),
         }
     }
 
     /// As [`Mutator::alloc`], in the space that `semantics` names.
-    pub fn alloc_with(&self, bytes: usize, semantics: Semantics) -> Address {
-        self.alloc_or_report(bytes, semantics)
+    pub fn alloc_with(&self, bytes: usize, semantics: Semantics) -> NewObject {
+        NewObject::new(self.alloc_or_report(bytes, semantics))
     }
 
     /// As [`Mutator::try_alloc`], in the space that `semantics` names.
-    pub fn try_alloc_with(&self, bytes: usize, semantics: Semantics) -> Result<Address, OutOfMemory> {
-        self.alloc_slow(bytes, semantics)
+    pub fn try_alloc_with(&self, bytes: usize, semantics: Semantics) -> Result<NewObject, OutOfMemory> {
+        self.alloc_slow(bytes, semantics).map(NewObject::new)
     }
 
     #[cold]
@@ -126,7 +127,7 @@ impl<VM: VMBinding> Mutator<VM> {
     }
 
     /// Out of memory goes to the VM, which does not return from it.
-    pub(crate) fn or_report(&self, allocated: Result<Address, OutOfMemory>) -> Address {
+    pub(crate) fn or_report<R>(&self, allocated: Result<R, OutOfMemory>) -> R {
         allocated.unwrap_or_else(|error| {
             self.shared().heap.vm.out_of_memory(&error);
             std::process::abort()
@@ -204,7 +205,7 @@ impl<VM: VMBinding> Mutator<VM> {
     /// What the barrier tests; none if the plan has no barrier. The slow path is [`Mutator::remember`].
     pub fn barrier_test(&self) -> Option<BarrierTest> {
         let states = self.states();
-        states.is_generational().then(|| BarrierTest::new(&states))
+        states.is_generational().then(|| BarrierTest::new(states))
     }
 
     /// The barrier's slow path, for an object whose test says so; for others it does nothing.
@@ -365,7 +366,7 @@ impl<VM: VMBinding> Mutator<VM> {
         self.shared().heap.moving(object)
     }
 
-    pub(crate) fn states(&self) -> ObjectStates<VM> {
+    pub(crate) fn states(&self) -> &ObjectStates<VM> {
         self.part().states()
     }
 

@@ -8,7 +8,8 @@
 //!
 //! How its cells are kept is told in `space/pool.rs`.
 
-use crate::address::{Address, ObjectReference};
+use crate::address::ObjectReference;
+use crate::alloc::NewObject;
 use crate::binding::VMBinding;
 use crate::error::{HeapError, OutOfMemory};
 use crate::heap::{Heap, Mutator};
@@ -64,19 +65,19 @@ impl<VM: VMBinding> Pool<VM> {
     ///
     /// # Panics
     /// When the mutator belongs to another heap, or is in a native region.
-    pub fn alloc(&self, mutator: &Mutator<VM>) -> Address {
+    pub fn alloc(&self, mutator: &Mutator<VM>) -> NewObject {
         mutator.or_report(self.try_alloc(mutator))
     }
 
     /// As [`Pool::alloc`], but returns the error.
-    pub fn try_alloc(&self, mutator: &Mutator<VM>) -> Result<Address, OutOfMemory> {
+    pub fn try_alloc(&self, mutator: &Mutator<VM>) -> Result<NewObject, OutOfMemory> {
         mutator.check_owner(self.heap.inner());
         mutator.check_running();
         let address = mutator.allocate_with(self.bytes, |pace, allocated| {
             self.space().allocate(&mut self.cells().lock(), pace, allocated)
         })?;
         mutator.part().note_request(address, self.bytes);
-        Ok(address)
+        Ok(NewObject::new(address))
     }
 
     /// Frees an object of this pool. Its cell can be used again at once, but for the verifier and in

@@ -14,7 +14,7 @@
 //! Source: region-based memory management (Tofte and Talpin, Information and Computation 1997), without the
 //! inference: when a region ends is the VM's affair.
 
-use crate::address::Address;
+use crate::alloc::NewObject;
 use crate::binding::VMBinding;
 use crate::error::{HeapError, OutOfMemory};
 use crate::heap::{Heap, Mutator};
@@ -59,12 +59,12 @@ impl<VM: VMBinding> Region<VM> {
     ///
     /// # Panics
     /// As [`Mutator::alloc`], and when the mutator belongs to another heap.
-    pub fn alloc(&self, mutator: &Mutator<VM>, bytes: usize) -> Address {
+    pub fn alloc(&self, mutator: &Mutator<VM>, bytes: usize) -> NewObject {
         mutator.or_report(self.try_alloc(mutator, bytes))
     }
 
     /// As [`Region::alloc`], but returns the error.
-    pub fn try_alloc(&self, mutator: &Mutator<VM>, bytes: usize) -> Result<Address, OutOfMemory> {
+    pub fn try_alloc(&self, mutator: &Mutator<VM>, bytes: usize) -> Result<NewObject, OutOfMemory> {
         mutator.check_owner(self.heap.inner());
         mutator.part().check_request(bytes);
         // A run at hand must not put off a pause.
@@ -79,7 +79,7 @@ impl<VM: VMBinding> Region<VM> {
             })?,
         };
         mutator.part().note_request(address, bytes);
-        Ok(address)
+        Ok(NewObject::new(address))
     }
 
     fn with_memory<R>(&self, f: impl FnOnce(&mut RegionMemory) -> R) -> R {

@@ -37,6 +37,11 @@ impl Extent {
         Extent { start, log_bytes, number }
     }
 
+    /// An extent that nothing lies in.
+    pub(super) fn none() -> Extent {
+        Extent { start: Address::from_usize(usize::MAX), log_bytes: 0, number: 0 }
+    }
+
     /// Its number among the extents of the heap, below [`EXTENTS`].
     #[inline(always)]
     pub fn number(&self) -> usize {
@@ -88,6 +93,19 @@ impl Extent {
     pub fn block_of(&self, address: Address) -> Block {
         debug_assert!(self.contains(address));
         Block((address.bytes_from(self.start) >> LOG_BLOCK_BYTES) as u32)
+    }
+
+    /// Panics unless the address lies inside. Where the caller has asked before, the compiler asks no more.
+    #[inline(always)]
+    pub(crate) fn check(&self, address: Address) {
+        #[cold]
+        #[inline(never)]
+        fn fail(extent: &Extent, address: Address) -> ! {
+            panic!("{address} is outside {extent:?}")
+        }
+        if !self.contains(address) {
+            fail(self, address);
+        }
     }
 
     /// Where a block begins.

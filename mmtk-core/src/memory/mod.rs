@@ -33,5 +33,5 @@ pub use {
     page_runs::{AcquiredPages, PageRuns},
     refusals::{Asked, Refusals},
     reservation::{Cache, Memory, Why},
-    side_table::{SideBytes, SideStates, SideWords},
+    side_table::{Borrowed, BytePer, ObjectIn, Owned, SideBytes, SideStates, SideWords},
 };

@@ -187,15 +187,27 @@ impl PageRuns {
     }
 
     /// The run is free. Returns its charge.
+    ///
+    /// # Panics
+    /// When it reaches over the pages that were ever handed out.
     pub fn release(&self, start: Address, pages: usize) {
+        let (page, top) = ((start.as_usize().wrapping_sub(self.extent.start().as_usize())) / PAGE_BYTES, self.top());
+        assert!(
+            page <= top && pages <= top - page,
+            "{pages} pages at {start} are freed, of {top} at {}",
+            self.extent.start()
+        );
+        let run = page..page + pages;
         if self.memory.poisons() {
-            // SAFETY: the run was handed out, so it is committed, and its owner frees it.
+            // SAFETY: the run was handed out (asserted), so it is committed, and its owner frees it.
             unsafe { os::poison(start, pages * PAGE_BYTES) };
         }
-        let page = start.bytes_from(self.extent.start()) / PAGE_BYTES;
-        let run = page..page + pages;
         self.state.lock().free.insert(&run, std::slice::from_ref(&run));
         self.memory.budget().unreserve(pages * PAGE_BYTES);
+    }
+
+    fn top(&self) -> usize {
+        self.state.lock().top
     }
 
     fn address(&self, page: usize) -> Address {
@@ -239,6 +251,15 @@ mod tests {
             pages.release(run.start, 9);
             assert_eq!(charged(), (1, 10));
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "are freed, of 9 at")]
+    fn pages_that_were_never_handed_out_are_not_freed() {
+        let memory = Memory::new(&Options { heap_limit: 1 << 20, poison: true, ..Options::default() }).unwrap();
+        let pages = PageRuns::new(&memory, memory.extent(), 0);
+        let start = pages.acquire(9, Charge::Mutator).unwrap().start();
+        pages.release(start.plus(8 * PAGE_BYTES), 2);
     }
 
     #[test]

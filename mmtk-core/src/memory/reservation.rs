@@ -173,20 +173,24 @@ impl Memory {
 
     /// A side table with a byte for each `1 << log_region` bytes of `extent`. Its memory is counted by the
     /// type that commits chunks or pages (`table_bytes_per_chunk` of `BlockPool::new` and `PageRuns::new`).
-    pub fn side_bytes(&self, extent: Extent, log_region: u32) -> io::Result<SideBytes> {
+    pub fn side_bytes(self: &Arc<Self>, extent: Extent, log_region: u32) -> io::Result<SideBytes> {
         let base = self.table(extent.bytes() >> log_region)?;
-        Ok(SideBytes::new(base, extent, log_region))
+        Ok(SideBytes::new(self, base, extent, log_region))
     }
 
     /// A side table of `extent` with one state for every `1 << log_region` bytes.
-    pub fn side_states<T: NoUninit + Zeroable>(&self, extent: Extent, log_region: u32) -> io::Result<SideStates<T>> {
+    pub fn side_states<T: NoUninit + Zeroable>(
+        self: &Arc<Self>,
+        extent: Extent,
+        log_region: u32,
+    ) -> io::Result<SideStates<T>> {
         Ok(SideStates::new(self.side_bytes(extent, log_region)?))
     }
 
     /// A side table with a 32-bit word for each block of `extent`.
-    pub fn block_words(&self, extent: Extent) -> io::Result<SideWords> {
+    pub fn block_words(self: &Arc<Self>, extent: Extent) -> io::Result<SideWords> {
         let base = self.table((extent.bytes() >> LOG_BLOCK_BYTES) * 4)?;
-        Ok(SideWords::new(base, extent.blocks()))
+        Ok(SideWords::new(self, base, extent.blocks()))
     }
 
     /// A zeroed table that lives as long as this value.

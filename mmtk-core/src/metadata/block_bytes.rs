@@ -45,7 +45,7 @@ fn place_of(address: Address) -> u32 {
 }
 
 /// The live bytes of each block of a space, as the last trace found them.
-#[derive(Copy, Clone, Debug)]
+#[derive(Clone, Debug)]
 pub struct BlockTotals {
     words: SideWords,
     extent: Extent,
@@ -109,7 +109,7 @@ impl BlockBytes {
     fn begin(&mut self, totals: &BlockTotals, place: u32, bytes: usize) {
         let slot = &mut self.slots[place as usize % SLOTS];
         let before = std::mem::replace(slot, Slot { place, bytes: bytes as u32 });
-        self.totals = Some(*totals);
+        self.totals.get_or_insert_with(|| totals.clone());
         self.add_up(before, totals);
     }
 

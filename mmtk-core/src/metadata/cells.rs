@@ -16,10 +16,12 @@
 //! the smallest heaps 2 % larger than they need be.
 
 use crate::address::{Address, ObjectReference};
-use crate::memory::{BLOCK_BYTES, Block, Extent, LOG_BLOCK_BYTES, Memory, SideBytes};
+use crate::memory::{BLOCK_BYTES, Block, Borrowed, BytePer, Extent, LOG_BLOCK_BYTES, Memory, Owned};
 use protocols::mark_bits;
 use std::io;
+use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Acquire, Ordering::Relaxed};
 
 /// One size class.
@@ -134,19 +136,22 @@ pub const BLOCK_NEW: u8 = 0x80;
 
 /// The marks of the cells of one space.
 #[derive(Copy, Clone)]
-pub struct CellMarks {
+pub struct CellMarks<K = Owned> {
     extent: Extent,
     /// Class number of each block.
-    classes: SideBytes,
+    classes: BytePer<LOG_BLOCK_BYTES, K>,
     /// A byte a block: `BLOCK_FREE`, `BLOCK_NEW`, or the epoch in which a cell of it was last marked.
-    states: SideBytes,
+    states: BytePer<LOG_BLOCK_BYTES, K>,
 }
 
 /// One block with its class.
 #[derive(Copy, Clone, Debug)]
-pub struct BlockCells {
+pub struct BlockCells<'m> {
+    /// Of a block of the extent.
     start: Address,
     class: &'static CellClass,
+    /// The marks lie in the heap.
+    memory: PhantomData<&'m Memory>,
 }
 
 impl CellMarks {
@@ -154,20 +159,43 @@ impl CellMarks {
     pub const TABLE_BYTES_PER_BLOCK: usize = 2;
 
     /// Makes the tables for the space's blocks.
-    pub fn new(memory: &Memory, extent: Extent) -> io::Result<CellMarks> {
+    pub fn new(memory: &Arc<Memory>, extent: Extent) -> io::Result<CellMarks> {
         Ok(CellMarks {
             extent,
-            classes: memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
-            states: memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
+            classes: BytePer::of(memory.side_bytes(extent, LOG_BLOCK_BYTES)?),
+            states: BytePer::of(memory.side_bytes(extent, LOG_BLOCK_BYTES)?),
         })
     }
 
+    /// The tables, borrowed: for tracers.
+    pub fn view(&self) -> CellMarks<Borrowed<'_>> {
+        CellMarks { extent: self.extent, classes: self.classes.view(), states: self.states.view() }
+    }
+}
+
+impl<K> CellMarks<K> {
+    /// Whether the object lies in the space.
+    #[inline(always)]
+    pub fn holds(&self, object: ObjectReference) -> bool {
+        self.classes.holds(object)
+    }
+
+    /// Where a block begins.
+    fn start_of(&self, block: Block) -> Address {
+        assert!(block.0 < self.extent.blocks(), "{block:?} of {}", self.extent.blocks());
+        self.extent.block_start(block)
+    }
+
+    fn cells_at(&self, start: Address, class: &'static CellClass) -> BlockCells<'_> {
+        BlockCells { start, class, memory: PhantomData }
+    }
+
     /// Gives a block that the caller owns alone a class, with no cell marked (I1).
-    pub fn format(&self, block: Block, class_number: usize) -> BlockCells {
-        let start = self.extent.block_start(block);
+    pub fn format(&self, block: Block, class_number: usize) -> BlockCells<'_> {
+        let start = self.start_of(block);
         self.classes.at(start).store(class_number as u8, Relaxed);
         self.states.at(start).store(BLOCK_NEW, Relaxed);
-        BlockCells { start, class: class(class_number) }
+        self.cells_at(start, class(class_number))
     }
 
     /// The block's state: `BLOCK_FREE`, `BLOCK_NEW`, or the epoch in which a cell of it was last marked. Its
@@ -182,17 +210,25 @@ impl CellMarks {
     }
 
     /// The block's cells.
-    pub fn block(&self, block: Block) -> BlockCells {
-        BlockCells { start: self.extent.block_start(block), class: class(self.class_number(block)) }
+    pub fn block(&self, block: Block) -> BlockCells<'_> {
+        self.cells_at(self.start_of(block), class(self.class_number(block)))
     }
 
+    /// The block around the object, and the number of its cell. Panics unless the object is in the space.
     #[inline(always)]
-    fn locate(&self, object: ObjectReference) -> (BlockCells, u32) {
+    fn locate(&self, object: ObjectReference) -> (BlockCells<'_>, u32) {
         let address = object.address();
         let start = address.align_down(BLOCK_BYTES);
-        let class = class(self.classes.at_shift::<LOG_BLOCK_BYTES>(address).load(Relaxed) as usize);
-        let cells = BlockCells { start, class };
+        let class = class(self.classes.at(address).load(Relaxed) as usize);
+        let cells = self.cells_at(start, class);
         (cells, cells.cell_of(address))
+    }
+
+    /// The state of the block around an object that `locate` has found.
+    #[inline(always)]
+    fn state_around(&self, object: ObjectReference) -> &AtomicU8 {
+        // SAFETY: the table of classes has the same extent (`new`), and `locate` has asked it.
+        unsafe { self.states.at_inside(object.address()) }
     }
 
     /// The address of the object's mark, for prefetching.
@@ -207,7 +243,7 @@ impl CellMarks {
     #[inline(always)]
     pub fn mark(&self, object: ObjectReference, epoch: u8, alone: bool) -> bool {
         let (cells, cell) = self.locate(object);
-        mark_bits::begin(self.states.at_shift::<LOG_BLOCK_BYTES>(object.address()), epoch, || cells.clear_marks());
+        mark_bits::begin(self.state_around(object), epoch, || cells.clear_marks());
         mark_bits::set(cells.mark_word(cell), 1 << (cell % 64), alone)
     }
 
@@ -226,8 +262,7 @@ impl CellMarks {
     pub fn is_marked(&self, object: ObjectReference, epoch: u8) -> bool {
         let (cells, cell) = self.locate(object);
         // Acquire as in `mark_bits::begin`: a worker may ask while another clears.
-        self.states.at(object.address()).load(Acquire) == epoch
-            && cells.mark_word(cell).load(Relaxed) >> (cell % 64) & 1 != 0
+        self.state_around(object).load(Acquire) == epoch && cells.mark_word(cell).load(Relaxed) >> (cell % 64) & 1 != 0
     }
 
     /// Where the cell begins in which an address lies. In a block that is not free; none before its first
@@ -246,7 +281,7 @@ impl CellMarks {
     }
 }
 
-impl BlockCells {
+impl BlockCells<'_> {
     /// The class.
     pub fn class(&self) -> &'static CellClass {
         self.class
@@ -261,8 +296,9 @@ impl BlockCells {
     #[inline(always)]
     fn mark_word(&self, cell: u32) -> &AtomicU64 {
         debug_assert!(cell < self.class.cells, "cell {cell} of {} in block {}", self.class.cells, self.start);
-        // SAFETY: the mark bits of a formatted block are its first bytes, committed with the block; an object
-        // of this space lies in a cell (the binding's contract), so the number is in bounds.
+        // SAFETY: the mark bits of a formatted block are its first bytes, committed with the block, which lies in
+        // the heap. An object of this space lies in a cell: that it begins there is what its reference says
+        // (`ObjectReference`). So the number is in bounds.
         unsafe { self.start.plus(cell as usize / 64 * 8).as_atomic_u64() }
     }
 

@@ -28,6 +28,7 @@ use protocols::evacuation::{self, Evacuation};
 use protocols::sync::Atomic;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// The tables of a space that is compacted.
@@ -39,13 +40,12 @@ pub struct Compaction<VM> {
     plan: PlanTable,
 }
 
-#[derive(Copy, Clone)]
 struct PlanTable(Address, Extent);
 
 impl PlanTable {
     fn at(&self, block: Block) -> &AtomicU64 {
         assert!(block.0 < self.1.blocks());
-        // SAFETY: mapped as long as the heap, a word for each block of the extent (asserted), only accessed
+        // SAFETY: mapped as long as the heap, which the other tables keep; a word for each block of the extent (asserted), only accessed
         // atomically.
         unsafe { self.0.plus(block.0 as usize * 8).as_atomic_u64() }
     }
@@ -56,7 +56,7 @@ impl<VM: VMBinding> Compaction<VM> {
     pub const TABLE_BYTES_PER_CHUNK: usize = LiveMap::<VM>::TABLE_BYTES_PER_CHUNK + CHUNK_BLOCKS as usize * (1 + 8);
 
     /// Makes the tables.
-    pub fn new(memory: &Memory, extent: Extent) -> io::Result<Self> {
+    pub fn new(memory: &Arc<Memory>, extent: Extent) -> io::Result<Self> {
         Ok(Compaction {
             map: LiveMap::new(memory, extent)?,
             evacuated: memory.side_states(extent, LOG_BLOCK_BYTES)?,
@@ -202,8 +202,13 @@ impl<'a, VM: VMBinding> Moves<'a, VM> {
                 evacuation::wait_for(self.evacuated(Block(awaited)));
                 awaited += 1;
             }
+            assert!(
+                map.extent().start() <= to && to <= run.start,
+                "what is live at {} moves down, and not to {to}: `place` comes before `compact`",
+                run.start
+            );
             // SAFETY: live bytes of this block's objects (I1), and a destination at or below them in blocks
-            // of the extent that are in use. What lay there was moved by this worker, or by another whose
+            // of the extent that are in use (asserted). What lay there was moved by this worker, or by another whose
             // last read was waited for (I2).
             unsafe { os::copy_words(run.start, to, bytes / 8) };
             to = to.plus(bytes);

@@ -22,12 +22,13 @@
 
 use crate::address::{Address, ObjectReference};
 use crate::binding::VMBinding;
-use crate::memory::{BLOCK_BYTES, Block, CHUNK_BLOCKS, CHUNK_BYTES, Extent, Memory, SideWords};
+use crate::memory::{BLOCK_BYTES, Block, Borrowed, CHUNK_BLOCKS, CHUNK_BYTES, Extent, Memory, Owned, SideWords};
 use crate::os::CACHE_LINE_BYTES;
 use protocols::mark_bits;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Granules of a region: the bits of a word.
@@ -39,35 +40,46 @@ const LOG_ENTRY_BYTES: u32 = 4;
 const FETCH_AHEAD_BYTES: usize = 2 << 10;
 
 /// The table of one extent.
-pub struct LiveMap<VM> {
+pub struct LiveMap<VM, K = Owned> {
     extent: Extent,
-    /// The entry of region 0 of the address space, were there one.
-    biased: Address,
-    spill: SideWords,
+    base: Address,
+    /// Bytes of the table, a power of two, less an entry.
+    mask: usize,
+    /// Keeps what is at `base`, too.
+    spill: SideWords<K>,
     vm: PhantomData<fn(VM)>,
 }
 
-impl<VM> Clone for LiveMap<VM> {
+impl<VM, K: Copy> Clone for LiveMap<VM, K> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<VM> Copy for LiveMap<VM> {}
+impl<VM, K: Copy> Copy for LiveMap<VM, K> {}
 
 impl<VM: VMBinding> LiveMap<VM> {
-    const LOG_REGION_BYTES: u32 = VM::LOG_GRANULE + LOG_REGION_GRANULES;
-    const REGION_BYTES: usize = 1 << Self::LOG_REGION_BYTES;
-
     /// Side-table bytes for each chunk.
     pub const TABLE_BYTES_PER_CHUNK: usize =
         (CHUNK_BYTES >> Self::LOG_REGION_BYTES << LOG_ENTRY_BYTES) + CHUNK_BLOCKS as usize * 4;
 
     /// Makes the table; nothing is live.
-    pub fn new(memory: &Memory, extent: Extent) -> io::Result<Self> {
-        let base = memory.table(extent.bytes() >> Self::LOG_REGION_BYTES << LOG_ENTRY_BYTES)?;
-        let biased = base.minus(extent.start().as_usize() >> Self::LOG_REGION_BYTES << LOG_ENTRY_BYTES);
-        Ok(LiveMap { extent, biased, spill: memory.block_words(extent)?, vm: PhantomData })
+    pub fn new(memory: &Arc<Memory>, extent: Extent) -> io::Result<Self> {
+        assert!(extent.start().is_aligned_to(extent.bytes()), "entries are found by a mask");
+        let bytes = extent.bytes() >> Self::LOG_REGION_BYTES << LOG_ENTRY_BYTES;
+        let (base, mask) = (memory.table(bytes)?, bytes - (1 << LOG_ENTRY_BYTES));
+        Ok(LiveMap { extent, base, mask, spill: memory.block_words(extent)?, vm: PhantomData })
     }
+
+    /// The table, borrowed: for tracers.
+    pub fn view(&self) -> LiveMap<VM, Borrowed<'_>> {
+        let LiveMap { extent, base, mask, vm, .. } = *self;
+        LiveMap { extent, base, mask, spill: self.spill.view(), vm }
+    }
+}
+
+impl<VM: VMBinding, K> LiveMap<VM, K> {
+    const LOG_REGION_BYTES: u32 = VM::LOG_GRANULE + LOG_REGION_GRANULES;
+    const REGION_BYTES: usize = 1 << Self::LOG_REGION_BYTES;
 
     /// The extent.
     #[inline(always)]
@@ -78,13 +90,14 @@ impl<VM: VMBinding> LiveMap<VM> {
     #[inline(always)]
     fn entry(&self, address: Address) -> Address {
         debug_assert!(self.extent.contains(address), "{address} is outside {:?}", self.extent);
-        self.biased.plus(address.as_usize() >> Self::LOG_REGION_BYTES << LOG_ENTRY_BYTES)
+        self.base.plus(address.as_usize() >> (Self::LOG_REGION_BYTES - LOG_ENTRY_BYTES) & self.mask)
     }
 
     #[inline(always)]
     fn bits(&self, address: Address) -> &AtomicU64 {
-        // SAFETY: the table is mapped for its whole extent as long as the heap (as for `SideBytes`), the
-        // address is inside, and an entry is two words that are only accessed atomically, but for `clear`.
+        // SAFETY: the table is mapped for its whole extent as long as the heap, which `spill` keeps or borrows;
+        // no offset is larger than the mask, which leads to entries alone; and an entry is two words that are
+        // only accessed atomically, but for `clear`.
         unsafe { self.entry(address).as_atomic_u64() }
     }
 
@@ -168,10 +181,11 @@ impl<VM: VMBinding> LiveMap<VM> {
     /// above them. Call while nobody else uses their entries (a pause, one worker a range).
     pub fn clear(&self, blocks: Range<usize>) {
         for block in blocks {
+            assert!(block < self.extent.blocks() as usize, "block {block} of {}", self.extent.blocks());
             let entry = self.entry(self.extent.block_start(Block(block as u32)));
             let bytes = BLOCK_BYTES >> Self::LOG_REGION_BYTES << LOG_ENTRY_BYTES;
-            // SAFETY: the entries of a block of the extent are mapped, and nobody else uses them (the
-            // caller's side of the contract is a phase of a pause).
+            // SAFETY: the entries of a block of the extent (asserted) are mapped, and nobody else uses them (the
+            // caller's side of the contract is a phase of a pause; a race would store zeroes over bits).
             unsafe { entry.as_mut_ptr::<u8>().write_bytes(0, bytes) };
             // The next block's, which may lie above those in use: its entries are old, and nobody asks for
             // them.
@@ -182,7 +196,7 @@ impl<VM: VMBinding> LiveMap<VM> {
         }
     }
 
-    fn regions(&self, block: Block) -> impl Iterator<Item = Address> + use<VM> {
+    fn regions(&self, block: Block) -> impl Iterator<Item = Address> + use<VM, K> {
         let start = self.extent.block_start(block);
         (0..BLOCK_BYTES >> Self::LOG_REGION_BYTES).map(move |n| start.plus(n << Self::LOG_REGION_BYTES))
     }
@@ -194,7 +208,7 @@ impl<VM: VMBinding> LiveMap<VM> {
     }
 
     /// What is live in the block goes to `to` and behind it (I2).
-    pub fn set_destination(&self, block: Block, mut to: Address) {
+    pub(super) fn set_destination(&self, block: Block, mut to: Address) {
         for region in self.regions(block) {
             self.region_destination(region).store(to.as_usize() as u64, Relaxed);
             to = to.plus((self.bits(region).load(Relaxed).count_ones() as usize) << VM::LOG_GRANULE);

@@ -6,6 +6,7 @@ mod claimed;
 mod compaction;
 pub mod epoch_bytes;
 mod live_map;
+mod object_extent;
 mod object_starts;
 mod object_state;
 
@@ -15,7 +16,8 @@ pub use cells::{
 };
 pub use compaction::{Compaction, Moves, UpdateWindow};
 pub use live_map::LiveMap;
+pub use object_extent::set_regions_of;
 pub use object_starts::ObjectStarts;
-pub use object_state::{Claim, Claimed, ObjectStates};
+pub use object_state::{Claim, Claimed, ObjectMark, ObjectStates};
 pub use protocols::forwarding::{EPOCH_MASK, EPOCH_MAX, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED};
 pub use protocols::slot_word::SlotWord;

@@ -13,8 +13,9 @@
 //! Source: the bits that MMTk calls valid-object bits.
 
 use crate::address::{Address, ObjectReference};
-use crate::memory::{Extent, Memory, SideBytes};
+use crate::memory::{Borrowed, Extent, Memory, Owned, SideBytes};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Granules of a byte of the table, as a power of two.
@@ -24,28 +25,34 @@ const WORD_BYTES: usize = 8;
 
 /// The table.
 #[derive(Copy, Clone, Debug)]
-pub struct ObjectStarts {
-    bits: SideBytes,
+pub struct ObjectStarts<K = Owned> {
+    bits: SideBytes<K>,
     log_granule: u32,
 }
 
 impl ObjectStarts {
     /// A table for an extent; no object begins anywhere.
-    pub(crate) fn new(memory: &Memory, extent: Extent, log_granule: u32) -> io::Result<Self> {
+    pub(crate) fn new(memory: &Arc<Memory>, extent: Extent, log_granule: u32) -> io::Result<Self> {
         Ok(ObjectStarts { bits: memory.side_bytes(extent, log_granule + LOG_GRANULES)?, log_granule })
     }
 
-    /// In place of a table that nobody asks for: none of the others may be called.
-    pub(crate) fn absent(extent: Extent, log_granule: u32) -> Self {
-        let bits = SideBytes::new(Address::ZERO, extent, log_granule + LOG_GRANULES);
-        ObjectStarts { bits, log_granule }
+    /// In place of a table that nobody asks for.
+    pub(crate) fn absent(memory: &Arc<Memory>, log_granule: u32) -> Self {
+        ObjectStarts { bits: SideBytes::absent(memory, log_granule + LOG_GRANULES), log_granule }
+    }
+
+    /// The table, borrowed.
+    pub(super) fn view(&self) -> ObjectStarts<Borrowed<'_>> {
+        ObjectStarts { bits: self.bits.view(), log_granule: self.log_granule }
     }
 
     /// What the table costs for so many bytes of heap.
     pub const fn table_bytes(bytes: usize, log_granule: u32) -> usize {
         bytes >> (log_granule + LOG_GRANULES)
     }
+}
 
+impl<K> ObjectStarts<K> {
     /// The byte of an address is at this base and `address >> (log_granule + 3)`, wrapping.
     pub fn biased_base(&self) -> Address {
         self.bits.biased_base()
@@ -66,7 +73,7 @@ impl ObjectStarts {
 
     /// As [`ObjectStarts::set`], where the compiler knows the granule.
     #[inline(always)]
-    pub fn set_in_granules(&self, address: Address, log_granule: u32) {
+    pub(crate) fn set_in_granules(&self, address: Address, log_granule: u32) {
         debug_assert_eq!(log_granule, self.log_granule);
         let byte = self.bits.at_region(address, log_granule + LOG_GRANULES);
         byte.store(byte.load(Relaxed) | 1 << ((address.as_usize() >> log_granule) & 7), Relaxed);
@@ -109,7 +116,7 @@ impl ObjectStarts {
         let mut at = address.align_down(granule);
         loop {
             let word_start = at.align_down(unit);
-            let word = self.bits.eight_at(word_start).load(Relaxed);
+            let word = self.bits.words::<1>(word_start)[0].load(Relaxed);
             let upto = at.bytes_from(word_start) >> self.log_granule;
             let below = word & (u64::MAX >> (63 - upto));
             if below != 0 {
@@ -131,7 +138,7 @@ impl ObjectStarts {
         let unit = WORD_BYTES << (self.log_granule + LOG_GRANULES);
         let mut at = start;
         while at < end {
-            let mut word = self.bits.eight_at(at).load(Relaxed);
+            let mut word = self.bits.words::<1>(at)[0].load(Relaxed);
             while word != 0 {
                 let found = at.plus((word.trailing_zeros() as usize) << self.log_granule);
                 // SAFETY: as in `last_until`.

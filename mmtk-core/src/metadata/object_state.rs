@@ -6,10 +6,11 @@ use super::claimed::wait_for_claimer;
 use super::object_starts::ObjectStarts;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{StateLocation, VMBinding};
-use crate::memory::{CHUNK_BYTES, Memory, SideBytes};
-use protocols::forwarding::{self, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED};
+use crate::memory::{Borrowed, CHUNK_BYTES, Memory, Owned, SideBytes};
+use protocols::forwarding::{self, EPOCH_MAX, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED};
 use std::io;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// What a worker that wants to copy an object must do now.
@@ -30,8 +31,21 @@ pub enum Claim {
 #[must_use = "other workers wait until the object is copied or settled"]
 pub struct Claimed {
     object: ObjectReference,
+    /// Its size.
+    bytes: usize,
     /// The cell as the claim found it.
     seen: u64,
+}
+
+/// What an object is marked with: an epoch, and in a generational plan the bit of the barrier
+/// ([`ObjectStates::mark_of`]).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct ObjectMark(u8);
+
+impl ObjectMark {
+    /// Of no epoch: as a new object.
+    pub const NONE: ObjectMark = ObjectMark(0);
 }
 
 impl Claimed {
@@ -39,6 +53,12 @@ impl Claimed {
     #[inline(always)]
     pub fn object(&self) -> ObjectReference {
         self.object
+    }
+
+    /// Its size, for which the VM was asked when it was claimed.
+    #[inline(always)]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether it must stay where it is.
@@ -49,32 +69,33 @@ impl Claimed {
 }
 
 /// How to reach the state of an object of this heap.
-pub struct ObjectStates<VM> {
-    side: Option<SideBytes>,
+pub struct ObjectStates<VM, K = Owned> {
+    side: Option<SideBytes<K>>,
     /// Where objects begin; absent if the binding does not ask for it.
-    starts: ObjectStarts,
+    starts: ObjectStarts<K>,
     /// Whether objects become unlogged as they are marked.
     generational: bool,
     vm: PhantomData<fn(VM)>,
 }
 
-impl<VM> Clone for ObjectStates<VM> {
+impl<VM, K: Clone> Clone for ObjectStates<VM, K> {
     fn clone(&self) -> Self {
-        *self
+        let ObjectStates { side, starts, generational, vm } = self;
+        ObjectStates { side: side.clone(), starts: starts.clone(), generational: *generational, vm: *vm }
     }
 }
-impl<VM> Copy for ObjectStates<VM> {}
+impl<VM> Copy for ObjectStates<VM, Borrowed<'_>> {}
 
 impl<VM: VMBinding> ObjectStates<VM> {
     /// Makes the side table, if the binding lends no header byte.
-    pub(crate) fn new(memory: &Memory) -> io::Result<Self> {
+    pub(crate) fn new(memory: &Arc<Memory>) -> io::Result<Self> {
         let side = match VM::STATE {
             StateLocation::HeaderTopByte(_) => None,
             StateLocation::Side => Some(memory.side_bytes(memory.whole(), VM::LOG_GRANULE)?),
         };
         let starts = match VM::OBJECT_STARTS {
             true => ObjectStarts::new(memory, memory.whole(), VM::LOG_GRANULE)?,
-            false => ObjectStarts::absent(memory.whole(), VM::LOG_GRANULE),
+            false => ObjectStarts::absent(memory, VM::LOG_GRANULE),
         };
         Ok(ObjectStates { side, starts, generational: false, vm: PhantomData })
     }
@@ -84,6 +105,29 @@ impl<VM: VMBinding> ObjectStates<VM> {
         ObjectStates { generational: true, ..self }
     }
 
+    /// The same, borrowed: for tracers.
+    pub fn view(&self) -> ObjectStates<VM, Borrowed<'_>> {
+        let ObjectStates { side, starts, generational, vm } = self;
+        let side = side.as_ref().map(SideBytes::view);
+        ObjectStates { side, starts: starts.view(), generational: *generational, vm: *vm }
+    }
+
+    /// What the tables cost per chunk of a space whose objects use their state.
+    pub fn table_bytes_per_chunk() -> usize {
+        let states = match VM::STATE {
+            StateLocation::HeaderTopByte(_) => 0,
+            StateLocation::Side => CHUNK_BYTES >> VM::LOG_GRANULE,
+        };
+        states + Self::start_bytes_per_chunk()
+    }
+
+    /// What the table of starts costs per chunk of a space that keeps them: part of the above.
+    pub fn start_bytes_per_chunk() -> usize {
+        if VM::OBJECT_STARTS { ObjectStarts::table_bytes(CHUNK_BYTES, VM::LOG_GRANULE) } else { 0 }
+    }
+}
+
+impl<VM: VMBinding, K> ObjectStates<VM, K> {
     /// Whether the plan remembers stores: then objects become unlogged as they are marked.
     #[inline(always)]
     pub fn is_generational(&self) -> bool {
@@ -91,8 +135,12 @@ impl<VM: VMBinding> ObjectStates<VM> {
     }
 
     /// What to mark objects with in this epoch.
-    pub fn mark_of(&self, epoch: u8) -> u8 {
-        if self.generational { epoch | UNLOGGED } else { epoch }
+    ///
+    /// # Panics
+    /// When it is larger than [`EPOCH_MAX`](super::EPOCH_MAX).
+    pub fn mark_of(&self, epoch: u8) -> ObjectMark {
+        assert!(epoch <= EPOCH_MAX, "epoch {epoch}: the last is {EPOCH_MAX}");
+        ObjectMark(if self.generational { epoch | UNLOGGED } else { epoch })
     }
 
     /// Base and shift of the side table, biased: the state byte of an object is at `base + (address >>
@@ -144,20 +192,6 @@ impl<VM: VMBinding> ObjectStates<VM> {
         }
     }
 
-    /// What the tables cost per chunk of a space whose objects use their state.
-    pub fn table_bytes_per_chunk() -> usize {
-        let states = match VM::STATE {
-            StateLocation::HeaderTopByte(_) => 0,
-            StateLocation::Side => CHUNK_BYTES >> VM::LOG_GRANULE,
-        };
-        states + Self::start_bytes_per_chunk()
-    }
-
-    /// What the table of starts costs per chunk of a space that keeps them: part of the above.
-    pub fn start_bytes_per_chunk() -> usize {
-        if VM::OBJECT_STARTS { ObjectStarts::table_bytes(CHUNK_BYTES, VM::LOG_GRANULE) } else { 0 }
-    }
-
     /// See [`ObjectStarts::set`].
     #[inline(always)]
     pub(crate) fn note_start(&self, address: Address) {
@@ -166,7 +200,7 @@ impl<VM: VMBinding> ObjectStates<VM> {
 
     /// Where objects begin. Only for bindings with [`VMBinding::OBJECT_STARTS`].
     #[inline(always)]
-    pub fn starts(&self) -> &ObjectStarts {
+    pub fn starts(&self) -> &ObjectStarts<K> {
         assert!(VM::OBJECT_STARTS, "the binding asks for no OBJECT_STARTS");
         &self.starts
     }
@@ -193,7 +227,7 @@ impl<VM: VMBinding> ObjectStates<VM> {
     /// Marks the object with [`ObjectStates::mark_of`] this epoch; false if it was marked in it. For objects
     /// that stay where they are.
     #[inline(always)]
-    pub fn mark(&self, object: ObjectReference, mark: u8) -> bool {
+    pub fn mark(&self, object: ObjectReference, ObjectMark(mark): ObjectMark) -> bool {
         match VM::STATE {
             StateLocation::HeaderTopByte(offset) => Self::header(object, offset).mark(mark),
             StateLocation::Side => self.side(object).mark(mark),
@@ -214,7 +248,7 @@ impl<VM: VMBinding> ObjectStates<VM> {
     /// # Panics
     /// When the object is claimed and there is no other worker.
     #[inline(always)]
-    pub fn claim(&self, object: ObjectReference, epoch: u8, alone: &bool) -> Claim {
+    pub fn claim(&self, vm: &VM, object: ObjectReference, epoch: u8, alone: &bool) -> Claim {
         let claim = match VM::STATE {
             StateLocation::HeaderTopByte(offset) => {
                 Self::header(object, offset).claim(epoch, |cell| wait_for_claimer(cell, object, *alone))
@@ -222,7 +256,8 @@ impl<VM: VMBinding> ObjectStates<VM> {
             StateLocation::Side => self.side(object).claim(epoch, |cell| wait_for_claimer(cell, object, *alone)),
         };
         match claim {
-            forwarding::Claim::Won(seen) => Claim::Won(Claimed { object, seen }),
+            // Asked only now: while nobody had claimed it, its header could change.
+            forwarding::Claim::Won(seen) => Claim::Won(Claimed { object, bytes: vm.object_size(object), seen }),
             forwarding::Claim::Moved(to) => Claim::Moved(Self::moved_to(to)),
             forwarding::Claim::Stays => Claim::Stays,
         }
@@ -249,8 +284,8 @@ impl<VM: VMBinding> ObjectStates<VM> {
 
     /// See [`StateCell::settle`].
     #[inline(always)]
-    pub fn settle(&self, claimed: Claimed, mark: u8) {
-        let Claimed { object, seen } = claimed;
+    pub fn settle(&self, claimed: Claimed, ObjectMark(mark): ObjectMark) {
+        let Claimed { object, seen, .. } = claimed;
         match VM::STATE {
             StateLocation::HeaderTopByte(offset) => Self::header(object, offset).settle(seen, mark),
             StateLocation::Side => self.side(object).settle(seen, mark),
@@ -259,7 +294,7 @@ impl<VM: VMBinding> ObjectStates<VM> {
 
     /// The copy of a claimed object starts with the state `state`.
     #[inline(always)]
-    pub(crate) fn begin_copy(&self, copy: ObjectReference, claimed: &Claimed, state: u8) {
+    pub(crate) fn begin_copy(&self, copy: ObjectReference, claimed: &Claimed, ObjectMark(state): ObjectMark) {
         let seen = claimed.seen;
         match VM::STATE {
             StateLocation::HeaderTopByte(offset) => Self::header(copy, offset).store_state(seen, state),
@@ -354,9 +389,9 @@ mod tests {
         let start = memory.extent().start();
         memory.commit(start, BLOCK_BYTES).unwrap();
         let plain = ObjectStates::<Vm<SIDE, STARTS>>::new(&memory).unwrap();
-        let states = plain.generational();
+        let states = plain.clone().generational();
         assert!(!plain.is_generational() && states.is_generational());
-        assert_eq!((plain.mark_of(3), states.mark_of(3)), (3, 3 | UNLOGGED));
+        assert_eq!((plain.mark_of(3).0, states.mark_of(3).0), (3, 3 | UNLOGGED));
         let object = |n: usize| ObjectReference::for_test(start.plus(n * BYTES));
         let (old, copy, stays) = (object(1), object(5), object(9));
         let begins = |at: ObjectReference| STARTS && states.starts().is_set(at.address());
@@ -379,14 +414,18 @@ mod tests {
             assert_eq!(unsafe { byte.load::<u8>() }, 3 | UNLOGGED | PINNED);
         }
 
-        let Claim::Won(claimed) = states.claim(old, 4, &true) else { panic!("nobody else claims it") };
-        assert!(claimed.object() == old && claimed.is_pinned());
+        let Claim::Won(claimed) = states.claim(&Vm::<SIDE, STARTS>, old, 4, &true) else {
+            panic!("nobody else claims it")
+        };
+        assert!(claimed.object() == old && claimed.bytes() == BYTES && claimed.is_pinned());
         states.begin_copy(copy, &claimed, states.mark_of(4));
         states.publish(claimed, copy);
         assert_eq!((states.forwarded(old), states.forwarded(copy)), (Some(copy), None));
         assert!(states.is_marked(copy, 4) && states.is_unlogged(copy) && !states.is_marked(old, 4));
-        let Claim::Won(claimed) = states.claim(stays, 4, &true) else { panic!("nobody else claims it") };
-        states.settle(claimed, 4);
+        let Claim::Won(claimed) = states.claim(&Vm::<SIDE, STARTS>, stays, 4, &true) else {
+            panic!("nobody else claims it")
+        };
+        states.settle(claimed, plain.mark_of(4));
         assert!(states.is_marked(stays, 4) && states.forwarded(stays).is_none());
 
         assert_eq!((begins(copy), begins(stays)), (STARTS, false));

@@ -59,7 +59,7 @@ impl Mapping {
 
     fn assert_inside(&self, at: Address, bytes: usize) {
         assert!(
-            at >= self.start && at.bytes_from(self.start) + bytes <= self.bytes,
+            at >= self.start && at.bytes_from(self.start).checked_add(bytes).is_some_and(|end| end <= self.bytes),
             "{at}+{bytes:#x} is outside the mapping {}+{:#x}",
             self.start,
             self.bytes

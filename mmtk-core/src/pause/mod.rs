@@ -52,7 +52,7 @@ pub struct Pause<'a, VM: VMBinding> {
     pub(crate) emergency: bool,
     pub(crate) kind: CollectionKind,
     pub(crate) minor_collections_pay: bool,
-    pub(crate) states: ObjectStates<VM>,
+    pub(crate) states: &'a ObjectStates<VM>,
     pub(crate) weak: &'a WeakTables,
     /// What conservatively scanned stacks may refer to.
     pub(crate) ambiguous: List<'a, ObjectReference>,

@@ -19,7 +19,7 @@ pub(crate) struct Moving {
 
 /// The bits that a pause set.
 pub(crate) struct PinnedForPause<'a, VM> {
-    states: ObjectStates<VM>,
+    states: &'a ObjectStates<VM>,
     objects: List<'a, ObjectReference>,
 }
 
@@ -27,7 +27,7 @@ impl<'a, VM: VMBinding> PinnedForPause<'a, VM> {
     /// Pins what the binding's pinned roots refer to, and ambiguous ones. The leader, before the trace.
     pub fn begin(
         vm: &VM,
-        states: ObjectStates<VM>,
+        states: &'a ObjectStates<VM>,
         moving: &[Moving],
         ambiguous: &[ObjectReference],
         arena: &'a Arena,

@@ -143,8 +143,7 @@ mod tests {
         }
 
         fn at(&self, n: usize) -> ObjectReference {
-            // SAFETY: an object of the graph, which outlives the trace.
-            unsafe { ObjectReference::from_address(Address::from_ptr(&raw const self.0[n])) }.unwrap()
+            ObjectReference::for_test(Address::from_ptr(&raw const self.0[n]))
         }
 
         fn of(&self, object: ObjectReference) -> &Object {

@@ -31,7 +31,7 @@ pub(super) struct Seen<S> {
 pub(super) struct Walk<'a, VM: VMBinding> {
     pub vm: &'a VM,
     pub spaces: Spaces<'a>,
-    pub states: ObjectStates<VM>,
+    pub states: &'a ObjectStates<VM>,
     pub phase: &'static str,
     pub kind: CollectionKind,
     /// What is known of the objects before the collection.

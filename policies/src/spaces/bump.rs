@@ -21,7 +21,7 @@ impl<VM: VMBinding> BumpSpace<VM> {
         Ok(BumpSpace {
             vm: context.vm.clone(),
             pool: BlockPool::new(context.memory, context.memory.extent(), tables)?,
-            states: context.states,
+            states: context.states.clone(),
         })
     }
 

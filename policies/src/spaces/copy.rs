@@ -16,13 +16,13 @@
 
 use super::epoch::Epoch;
 use derive_where::derive_where;
-use mmtk_core::alloc::{Allocators, CopyTarget};
+use mmtk_core::alloc::Allocators;
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{
-    Acquired, BLOCK_BYTES, Block, BlockPool, CHUNK_BYTES, Charge, Extent, FreeMemory, LOG_BLOCK_BYTES, Payment,
-    SideBytes,
+    Acquired, BLOCK_BYTES, Block, BlockPool, Borrowed, BytePer, CHUNK_BYTES, Charge, Extent, FreeMemory,
+    LOG_BLOCK_BYTES, Payment, SideBytes,
 };
-use mmtk_core::metadata::{Claim, Claimed, EPOCH_MAX, ObjectStates};
+use mmtk_core::metadata::{Claim, Claimed, EPOCH_MAX, ObjectMark, ObjectStates};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::{ObjectItem, SlotItem, SpaceTracer, Traced};
@@ -46,7 +46,7 @@ pub struct CopySpace<VM> {
     states: ObjectStates<VM>,
     epoch: Epoch,
     /// The epoch in which each block was taken for copies, or `YOUNG`; 0 for blocks that are not ours.
-    taken: SideBytes,
+    taken: BytePer<LOG_BLOCK_BYTES>,
     /// The epoch in which each block was last found to hold an object that could not be copied.
     kept: SideBytes,
     /// Bytes charged to the budget: written by mutators as they take blocks, and by the sweep.
@@ -63,9 +63,9 @@ impl<VM: VMBinding> CopySpace<VM> {
         Ok(CopySpace {
             vm: context.vm.clone(),
             pool: BlockPool::new(context.memory, extent, tables)?,
-            states: context.states,
+            states: context.states.clone(),
             epoch: Epoch::default(),
-            taken: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
+            taken: BytePer::of(context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?),
             kept: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
             charged: AtomicUsize::new(0),
             prepaid: AtomicUsize::new(0),
@@ -97,22 +97,34 @@ impl<VM: VMBinding> CopySpace<VM> {
         memory
     }
 
-    /// Memory for a copy; none if the prepaid blocks are used up (I2).
+    /// Copies a claimed object; gives the claim back if the prepaid blocks are used up (I2).
     #[inline(always)]
-    fn allocate_copy(&self, worker: &mut Worker, bytes: usize) -> Option<CopyTarget> {
-        match worker.allocators.bump.alloc_for_copy(bytes) {
-            Some(target) => Some(target),
-            None => self.refill_copy(worker, bytes),
+    fn copy(&self, worker: &mut Worker, claimed: Claimed, state: ObjectMark) -> Result<ObjectReference, Claimed> {
+        match worker.allocators.bump.copy(&self.states, claimed, state) {
+            Ok(copy) => Ok(copy),
+            Err(claimed) => self.copy_to_next(worker, claimed, state),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn refill_copy(&self, worker: &mut Worker, bytes: usize) -> Option<CopyTarget> {
-        self.prepaid.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).ok()?;
-        let acquired = self.pool.acquire(Payment::Prepaid)?;
-        worker.allocators.bump.install_for_copies(self.claim_block(acquired, self.epoch.current()));
-        worker.allocators.bump.alloc_for_copy(bytes)
+    fn copy_to_next(
+        &self,
+        worker: &mut Worker,
+        claimed: Claimed,
+        state: ObjectMark,
+    ) -> Result<ObjectReference, Claimed> {
+        let next = || {
+            self.prepaid.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).ok()?;
+            Some(self.claim_block(self.pool.acquire(Payment::Prepaid)?, self.epoch.current()))
+        };
+        match next() {
+            Some(block) => {
+                worker.allocators.bump.install_for_copies(block);
+                worker.allocators.bump.copy(&self.states, claimed, state)
+            }
+            None => Err(claimed),
+        }
     }
 
     /// Before a full collection, everything that exists becomes from-space; before a minor one, what is
@@ -128,7 +140,7 @@ impl<VM: VMBinding> CopySpace<VM> {
     /// The policy for this pause's trace.
     pub fn tracer(&self) -> CopyTracer<'_, VM> {
         let (extent, epoch) = (self.pool.extent(), self.epoch.current());
-        CopyTracer { space: self, extent, epoch, copied: self.states.mark_of(0) }
+        CopyTracer { space: self, taken: self.taken.view(), extent, epoch, copied: self.states.mark_of(0) }
     }
 
     /// The policy for what must stay where it is: its block is kept.
@@ -187,10 +199,11 @@ impl<VM: VMBinding> CopySpace<VM> {
 #[derive_where(Clone, Copy)]
 pub struct CopyTracer<'a, VM> {
     space: &'a CopySpace<VM>,
+    taken: BytePer<LOG_BLOCK_BYTES, Borrowed<'a>>,
     extent: Extent,
     epoch: u8,
     /// The state of a copy.
-    copied: u8,
+    copied: ObjectMark,
 }
 
 impl<VM: VMBinding> CopyTracer<'_, VM> {
@@ -208,7 +221,7 @@ impl<VM: VMBinding> SpaceTracer<VM> for CopyTracer<'_, VM> {
 
     #[inline(always)]
     fn holds(&self, object: ObjectReference) -> bool {
-        self.extent.holds(object)
+        self.taken.holds(object)
     }
 
     /// Brings near what is copied: small objects reach into the next cache line as often as not.
@@ -221,19 +234,20 @@ impl<VM: VMBinding> SpaceTracer<VM> for CopyTracer<'_, VM> {
     #[inline(always)]
     fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
         let space = self.space;
-        if space.taken.at_shift::<LOG_BLOCK_BYTES>(object.address()).load(Relaxed) == self.epoch {
+        if self.taken.at(object.address()).load(Relaxed) == self.epoch {
             return Traced::Seen(object);
         }
-        match space.states.claim(object, self.epoch, &worker.alone) {
+        match space.states.claim(&space.vm, object, self.epoch, &worker.alone) {
             Claim::Moved(to) => Traced::Seen(to),
             Claim::Stays => Traced::Seen(object),
             Claim::Won(claimed) => {
-                let bytes = space.vm.object_size(object);
-                worker.count(self.extent, bytes);
-                let room = if claimed.is_pinned() { None } else { space.allocate_copy(worker, bytes) };
-                match room {
-                    Some(target) => Traced::New(target.copy(&space.states, claimed, self.copied)),
-                    None => self.settle(claimed),
+                worker.count(self.extent, claimed.bytes());
+                if claimed.is_pinned() {
+                    return self.settle(claimed);
+                }
+                match space.copy(worker, claimed, self.copied) {
+                    Ok(copy) => Traced::New(copy),
+                    Err(claimed) => self.settle(claimed),
                 }
             }
         }
@@ -265,9 +279,9 @@ impl<VM: VMBinding> SpaceTracer<VM> for CopyInPlace<'_, VM> {
         if copier.space.taken.at(object.address()).load(Relaxed) == copier.epoch {
             return Traced::Seen(object);
         }
-        match copier.space.states.claim(object, copier.epoch, &worker.alone) {
+        match copier.space.states.claim(&copier.space.vm, object, copier.epoch, &worker.alone) {
             Claim::Won(claimed) => {
-                worker.count(copier.extent, copier.space.vm.object_size(object));
+                worker.count(copier.extent, claimed.bytes());
                 copier.settle(claimed)
             }
             Claim::Moved(_) | Claim::Stays => Traced::Seen(object),

@@ -58,7 +58,7 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
         Ok(LargeObjectSpace {
             vm: context.vm.clone(),
             pages: PageRuns::new(context.memory, extent, (CHUNK_BYTES >> LOG_PAGE_BYTES) + states),
-            states: context.states,
+            states: context.states.clone(),
             epoch: Epoch::default(),
             marks: context.memory.side_bytes(extent, LOG_PAGE_BYTES)?,
             objects: Mutex::default(),
@@ -95,8 +95,9 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     /// Updates the slots of the objects that were marked.
     pub fn update_references(&self, pause: &mut Pause<'_, VM>, moves: &Moves<'_, VM>) {
         let (objects, tracer) = (self.objects.lock(), self.tracer());
-        let live =
-            |large: &LargeObject| Some(self.pages.object_at(large.start)).filter(|o| tracer.resolve(*o).is_some());
+        let live = |large: &LargeObject| {
+            Some(self.pages.object_at(large.start)).filter(|object| tracer.resolve(*object).is_some())
+        };
         let parts = objects.iter().filter_map(live).flat_map(|object| ArrayPart::all_of(&*self.vm, object));
         let parts = pause.arena().collect(parts);
         let (objects, next) = (&objects[..], AtomicUsize::new(0));

@@ -23,7 +23,7 @@
 
 use derive_where::derive_where;
 use mmtk_core::alloc::Allocators;
-use mmtk_core::memory::{BLOCK_BYTES, Block, Charge, Extent, Frontier};
+use mmtk_core::memory::{BLOCK_BYTES, Block, Borrowed, Charge, Extent, Frontier};
 use mmtk_core::metadata::{Compaction, LiveMap, Moves, ObjectStates};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
@@ -56,7 +56,7 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
             vm: context.vm.clone(),
             frontier: Frontier::new(context.memory, extent, tables),
             compaction: Compaction::new(context.memory, extent)?,
-            states: context.states,
+            states: context.states.clone(),
             dense_end: Atomic::new(extent.start()),
         })
     }
@@ -77,7 +77,7 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
 
     /// The policy for this pause's trace.
     pub fn tracer(&self) -> MarkCompactTracer<'_, VM> {
-        MarkCompactTracer { vm: &self.vm, map: *self.compaction.map(), extent: self.frontier.extent() }
+        MarkCompactTracer { vm: &self.vm, map: self.compaction.map().view(), extent: self.frontier.extent() }
     }
 
     /// Begins the compaction: decides where everything goes. Nothing has moved yet, but the moves know the
@@ -124,7 +124,7 @@ impl<VM: VMBinding> MarkCompactSpace<VM> {
 #[derive_where(Clone, Copy)]
 pub struct MarkCompactTracer<'a, VM> {
     vm: &'a VM,
-    map: LiveMap<VM>,
+    map: LiveMap<VM, Borrowed<'a>>,
     extent: Extent,
 }
 

@@ -23,8 +23,8 @@ use derive_where::derive_where;
 use mmtk_core::alloc::{Allocators, CellRange, CellsOf, ThreadCells};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{
-    BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, FreeMemory, LOG_BLOCK_BYTES, Payment,
-    SideBytes,
+    BLOCK_BYTES, Block, BlockList, BlockPool, Borrowed, CHUNK_BYTES, Charge, Extent, FreeMemory, LOG_BLOCK_BYTES,
+    Payment, SideBytes,
 };
 use mmtk_core::metadata::{BLOCK_FREE, BLOCK_NEW, CellMarks, Moves, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
 use mmtk_core::pause::Pause;
@@ -85,7 +85,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             partial: std::array::from_fn(|_| BlockList::new()),
             touched: BlockList::new(),
             full: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
-            states: context.states,
+            states: context.states.clone(),
         })
     }
 
@@ -159,10 +159,10 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
     pub fn tracer(&self) -> MarkSweepTracer<'_, VM> {
         MarkSweepTracer {
             vm: &self.vm,
-            marks: self.marks,
+            marks: self.marks.view(),
             extent: self.pool.extent(),
             epoch: self.epoch.current(),
-            states: self.states,
+            states: self.states.view(),
         }
     }
 
@@ -289,10 +289,10 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
 #[derive_where(Clone, Copy)]
 pub struct MarkSweepTracer<'a, VM> {
     vm: &'a VM,
-    marks: CellMarks,
+    marks: CellMarks<Borrowed<'a>>,
     extent: Extent,
     epoch: u8,
-    states: ObjectStates<VM>,
+    states: ObjectStates<VM, Borrowed<'a>>,
 }
 
 impl<VM: VMBinding> SpaceTracer<VM> for MarkSweepTracer<'_, VM> {
@@ -300,7 +300,7 @@ impl<VM: VMBinding> SpaceTracer<VM> for MarkSweepTracer<'_, VM> {
 
     #[inline(always)]
     fn holds(&self, object: ObjectReference) -> bool {
-        self.extent.holds(object)
+        self.marks.holds(object)
     }
 
     #[inline(always)]

@@ -23,9 +23,10 @@ use derive_where::derive_where;
 use mmtk_core::alloc::{BumpRange, Pace};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{
-    BLOCK_BYTES, Block, BlockPool, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, OrderedMap, Payment, SideWords,
+    BLOCK_BYTES, Block, BlockPool, Borrowed, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, OrderedMap, Payment,
+    SideWords,
 };
-use mmtk_core::metadata::{BLOCK_FREE, CellMarks, Moves, ObjectStates, class_bytes};
+use mmtk_core::metadata::{BLOCK_FREE, CellMarks, Moves, ObjectMark, ObjectStates, class_bytes};
 use mmtk_core::os::PageVec;
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{PoolCells, SharedCells, Space};
@@ -81,7 +82,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
             blocks: BlockPool::new(context.memory, extent, tables)?,
             cells: CellMarks::new(context.memory, extent)?,
             owners: context.memory.block_words(extent)?,
-            states: context.states,
+            states: context.states.clone(),
             epoch: Epoch::default(),
             pools: Mutex::default(),
             waits: context.options.verify || context.states.is_generational(),
@@ -140,7 +141,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
                     true => self.vm.scan_object(object, &mut slots),
                     // Never marked: else it would pass for reached when the epoch's number comes round, and
                     // what it refers to is gone.
-                    false => _ = self.states.mark(object, 0),
+                    false => _ = self.states.mark(object, ObjectMark::NONE),
                 });
             }
         });
@@ -198,8 +199,8 @@ impl<VM: VMBinding> PoolSpace<VM> {
         let epoch = self.epoch.current();
         PoolTracer {
             vm: &self.vm,
-            states: self.states,
-            cells: self.cells,
+            states: self.states.view(),
+            cells: self.cells.view(),
             extent: self.blocks.extent(),
             epoch,
             mark: self.states.mark_of(epoch),
@@ -290,12 +291,12 @@ impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
 #[derive_where(Clone, Copy)]
 pub struct PoolTracer<'a, VM> {
     vm: &'a VM,
-    states: ObjectStates<VM>,
-    cells: CellMarks,
+    states: ObjectStates<VM, Borrowed<'a>>,
+    cells: CellMarks<Borrowed<'a>>,
     extent: Extent,
     epoch: u8,
     /// What objects are marked with.
-    mark: u8,
+    mark: ObjectMark,
 }
 
 impl<VM: VMBinding> PoolTracer<'_, VM> {

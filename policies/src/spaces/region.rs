@@ -26,8 +26,8 @@ use bytemuck::{NoUninit, Zeroable};
 use derive_where::derive_where;
 use mmtk_core::alloc::{BumpRange, Pace};
 use mmtk_core::events::CollectionKind;
-use mmtk_core::memory::{Arena, CHUNK_BYTES, Charge, Extent, List, OrderedMap, PageRuns, SideStates};
-use mmtk_core::metadata::{Moves, ObjectStarts, ObjectStates};
+use mmtk_core::memory::{Arena, Borrowed, CHUNK_BYTES, Charge, Extent, List, OrderedMap, PageRuns, SideStates};
+use mmtk_core::metadata::{Moves, ObjectMark, ObjectStarts, ObjectStates};
 use mmtk_core::os::{PAGE_BYTES, PageVec};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{RegionMemory, Space};
@@ -107,18 +107,19 @@ impl<VM: VMBinding> RegionSpace<VM> {
         let extent = context.memory.extent();
         let mut tables = ObjectStates::<VM>::table_bytes_per_chunk() + (CHUNK_BYTES >> LOG_PAGE_BYTES);
         let starts = match (VM::OBJECT_STARTS, revisited) {
-            (true, _) => Some(*context.states.starts()),
+            (true, _) => Some(context.states.starts().clone()),
             (false, true) => {
                 tables += ObjectStarts::table_bytes(CHUNK_BYTES, VM::LOG_GRANULE);
                 Some(context.object_starts(extent)?)
             }
             (false, false) => None,
         };
+        let notes_young = starts.is_some() && context.states.is_generational();
         Ok(RegionSpace {
             vm: context.vm.clone(),
             name,
             pages: PageRuns::new(context.memory, extent, tables),
-            states: context.states,
+            states: context.states.clone(),
             starts,
             page_states: context.memory.side_states(extent, LOG_PAGE_BYTES)?,
             epoch: Epoch::default(),
@@ -126,7 +127,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
             reserved: AtomicUsize::new(0),
             top: AtomicUsize::new(0),
             waits: context.options.verify || context.states.is_generational(),
-            notes_young: starts.is_some() && context.states.is_generational(),
+            notes_young,
         })
     }
 
@@ -219,7 +220,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
         released.into_iter().for_each(|region| self.free(region));
         self.lower_top();
         let young = self.take_young(pause.arena());
-        let Some(starts) = self.starts else { return };
+        let Some(starts) = &self.starts else { return };
         let epoch = self.epoch.current();
         let forget_unreached = |page| {
             self.objects_in(page, |object| {
@@ -283,8 +284,8 @@ impl<VM: VMBinding> RegionSpace<VM> {
         let epoch = self.epoch.current();
         RegionTracer {
             vm: &self.vm,
-            states: self.states,
-            page_states: self.page_states,
+            states: self.states.view(),
+            page_states: self.page_states.view(),
             extent: self.pages.extent(),
             epoch,
             mark: self.states.mark_of(epoch),
@@ -296,7 +297,7 @@ impl<VM: VMBinding> mmtk_core::space::Regions for RegionSpace<VM> {
     fn open(&self) -> RegionMemory {
         let mut regions = self.regions.lock();
         regions.opened = regions.opened.wrapping_add(1);
-        RegionMemory { number: regions.opened, starts: self.starts, ..RegionMemory::default() }
+        RegionMemory { number: regions.opened, starts: self.starts.clone(), ..RegionMemory::default() }
     }
 
     fn allocate(&self, region: &mut RegionMemory, bytes: usize, pace: Pace, allocated: &mut usize) -> Option<Address> {
@@ -316,12 +317,12 @@ impl<VM: VMBinding> mmtk_core::space::Regions for RegionSpace<VM> {
 #[derive_where(Clone, Copy)]
 pub struct RegionTracer<'a, VM> {
     vm: &'a VM,
-    states: ObjectStates<VM>,
-    page_states: SideStates<PageState>,
+    states: ObjectStates<VM, Borrowed<'a>>,
+    page_states: SideStates<PageState, Borrowed<'a>>,
     extent: Extent,
     epoch: u8,
     /// What objects are marked with.
-    mark: u8,
+    mark: ObjectMark,
 }
 
 impl<VM: VMBinding> RegionTracer<'_, VM> {

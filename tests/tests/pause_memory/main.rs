@@ -34,8 +34,9 @@ fn object_of(reference: Ref) -> ObjectReference {
     reference.object().expect("not null")
 }
 
-/// An object at an address that the heap just gave.
-fn made(at: mmtk_core::Address, refs: usize, words: usize) -> Ref {
+/// An object in memory that the heap just gave.
+fn made(new: mmtk_core::NewObject, refs: usize, words: usize) -> Ref {
+    let at = new.address();
     // SAFETY: just returned by the allocator, of that many words.
     unsafe { object::write_header(at, refs, words) };
     Ref(at.as_usize())

@@ -255,7 +255,7 @@ pub(crate) fn allocate<T: Trace + 'static>(value: T) -> NonNull<GcBox<T>> {
     let bytes = T::VTABLE.bytes;
     // A collection that the heap itself starts here finds the value on the stack, with its handles counted as
     // roots.
-    let at = heap.mutator.alloc(bytes).as_mut_ptr::<GcBox<T>>();
+    let at = heap.mutator.alloc(bytes).address().as_mut_ptr::<GcBox<T>>();
     // SAFETY: so many bytes of ours, aligned to a granule or to a page.
     let gc_box = unsafe {
         at.write(GcBox::new(value));

@@ -90,8 +90,8 @@ impl Defrag {
     }
 
     /// The counts, for the tracers.
-    pub fn live_bytes(&self) -> BlockTotals {
-        self.live_bytes
+    pub fn live_bytes(&self) -> &BlockTotals {
+        &self.live_bytes
     }
 
     /// The counts start at nothing.
@@ -154,7 +154,7 @@ impl Defrag {
         &self,
         pause: &Pause<'_, VM>,
         pool: &BlockPool,
-        blocks: SideStates<BlockState>,
+        blocks: &SideStates<BlockState>,
         lines: &Lines,
         epoch: u8,
     ) -> bool {

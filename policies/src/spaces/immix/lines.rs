@@ -6,12 +6,13 @@
 //! Callers: the tracer (any worker), allocation (the thread that owns the block's search), the sweep (one
 //! worker a block).
 
-use mmtk_core::Address;
-use mmtk_core::memory::{BLOCK_BYTES, Extent, Memory, SideBytes};
+use mmtk_core::memory::{BLOCK_BYTES, Borrowed, BytePer, Extent, Memory, ObjectIn, Owned};
 use mmtk_core::metadata::epoch_bytes;
+use mmtk_core::{Address, ObjectReference};
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Bytes of a line, as a power of two.
 pub const LOG_LINE_BYTES: u32 = 8;
@@ -22,25 +23,36 @@ pub const LINES: u32 = (BLOCK_BYTES / LINE_BYTES) as u32;
 
 /// The line marks of a space.
 #[derive(Copy, Clone)]
-pub struct Lines {
-    marks: SideBytes,
+pub struct Lines<K = Owned> {
+    marks: BytePer<LOG_LINE_BYTES, K>,
 }
 
 impl Lines {
-    pub fn new(memory: &Memory, extent: Extent) -> io::Result<Lines> {
-        Ok(Lines { marks: memory.side_bytes(extent, LOG_LINE_BYTES)? })
+    pub fn new(memory: &Arc<Memory>, extent: Extent) -> io::Result<Lines> {
+        Ok(Lines { marks: BytePer::of(memory.side_bytes(extent, LOG_LINE_BYTES)?) })
     }
 
-    /// Marks the lines of an object.
+    /// The marks, borrowed: for tracers.
+    pub fn view(&self) -> Lines<Borrowed<'_>> {
+        Lines { marks: self.marks.view() }
+    }
+}
+
+impl<K> Lines<K> {
+    /// Whether the object is in the space.
     #[inline(always)]
-    pub fn mark(&self, object: Address, bytes: usize, epoch: u8) {
-        let last = object.plus(bytes - 1);
-        self.marks.at_shift::<LOG_LINE_BYTES>(last).store(epoch, Relaxed);
-        let mut line = object;
-        while line.as_usize() >> LOG_LINE_BYTES != last.as_usize() >> LOG_LINE_BYTES {
-            self.marks.at_shift::<LOG_LINE_BYTES>(line).store(epoch, Relaxed);
-            line = line.plus(LINE_BYTES);
-        }
+    pub fn holds(&self, object: ObjectReference) -> bool {
+        self.marks.holds(object)
+    }
+
+    /// An object of the space, whose lines may be marked later.
+    #[inline(always)]
+    pub fn object(&self, object: ObjectReference) -> ObjectIn<'_, LOG_LINE_BYTES, K> {
+        self.marks.object(object)
+    }
+
+    fn words(&self, block: Address) -> &[AtomicU64; LINES as usize / 8] {
+        self.marks.words(block)
     }
 
     /// Whether every line of `[start, start + bytes)` carries one of two numbers.
@@ -55,17 +67,15 @@ impl Lines {
         true
     }
 
-    fn eight(&self, block: Address, line: u32) -> u64 {
-        self.marks.eight_at(block.plus(line as usize * LINE_BYTES)).load(Relaxed)
-    }
-
     /// The first hole at or after line `from` with at least `lines` lines: lines that carry neither of two
     /// numbers. Mutators give those of I2. For copies, a line is free if it was so before this trace and is
     /// so still.
     pub fn next_hole(&self, block: Address, mut from: u32, lines: u32, epochs: [u8; 2]) -> Option<Range<u32>> {
+        let words = self.words(block);
+        let eight = |line: u32| words[line as usize / 8].load(Relaxed);
         loop {
-            let start = epoch_bytes::find_two(|i| self.eight(block, i), LINES, from, epochs, false)?;
-            let end = epoch_bytes::find_two(|i| self.eight(block, i), LINES, start, epochs, true).unwrap_or(LINES);
+            let start = epoch_bytes::find_two(eight, LINES, from, epochs, false)?;
+            let end = epoch_bytes::find_two(eight, LINES, start, epochs, true).unwrap_or(LINES);
             if end - start >= lines {
                 return Some(start..end);
             }
@@ -107,6 +117,6 @@ impl Lines {
 
     /// How many lines of the block carry the epoch.
     pub fn count_live(&self, block: Address, epoch: u8) -> u32 {
-        (0..LINES).step_by(8).map(|line| epoch_bytes::count_live(self.eight(block, line), epoch)).sum()
+        self.words(block).iter().map(|eight| epoch_bytes::count_live(eight.load(Relaxed), epoch)).sum()
     }
 }

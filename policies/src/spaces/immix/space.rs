@@ -79,7 +79,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         let space = ImmixSpace {
             vm: context.vm.clone(),
             pool: BlockPool::new(context.memory, extent, tables)?,
-            states: context.states,
+            states: context.states.clone(),
             epoch: Epoch::default(),
             fresh: AtomicU8::new(FIRST_FRESH),
             lines: Lines::new(context.memory, extent)?,
@@ -289,7 +289,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
 
     /// Chooses the blocks that the next round evacuates, if that pays. Call before [`ImmixSpace::prepare`].
     pub fn choose_sources(&self, pause: &mut Pause<'_, VM>) -> bool {
-        let chosen = self.defrag.choose_sources(pause, &self.pool, self.blocks, &self.lines, self.epoch.current());
+        let chosen = self.defrag.choose_sources(pause, &self.pool, &self.blocks, &self.lines, self.epoch.current());
         if chosen {
             pause.defragments();
         }

@@ -1,14 +1,14 @@
 //! The two tracing policies of Immix: mark everything in place, or evacuate the sources on the way.
 
-use super::lines::{LINE_BYTES, Lines};
+use super::lines::{LINE_BYTES, LOG_LINE_BYTES, Lines};
 use super::space::ImmixSpace;
 use super::states::{BlockState, MEDIUM_BYTES};
 use crate::spaces::epoch::Epoch;
 use derive_where::derive_where;
 use mmtk_core::alloc::CopyTarget;
 use mmtk_core::events::CollectionKind;
-use mmtk_core::memory::{BLOCK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, SideStates};
-use mmtk_core::metadata::{BlockTotals, Claim, ObjectStates};
+use mmtk_core::memory::{BLOCK_BYTES, Borrowed, Charge, ObjectIn, SideStates};
+use mmtk_core::metadata::{BlockTotals, Claim, ObjectMark, ObjectStates, set_regions_of};
 use mmtk_core::trace::{ObjectItem, SlotItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{ObjectReference, VMBinding};
@@ -30,23 +30,21 @@ impl<VM: VMBinding> ImmixSpace<VM> {
 #[derive_where(Clone, Copy)]
 pub struct ImmixMarker<'a, VM> {
     vm: &'a VM,
-    states: ObjectStates<VM>,
-    lines: Lines,
-    live_bytes: BlockTotals,
-    extent: Extent,
+    states: ObjectStates<VM, Borrowed<'a>>,
+    lines: Lines<Borrowed<'a>>,
+    live_bytes: &'a BlockTotals,
     epoch: u8,
     /// What objects are marked with.
-    mark: u8,
+    mark: ObjectMark,
 }
 
 impl<'a, VM: VMBinding> ImmixMarker<'a, VM> {
     fn new(space: &'a ImmixSpace<VM>) -> Self {
         ImmixMarker {
             vm: &space.vm,
-            states: space.states,
-            lines: space.lines,
+            states: space.states.view(),
+            lines: space.lines.view(),
             live_bytes: space.defrag.live_bytes(),
-            extent: space.pool.extent(),
             epoch: space.epoch.current(),
             mark: space.states.mark_of(space.epoch.current()),
         }
@@ -54,9 +52,9 @@ impl<'a, VM: VMBinding> ImmixMarker<'a, VM> {
 
     /// A live object is here: its lines, its block and the worker take note.
     #[inline(always)]
-    fn found(&self, object: ObjectReference, bytes: usize, worker: &mut Worker) {
-        self.lines.mark(object.address(), bytes, self.epoch);
-        worker.count_in_block(&self.live_bytes, object.address(), bytes);
+    fn found(&self, object: ObjectIn<'_, LOG_LINE_BYTES, Borrowed<'a>>, worker: &mut Worker) {
+        let bytes = set_regions_of(self.vm, object, self.epoch);
+        worker.count_in_block(self.live_bytes, object.object().address(), bytes);
     }
 }
 
@@ -65,16 +63,16 @@ impl<VM: VMBinding> SpaceTracer<VM> for ImmixMarker<'_, VM> {
 
     #[inline(always)]
     fn holds(&self, object: ObjectReference) -> bool {
-        self.extent.holds(object)
+        self.lines.holds(object)
     }
 
     #[inline(always)]
     fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
+        let lines = self.lines.object(object);
         if !self.states.mark(object, self.mark) {
             return Traced::Seen(object);
         }
-        let bytes = self.vm.object_size(object);
-        self.found(object, bytes, worker);
+        self.found(lines, worker);
         Traced::New(object)
     }
 
@@ -88,7 +86,7 @@ impl<VM: VMBinding> SpaceTracer<VM> for ImmixMarker<'_, VM> {
 pub struct ImmixEvacuator<'a, VM> {
     space: &'a ImmixSpace<VM>,
     marker: ImmixMarker<'a, VM>,
-    blocks: SideStates<BlockState>,
+    blocks: SideStates<BlockState, Borrowed<'a>>,
     /// The numbers of lines that are no holes for copies.
     taken: [u8; 2],
     /// Whether workers share the block that copies go to.
@@ -107,7 +105,7 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
         ImmixEvacuator {
             space,
             marker: ImmixMarker::new(space),
-            blocks: space.blocks,
+            blocks: space.blocks.view(),
             taken,
             shared: space.defrag.shares_blocks(),
             fills_holes: space.defrag.fills_holes(),
@@ -116,22 +114,22 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
 
     fn evacuate(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
         let (states, mark) = (&self.marker.states, self.marker.mark);
-        match states.claim(object, self.marker.epoch, &worker.alone) {
+        match states.claim(self.marker.vm, object, self.marker.epoch, &worker.alone) {
             Claim::Moved(to) => Traced::Seen(to),
             Claim::Stays => Traced::Seen(object),
             Claim::Won(claimed) => {
-                let bytes = self.marker.vm.object_size(object);
+                let bytes = claimed.bytes();
                 let room = if claimed.is_pinned() { None } else { self.allocate_copy(worker, bytes) };
                 match room {
                     Some(target) => {
                         worker.copied_bytes += bytes;
                         let to = target.copy(states, claimed, mark);
-                        self.marker.found(to, bytes, worker);
+                        self.marker.found(self.marker.lines.object(to), worker);
                         Traced::New(to)
                     }
                     None => {
                         states.settle(claimed, mark);
-                        self.marker.found(object, bytes, worker);
+                        self.marker.found(self.marker.lines.object(object), worker);
                         Traced::New(object)
                     }
                 }
@@ -191,12 +189,12 @@ impl<VM: VMBinding> SpaceTracer<VM> for ImmixEvacuator<'_, VM> {
 
     #[inline(always)]
     fn holds(&self, object: ObjectReference) -> bool {
-        self.marker.holds(object)
+        self.blocks.holds(object)
     }
 
     #[inline(always)]
     fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
-        match self.blocks.at_shift::<LOG_BLOCK_BYTES>(object.address()).load(Relaxed) == BlockState::Source {
+        match self.blocks.at(object.address()).load(Relaxed) == BlockState::Source {
             true => self.evacuate(object, worker),
             false => self.marker.trace(object, worker),
         }
