@@ -1,8 +1,8 @@
 //! The allocator of the C library, looked at on the way: which calls come from a thread that is in a pause.
 //!
-//! The functions here take the place of the C library's in the whole program, so that also what the library
-//! calls by itself is seen (`strdup`, `pthread_create`, the loader). Each looks where it is called from, and
-//! goes on to the library's own. One place is kept once, with its stack.
+//! The functions here take the place of the C library's in this program, and go on to the library's own. Each
+//! looks where it is called from. What the library's own code calls (`strdup`, `pthread_create`) is not seen. One
+//! place is kept once, with its stack.
 
 use std::backtrace::Backtrace;
 use std::cell::Cell;
@@ -60,7 +60,8 @@ pub fn prepare() {
 
 /// Somebody calls `function`.
 fn look(function: &'static str) {
-    if !mmtk_core::in_pause() || LOOKS.replace(true) {
+    // A panic that is being reported holds the lock of backtraces.
+    if !mmtk_core::in_pause() || std::thread::panicking() || LOOKS.replace(true) {
         return;
     }
     note(function);
