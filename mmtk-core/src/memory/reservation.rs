@@ -9,7 +9,7 @@ use super::extent::{CHUNK_BYTES, EXTENTS, Extent, LOG_BLOCK_BYTES};
 use super::first_touch::FirstTouch;
 use super::joining::Joining;
 use super::refusals::{self, Asked, Refusals};
-use super::side_table::{SideBytes, SideStates, SideWords};
+use super::side_table::{Owned, SideBytes, SideStates, SideWords};
 use crate::address::Address;
 use crate::options::{Options, When, format_bytes};
 use crate::os::{self, Mapping, PAGE_BYTES};
@@ -175,7 +175,7 @@ impl Memory {
     /// type that commits chunks or pages (`table_bytes_per_chunk` of `BlockPool::new` and `PageRuns::new`).
     pub fn side_bytes(self: &Arc<Self>, extent: Extent, log_region: u32) -> io::Result<SideBytes> {
         let base = self.table(extent.bytes() >> log_region)?;
-        Ok(SideBytes::new(self, base, extent, log_region))
+        Ok(SideBytes::new(Owned::new(self), base, extent, log_region))
     }
 
     /// A side table of `extent` with one state for every `1 << log_region` bytes.
@@ -190,7 +190,7 @@ impl Memory {
     /// A side table with a 32-bit word for each block of `extent`.
     pub fn block_words(self: &Arc<Self>, extent: Extent) -> io::Result<SideWords> {
         let base = self.table((extent.bytes() >> LOG_BLOCK_BYTES) * 4)?;
-        Ok(SideWords::new(self, base, extent.blocks()))
+        Ok(SideWords::new(Owned::new(self), base, extent.blocks()))
     }
 
     /// A zeroed table that lives as long as this value.

@@ -12,7 +12,6 @@
 //!     object is in its space (`SideBytes::holds`), so in the loop of a trace the test costs nothing: the
 //!     compiler sees that it was made. For a second lookup, behind a store, there is `BytePer::object`.
 
-use super::reservation::Memory;
 use crate::address::{Address, ObjectReference};
 use crate::memory::Extent;
 use bytemuck::{NoUninit, Zeroable};
@@ -24,24 +23,24 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// How a table of a space has its memory: it keeps it mapped.
 #[derive(Clone)]
-pub struct Owned(Arc<Memory>);
+pub struct Owned(#[expect(dead_code, reason = "it is there to be dropped")] Arc<dyn Send + Sync>);
 
 impl Owned {
-    /// Keeps `memory` mapped.
-    pub(crate) fn new(memory: &Arc<Memory>) -> Owned {
+    /// Keeps `memory`, in which the table lies, as long as the table is there.
+    pub(crate) fn new(memory: &Arc<impl Send + Sync + 'static>) -> Owned {
         Owned(memory.clone())
     }
 }
 
 impl fmt::Debug for Owned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a heap with {}", self.0.budget().limit())
+        f.write_str("Owned")
     }
 }
 
 /// How a table in a tracer has its memory: it borrows the table of the space.
 #[derive(Copy, Clone, Debug)]
-pub struct Borrowed<'t>(PhantomData<&'t Memory>);
+pub struct Borrowed<'t>(PhantomData<&'t ()>);
 
 /// A table with one byte for every `1 << shift` bytes of an extent.
 #[derive(Copy, Clone, Debug)]
@@ -55,15 +54,15 @@ pub struct SideBytes<K = Owned> {
 }
 
 impl SideBytes {
-    /// A table at `base`, part of `memory`, with a byte for each `1 << shift` bytes.
-    pub(super) fn new(memory: &Arc<Memory>, base: Address, extent: Extent, shift: u32) -> SideBytes {
+    /// A table at `base`, whose memory `keeper` keeps, with a byte for each `1 << shift` bytes.
+    pub(super) fn new(keeper: Owned, base: Address, extent: Extent, shift: u32) -> SideBytes {
         let biased = base.minus(extent.start().as_usize() >> shift);
-        SideBytes { biased, extent, shift, _keeper: Owned::new(memory) }
+        SideBytes { biased, extent, shift, _keeper: keeper }
     }
 
     /// In place of a table that nobody asks for: it has no entries.
-    pub(crate) fn absent(memory: &Arc<Memory>, shift: u32) -> SideBytes {
-        SideBytes { biased: Address::ZERO, extent: Extent::none(), shift, _keeper: Owned::new(memory) }
+    pub(crate) fn absent(keeper: Owned, shift: u32) -> SideBytes {
+        SideBytes { biased: Address::ZERO, extent: Extent::none(), shift, _keeper: keeper }
     }
 
     /// The table, borrowed: for tracers.
@@ -335,8 +334,8 @@ pub struct SideWords<K = Owned> {
 }
 
 impl SideWords {
-    pub(super) fn new(memory: &Arc<Memory>, base: Address, entries: u32) -> SideWords {
-        SideWords { base, entries, _keeper: Owned::new(memory) }
+    pub(super) fn new(keeper: Owned, base: Address, entries: u32) -> SideWords {
+        SideWords { base, entries, _keeper: keeper }
     }
 
     /// The table, borrowed: for tracers.
@@ -368,7 +367,7 @@ impl<K> crate::memory::Links for SideWords<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::{BLOCK_BYTES, LOG_BLOCK_BYTES};
+    use crate::memory::{BLOCK_BYTES, LOG_BLOCK_BYTES, Memory};
     use crate::options::Options;
     use std::sync::atomic::Ordering::Relaxed;
 

@@ -38,7 +38,7 @@ impl ObjectStarts {
 
     /// In place of a table that nobody asks for.
     pub(crate) fn absent(memory: &Arc<Memory>, log_granule: u32) -> Self {
-        ObjectStarts { bits: SideBytes::absent(memory, log_granule + LOG_GRANULES), log_granule }
+        ObjectStarts { bits: SideBytes::absent(Owned::new(memory), log_granule + LOG_GRANULES), log_granule }
     }
 
     /// The table, borrowed.
