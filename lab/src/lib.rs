@@ -1,9 +1,10 @@
 //! The laboratory: the workloads on our heap and on the collectors of others, and the commands of `mmtk`.
 //!
 //! Read in this order: the crate [`workloads`] (what runs, and the traits it runs over), [`heaps`] and
-//! [`peers`] (what it runs on), [`collector`] and [`request`] (how a run is asked for), [`driver`] and [`record`] (how it is
-//! measured), then [`compare`] and [`minimum`], which do all their work in child processes, [`simulate`] (the
-//! pacer without a heap), [`drive`] (the same programs on one), [`report`], and [`commands`].
+//! [`peers`] (what it runs on), [`collector`] and [`request`] (how a run is asked for), [`driver`] and
+//! [`record`] (how it is measured), then [`compare`] and [`minimum`], which do all their work in child
+//! processes, [`simulate`] (the pacer without a heap), [`drive`] (the same programs on one), [`report`], and
+//! [`commands`].
 //!
 //! Absent on purpose: any knowledge of a plan. Those come by name from `policies`, and the peers by name from
 //! [`collector`].

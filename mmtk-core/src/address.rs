@@ -1,8 +1,8 @@
 //! Addresses and object references: one-word newtypes.
 //!
 //! `Address` is a number until somebody dereferences it, so arithmetic is safe and every access is not. An
-//! `ObjectReference` is an address with a promise: an object begins there. To make one of an address is unsafe;
-//! this layer, the heap and the edge of a binding do it.
+//! `ObjectReference` is an address with a promise: an object begins there. To make one of an address is
+//! unsafe; this layer, the heap and the edge of a binding do it.
 
 use bytemuck::NoUninit;
 use std::fmt;
@@ -186,12 +186,12 @@ impl fmt::Display for Address {
 /// A non-null reference to an object of the VM: the address at which the object's storage begins, as the
 /// allocator returned it.
 ///
-/// Where there is one, there is an object, which may be read and whose state the heap may change. So what takes
-/// a reference is safe, and what makes one of a number is not ([`ObjectReference::from_address`]).
+/// Where there is one, there is an object, which may be read and whose state the heap may change. So what
+/// takes a reference is safe, and what makes one of a number is not ([`ObjectReference::from_address`]).
 ///
-/// A reference that a mutator holds is good until its next safepoint, a native region included: then the object
-/// may move or die, and copies of the reference are stale. That the VM uses no stale one is part of what
-/// [`VMBinding`](crate::VMBinding) promises.
+/// A reference that a mutator holds is good until its next safepoint, a native region included: then the
+/// object may move or die, and copies of the reference are stale. That the VM uses no stale one is part of
+/// what [`VMBinding`](crate::VMBinding) promises.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct ObjectReference(NonZeroUsize);
@@ -200,8 +200,8 @@ impl ObjectReference {
     /// The object at `address`, or none at the null address.
     ///
     /// # Safety
-    /// The address is null, or an object begins there, in a heap or outside: its memory is the object's, it can
-    /// be scanned, and that is so as long as the reference is used.
+    /// The address is null, or an object begins there, in a heap or outside: its memory is the object's, it
+    /// can be scanned, and that is so as long as the reference is used.
     #[inline(always)]
     pub const unsafe fn from_address(address: Address) -> Option<ObjectReference> {
         match NonZeroUsize::new(address.0) {

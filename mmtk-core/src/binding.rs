@@ -46,8 +46,8 @@ impl WordSlot {
     ///
     /// # Safety
     /// As long as the slot is used, the address is mapped, aligned to a word, and holds zero or an object's
-    /// address ([`ObjectReference::from_address`]). A slot of an object is used as long as a reference to that
-    /// object may be.
+    /// address ([`ObjectReference::from_address`]). A slot of an object is used as long as a reference to
+    /// that object may be.
     #[inline(always)]
     pub const unsafe fn at(address: Address) -> WordSlot {
         WordSlot(address)

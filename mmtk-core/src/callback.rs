@@ -87,7 +87,8 @@ pub(crate) fn current() -> Option<Frame> {
 
 /// Whether this thread works for a collection, of whatever heap: it leads a pause, from the moment when all
 /// mutators have stopped until they may go on, or helps its leader. For what a VM's own code may not do then:
-/// wait for a lock that a stopped thread may hold, that of `malloc`, say. From any thread, signal handlers too.
+/// wait for a lock that a stopped thread may hold, that of `malloc`, say. From any thread, signal handlers
+/// too.
 pub fn in_pause() -> bool {
     let frames = DEPTH_NOW.get().min(DEPTH);
     frames > 0

@@ -19,7 +19,8 @@
 //! 4. **Collect**: [`Plan::collect`] tells the story of one collection from top to bottom, with the mutators
 //!    stopped: [`prepare`](pause::Pause::prepare) the spaces, trace, sweep each space. Tracing is one call:
 //!    [`Pause::trace`](pause::Pause::trace) where objects are marked and stay, and
-//!    [`Pause::evacuate`](pause::Pause::evacuate) where they may move. All workers take part inside each step, and none between two steps.
+//!    [`Pause::evacuate`](pause::Pause::evacuate) where they may move. All workers take part inside each
+//!    step, and none between two steps.
 //! 5. **Trace**: each space has a [`SpaceTracer`](trace::SpaceTracer), a small `Copy` value that marks or
 //!    moves an object of its space. A pair of two is one again, so that of a plan is a pair of its spaces',
 //!    the space with most objects first. The tracing loop is compiled for it.
@@ -27,8 +28,8 @@
 //! `use mmtk_core::plan::*` brings all that the file of a plan names.
 //!
 //! [`Heap::new`] makes a heap with a plan from anywhere. Read `policies/src/plans/semispace.rs` first: a plan
-//! of two spaces in 57 lines. `tests/custom-plan` is a plan outside of both crates, without unsafe code,
-//! and its test shows how to run the matrix of workloads and the random programs on it. The verifier
+//! of two spaces in some fifty lines. `tests/custom-plan` is a plan outside of both crates, without unsafe
+//! code, and its test shows how to run the matrix of workloads and the random programs on it. The verifier
 //! (option `verify.trace`) traces a second time before and after each collection, so a plan that loses or
 //! overwrites an object is told which one.
 //!

@@ -299,7 +299,8 @@ impl Gang {
         self.shared.started.store(0, Relaxed);
     }
 
-    /// Starts the helpers, unless that was done. Not in a pause: helpers that a pause finds missing do not come.
+    /// Starts the helpers, unless that was done. Not in a pause: helpers that a pause finds missing do not
+    /// come.
     pub(crate) fn start(&self) {
         if self.size() > 1 && self.shared.started.load(Relaxed) == 0 {
             self.start_threads();

@@ -9,8 +9,9 @@
 //! memory as `FreeMemory`, which pools make; it copies an object that it has `Claimed`; tables test each
 //! address; and the core tests what a plan returns as new memory.
 //!
-//! What no type can say is that a space is right about *its objects*. These four decisions are a space's own, and
-//! where one is wrong, objects of the heap are overwritten, and the VM finds something else where they were:
+//! What no type can say is that a space is right about *its objects*. These four decisions are a space's own,
+//! and where one is wrong, objects of the heap are overwritten, and the VM finds something else where they
+//! were:
 //! - which memory is free: `BlockPool::{part, release}`, `PageRuns::release`, `Frontier::retreat`, `poison`;
 //! - where an object begins: `object_at`, and the bits of `ObjectStarts`;
 //! - what the trace has to reach: a `Tracer` that passes an object over, a root step that a plan leaves out;

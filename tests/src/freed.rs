@@ -7,8 +7,8 @@ use mmtk_core::{Heap, Pool, Region, VMBinding};
 /// # Panics
 /// When the plan has no regions.
 pub fn region_in<VM: VMBinding>(heap: &Heap<VM>) -> Region<VM> {
-    // SAFETY: tests use no object of a region that was released, but for those that show how the verifier finds
-    // a reference to one; they do it with objects that nothing else takes the memory of.
+    // SAFETY: tests use no object of a region that was released, but for those that show how the verifier
+    // finds a reference to one; they do it with objects that nothing else takes the memory of.
     unsafe { heap.region() }.unwrap()
 }
 

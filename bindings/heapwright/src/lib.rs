@@ -1,4 +1,5 @@
-//! A garbage-collected heap for language implementers. This is the one crate that a virtual machine depends on.
+//! A garbage-collected heap for language implementers. This is the one crate that a virtual machine depends
+//! on.
 //!
 //! You implement [`VMBinding`]: how large an object is, where its references are, where a thread's roots are.
 //! [`new_heap`] makes a [`Heap`] with the collector that [`Options`] name ([`PLANS`] lists them). Each thread
@@ -127,18 +128,18 @@
 //! # When something is wrong
 //!
 //! Set the option `verify.trace` to `true`: a second, simple trace before and after each collection names the
-//! object, the slot, and what usually causes such an error. `stress.every_bytes=32K` collects often, and the plan
-//! `PageProtect` faults where a dead object is used.
+//! object, the slot, and what usually causes such an error. `stress.every_bytes=32K` collects often, and the
+//! plan `PageProtect` faults where a dead object is used.
 //!
 //! # Where to look next
 //!
 //! - [`VMBinding`]: its `# Safety` section is the contract, and its constants say what else a VM may have.
 //! - [`Options`] and [`options`]: what users set. [`Options::from_env`] reads `MMTK_*` variables.
-//! - [`references`]: weak references, ephemerons, finalizers. [`Heap::region`] and [`Heap::pool`]: memory that
-//!   the VM frees. [`compiled`]: what a compiler needs to inline allocation, poll and barrier. [`events`]:
-//!   what happened, for logs; a crate of reports writes them to files.
-//! - The repository: the tutorial and the porting guide of the book (`docs/src`), and `bindings/reference`, the
-//!   smallest complete binding with headers.
+//! - [`references`]: weak references, ephemerons, finalizers. [`Heap::region`] and [`Heap::pool`]: memory
+//!   that the VM frees. [`compiled`]: what a compiler needs to inline allocation, poll and barrier.
+//!   [`events`]: what happened, for logs; a crate of reports writes them to files.
+//! - The repository: the tutorial and the porting guide of the book (`docs/src`), and `bindings/reference`,
+//!   the smallest complete binding with headers.
 //! - To write a collector, see the crate `mmtk_core`.
 #![forbid(unsafe_code)]
 

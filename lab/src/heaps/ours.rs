@@ -1,7 +1,7 @@
 //! Our own heap behind the workloads' trait, with what a run asks of it: traces, reports, statistics.
 //!
-//! I1. A [`ThreadHandle`] is used on the thread that bound it, between `bind` and `unbind` (`workloads::heap`, I2);
-//!     that is its contract.
+//! I1. A [`ThreadHandle`] is used on the thread that bound it, between `bind` and `unbind`
+//!     (`workloads::heap`, I2); that is its contract.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -185,8 +185,8 @@ pub mod atomic {
     atomics!(AtomicU8 u8, AtomicU32 u32, AtomicU64 u64, AtomicUsize usize);
 }
 
-/// The crate `atomic` is made for std's atomics alone. In a model its part is taken by this: the value's bytes
-/// in a word of loom's.
+/// The crate `atomic` is made for std's atomics alone. In a model its part is taken by this: the value's
+/// bytes in a word of loom's.
 #[cfg(loom)]
 mod typed {
     use super::atomic::{AtomicU64, Ordering};
@@ -234,8 +234,8 @@ mod typed {
 
 /// Locks without poisoning that refuse a thread that has them already; `wait` takes the guard by reference.
 /// Std's are one word each. Locks that keep who waits in a table of the process would break in a forked
-/// child, which inherits the table with threads in it that are gone (`fork`). The crate `parking_lot` has such;
-/// it serves where no forked child comes: in reports and the lab.
+/// child, which inherits the table with threads in it that are gone (`fork`). The crate `parking_lot` has
+/// such; it serves where no forked child comes: in reports and the lab.
 mod locks {
     #[cfg(loom)]
     use loom::sync as imp;

@@ -206,11 +206,11 @@ fn copy_to<VM: VMBinding, K>(
     state: ObjectMark,
 ) -> ObjectReference {
     let (from, bytes) = (claimed.object().address(), claimed.bytes());
-    // A first word that holds the state is written once, below: to read it back from the copy, or together with
-    // its neighbour from the source, would wait for the store that claimed it.
+    // A first word that holds the state is written once, below: to read it back from the copy, or together
+    // with its neighbour from the source, would wait for the store that claimed it.
     let first = if VM::STATE == StateLocation::HeaderTopByte(0) { 8 } else { 0 };
-    // SAFETY: the source is a whole object of this size whose bytes do not change while it is claimed (forwarding
-    // I1); the target is as large, belongs to this worker (I1 above) and overlaps no object.
+    // SAFETY: the source is a whole object of this size whose bytes do not change while it is claimed
+    // (forwarding I1); the target is as large, belongs to this worker (I1 above) and overlaps no object.
     unsafe { os::copy_words(from.plus(first), at.plus(first), (bytes - first) / 8) };
     // SAFETY: the copy was made there just now.
     let to = unsafe { ObjectReference::from_address(at) }.expect("a copy is never made at address zero");

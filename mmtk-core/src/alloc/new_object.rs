@@ -4,8 +4,8 @@ use crate::address::{Address, ObjectReference};
 
 /// Memory for one object, as an allocation returns it: whole granules, all zero, and the caller's alone.
 ///
-/// No reference leads there yet. The VM writes what it has to write, a header most often, and then says that it
-/// is an object now: [`NewObject::assume_object`]. What is dropped before that is garbage.
+/// No reference leads there yet. The VM writes what it has to write, a header most often, and then says that
+/// it is an object now: [`NewObject::assume_object`]. What is dropped before that is garbage.
 #[derive(Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct NewObject(Address);

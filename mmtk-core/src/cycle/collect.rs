@@ -28,8 +28,8 @@ use std::time::Instant;
 /// says otherwise.
 const STRESS_FULL_EVERY: u64 = 4;
 
-/// Bytes of a heap whose first collection may be long enough to miss helpers, so that they are started before it.
-/// In a smaller one they are started before the collection that follows one that missed them.
+/// Bytes of a heap whose first collection may be long enough to miss helpers, so that they are started before
+/// it. In a smaller one they are started before the collection that follows one that missed them.
 const RESIDENT_FOR_HELPERS: usize = 16 << 20;
 
 /// Room for what a thread's barrier notes that is kept from one pause to the next.

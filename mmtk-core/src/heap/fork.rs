@@ -38,8 +38,8 @@ impl<VM: VMBinding> Mutator<VM> {
     /// system calls for it (`pthread_atfork`) may use the heap. A process with several heaps nests the calls.
     ///
     /// # Safety
-    /// `fork` returns 0 in a new process that has this thread alone, and nowhere else: there the heap takes the
-    /// other mutators' memory for its own.
+    /// `fork` returns 0 in a new process that has this thread alone, and nowhere else: there the heap takes
+    /// the other mutators' memory for its own.
     ///
     /// # Errors
     /// The plan shares memory between processes; `fork` was not called. Of the plans of `policies` that is

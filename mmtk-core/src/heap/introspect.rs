@@ -114,8 +114,8 @@ impl<VM: VMBinding> Heap<VM> {
     /// As [`Mutator::find_object`], for a thread that is not a mutator.
     ///
     /// # Safety
-    /// No collection runs during the call, nor as long as the answer is used: nothing else keeps what is found
-    /// in place.
+    /// No collection runs during the call, nor as long as the answer is used: nothing else keeps what is
+    /// found in place.
     pub unsafe fn find_object(&self, address: Address) -> Option<ObjectReference> {
         self.inner().find_object(address)
     }

@@ -36,8 +36,8 @@ impl<VM: VMBinding> Heap<VM> {
     /// those of `policies` all have.
     ///
     /// # Safety
-    /// An object of the pool ends when it is freed, the others when the pool is released or dropped. From then
-    /// on nothing refers to it that a collection or the VM may follow: no root, no object, no native
+    /// An object of the pool ends when it is freed, the others when the pool is released or dropped. From
+    /// then on nothing refers to it that a collection or the VM may follow: no root, no object, no native
     /// reference, finalizer, pin or table. And an object that a collection did not reach is not used after
     /// that collection.
     pub unsafe fn pool(&self, bytes: usize) -> Result<Pool<VM>, HeapError> {

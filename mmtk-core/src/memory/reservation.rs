@@ -139,8 +139,8 @@ impl Memory {
         self.elsewhere.lock().push(extent);
     }
 
-    /// Whether `bytes` bytes at `start`, at least one, are address space of this heap. What of it is not in use
-    /// faults, and is nobody else's.
+    /// Whether `bytes` bytes at `start`, at least one, are address space of this heap. What of it is not in
+    /// use faults, and is nobody else's.
     pub(crate) fn holds(&self, start: Address, bytes: usize) -> bool {
         let last = start.plus(bytes - 1);
         let is_in = |extent: &Extent| start <= last && extent.contains(start) && extent.contains(last);

@@ -5,11 +5,12 @@
 //! are touched.
 //!
 //! A table keeps the heap's memory mapped (`Owned`). What a trace copies into its loop borrows the table
-//! instead (`Borrowed`): a copy is then a few words, and the compiler sees that it goes before the table does.
+//! instead (`Borrowed`): a copy is then a few words, and the compiler sees that it goes before the table
+//! does.
 //!
 //! I1. A table's mapping lives as long as the heap's memory, which each table holds or borrows.
-//! I2. Every lookup tests whether the address belongs to the extent. A tracer has asked just before whether the
-//!     object is in its space (`SideBytes::holds`), so in the loop of a trace the test costs nothing: the
+//! I2. Every lookup tests whether the address belongs to the extent. A tracer has asked just before whether
+//!     the object is in its space (`SideBytes::holds`), so in the loop of a trace the test costs nothing: the
 //!     compiler sees that it was made. For a second lookup, behind a store, there is `BytePer::object`.
 
 use crate::address::{Address, ObjectReference};
@@ -131,8 +132,8 @@ impl<K> SideBytes<K> {
         self.extent.check(address.plus(((8 * WORDS) << self.shift) - 1));
         let first = self.biased.plus(address.as_usize() >> self.shift).align_down(8);
         // SAFETY: as for `at`, of the first entry and the last; extents are aligned to far more than eight
-        // regions, so the words are aligned and inside. Mixed sizes: a table's bytes are written during marking
-        // and read by words when no worker writes.
+        // regions, so the words are aligned and inside. Mixed sizes: a table's bytes are written during
+        // marking and read by words when no worker writes.
         unsafe { &*first.as_ptr() }
     }
 
@@ -200,8 +201,8 @@ impl<T: NoUninit + Zeroable, K> SideStates<T, K> {
     #[inline(always)]
     fn state(byte: &AtomicU8) -> &Atomic<T> {
         const { assert!(size_of::<Atomic<T>>() == 1 && align_of::<Atomic<T>>() == 1, "a state is one byte") };
-        // SAFETY: both are a cell of one byte (asserted). The byte is a `T`: zero is one (`Zeroable`), and the
-        // table, whose bytes nobody else has, is written through this type alone.
+        // SAFETY: both are a cell of one byte (asserted). The byte is a `T`: zero is one (`Zeroable`), and
+        // the table, whose bytes nobody else has, is written through this type alone.
         unsafe { &*std::ptr::from_ref(byte).cast() }
     }
 }

@@ -296,9 +296,9 @@ impl BlockCells<'_> {
     #[inline(always)]
     fn mark_word(&self, cell: u32) -> &AtomicU64 {
         debug_assert!(cell < self.class.cells, "cell {cell} of {} in block {}", self.class.cells, self.start);
-        // SAFETY: the mark bits of a formatted block are its first bytes, committed with the block, which lies in
-        // the heap. An object of this space lies in a cell: that it begins there is what its reference says
-        // (`ObjectReference`). So the number is in bounds.
+        // SAFETY: the mark bits of a formatted block are its first bytes, committed with the block, which
+        // lies in the heap. An object of this space lies in a cell: that it begins there is what its
+        // reference says (`ObjectReference`). So the number is in bounds.
         unsafe { self.start.plus(cell as usize / 64 * 8).as_atomic_u64() }
     }
 

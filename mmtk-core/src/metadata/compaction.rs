@@ -45,8 +45,8 @@ struct PlanTable(Address, Extent);
 impl PlanTable {
     fn at(&self, block: Block) -> &AtomicU64 {
         assert!(block.0 < self.1.blocks());
-        // SAFETY: mapped as long as the heap, which the other tables keep; a word for each block of the extent (asserted), only accessed
-        // atomically.
+        // SAFETY: mapped as long as the heap, which the other tables keep; a word for each block of the
+        // extent (asserted), only accessed atomically.
         unsafe { self.0.plus(block.0 as usize * 8).as_atomic_u64() }
     }
 }
@@ -208,8 +208,8 @@ impl<'a, VM: VMBinding> Moves<'a, VM> {
                 run.start
             );
             // SAFETY: live bytes of this block's objects (I1), and a destination at or below them in blocks
-            // of the extent that are in use (asserted). What lay there was moved by this worker, or by another whose
-            // last read was waited for (I2).
+            // of the extent that are in use (asserted). What lay there was moved by this worker, or by
+            // another whose last read was waited for (I2).
             unsafe { os::copy_words(run.start, to, bytes / 8) };
             to = to.plus(bytes);
             match map.run(block, run.end) {

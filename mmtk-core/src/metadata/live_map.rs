@@ -95,9 +95,9 @@ impl<VM: VMBinding, K> LiveMap<VM, K> {
 
     #[inline(always)]
     fn bits(&self, address: Address) -> &AtomicU64 {
-        // SAFETY: the table is mapped for its whole extent as long as the heap, which `spill` keeps or borrows;
-        // no offset is larger than the mask, which leads to entries alone; and an entry is two words that are
-        // only accessed atomically, but for `clear`.
+        // SAFETY: the table is mapped for its whole extent as long as the heap, which `spill` keeps or
+        // borrows; no offset is larger than the mask, which leads to entries alone; and an entry is two words
+        // that are only accessed atomically, but for `clear`.
         unsafe { self.entry(address).as_atomic_u64() }
     }
 
@@ -184,8 +184,8 @@ impl<VM: VMBinding, K> LiveMap<VM, K> {
             assert!(block < self.extent.blocks() as usize, "block {block} of {}", self.extent.blocks());
             let entry = self.entry(self.extent.block_start(Block(block as u32)));
             let bytes = BLOCK_BYTES >> Self::LOG_REGION_BYTES << LOG_ENTRY_BYTES;
-            // SAFETY: the entries of a block of the extent (asserted) are mapped, and nobody else uses them (the
-            // caller's side of the contract is a phase of a pause; a race would store zeroes over bits).
+            // SAFETY: the entries of a block of the extent (asserted) are mapped, and nobody else uses them
+            // (the caller's side of the contract is a phase of a pause; a race would store zeroes over bits).
             unsafe { entry.as_mut_ptr::<u8>().write_bytes(0, bytes) };
             // The next block's, which may lie above those in use: its entries are old, and nobody asks for
             // them.

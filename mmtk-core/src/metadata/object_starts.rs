@@ -121,8 +121,8 @@ impl<K> ObjectStarts<K> {
             let below = word & (u64::MAX >> (63 - upto));
             if below != 0 {
                 let found = word_start.plus((63 - below.leading_zeros() as usize) << self.log_granule);
-                // SAFETY: its bit was set when it was made, and would be cleared before its memory is used again
-                // (I2).
+                // SAFETY: its bit was set when it was made, and would be cleared before its memory is used
+                // again (I2).
                 return if found >= floor { unsafe { ObjectReference::from_address(found) } } else { None };
             }
             if word_start <= floor {

@@ -25,8 +25,8 @@ pub enum Claim {
     Stays,
 }
 
-/// The right to move an object, or to say that it stays: there is one for each object that is claimed. Who has
-/// it uses it; others wait for that.
+/// The right to move an object, or to say that it stays: there is one for each object that is claimed. Who
+/// has it uses it; others wait for that.
 #[derive(Debug)]
 #[must_use = "other workers wait until the object is copied or settled"]
 pub struct Claimed {

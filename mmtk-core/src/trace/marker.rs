@@ -366,7 +366,8 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
     }
 }
 
-/// When to look again with so many objects left to follow: not after the moment when only a window of them is.
+/// When to look again with so many objects left to follow: not after the moment when only a window of them
+/// is.
 fn look_after(left: usize) -> usize {
     left.saturating_sub(WINDOW).clamp(1, LOOK_EVERY)
 }
