@@ -163,7 +163,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
         let mut young = pause.arena().list();
         for (_, cells) in pools.open.iter() {
             let mut cells = cells.lock();
-            while let Some((object, ())) = cells.waiting.last() {
+            while let Some((object, ())) = cells.waiting.first() {
                 cells.waiting.remove(object);
                 self.free_cell(&mut cells, object);
             }
