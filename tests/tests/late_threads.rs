@@ -110,7 +110,10 @@ fn collect_beside_a_mutator_that_does_not_poll(heap: &ReferenceHeap, heard: &Hea
         go_on.store(true, Relaxed);
     });
     let names = |threads: &[LateThread]| threads.iter().filter_map(|thread| thread.name.clone()).collect::<Vec<_>>();
-    for (wait, _, threads) in heard.all() {
+    // On a busy machine the pause itself may take long enough that a stopped thread reports its leader.
+    let late: Vec<_> = heard.all().into_iter().filter(|(wait, ..)| *wait != Wait::Leader).collect();
+    assert!(!late.is_empty());
+    for (wait, _, threads) in late {
         assert_eq!((wait, names(&threads)), (Wait::Mutators, vec!["busy".to_owned()]));
         assert!(!threads[0].ended && threads[0].id > 0);
     }
