@@ -419,7 +419,7 @@ fn a_full_heap_is_reported_and_what_is_released_makes_room() {
 #[test]
 fn blocks_of_a_pool_that_are_empty_go_back() {
     let _watchdog = Watchdog::new();
-    for plan in collecting_plans() {
+    for (plan, down) in collecting_plans().flat_map(|plan| [(plan, false), (plan, true)]) {
         let heap = heap::<ReferenceVM>(plan, 16 << 20, &QUIET);
         let thread = Thread::attach(&heap);
         let m = thread.handle();
@@ -427,9 +427,13 @@ fn blocks_of_a_pool_that_are_empty_go_back() {
         let objects: Vec<_> = (0..20_000).map(|_| in_pool(m, &pool)).collect();
         let full = bytes_of(&heap, "pools");
         assert!(full >= 20_000 * 48, "{plan}");
-        objects.iter().skip(1).for_each(|object| pool.free(&m.mutator(), object_of(*object)));
+        let free = |object: &Ref| pool.free(&m.mutator(), object_of(*object));
+        match down {
+            false => objects[1..].iter().for_each(free),
+            true => objects[1..].iter().rev().for_each(free),
+        }
         m.mutator().collect();
-        assert_eq!((bytes_of(&heap, "pools"), pool.len()), (32 << 10, 1), "{plan}: one block is left");
+        assert_eq!((bytes_of(&heap, "pools"), pool.len()), (32 << 10, 1), "{plan}, down {down}: one block is left");
         let again = in_pool(m, &pool);
         assert!(objects[1..].contains(&again), "{plan}: from the block that is left");
     }

@@ -99,7 +99,8 @@ impl<VM: VMBinding> PoolSpace<VM> {
         Some(block)
     }
 
-    /// The cell is free.
+    /// The cell is free. An empty block goes back, unless it is the only one with free cells; then it does when
+    /// another has some.
     fn free_cell(&self, pool: &mut PoolCells, object: ObjectReference) {
         let (start, bytes) = (object.address(), class_bytes(pool.class));
         let taken = self.cells.unmark(object, TAKEN);
@@ -110,7 +111,15 @@ impl<VM: VMBinding> PoolSpace<VM> {
         *taken -= 1;
         let empty = *taken == 0;
         pool.partial.insert(block, ());
-        if empty && pool.partial.len() > 1 {
+        let is_empty = |block: &Block| pool.blocks.get(*block) == Some(&0);
+        let goes_back = match pool.partial.len() {
+            1 => None,
+            _ if empty => Some(block),
+            // The other may be the one that was kept.
+            2 => pool.partial.iter().map(|(block, ())| block).find(is_empty),
+            _ => None,
+        };
+        if let Some(block) = goes_back {
             pool.blocks.remove(block);
             pool.partial.remove(block);
             self.free_block(block);
