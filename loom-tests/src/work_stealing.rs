@@ -101,6 +101,23 @@ impl<const WORKERS: usize> Section<WORKERS> {
         }
     }
 
+    /// At most one item: a section that is one step of a marking.
+    fn step(&self, me: usize) {
+        if me != 0 && !self.termination.start() {
+            return;
+        }
+        let item = self.pop(me).or_else(|| self.steal(me)).or_else(|| self.rejoin(me));
+        let Some(item) = item else { return };
+        if item == ROOT {
+            (0..2).for_each(|child| self.push(me, child));
+            self.termination.published();
+        }
+        self.done.fetch_add(1, Relaxed);
+        if self.termination.leave() {
+            assert_eq!(self.last_leavers.fetch_add(1, Relaxed), 0, "the section ended twice");
+        }
+    }
+
     /// As the tracing loop does it.
     fn rejoin(&self, me: usize) -> Option<u32> {
         loop {
@@ -180,6 +197,28 @@ fn reports() {
         assert_eq!(found, Look::Finished);
     }
     helper.join().unwrap();
+}
+
+/// Each worker does one item at most, and leaves with the others.
+fn steps<const PATIENCE: usize>() {
+    let section = Section::<2>::new(PATIENCE);
+    let helper = {
+        let section = section.clone();
+        thread::spawn(move || section.step(1))
+    };
+    section.step(0);
+    helper.join().unwrap();
+    let (done, left) = (section.done.load(Relaxed), section.deques.iter().map(|deque| deque.lock().unwrap().len()));
+    assert!((1..=2).contains(&done), "{done} items in a step of two workers");
+    assert_eq!(done + left.sum::<usize>(), ITEMS, "what nobody did is left for the next step");
+    assert_eq!(section.last_leavers.load(Relaxed), 1);
+}
+
+#[test]
+fn a_worker_that_may_do_no_more_leaves_what_there_is_to_the_next_section() {
+    holds(Some(3), steps::<0>);
+    holds(Some(3), steps::<1>);
+    fails_without("termination-wake", Failure::Deadlock, Some(3), steps::<0>);
 }
 
 #[test]

@@ -10,7 +10,9 @@
 //!                       +--count is 0--> Finished
 //! ```
 //! I1. Only an active worker publishes work, and it leaves only when its own deque is empty. So `active == 0`
-//!     means that no work exists anywhere and none can appear.
+//!     means that no work exists anywhere and none can appear. In a section with a bound on the work of each
+//!     worker, one may also leave when it has done its part: then `active == 0` ends the section, and what is
+//!     left is for the next one.
 //! I2. A worker that finds `active == 0` sees everything that every worker did before it left.
 //! I3. `hungry` counts workers that would take work; publishers look at it without ordering, as a hint. A
 //!     publisher that reads it too early wakes nobody, which costs parallelism for a moment and nothing else:
@@ -79,7 +81,7 @@ impl Termination {
         self.changed.notify_all();
     }
 
-    /// The worker has nothing left; its own deque is empty (I1). Returns true if that was the last one.
+    /// The worker has nothing left, or may do no more (I1). Returns true if that was the last one.
     pub fn leave(&self) -> bool {
         // Release publishes what this worker did; Acquire makes the last one see what all others did (I2).
         let last = self.active.fetch_sub(1, order!(AcqRel, "termination-leave")) == 1;

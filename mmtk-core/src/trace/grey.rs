@@ -90,7 +90,9 @@ impl<I> Grey<I> {
     /// A list that is empty now.
     pub(super) fn keep_list(&self, list: PageVec<I>) {
         debug_assert!(list.is_empty());
-        self.0.lists.lock().push(list);
+        if list.capacity() > 0 {
+            self.0.lists.lock().push(list);
+        }
     }
 }
 

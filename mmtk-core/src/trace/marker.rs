@@ -41,6 +41,8 @@ pub(crate) struct Tracing<'a, VM: VMBinding, T: Policy<VM>> {
     gang: &'a Gang,
     queue: &'a Queue<T::Item>,
     stack: PageVec<T::Item>,
+    /// Edges that this worker may not follow in this section.
+    aside: PageVec<T::Item>,
     index: usize,
     /// Objects since the last look, and how many there may be until the next.
     since_look: usize,
@@ -92,6 +94,7 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
             gang,
             queue: section.grey.queue(worker.index),
             stack: section.grey.take(worker.index),
+            aside: PageVec::new(),
             index: worker.index,
             since_look: 0,
             look_after: look_after(section.objects),
@@ -105,9 +108,12 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
     /// Leaves the section. What is left goes where any worker finds it in the next one: this one may not
     /// come.
     pub fn leave(self) {
-        let Tracing { section, queue, mut stack, index, .. } = self;
+        let Tracing { section, queue, mut stack, aside, index, .. } = self;
         if !stack.is_empty() {
-            queue.push(Packet::Items(std::mem::take(&mut stack)));
+            queue.push(Packet::Items(std::mem::replace(&mut stack, section.grey.list())));
+        }
+        if !aside.is_empty() {
+            queue.push(Packet::Items(aside));
         }
         section.grey.bring_back(index, stack);
     }
@@ -322,15 +328,23 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
         }
     }
 
-    /// All of the stack but the newest edges goes to the queue.
+    /// All of the stack but the newest edges is put aside. The first time that is the stack itself, so a step
+    /// costs what it follows, and not what it leaves.
     #[cold]
     fn put_aside(&mut self, kept: usize) {
-        let aside = self.stack.len().saturating_sub(kept);
-        if aside > 0 {
-            let mut items = self.section.grey.list();
-            items.extend(self.stack.drain(..aside));
-            self.queue.push(Packet::Items(items));
+        let rest = self.stack.len().saturating_sub(kept);
+        if rest == 0 {
+            return;
         }
+        let mut newest = self.section.grey.list();
+        newest.extend(self.stack.drain(rest..));
+        let mut rest = std::mem::replace(&mut self.stack, newest);
+        if self.aside.is_empty() {
+            std::mem::swap(&mut self.aside, &mut rest);
+        } else {
+            self.aside.append(&mut rest);
+        }
+        self.section.grey.keep_list(rest);
     }
 
     /// Every few dozen objects: are helpers worth waking, is somebody hungry? How many more may it follow?
