@@ -155,7 +155,7 @@
 //! }
 //! ```
 //!
-//! # What a plan is lent to build its spaces from has to be cloned to be kept, and keeps the heap's memory then
+//! # A plan clones the tables that it is lent, and a clone keeps the heap's memory
 //! ```
 //! use mmtk_core::{PlanContext, VMBinding, metadata::ObjectStates};
 //! fn keep<VM: VMBinding>(context: &PlanContext<'_, VM>) -> ObjectStates<VM> {

@@ -70,7 +70,7 @@ impl Thread {
     fn new_object(&self, root: usize, refs: u64, raw: u64) {
         let words = 1 + refs + raw;
         let new = self.0.alloc(words as usize * 8);
-        // SAFETY: the allocator just returned so many words, and with its header it is an object.
+        // SAFETY: the allocator just returned these words, and with its header they are an object.
         let object = unsafe {
             new.address().store(refs | words << 32);
             new.assume_object()

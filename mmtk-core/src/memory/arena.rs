@@ -83,7 +83,7 @@ impl Chunks {
         os::memory_at(at, layout.size())
     }
 
-    /// Whether it was the last that was cut off, which has so many bytes.
+    /// Whether the last cut has this start and this length.
     fn is_last(&self, start: Address, bytes: usize) -> bool {
         self.at_hand.as_ref().is_some_and(|chunk| start.plus(bytes) == chunk.at && start >= chunk.memory.start())
     }

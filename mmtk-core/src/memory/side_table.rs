@@ -224,7 +224,7 @@ impl<const LOG: u32, K> BytePer<LOG, K> {
     /// # Panics
     /// When it has another shift.
     pub fn of(table: SideBytes<K>) -> BytePer<LOG, K> {
-        assert_eq!(table.shift, LOG, "a byte for so many bytes");
+        assert_eq!(table.shift, LOG, "the table has one byte for each 1 << LOG bytes");
         BytePer(table)
     }
 
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a byte for so many bytes")]
+    #[should_panic(expected = "the table has one byte for each 1 << LOG bytes")]
     fn a_table_of_another_shift_is_refused() {
         asked(|table, _| _ = BytePer::<12, _>::of(table.view()));
     }

@@ -319,8 +319,9 @@ options! {
         needs: [Need::Space("immix"), Need::Moving],
     }
 
-    /// Mark in steps of so many objects a worker, the world held all the while, to show that a marking can be left and taken up
-    /// anywhere; 0 marks in one step. Not where objects move, nor in minor collections.
+    /// Mark in steps: each worker follows at most this many objects, then all begin the next step, with the mutators stopped all the
+    /// time. It shows that a marking can be interrupted anywhere. 0 is one step. Without effect where objects move, and in minor
+    /// collections.
     stress_step_objects: usize { key: "stress.step_objects", default: 0, allowed: Number(0..=1_000_000), needs: [Need::Collections] }
 
     /// Yield at random points of the protocols, to visit rare interleavings.

@@ -1,7 +1,7 @@
 //! Every root, once: what a thread, the VM, or the heap itself refers to whatever is live.
 //!
-//! A new kind of root is added here, and whoever goes through roots is asked by the compiler what it does
-//! with it: the trace, the compaction that updates slots, the verifier.
+//! A new kind of root is added here. Then the compiler asks each visitor of roots what it does with that
+//! kind: the trace, the compaction that updates slots, the verifier.
 
 use super::{Pause, next_range};
 use crate::address::ObjectReference;

@@ -1,7 +1,7 @@
 //! A marking: what is grey and how far it has come, as a value that is advanced in bounded steps.
 //!
 //! ```text
-//! begun: roots are copied, nothing is followed --advance--> More --advance--> More .. --advance--> Done --> ended
+//! begun: roots are copied, nothing is followed --advance--> More .. --advance--> Done --> ended
 //! ```
 //! Whoever has time advances it: today the workers of a pause, in one step or in many. Between two steps it
 //! belongs to nobody and holds all that is needed to go on, so it does not care whose stack it lies on, nor
@@ -32,7 +32,6 @@ pub(crate) enum Progress {
 pub(crate) struct Marking {
     grey: Grey<ObjectItem>,
     progress: Progress,
-    steps: usize,
 }
 
 impl Marking {
@@ -53,7 +52,7 @@ impl Marking {
             tracing.run(worker);
             tracing.leave();
         });
-        Marking { grey, progress: Progress::More, steps: 0 }
+        Marking { grey, progress: Progress::More }
     }
 
     /// One step: each worker of the gang follows at most `objects`. Helpers are woken if `wake`, or when
@@ -73,21 +72,19 @@ impl Marking {
             tracing.run(worker);
             tracing.leave();
         });
-        self.steps += 1;
         if self.grey.is_empty() {
             self.progress = Progress::Done;
         }
         self.progress
     }
 
-    /// Ends it; returns how many steps it took.
+    /// Ends it.
     ///
     /// # Panics
     /// If objects are grey (I2).
-    pub fn end(self, gang: &Gang) -> usize {
+    pub fn end(self, gang: &Gang) {
         assert_eq!(self.progress, Progress::Done, "a marking ends while objects are grey");
         self.grey.finish(gang);
-        self.steps
     }
 }
 
@@ -196,7 +193,7 @@ mod tests {
         let gang = Gang::new(1, "test");
         let mut marking = begin(&whole, &gang);
         assert_eq!(marking.advance(&whole, &whole, &gang, false, usize::MAX), Progress::Done);
-        assert_eq!(marking.end(&gang), 1);
+        marking.end(&gang);
         let reached = whole.marked().iter().filter(|marked| **marked).count();
         assert!((100..5000).contains(&reached), "{reached} of the graph are reachable, which shows little");
         for workers in [1, 2, 3] {
@@ -204,11 +201,13 @@ mod tests {
                 let (graph, gang) = (Graph::new(), Gang::new(workers, "test"));
                 let mut marking = begin(&graph, &gang);
                 most(&gang);
+                let mut steps = 1;
                 while marking.advance(&graph, &graph, &gang, true, objects) == Progress::More {
+                    steps += 1;
                     let most = most(&gang);
                     assert!((1..=objects).contains(&most), "{most} objects in a step of {objects} by {workers}");
                 }
-                let steps = marking.end(&gang);
+                marking.end(&gang);
                 assert!(steps * objects * workers >= reached, "{steps} steps of {objects} by {workers}");
                 assert!(graph.marked() == whole.marked(), "steps of {objects} by {workers}");
             }

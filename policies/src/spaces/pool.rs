@@ -99,8 +99,8 @@ impl<VM: VMBinding> PoolSpace<VM> {
         Some(block)
     }
 
-    /// The cell is free. An empty block goes back, unless it is the only one with free cells; then it does when
-    /// another has some.
+    /// The cell is free. An empty block goes back, unless it is the only one with free cells; then it does
+    /// when another has some.
     fn free_cell(&self, pool: &mut PoolCells, object: ObjectReference) {
         let (start, bytes) = (object.address(), class_bytes(pool.class));
         let taken = self.cells.unmark(object, TAKEN);

@@ -18,8 +18,8 @@ fn verified(plan: &str) -> ReferenceHeap {
     heap(plan, &[("verify.trace", "true")])
 }
 
-/// Runs the program in a process of its own, which it must end unless `lives`, and compares what it printed to
-/// standard error with the page.
+/// Runs the program in a process of its own, which it must end unless `lives`, and compares what it printed
+/// to standard error with the page.
 fn page_shows(test: &str, lives: bool, program: impl FnOnce()) {
     let name = format!("broken::{test}");
     if is_child() {
@@ -31,7 +31,8 @@ fn page_shows(test: &str, lives: bool, program: impl FnOnce()) {
     shows(test, &without_numbers_that_change(&error));
 }
 
-/// What is the same in each run: no addresses, no numbers of threads, no backtrace, no lines of the test's own.
+/// What is the same in each run: no addresses, no numbers of threads, no backtrace, no lines of the test's
+/// own.
 fn without_numbers_that_change(text: &str) -> String {
     let ours = |line: &&str| !line.is_empty() && !line.starts_with("thread '") && !line.starts_with("note: ");
     let mut out = String::new();
@@ -79,7 +80,8 @@ fn a_store_without_its_barrier() {
         // ANCHOR: barrier
         let young = thread.alloc_class(PAIR);
         let slot = object::slot(thread.peek(0).object().unwrap(), 1);
-        // SAFETY: a slot of a live object. What is missing is the barrier: `thread.write_ref(old, 1, young)` has it.
+        // SAFETY: a slot of a live object. What is missing is the barrier: `thread.write_ref(old, 1, young)`
+        // has it.
         unsafe { slot.store(young.0) };
         // ANCHOR_END: barrier
         (0..10_000).for_each(|_| _ = thread.alloc_class(PAIR));
