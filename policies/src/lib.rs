@@ -14,7 +14,8 @@
 //! were:
 //! - which memory is free: `BlockPool::{part, release}`, `PageRuns::release`, `Frontier::retreat`, `poison`;
 //! - where an object begins: `object_at`, and the bits of `ObjectStarts`;
-//! - what the trace has to reach: a `Tracer` that passes an object over, a root step that a plan leaves out;
+//! - what the trace has to reach: a `SpaceTracer` that passes an object over, a root step that a plan leaves
+//!   out;
 //! - where an object is now: what `Pause::{update_roots, forward_weak}` are told.
 //!
 //! The verifier (`verify.trace`) and poison find such mistakes. Two things more are promised, not tested: a
