@@ -2,8 +2,8 @@
 //!
 //! Read in this order: the crate [`workloads`] (what runs, and the traits it runs over), [`heaps`] and
 //! [`peers`] (what it runs on), [`collector`] and [`request`] (how a run is asked for), [`driver`] and
-//! [`record`] (how it is measured), then [`compare`] and [`minimum`], which do all their work in child
-//! processes, [`simulate`] (the pacer without a heap), [`drive`] (the same programs on one), [`report`], and
+//! [`record`] (how it is measured), then [`compare`], [`minimum`] and [`interleave`], which does all its work
+//! in child processes, [`simulate`] (the pacer without a heap), [`drive`] (the same programs on one), [`report`], and
 //! [`commands`].
 //!
 //! Absent on purpose: any knowledge of a plan. Those come by name from `policies`, and the peers by name from
@@ -24,6 +24,8 @@ pub mod written;
 
 pub mod child;
 pub mod compare;
+pub mod interleave;
+pub mod machine;
 pub mod minimum;
 
 pub mod limits;

@@ -1,6 +1,7 @@
 //! A cell: one collector on one workload and heap.
 
 use super::metric::Metric;
+use crate::child::Outcome;
 use crate::record::Record;
 
 /// A heap limit, and what it is called in the report.
@@ -24,12 +25,23 @@ pub enum Status {
     /// Its external program is not installed.
     NotInstalled,
     /// The collector does not run this, or is not built in.
-    NotAvailable(&'static str),
+    NotAvailable(String),
     /// A run failed.
     Failed(String),
 }
 
 impl Status {
+    /// What comes of one process, whose first `warmup` iterations do not count.
+    pub fn of(outcome: Outcome, warmup: usize, timeout_s: u64) -> Status {
+        match outcome {
+            Outcome::Ran(records) => Self::Ran(records.into_iter().skip(warmup).collect()),
+            Outcome::OutOfMemory => Self::OutOfMemory,
+            Outcome::TimedOut => Self::TimedOut(timeout_s),
+            Outcome::NotInstalled => Self::NotInstalled,
+            Outcome::Failed(text) => Self::Failed(text),
+        }
+    }
+
     /// The iterations that count; none if a run did not complete.
     pub fn records(&self) -> &[Record] {
         match self {
@@ -45,7 +57,7 @@ impl Status {
             Self::OutOfMemory => Some("out of memory".to_owned()),
             Self::TimedOut(seconds) => Some(format!("over {seconds} s")),
             Self::NotInstalled => Some("not installed".to_owned()),
-            Self::NotAvailable(why) => Some((*why).to_owned()),
+            Self::NotAvailable(why) => Some(why.clone()),
             Self::Failed(text) => Some(format!("failed: {text}")),
         }
     }

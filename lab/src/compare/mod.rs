@@ -7,7 +7,7 @@
 //! 4. [`checksum`]: whether all collectors computed the same.
 //! 5. [`report`]: Markdown, CSV, JSON.
 //!
-//! Nothing here starts a process or looks at a clock; `commands::compare` does.
+//! Nothing here starts a process or looks at a clock; [`crate::interleave`] does.
 
 pub mod cell;
 pub mod checksum;
