@@ -9,6 +9,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
 use crate::cli::RunOptions;
 use crate::collector::{Collector, Kind};
 use crate::failure::{Failure, NOT_INSTALLED_STATUS, OUT_OF_MEMORY_STATUS};
@@ -20,7 +23,8 @@ use workloads::Spec;
 const POLL: Duration = Duration::from_millis(5);
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// It completed: its iterations.
     Ran(Vec<Record>),
@@ -82,31 +86,64 @@ impl Run<'_> {
     /// # Errors
     /// When the child cannot be started at all.
     pub fn make(&self) -> Result<Outcome, Failure> {
-        let cannot = |error: std::io::Error| Failure::Failed(format!("cannot start a run: {error}"));
-        let program = std::env::current_exe().map_err(cannot)?;
-        let mut child = Command::new(program)
-            .args(self.arguments())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(cannot)?;
-        let group = child.id() as i32;
-        interrupt::set_child(group);
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let readers = read_all(stdout).and_then(|stdout| Ok((stdout, read_all(stderr)?)));
-        if readers.is_err() {
-            interrupt::kill_group(group);
-        }
-        let status = wait(&mut child, self.timeout);
-        // The group is gone, or about to be: nothing may be sent to it later.
-        interrupt::set_child(0);
-        let status = status.map_err(cannot)?;
-        let (stdout, stderr) = readers.map_err(cannot)?;
-        let text = |reader: JoinHandle<String>| reader.join().unwrap_or_default();
-        Ok(classify(status, &text(stdout), &text(stderr)))
+        let Ended { status, stdout, stderr } = start(&self.arguments(), self.timeout)?;
+        Ok(classify(status, &stdout, &stderr))
     }
+}
+
+/// Another command of this program, with `--json`: what it printed, or in words why there is nothing.
+///
+/// # Errors
+/// When the child cannot be started at all.
+pub fn json(arguments: &[&str], timeout: Duration) -> Result<Result<Value, String>, Failure> {
+    let arguments: Vec<String> = arguments.iter().chain(&["--json"]).map(|&argument| argument.to_owned()).collect();
+    let Ended { status, stdout, stderr } = start(&arguments, timeout)?;
+    let Some(status) = status else { return Ok(Err(format!("took longer than {} s", timeout.as_secs()))) };
+    // A command may print its figures and fail because of them.
+    Ok(serde_json::from_str(&stdout).map_err(|_| format!("{status}: {}", tail(&stderr))))
+}
+
+/// A child that has ended.
+struct Ended {
+    /// `None` when it had to be killed.
+    status: Option<ExitStatus>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Starts this program as a child, and waits for it.
+fn start(arguments: &[String], timeout: Duration) -> Result<Ended, Failure> {
+    let cannot = |error: std::io::Error| Failure::Failed(format!("cannot start a run: {error}"));
+    let program = std::env::current_exe().map_err(cannot)?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(cannot)?;
+    let group = child.id() as i32;
+    interrupt::set_child(group);
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let readers = read_all(stdout).and_then(|stdout| Ok((stdout, read_all(stderr)?)));
+    if readers.is_err() {
+        interrupt::kill_group(group);
+    }
+    let status = wait(&mut child, timeout);
+    // The group is gone, or about to be: nothing may be sent to it later.
+    interrupt::set_child(0);
+    let status = status.map_err(cannot)?;
+    let (stdout, stderr) = readers.map_err(cannot)?;
+    let text = |reader: JoinHandle<String>| reader.join().unwrap_or_default();
+    Ok(Ended { status, stdout: text(stdout), stderr: text(stderr) })
+}
+
+/// The last lines of what a child said.
+fn tail(stderr: &str) -> String {
+    let mut tail: Vec<&str> = stderr.lines().rev().take(3).collect();
+    tail.reverse();
+    tail.join(" / ")
 }
 
 /// Reads a pipe on a thread of its own, so that the child never waits for us.
@@ -143,11 +180,7 @@ fn classify(status: Option<ExitStatus>, stdout: &str, stderr: &str) -> Outcome {
         Some(0) => {}
         Some(OUT_OF_MEMORY_STATUS) => return Outcome::OutOfMemory,
         Some(NOT_INSTALLED_STATUS) => return Outcome::NotInstalled,
-        _ => {
-            let mut tail: Vec<&str> = stderr.lines().rev().take(3).collect();
-            tail.reverse();
-            return Outcome::Failed(format!("{status}: {}", tail.join(" / ")));
-        }
+        _ => return Outcome::Failed(format!("{status}: {}", tail(stderr))),
     }
     let records: Result<Vec<Record>, _> = stdout.lines().map(serde_json::from_str).collect();
     match records {

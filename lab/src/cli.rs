@@ -74,8 +74,9 @@ pub struct RunOptions {
     /// `pacer drive`)
     #[arg(long, global = true, value_name = "FILE.jsonl")]
     pub pacer_log: Option<PathBuf>,
-    /// Writes a page about the heap over time (`run` on our plans only)
-    #[arg(long, global = true, value_name = "FILE.html")]
+    /// Writes a page about the heap over time (`run` on our plans: HTML), or the chapter of measurements
+    /// (`bench`: Markdown, with its charts in a folder of the same name)
+    #[arg(long, global = true, value_name = "FILE")]
     pub report: Option<PathBuf>,
     /// Writes a Chrome trace, which opens in Perfetto (`run` only)
     #[arg(long, global = true, value_name = "FILE")]
@@ -99,6 +100,8 @@ pub enum Command {
     },
     /// Compares collectors on workloads and heaps, interleaved over child processes.
     Compare(CompareOptions),
+    /// Makes the measurements of the book's chapter "Measured", and draws the chapter.
+    Bench(BenchOptions),
     /// Finds the smallest heap in which a workload completes.
     Minheap {
         /// Workload, see `mmtk list`.
@@ -235,6 +238,27 @@ pub struct CompareOptions {
     pub raw: Option<PathBuf>,
 }
 
+/// Which measurements are made, and where their results are.
+#[derive(Clone, Debug, Args)]
+pub struct BenchOptions {
+    /// Only these, see --list.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub only: Vec<String>,
+    /// Lists the measurements, with the number of runs and what they need.
+    #[arg(long)]
+    pub list: bool,
+    /// Runs less of everything: one process a cell, two workloads, one heap. To see that all works here.
+    #[arg(long)]
+    pub quick: bool,
+    /// Draws from the results that are there, and runs nothing.
+    #[arg(long, conflicts_with = "quick", conflicts_with = "only")]
+    pub draw: bool,
+    /// Where results are kept while they are made; a call continues from what is there [default: bench.jsonl,
+    /// with --quick bench-quick.jsonl].
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub results: Option<PathBuf>,
+}
+
 /// Format of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -342,6 +366,7 @@ impl Command {
             Self::Run { .. } => "run",
             Self::List { .. } => "list",
             Self::Compare(_) => "compare",
+            Self::Bench(_) => "bench",
             Self::Minheap { .. } => "minheap",
             Self::Count { .. } => "count",
             Self::Rates => "rates",
@@ -360,6 +385,7 @@ impl Command {
             Self::Compare(_) | Self::Minheap { .. } => {
                 &["plan", "heap", "mutators", "gc-threads", "iters", "size", "ops", "set", "config", "json"]
             }
+            Self::Bench(_) => &["report"],
             Self::Count { .. } => &["mutators", "size", "ops", "json"],
             Self::Rates | Self::References { .. } => &["plan", "json"],
             Self::Pacer { command: PacerCommand::Simulate(_) } => &["set", "config", "json"],

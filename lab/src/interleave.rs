@@ -210,6 +210,21 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// The minimum heap of one collector, searched for to the end; `None` where the collector cannot run.
+    ///
+    /// # Errors
+    /// A child process that cannot be started; what the ledger says.
+    pub fn minimum_heap(&mut self, collector: &Collector, spec: &'static Spec) -> Result<Option<Found>, Failure> {
+        if let Status::NotAvailable(why) = self.before(collector, spec) {
+            self.ledger.keep_refusal(spec, collector, &why)?;
+            return Ok(None);
+        }
+        self.bar = progress::spinner();
+        let found = self.minimum(collector, spec, None)?;
+        self.bar.finish_and_clear();
+        Ok(Some(found))
+    }
+
     /// The smallest minimum heap in a group.
     fn smallest_minimum(
         &mut self,

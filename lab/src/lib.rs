@@ -3,8 +3,8 @@
 //! Read in this order: the crate [`workloads`] (what runs, and the traits it runs over), [`heaps`] and
 //! [`peers`] (what it runs on), [`collector`] and [`request`] (how a run is asked for), [`driver`] and
 //! [`record`] (how it is measured), then [`compare`], [`minimum`] and [`interleave`], which does all its work
-//! in child processes, [`simulate`] (the pacer without a heap), [`drive`] (the same programs on one), [`report`], and
-//! [`commands`].
+//! in child processes, [`bench`] (the measurements of the book, and its chapter), [`simulate`] (the pacer
+//! without a heap), [`drive`] (the same programs on one), [`report`], and [`commands`].
 //!
 //! Absent on purpose: any knowledge of a plan. Those come by name from `policies`, and the peers by name from
 //! [`collector`].
@@ -30,6 +30,7 @@ pub mod minimum;
 
 pub mod limits;
 
+pub mod bench;
 pub mod drive;
 pub mod report;
 pub mod simulate;

@@ -30,7 +30,9 @@ impl Machine {
             processor: or_unknown(value_of("/proc/cpuinfo", "model name")),
             processors: std::thread::available_parallelism().map_or(0, usize::from),
             memory: or_unknown(value_of("/proc/meminfo", "MemTotal")),
-            kernel: or_unknown(fs::read_to_string("/proc/sys/kernel/osrelease").ok().map(|text| text.trim().to_owned())),
+            kernel: or_unknown(
+                fs::read_to_string("/proc/sys/kernel/osrelease").ok().map(|text| text.trim().to_owned()),
+            ),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The commands: each reads its part of the command line, and prints.
 
+mod bench;
 mod compare;
 mod count;
 mod list;
@@ -25,6 +26,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Run { workload } => run::run(&options, &workload),
         Command::List { part } => list::list(part, options.json),
         Command::Compare(how) => compare::compare(&options, &how),
+        Command::Bench(how) => bench::bench(&options, &how),
         Command::Minheap { workload, timeout_s } => minheap::minheap(&options, &workload, timeout_s),
         Command::Count { workload } => count::count(&options, &workload),
         Command::Rates => rates::rates(&options.plan, options.json),

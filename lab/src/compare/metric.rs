@@ -86,6 +86,11 @@ pub const METRICS: &[Metric] = &[
     Metric { heading: None, ..metric("metered_max_us", "", |r| r.latency.map(|l| l.metered_us.max)) },
 ];
 
+/// The metric with this key.
+pub fn named(key: &str) -> Option<&'static Metric> {
+    METRICS.iter().find(|metric| metric.key == key)
+}
+
 /// Metrics that are shown as ratios to the base too: key, heading, metric.
 pub const RATIOS: &[(&str, &str, Metric)] = &[
     ("wall_ratio", "wall/base", WALL),

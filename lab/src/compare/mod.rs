@@ -16,7 +16,9 @@ pub mod group;
 pub mod metric;
 pub mod report;
 
-use cell::Cell;
+use serde::{Deserialize, Serialize};
+
+use cell::{Cell, Status};
 use group::Group;
 
 /// The minimum heap of a collector on a workload, as found on the way.
@@ -31,7 +33,8 @@ pub struct MinimumHeap {
 }
 
 /// What a search for a minimum heap found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Found {
     /// The smallest heap that fits.
     Bytes(u64),
@@ -65,6 +68,25 @@ impl Comparison {
         self.cells.chunk_by(move |a, b| key(a) == key(b))
     }
 
+    /// The comparison as the process of this number of each cell alone would have made it, from 0; `None` if
+    /// no cell has so many. Iterations of a process are in order, so a process begins where the number falls.
+    pub fn process(&self, number: usize) -> Option<Comparison> {
+        let mut any = false;
+        let cells = self.cells.iter().map(|cell| {
+            let status = match &cell.status {
+                Status::Ran(records) => {
+                    let of_process = records.chunk_by(|a, b| a.iter < b.iter).nth(number).unwrap_or_default();
+                    any |= !of_process.is_empty();
+                    Status::Ran(of_process.to_vec())
+                }
+                other => other.clone(),
+            };
+            Cell { status, ..cell.clone() }
+        });
+        let cells = cells.collect();
+        any.then(|| Comparison { cells, ..self.clone() })
+    }
+
     /// The base's cell among those of one table.
     pub fn base<'a>(&self, table: &'a [Cell]) -> Option<&'a Cell> {
         let group = &self.groups[table.first()?.group];
@@ -73,14 +95,14 @@ impl Comparison {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::cell::{HeapPoint, Status};
+pub(crate) mod tests {
+    use super::cell::HeapPoint;
     use super::*;
     use crate::collector::Collector;
     use crate::record::Record;
 
     /// An iteration that took so much CPU, a quarter of it for the collector.
-    pub(super) fn record(plan: &str, cpu_ms: f64, checksum: &str) -> Record {
+    pub(crate) fn record(plan: &str, cpu_ms: f64, checksum: &str) -> Record {
         Record {
             plan: plan.to_owned(),
             workload: "gcbench".to_owned(),
@@ -142,6 +164,19 @@ mod tests {
             ],
             mismatches: vec![],
         }
+    }
+
+    #[test]
+    fn the_processes_of_a_cell_are_told_apart_by_the_numbers_of_their_iterations() {
+        let mut comparison = comparison();
+        let Status::Ran(records) = &mut comparison.cells[0].status else { panic!() };
+        for (record, iter) in records.iter_mut().zip([1, 2, 1]) {
+            record.iter = iter;
+        }
+        let cpu = |number| comparison.process(number).unwrap().cells[0].value(&metric::CPU);
+        assert_eq!((cpu(0), cpu(1)), (Some(250.0), Some(200.0)));
+        assert_eq!(comparison.process(1).unwrap().cells[2].status, Status::OutOfMemory);
+        assert!(comparison.process(3).is_none());
     }
 
     #[test]
