@@ -327,6 +327,30 @@ pub static MEASUREMENTS: &[Measurement] = &[
         ..ENTRY
     },
     Measurement {
+        name: "workers-copying",
+        title: "Two GC workers against one: plans that copy",
+        about: "Needs two processors that are idle.",
+        kind: Kind::Runs(Runs {
+            groups: &[
+                (&["SemiSpace@gc.workers=2", "SemiSpace@gc.workers=1"], "SemiSpace@gc.workers=1"),
+                (&["GenCopy@gc.workers=2", "GenCopy@gc.workers=1"], "GenCopy@gc.workers=1"),
+            ],
+            workloads: &["gcbench", "binary-trees"],
+            heaps: At::Sizes(&["200M"]),
+            reps: 5,
+            ratios: &[
+                Figure {
+                    key: "gc_cpu_ms",
+                    words: "CPU spent collecting",
+                    targets: &[Target { mean: Some(1.15), ..ANY }],
+                },
+                Figure { key: "stw_ms", words: "time stopped", targets: &[Target { mean: Some(0.60), ..ANY }] },
+            ],
+            ..RUNS
+        }),
+        ..ENTRY
+    },
+    Measurement {
         name: "pauses-generational",
         title: "Pauses of generational plans",
         about: "Median of all pauses, full collections included.",
