@@ -113,47 +113,55 @@ options! {
     /// Which collector runs. The names are checked where the plan is selected.
     plan: String { key: "plan", default: "Immix".to_owned(), allowed: Name }
 
-    /// The heap never grows beyond this; auto is half of the memory that the machine, its cgroup or `ulimit -v` grants.
+    /// The heap never grows beyond this. auto: half of the memory that the machine, its cgroup or `ulimit -v`
+    /// grants.
     heap_limit: usize {
         key: "heap.limit",
         default: machine::default_heap_bytes(),
         allowed: Auto { of: Bytes(MIB..=TIB), resolve: machine::default_heap_bytes },
     }
 
-    /// When to collect: fixed at the limit; proportional once the heap outgrew what was live by the headroom; cpu-target so that collecting takes
-    /// heap.gc_cpu_target of the processor time; membalancer by the square-root rule; delegated when the VM asks, or at the limit.
+    /// When to collect. fixed: at the limit. proportional: when the heap has outgrown what was live by
+    /// heap.headroom_percent. cpu-target: so often that collecting takes heap.gc_cpu_target of the processor
+    /// time. membalancer: by the square-root rule. delegated: when the VM asks, or at the limit.
     heap_mode: HeapMode { key: "heap.mode", default: HeapMode::Fixed, allowed: OneOf, needs: [Need::Collections] }
 
-    /// Proportional mode: growth over the live bytes before the next collection. More trades memory for less GC work.
+    /// Proportional mode: how much the heap grows over the live bytes before the next collection. More takes
+    /// more memory and less GC work.
     heap_headroom_percent: u32 {
         key: "heap.headroom_percent", default: 100, allowed: Number(1..=10_000),
         needs: [Need::Collections, Need::Sized],
     }
 
-    /// CPU-target mode: processor time of collections, as a part of that of collections and mutators together. Less takes more memory.
+    /// CPU-target mode: the part of the processor time that collections take; mutators have the rest. A
+    /// smaller part needs more memory.
     heap_gc_cpu_target: Finite {
         key: "heap.gc_cpu_target", default: Finite::new(0.08), allowed: Decimal(0.001..=0.9),
         needs: [Need::Collections, Need::Mode(HeapMode::CpuTarget)],
     }
 
-    /// MemBalancer mode: the price of memory, per byte; four times the price is half the room. The default leaves as much room as is live where
-    /// 100 MB are, 1 GB/s is allocated and 1 GB/s is marked.
+    /// MemBalancer mode: the price of a byte of memory. Four times the price gives half the room. With the
+    /// default, a heap of 100 MB live has room for another 100 MB if the program allocates 1 GB/s and marking
+    /// does 1 GB/s.
     heap_balance: Finite {
         key: "heap.balance", default: Finite::new(1e-8), allowed: Decimal(1e-15..=1.0),
         needs: [Need::Collections, Need::Mode(HeapMode::MemBalancer)],
     }
 
-    /// No goal is above it: the heap then collects more often instead of growing on. It gives way to what is live, and before collecting takes
-    /// more than pacer.gc_cpu_cap of the processor time. 0 is nine tenths of the memory that the machine or its cgroup grants, as that changes.
+    /// No goal is above it: the heap then collects more often instead of growing. It gives way to what is
+    /// live, and also before collecting takes more than pacer.gc_cpu_cap of the processor time. 0: nine
+    /// tenths of the memory that the machine or its cgroup grants, which may change.
     heap_soft_limit: usize { key: "heap.soft_limit", default: 0, allowed: Bytes(0..=TIB), needs: [Need::Collections] }
 
-    /// All modes but fixed and delegated: no collection below this size, so that a small heap does not collect all the time.
+    /// All modes but fixed and delegated: there is no collection below this size, so that a small heap does
+    /// not collect all the time.
     heap_min: usize {
         key: "heap.min", default: 4 * MIB, allowed: Bytes(0..=TIB),
         needs: [Need::Collections, Need::Sized],
     }
 
-    /// The controller that sets goals and triggers. adaptive is the toolkit's own; the others are there to be compared with.
+    /// The controller that sets goals and triggers. adaptive is the toolkit's own; the others are there for
+    /// comparison.
     pacer_policy: PolicyName {
         key: "pacer.policy", default: PolicyName::Adaptive, allowed: OneOf,
         needs: [Need::Collections],
@@ -165,76 +173,82 @@ options! {
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: the most that marking takes before mutators have to help.
+    /// Concurrent plans: the largest share that marking takes before mutators have to help.
     pacer_gc_share_max: Finite {
         key: "pacer.gc_share_max", default: Finite::new(0.5), allowed: Decimal(0.01..=1.0),
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: the least that marking takes.
+    /// Concurrent plans: the smallest share that marking takes.
     pacer_gc_share_min: Finite {
         key: "pacer.gc_share_min", default: Finite::new(0.1), allowed: Decimal(0.0..=1.0),
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: the most that mutators give of the machine to help.
+    /// Concurrent plans: the largest share of the machine that mutators spend on helping.
     pacer_assist_cap: Finite {
         key: "pacer.assist_cap", default: Finite::new(0.25), allowed: Decimal(0.0..=1.0),
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: allocation while marking runs, as a part of the room over what is live.
+    /// Concurrent plans: how much mutators may allocate while marking runs, as a part of the room over what
+    /// is live.
     pacer_float_budget: Finite {
         key: "pacer.float_budget", default: Finite::new(0.25), allowed: Decimal(0.01..=1.0),
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: distance kept from the goal, as a part of the room.
+    /// Concurrent plans: the distance that is kept from the goal, as a part of the room.
     pacer_margin: Finite {
         key: "pacer.margin", default: Finite::new(0.02), allowed: Decimal(0.0..=0.5),
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: standard deviations that estimates are on the safe side.
+    /// Concurrent plans: how many standard deviations the pacer adds to its estimates, to be on the safe
+    /// side.
     pacer_safety_sigma: Finite {
         key: "pacer.safety_sigma", default: Finite::new(1.0), allowed: Decimal(0.0..=10.0),
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: gain of the correction that is learned from cycles that ended.
+    /// Concurrent plans: gain of the correction that the pacer learns from past cycles.
     pacer_trim_gain: Finite {
         key: "pacer.trim_gain", default: Finite::new(0.3), allowed: Decimal(0.0..=1.0),
         needs: [Need::Concurrent],
     }
 
-    /// The most that collecting takes of the processor time for the sake of heap.soft_limit, of pressure or of memory outside the heap: they give
-    /// way first. When it took more for two seconds, and next to all of the heap is live, the VM is told.
+    /// The largest part of the processor time that collecting takes for the sake of heap.soft_limit, of
+    /// memory pressure or of memory outside the heap. Beyond it, those three give way. The VM is told when
+    /// collecting has taken more than this for two seconds and nearly all of the heap is live.
     pacer_gc_cpu_cap: Finite {
         key: "pacer.gc_cpu_cap", default: Finite::new(0.5), allowed: Decimal(0.01..=1.0),
         needs: [Need::Collections],
     }
 
-    /// When free memory goes back to the system: auto when it was not needed for a while (heap.uncommit_delay_ms), always after each collection, never.
+    /// When free memory goes back to the system. auto: when it was not needed for heap.uncommit_delay_ms.
+    /// always: after each collection. never: not at all.
     return_memory: When { key: "heap.return_memory", default: When::Auto, allowed: OneOf, needs: [Need::Collections] }
 
     /// All modes but fixed and delegated: leave less room, down to a quarter, while tasks of this cgroup or machine wait for memory (PSI).
     heap_pressure: bool { key: "heap.pressure", default: true, allowed: Flag, needs: [Need::Collections, Need::Sized] }
 
-    /// How long memory must have been free before it goes back to the system, in ms, where heap.return_memory is auto.
+    /// With heap.return_memory=auto: how long memory must have been free before it goes back to the system,
+    /// in ms.
     uncommit_delay_ms: u64 {
         key: "heap.uncommit_delay_ms", default: 5000, allowed: Number(0..=86_400_000),
         needs: [Need::Collections, Need::DelayedReturn],
     }
 
-    /// A program that has allocated and then was quiet for so long, in s, is collected by a thread of the heap's, so that what died can go back to the
-    /// system. 0 is never: then only mutators lead collections.
+    /// A thread of the heap collects when the program has allocated and then was quiet for this many seconds,
+    /// so that the memory of dead objects can go back to the system. 0: never; only mutators lead
+    /// collections.
     idle_gc_s: Finite {
         key: "heap.idle_gc_s", default: Finite::new(120.0), allowed: Decimal(0.0..=1e6),
         needs: [Need::Collections],
     }
 
-    /// The most threads that work in a pause; auto is the processors that affinity and cgroup quota really grant. A pause uses as many
-    /// as made the last ones shorter.
+    /// The largest number of threads that work in a pause. auto: the processors that affinity and cgroup
+    /// quota really grant. A pause uses as many of them as made the last pauses shorter.
     gc_workers: usize {
         key: "gc.workers",
         default: machine::default_workers(),
@@ -242,15 +256,16 @@ options! {
         needs: [Need::Collections],
     }
 
-    /// auto wakes helpers when the work pays for the wake-up, and no more than made the last pauses shorter; always wakes all at once,
-    /// to stress the protocols.
+    /// auto: helpers are woken when the work pays for the wake-up, and only as many as made the last pauses
+    /// shorter. always: all are woken at once, to stress the protocols.
     gc_helpers: WakeHelpers {
         key: "gc.wake_helpers", default: WakeHelpers::Auto, allowed: OneOf,
         needs: [Need::Collections, Need::Helpers],
     }
 
-    /// Generational plans: bytes that mutators allocate between two minor collections; 0 leaves it to the heap, which takes
-    /// half of the room there is, and none where minor collections do not pay. More lets more objects die before they are looked at.
+    /// Generational plans: bytes that mutators allocate between two minor collections. More lets more objects
+    /// die before they are looked at. 0: the heap chooses. It takes half of the room there is, and makes no
+    /// minor collections where they do not pay.
     nursery_bytes: usize { key: "nursery.bytes", default: 0, allowed: Bytes(0..=TIB), needs: [Need::Generational] }
 
     /// The largest nursery that the heap chooses by itself.
@@ -259,55 +274,60 @@ options! {
         needs: [Need::Generational, Need::NurseryOfItsChoice],
     }
 
-    /// How long minor collections should take, in microseconds: the heap chooses the nursery so that about half take less. 0: no
-    /// goal, and then the nursery is the one that costs the least.
+    /// How long minor collections should take, in microseconds: the heap chooses the nursery so that about
+    /// half of them take less. 0: there is no goal, and the heap chooses the nursery that costs the least.
     nursery_pause_goal_us: u64 {
         key: "nursery.pause_goal_us", default: 0, allowed: Number(0..=10_000_000),
         needs: [Need::Generational, Need::NurseryOfItsChoice],
     }
 
-    /// Soft references that were not used during so many full collections are cleared by the next. An emergency collection clears
-    /// all of them.
+    /// A soft reference that was not used during this many full collections is cleared by the next one. An
+    /// emergency collection clears all soft references.
     soft_collections: u32 {
         key: "references.soft_collections", default: 16, allowed: Number(0..=1_000_000),
         needs: [Need::Collections],
     }
 
-    /// Part of the heap kept free as a target for evacuation. 0 leaves defragmentation whatever happens to be free.
+    /// Part of the heap that is kept free for evacuation, in percent. 0: evacuation has only what happens to
+    /// be free.
     immix_headroom_percent: u32 {
         key: "immix.headroom_percent", default: 3, allowed: Number(0..=50),
         needs: [Need::Space("immix"), Need::Moving, Need::Defrag],
     }
 
-    /// Evacuate sparse blocks. Off, Immix never moves an object and fragmentation stays.
+    /// Evacuate sparse blocks. If this is off, Immix never moves an object, and fragmentation stays.
     immix_defrag: bool {
         key: "immix.defrag", default: true, allowed: Flag,
         needs: [Need::Space("immix"), Need::Moving],
     }
 
-    /// PageProtect: addresses for objects, a page or more each; when they are used up, those of the longest dead come again.
+    /// PageProtect: bytes of addresses for objects, each of which takes a page or more. When all are used up,
+    /// the addresses of the objects that died first are used again.
     page_protect_addresses: usize {
         key: "page_protect.addresses", default: TIB, allowed: Bytes(64 * MIB..=TIB),
         needs: [Need::Space("page-protect")],
     }
 
-    /// Huge pages for the heap: auto for large heaps, if they are not much dearer at first touch than small ones, and for others once the program
-    /// has run long enough; always everywhere; never not even if the system would by itself.
+    /// Huge pages for the heap. auto: for large heaps, if their first touch is not much dearer than that of
+    /// small pages; for other heaps, once the program has run long enough. always: everywhere. never: turned
+    /// off, even where the system would use them by itself.
     huge_pages: When { key: "os.huge_pages", default: When::Auto, allowed: OneOf }
 
-    /// A thread that has waited so long, in ms, for others to stop or to end says so, with their names, by a warning and an event; and again each time
-    /// that has doubled. 0 is never.
+    /// A thread that has waited this long, in ms, for others to stop or to end names them, by a warning and
+    /// an event. It does so again each time that the wait has doubled. 0: never.
     safepoint_warn_ms: u64 { key: "safepoint.warn_ms", default: 1000, allowed: Number(0..=86_400_000) }
 
-    /// Where warnings go in a process that has installed no logger (crate log): to standard error, or nowhere. One heap that says never
-    /// silences the process.
+    /// Where warnings go in a process that has installed no logger (crate log): to standard error, or
+    /// nowhere. One heap that says never silences the whole process.
     warnings: Warnings { key: "warnings", default: Warnings::Stderr, allowed: OneOf }
 
-    /// Collect each time this many bytes were allocated, to find missing roots and barriers early; 0 is off.
+    /// Collect each time that this many bytes were allocated, to find missing roots and barriers early. 0:
+    /// off.
     stress_bytes: usize { key: "stress.every_bytes", default: 0, allowed: Bytes(0..=TIB), needs: [Need::Collections] }
 
-    /// Generational plans: of the collections that the nursery or stress.every_bytes ask for, every Nth is a full one; with 2, a full
-    /// collection follows every minor one. 0 leaves it to the heap: none of the nursery's, one in four of the others.
+    /// Generational plans: every Nth collection that the nursery or stress.every_bytes asks for is a full
+    /// one; with 2, a full collection follows every minor one. 0: the heap decides. Then none that the nursery
+    /// asks for is full, and one in four that stress.every_bytes asks for.
     stress_full_every: u64 {
         key: "stress.full_every", default: 0, allowed: Number(0..=1_000_000),
         needs: [Need::Generational],
@@ -319,9 +339,9 @@ options! {
         needs: [Need::Space("immix"), Need::Moving],
     }
 
-    /// Mark in steps: each worker follows at most this many objects, then all begin the next step, with the mutators stopped all the
-    /// time. It shows that a marking can be interrupted anywhere. 0 is one step. Without effect where objects move, and in minor
-    /// collections.
+    /// Mark in steps: each worker follows at most this many objects, then all begin the next step. Mutators
+    /// stay stopped throughout. It shows that a marking can be interrupted anywhere. 0: one step. It has no
+    /// effect where objects move, nor in minor collections.
     stress_step_objects: usize { key: "stress.step_objects", default: 0, allowed: Number(0..=1_000_000), needs: [Need::Collections] }
 
     /// Yield at random points of the protocols, to visit rare interleavings.
@@ -330,10 +350,11 @@ options! {
     /// Seed of every random choice that a stress option makes; the same seed asks for the same choices.
     stress_seed: u64 { key: "stress.seed", default: 1, allowed: Number(0..=u64::MAX), needs: [Need::RandomYield] }
 
-    /// After each collection trace again with the simplest code there is, and compare.
+    /// After each collection, trace the heap again with the simplest code there is, and compare.
     verify: bool { key: "verify.trace", default: false, allowed: Flag, needs: [Need::Collections] }
 
-    /// Of the collections every Nth is verified. Between them only new objects are known, so references to dead ones may be missed.
+    /// Verify every Nth collection only. Between those, the verifier knows new objects alone, so it may miss
+    /// references to dead ones.
     verify_every: u64 {
         key: "verify.every", default: 1, allowed: Number(1..=1_000_000),
         needs: [Need::Collections, Need::Verifier],
