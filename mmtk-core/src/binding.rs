@@ -1,8 +1,8 @@
 //! What a VM implements.
 //!
 //! One trait. Five items are required: the slot type, what a thread keeps, an object's size, its slots, and
-//! the roots of a thread. The rest has defaults that suit a new VM: objects are copied with a byte copy,
-//! collector state lives in side tables, threads poll, out of memory reports and aborts.
+//! the roots of a thread. The rest has defaults that suit a new VM: the collector copies objects byte by
+//! byte, its state lives in side tables, threads poll, and a heap that is out of memory says so and aborts.
 
 use crate::address::{Address, ObjectReference};
 use crate::error::OutOfMemory;
@@ -19,18 +19,18 @@ use std::sync::atomic::Ordering::Relaxed;
 /// A VM whose slots have no stable address can let the slot be the reference itself, and set
 /// [`VMBinding::CAN_MOVE`] to false.
 ///
-/// Where objects may move, `load` and `store` are atomic, `load` acquires and `store` releases: two workers
-/// may scan the same object, and the second may read in the slot what the first has stored there. It then
-/// reads the moved object with nothing but the slot between them ([`SlotWord`]). [`WordSlot`] does so.
+/// Where objects may move, `load` and `store` are atomic: `load` acquires and `store` releases. Two workers
+/// may scan the same object. The second may then load a reference that the first has just stored, and read
+/// the moved object: only the slot orders the two ([`SlotWord`]). [`WordSlot`] does so.
 pub trait Slot: Copy + Send + fmt::Debug + 'static {
     /// The object it refers to, if any. References out of the heap are allowed; the collector ignores them.
     fn load(self) -> Option<ObjectReference>;
     /// Makes it refer to the new place of a moved object. Called only inside a pause, and only if
     /// [`VMBinding::CAN_MOVE`].
     fn store(self, object: ObjectReference);
-    /// The bytes that it occupies in memory, aligned to their number; none if it stands for the reference
-    /// itself. The verifier asks: it tells slots that are visited twice, lie outside their object or are not
-    /// aligned.
+    /// The range of memory that the slot occupies, aligned to its length; `None` if the slot stands for the
+    /// reference itself. The verifier uses it to find slots that are visited twice, lie outside their object
+    /// or are not aligned.
     fn place(self) -> Option<Range<Address>> {
         None
     }
@@ -58,9 +58,9 @@ impl WordSlot {
         self.0
     }
 
-    /// Makes it refer to `object`, or to none: a mutator's store, without a barrier
-    /// ([`Mutator::store`](crate::Mutator::store)). It orders nothing: who publishes an object to other
-    /// mutators sees to that itself.
+    /// Stores `object`, or null, as a mutator, without a barrier (with one:
+    /// [`Mutator::store`](crate::Mutator::store)). The store orders nothing: a mutator that publishes an
+    /// object to others needs other means.
     #[inline(always)]
     pub fn write(self, object: Option<ObjectReference>) {
         // SAFETY: `at`'s contract.
@@ -139,20 +139,20 @@ pub enum StateLocation {
 /// - `scan_thread`, `scan_vm` and the two for pinned roots together visit every reference into the heap that
 ///   a mutator could still follow, each once, apart from those inside objects;
 /// - `object_size` and the scans read no other object that may move: it may be elsewhere already, or not yet;
-/// - neither blocks on a mutator, allocates in this heap, or unwinds: they run in a pause, on any thread
-///   (with `gc.workers` 1 and `heap.idle_gc_s` 0 on the one that asked for the collection);
-/// - ranges of words that `scan_ambiguous` looks at and that `scan_object` passes to `visit_ambiguous` are
-///   mapped, and nobody writes to them while they are read;
-/// - `CAN_MOVE`: all that refers to objects is a slot that the scans visit, or asks for the new place in
+/// - none of these functions waits for a mutator, allocates in this heap, or unwinds: they run in a pause, on
+///   any thread (with `gc.workers` 1 and `heap.idle_gc_s` 0, on the thread that asked for the collection);
+/// - the ranges of words that `scan_ambiguous` and `scan_object` pass on as ambiguous are mapped, and nothing
+///   writes to them while they are read;
+/// - with `CAN_MOVE`, every reference to an object is in a slot that the scans visit, or is updated in
 ///   `process_weak`; nothing else keeps an address over a safepoint;
-/// - nobody uses an [`ObjectReference`] or a slot that it has held over a safepoint outside all that: not the
-///   VM, nor safe code to which it gives a heap or a mutator;
-/// - `OLD_TO_NEW`: with [`OldToNew::Barrier`] every store of a reference into an object that is not new is
-///   told to the barrier, with no safepoint between; with [`OldToNew::Found`] `scan_vm_minor` visits every
-///   new object that an old one refers to;
-/// - `PINS_ROOTS`, `CONSERVATIVE_STACKS`, `CONSERVATIVE_HEAP`: where they are false, every root is in a slot
-///   that can be updated, every reference from a stack is visited by `scan_thread`, and every word of an
-///   object is known to be a reference or none;
+/// - no code uses an [`ObjectReference`] or a slot that it has kept over a safepoint anywhere else: neither
+///   the VM, nor safe code to which the VM gives a heap or a mutator;
+/// - with [`OldToNew::Barrier`], the VM calls the barrier before every store of a reference into an object
+///   that is not new, and no safepoint lies between the two; with [`OldToNew::Found`], `scan_vm_minor` visits
+///   every new object that an old one refers to;
+/// - without `PINS_ROOTS`, every root is in a slot that can be updated; without `CONSERVATIVE_STACKS`,
+///   `scan_thread` visits every reference on a stack; without `CONSERVATIVE_HEAP`, it is known of every word
+///   of an object whether it is a reference;
 /// - a new object is ready to be scanned (its header written, its slots null or valid) before the mutator's
 ///   next safepoint.
 pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
@@ -165,7 +165,8 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     const LOG_GRANULE: u32 = 3;
     /// Where the collector's state byte lives.
     const STATE: StateLocation = StateLocation::Side;
-    /// Whether slots can be updated, so that objects may move. Plans that move refuse a binding that says no.
+    /// Whether slots can be updated, so that objects may move. Plans that move objects refuse a binding where
+    /// this is false.
     const CAN_MOVE: bool = true;
 
     /// How a minor collection learns of references from old objects to new ones. Generational plans refuse a
@@ -173,16 +174,16 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     const OLD_TO_NEW: OldToNew = OldToNew::Unknown;
 
     /// Whether the heap notes where each object begins, so that it can say what lies at an address
-    /// ([`Heap::find_object`](crate::Heap::find_object)). A bit a granule, and a store for each object that
-    /// is made. Compiled code that allocates sets the bit itself
+    /// ([`Heap::find_object`](crate::Heap::find_object)). This costs a bit for each granule, and a store for
+    /// each new object. Compiled code that allocates sets the bit itself
     /// ([`Mutator::start_parts`](crate::Mutator::start_parts)).
     const OBJECT_STARTS: bool = false;
 
     /// The object's size in bytes, a multiple of the granule.
     fn object_size(&self, object: ObjectReference) -> usize;
 
-    /// What kind of object this is, in a few words, for reports. It may be dead: then it is as it was when it
-    /// was last used, but nothing that it refers to may be looked at.
+    /// What kind of object this is, in a few words, for reports. The object may be dead. Its own memory is
+    /// then as it was when it was last used, but what it refers to may be gone: do not read that.
     fn type_name(&self, _object: ObjectReference) -> Cow<'static, str> {
         "object".into()
     }
@@ -195,20 +196,20 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
 
     /// Whether the native stacks and registers of mutators are searched for references: any word that is the
     /// address of an object, or one inside it, keeps it alive and in place. For VMs whose compiler does not
-    /// say where references are. Asks for [`VMBinding::OBJECT_STARTS`]; plans that move every object refuse
+    /// say where references are. It needs [`VMBinding::OBJECT_STARTS`]; plans that move every object refuse
     /// such a binding.
     const CONSERVATIVE_STACKS: bool = false;
 
-    /// Whether objects have words that may be references or not: [`VMBinding::scan_object`] passes these to
-    /// [`SlotVisitor::visit_ambiguous`], and for each object whichever it knows: slots, if it has a bitmap or
-    /// a procedure that says where they are; all words; or nothing. Asks for [`VMBinding::OBJECT_STARTS`],
-    /// and for a plan that moves nothing and can find objects while it traces; the others refuse such a
-    /// binding.
+    /// Whether objects have words that may be references or not. [`VMBinding::scan_object`] passes such words
+    /// to [`SlotVisitor::visit_ambiguous`]. An object whose slots it knows (by a bitmap, or by a procedure)
+    /// it may visit by slots, as ever; an object without references it leaves alone. It needs
+    /// [`VMBinding::OBJECT_STARTS`], and a plan that moves nothing and can find objects while it traces; the
+    /// other plans refuse such a binding.
     const CONSERVATIVE_HEAP: bool = false;
 
     /// With [`VMBinding::CONSERVATIVE_STACKS`]: calls `look` with further ranges whose words may be
-    /// references, such as the stacks of coroutines: all of them, also of one on which the thread runs now.
-    /// The heap knows the stack alone on which the thread was attached.
+    /// references, such as the stacks of coroutines. It passes all of them, also the one on which the thread
+    /// runs now: the heap knows only the stack on which the thread was attached.
     fn scan_ambiguous(&self, _local: &mut Self::Local, _look: &mut dyn FnMut(Range<Address>)) {}
 
     /// The address in an ambiguous word, for VMs that tag references.
@@ -219,24 +220,25 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// Visits roots that belong to no thread.
     fn scan_vm(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}
 
-    /// In a minor collection, in place of [`VMBinding::scan_vm`]: the same roots, of which those of old
-    /// objects may be left out. A binding without barrier also visits here each new object that an old one
-    /// refers to. The verifier does not call it.
+    /// In a minor collection, in place of [`VMBinding::scan_vm`]: the same roots, except that it may leave
+    /// out roots that refer to old objects. A binding with [`OldToNew::Found`] also visits here each new
+    /// object that an old one refers to. The verifier does not call it.
     fn scan_vm_minor(&self, visitor: &mut impl SlotVisitor<Self::Slot>) {
         self.scan_vm(visitor);
     }
 
     /// Whether there are roots whose targets must not move: [`VMBinding::scan_pinned_roots`] and
-    /// [`VMBinding::scan_transitively_pinned_roots`]. Plans that move every object refuse a binding that says
-    /// yes.
+    /// [`VMBinding::scan_transitively_pinned_roots`]. Plans that move every object refuse a binding where
+    /// this is true.
     const PINS_ROOTS: bool = false;
 
-    /// Visits roots whose targets must stay where they are in this collection: somebody outside the heap
-    /// knows their addresses. Beside the other roots, not among them. Called several times in a pause; it
-    /// visits the same slots each time.
+    /// Visits roots whose targets must stay where they are in this collection: code outside the heap knows
+    /// their addresses. The other scans do not visit these roots. Called several times in a pause; it visits
+    /// the same slots each time.
     fn scan_pinned_roots(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}
 
-    /// As [`VMBinding::scan_pinned_roots`], where all that the targets lead to must stay, too.
+    /// As [`VMBinding::scan_pinned_roots`], for roots whose targets must stay with all that is reachable from
+    /// them.
     fn scan_transitively_pinned_roots(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}
 
     /// If the object consists of many consecutive slots (a large array): how many there are. The collector
@@ -257,10 +259,10 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
         unreachable!("slots_of_large returned a number, so scan_part must be implemented")
     }
 
-    /// For a VM with ephemerons of its own, instead of those of the heap ([`crate::weak`]): keeps alive what
-    /// they hold whose keys are live, and clears nothing. Returns whether it kept anything; then it is called
-    /// again, until nothing changes. Once more so after finalizers have brought objects back. Runs on the
-    /// thread that leads the pause.
+    /// For a VM with ephemerons of its own, instead of those of the heap ([`crate::weak`]): keeps alive the
+    /// values of ephemerons whose keys are live, and clears nothing. Returns whether it kept anything alive;
+    /// if so, it is called again, until it returns false. After finalizers have brought objects back, that is
+    /// done once more. Runs on the thread that leads the pause.
     fn trace_weak(&self, _weak: &mut dyn WeakProcessor) -> bool {
         false
     }
@@ -271,9 +273,9 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     ///
     /// A plan that moves objects only after all live ones are known (MarkCompact) calls it twice in a pause.
     /// The first call decides: [`WeakProcessor::live`] returns objects where they still are. The second comes
-    /// when they have moved: what the VM still holds is live, and `live` and `keep_alive` turn its old place
-    /// into the new one. So each call must pass every reference that the VM keeps through either of them,
-    /// once, and keep what comes back.
+    /// when they have moved: every object that the VM still refers to is live then, and `live` and
+    /// `keep_alive` turn its old address into the new one. So each call must pass every reference that the VM
+    /// keeps to one of the two, once, and keep the result.
     fn process_weak(&self, _weak: &mut dyn WeakProcessor) {}
 
     /// Called at the end of a pause, before mutators resume.
@@ -295,19 +297,20 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
 }
 
 /// The live objects of the pause in progress, for a binding that keeps weak references of its own. Where
-/// objects move after they were found live (MarkCompact), it is asked once more, to update what the binding
-/// holds: then all of that is live.
+/// objects move after they were found live (MarkCompact), the binding uses it a second time in a pause, to
+/// update what it holds: all of that is live then.
 pub trait WeakProcessor {
     /// Where the object is now, if it is live; none if it is dead.
     fn live(&self, object: ObjectReference) -> Option<ObjectReference>;
-    /// Makes the object and all it refers to live, and the values of ephemerons of the heap whose keys are
-    /// among them; returns its place. If objects have moved since they were found live, only that.
+    /// Makes the object live, with all that is reachable from it and with the values of the heap's ephemerons
+    /// whose keys are among those; returns where the object is. If objects have moved since they were found
+    /// live, it only returns that.
     fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference;
-    /// In a minor collection: an old object, which counts as live, is dead. The binding knows it by other
-    /// means, and follows no reference to it any more; the heap's own references, finalizers, pins and tables
-    /// must not know it either. Spaces that can do so free its memory now, the others in the next full
-    /// collection; until then it keeps its size. In a full collection the trace has told, and this does
-    /// nothing.
+    /// Says in a minor collection, where old objects count as live, that this old object is dead. The binding
+    /// knows so by other means, and uses no reference to the object any more; the heap's own references,
+    /// finalizers, pins and tables must not refer to it either. Spaces that can do so free its memory now,
+    /// the others in the next full collection; until then the object keeps its size. In a full collection the
+    /// trace finds it dead by itself, and this does nothing.
     fn release(&mut self, object: ObjectReference);
 }
 

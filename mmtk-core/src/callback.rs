@@ -1,15 +1,14 @@
-//! Callbacks: code of the VM and its program that the heap calls, and the calls of the same heap that it may
-//! not make.
+//! Callbacks: code of the VM or of its program that the heap calls. A callback may not make every call to the
+//! same heap; this file refuses the others.
 //!
 //! A callback runs while its thread holds a lock of the heap, or while mutators stand still. A call that
-//! waits for another thread would wait there for ever, often only if that thread collects just then: a test
-//! would not find it. So each call that can wait looks first whether its thread is inside a callback of the
-//! same heap, and refuses at once.
+//! waits for another thread could then wait for ever, though often only if that thread collects at the same
+//! moment: a test would not find it. So each call that can wait first checks whether its thread is inside a
+//! callback of the same heap, and refuses at once.
 //!
 //! I1. The callbacks of a thread are a stack: a heap's listener may use another heap, whose pause calls the
 //!     VM.
-//! I2. Fast paths do not look. What they do in a callback touches nothing but the thread's own ranges and
-//!     words.
+//! I2. Fast paths do not check. In a callback they touch only the thread's own ranges and words.
 //! Callers: any thread.
 
 use std::cell::Cell;

@@ -20,18 +20,18 @@
 //!    stopped: [`prepare`](pause::Pause::prepare) the spaces, trace, sweep each space. Tracing is one call:
 //!    [`Pause::trace`](pause::Pause::trace) where objects are marked and stay, and
 //!    [`Pause::evacuate`](pause::Pause::evacuate) where they may move. All workers take part inside each
-//!    step, and none between two steps.
+//!    step; between two steps the leader is alone.
 //! 5. **Trace**: each space has a [`SpaceTracer`](trace::SpaceTracer), a small `Copy` value that marks or
-//!    moves an object of its space. A pair of two is one again, so that of a plan is a pair of its spaces',
-//!    the space with most objects first. The tracing loop is compiled for it.
+//!    moves an object of its space. A pair of tracers is a tracer too. So a plan traces with nested pairs of
+//!    its spaces' tracers, the space with most objects first, and the tracing loop is compiled for them.
 //!
 //! `use mmtk_core::plan::*` brings all that the file of a plan names.
 //!
 //! [`Heap::new`] makes a heap with a plan from anywhere. Read `policies/src/plans/semispace.rs` first: a plan
 //! of two spaces in some fifty lines. `tests/custom-plan` is a plan outside of both crates, without unsafe
 //! code, and its test shows how to run the matrix of workloads and the random programs on it. The verifier
-//! (option `verify.trace`) traces a second time before and after each collection, so a plan that loses or
-//! overwrites an object is told which one.
+//! (option `verify.trace`) traces a second time before and after each collection, so the author of a plan
+//! that loses or overwrites an object learns which one.
 //!
 //! A **space** of your own implements [`space::Space`], takes blocks or pages from an
 //! [`Extent`](memory::Extent) (which charges the heap's budget), keeps marks in
@@ -48,12 +48,12 @@
 //! | crates `protocols`, `pacer` | what threads share; when to collect |
 //! | [`address`], [`os`], [`warnings`], [`options`], [`events`] | words, system calls, what users set and hear |
 //! | [`memory`] | extents, blocks, pages, side tables, the budget |
-//! | [`binding`], [`needs`], [`metadata`] | what a VM gives, and what of it plans need; what is known of each object, line and block |
+//! | [`binding`], [`needs`], [`metadata`] | what a VM provides, and what plans need of that; what is known of each object, line and block |
 //! | [`alloc`], [`barrier`], [`space`] | ranges and a thread's part; what is noted at a store; what a space is |
 //! | [`workers`], [`trace`], [`weak`] | helpers, the tracing loop, tables of weak references |
 //! | [`pause`], [`plan`] | what a collector is made of, and what it is |
 //! | `verify` | the second opinion |
-//! | `cycle` | what drives a heap: allocation's slow path, a collection led, pacing |
+//! | `cycle` | what drives a heap: the slow path of allocation, the lead of a collection, pacing |
 //! | `heap` | what a VM calls: [`Heap`], [`Mutator`], a file for each subject |
 //!
 //! Unsafe code lives in `address`, `os`, `memory`, `binding`, `metadata`, `alloc`, `stack`, `workers`,

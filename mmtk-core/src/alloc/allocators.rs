@@ -1,8 +1,8 @@
 //! What a thread allocates from: its ranges, its cells, and the holes that it looks through.
 //!
-//! I1. `fast_cells` is the distance of `cells` or of `no_cells` from `cells`. Only `close` and `open` write
-//!     it.
-//! I2. What is yet to be zeroed is committed memory of this thread alone.
+//! I1. `fast_cells` is an offset from `cells`: to `cells` itself, or to `no_cells`. Only `close` and `open`
+//!     write it.
+//! I2. Memory that is not zeroed yet is committed, and belongs to this thread alone.
 
 use super::bump::{BumpRange, CellRange, HoleCursor, Pace, ZERO_STEP, no_cells};
 use super::leftovers::{CellsOf, Leftovers};

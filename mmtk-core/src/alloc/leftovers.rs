@@ -1,14 +1,14 @@
-//! What threads left of their ranges when they detached: other threads go on there.
+//! The parts of ranges that threads left when they detached: other threads allocate there.
 //!
-//! A range is taken by the block, and only the next collection finds again what its thread did not use.
-//! Without this file a thread would cost a heap a block, however little it allocated and however short it
-//! lived.
+//! A thread takes a whole block at a time, and only the next collection would find what the thread did not
+//! use. Without this file each thread would cost the heap a block, however little it allocates and however
+//! short its life is.
 //!
 //! 1. A thread that detaches leaves its ranges as they are: zeroed up to the limit, and counted as allocated
 //!    up to there.
 //! 2. A space that needs memory for a thread asks for a range that was left before it takes a block.
-//! 3. The leader of a pause takes what is left then, and gives it up as it does with the ranges of attached
-//!    threads.
+//! 3. The leader of a pause takes the ranges that are still listed, and gives them up like the ranges of
+//!    attached threads.
 //!
 //! I1. A range is listed here or belongs to one thread. The lock hands it over, with all that its last owner
 //!     wrote.

@@ -2,10 +2,10 @@
 //! allocation and barrier. It knows no heap; the leader of a pause reaches it through [`MutatorRef`].
 //!
 //! I1. It lies in a box and does not move while its mutator is attached.
-//! I2. Allocators and local are used by the owning thread while it runs, by the leader of a pause while it is
-//!     stopped, never by both: the safepoint's protocol orders them.
-//! I3. A native region uses neither. Its ranges are closed, so that the fast path of an allocation there
-//!     finds none; slow paths panic.
+//! I2. The owning thread uses the allocators and the local while it runs, the leader of a pause while it is
+//!     stopped, never both at once: the safepoint's protocol orders them.
+//! I3. In a native region the thread uses neither. Its ranges are closed, so that the fast path of an
+//!     allocation finds no memory there; slow paths panic.
 
 use super::allocators::Allocators;
 use super::bump::Pace;

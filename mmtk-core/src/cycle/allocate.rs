@@ -1,4 +1,4 @@
-//! The slow path of allocation: the collections that it takes until there is room.
+//! The slow path of allocation: it collects until there is room.
 
 use super::collector::Collector;
 use super::late::Late;

@@ -1,27 +1,28 @@
-//! What a heap does while its program does little: memory that it no longer needs goes back to the system,
-//! and garbage that no collection would come for is collected. And what it does beside its program: small
-//! pages are joined to huge ones (`memory/joining.rs`).
+//! What a heap does while its program does little: it gives memory that it no longer needs back to the
+//! system, and collects garbage when no mutator would start a collection. While the program runs, it also
+//! joins small pages to huge ones (`memory/joining.rs`).
 //!
-//! What does a heap need? Until the next full collection is due it will use what there is up to the goal:
-//! that much is kept while the program allocates as fast as in the cycle before. A program that has slowed
-//! down to a quarter of it needs what is live, and what it allocated since. More than that is returned once
-//! nothing has used it for the delay; so a program in a steady state never returns what it takes again.
+//! How much does a heap need? Until the next full collection is due, it will use memory up to the goal; it
+//! keeps all of that while the program allocates as fast as in the cycle before. A program that has slowed
+//! down to a quarter of that rate needs what is live, and what it has allocated since. Memory beyond the need
+//! is returned once nothing has used it for the delay. So a program in a steady state never returns memory
+//! that it would take again.
 //!
-//! A program that allocated and then went quiet is collected once, so that the memory of what died can go
-//! back, and finalizers run. A steady one is collected so only if its cycles are very long: some nine times
-//! the time after which a program counts as quiet.
+//! When a program has allocated and then become quiet, its heap is collected once, so that the memory of dead
+//! objects can go back and finalizers run. In a program that never becomes quiet, this happens only if its
+//! cycles are very long: some nine times the time after which a program counts as quiet.
 //!
-//! 1. Attaching, and each full collection, start the timer, a thread, if there will be something for it to
-//!    do.
-//! 2. It looks eight times in each delay: it returns what is above the need then, or leads a collection, or
-//!    waits on.
-//! 3. Each collection has it join pages, if the program has earned that, one region after the other.
-//! 4. A pause that it finds in progress it looks at again soon, and reports when that lasts. So a leader that
-//!    does not come back from code of the VM is reported also where no other thread waits for it, and pauses
-//!    pay nothing for that.
+//! 1. Each thread that attaches, and each full collection, starts the timer (a thread) if the timer will have
+//!    something to do.
+//! 2. The timer wakes eight times in each delay. It returns what is above the need, or leads a collection, or
+//!    goes on waiting.
+//! 3. After each collection it joins pages, one region after the other, if the program has earned that.
+//! 4. If it finds a pause in progress, it looks again soon, and reports a pause that lasts. So a leader that
+//!    does not return from code of the VM is reported even if no other thread waits for it, and pauses pay
+//!    nothing for that.
 //!
-//! The thread ends when there is nothing to return or to join, and nothing that idle collections wait for.
-//! Callers: attaching threads; leaders; who forks, or drops the heap; the timer.
+//! The thread ends when there is nothing to return, to join or to wait for.
+//! Callers: threads that attach; leaders; a thread that forks or drops the heap; the timer.
 
 use crate::memory::{Asked, Memory, Why};
 use crate::patience::{Patience, Waiting};

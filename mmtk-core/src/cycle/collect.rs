@@ -1,5 +1,5 @@
-//! A collection from the side of the thread that asks for it: it stops the others, leads the pause, and tells
-//! pacer, nursery and listeners what came of it.
+//! A collection from the view of the thread that asks for it: it stops the others, leads the pause, and tells
+//! pacer, nursery and listeners the result.
 
 use super::attendant::Ended;
 use super::collector::Collector;

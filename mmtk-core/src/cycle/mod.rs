@@ -1,9 +1,9 @@
-//! What drives a heap: when collections begin, who leads them, what is learnt from each.
+//! What drives a heap: when collections begin, which thread leads them, what the heap learns from each.
 //!
-//! `collector` is what all of it works on; `allocate` the slow path of mutators, `collect` a collection from
-//! the side of the thread that asks for it, `late` what is said when one waits long for others. `pacing` asks
-//! the pacer, `worker_count` chooses helpers, and `attendant` is the thread that looks after a heap while its
-//! program is quiet.
+//! `collector` is the data that the others work on; `allocate` is the slow path of mutators; `collect` is a
+//! collection from the view of the thread that asks for it; `late` reports a thread that waits long for
+//! others. `pacing` asks the pacer, `worker_count` chooses helpers, and `attendant` is the thread that looks
+//! after a heap while its program is quiet.
 
 mod allocate;
 mod attendant;

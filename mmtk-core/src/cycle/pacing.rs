@@ -1,7 +1,8 @@
-//! Drives the pacer from a heap: gathers what it is told, and keeps what it decided where fast paths see it.
+//! Drives the pacer from a heap: collects the numbers that the pacer needs, and keeps its decisions where
+//! fast paths see them.
 //!
-//! A cycle of the pacer is what lies between the ends of two full collections; minor ones within it are part
-//! of its cost.
+//! A cycle of the pacer is the time between the ends of two full collections; minor collections within it are
+//! part of its cost.
 //!
 //! Callers: leaders of pauses; the timer (`attendant`); `reached`, `external` and `adjust_external` any
 //! thread.

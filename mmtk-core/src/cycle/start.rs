@@ -1,4 +1,4 @@
-//! How a heap's engine is made, and what is refused before.
+//! How a heap's engine is made, and which bindings, plans and options are refused before that.
 
 use super::attendant::{Allocated, Idle};
 use super::collector::Collector;

@@ -1,19 +1,19 @@
 //! How many workers a pause may use: as many as made the last pauses shorter for what they cost.
 //!
 //! More workers are not always faster. The processors may be busy with other programs, or may be hyperthreads
-//! of one core; and workers that meet at the same objects wait for each other. So what counts is what was
-//! measured.
+//! of one core; and workers that meet at the same objects wait for each other. So the heap measures, and goes
+//! by that.
 //!
-//! 1. The levels are the most that the heap may use, half of that, and so on down to one. A heap begins at
-//!    the top.
+//! 1. The levels are numbers of workers: the most that the heap may use, half of that, and so on down to one.
+//!    A heap begins at the top.
 //! 2. Every so often a pause runs one level lower, or one level higher: a trial. Its cost is compared with
 //!    the usual cost at the present level, both for each object traced.
 //! 3. Of two levels the higher one is better if it saves enough stopped time for the processor time that it
 //!    adds. The better one becomes the level. While nothing changes trials become rare, since a trial may be
 //!    a longer pause.
 //!
-//! Pauses that traced little say nothing, nor do those whose helpers were never woken. Pure arithmetic; minor
-//! and full collections have one each, since they differ in what they trace.
+//! Pauses that traced little do not count, nor do those whose helpers were never woken. This is pure
+//! arithmetic. Minor and full collections have a level each, since they differ in what they trace.
 //! Callers: the leader of a pause.
 
 /// Objects that a pause must trace to say anything: a good multiple of those after which helpers are woken.

@@ -1,4 +1,4 @@
-//! Listeners: who is told what happened.
+//! Listeners: the closures that are told what happened.
 //!
 //! One lock around a list. Events are as rare as pauses, so a lock-free list would buy nothing.
 

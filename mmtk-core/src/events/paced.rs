@@ -1,5 +1,5 @@
-//! What the pacer was told and what it decided: from a log of these the decisions can be made once more, by
-//! the same policy or another.
+//! What the pacer was told and what it decided. From a log of these the decisions can be replayed, by the
+//! same policy or by another one.
 
 use pacer::{CycleSample, Decision, PacerConfig};
 use std::borrow::Cow;

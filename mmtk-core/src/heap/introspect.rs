@@ -2,10 +2,10 @@
 //!
 //! Any address will do: inside an object, outside the heap, where memory was freed. The heap notes where each
 //! object begins (`metadata::ObjectStarts`), and each space knows which of those have died
-//! (`Space::find_object`). For bindings with [`VMBinding::OBJECT_STARTS`] alone; for others these functions
-//! do not compile.
+//! (`Space::find_object`). Only for bindings with [`VMBinding::OBJECT_STARTS`]; for others these functions do
+//! not compile.
 //!
-//! I1. What a mutator learns holds until its next safepoint: until then nothing is freed or moved.
+//! I1. An answer to a mutator is true until its next safepoint: nothing is freed or moved before.
 
 use super::{Heap, Mutator};
 use crate::address::{Address, ObjectReference};

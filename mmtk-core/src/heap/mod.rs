@@ -3,7 +3,8 @@
 //! Nothing is global: two heaps of two VMs live in one process. The last handle or mutator to go unmaps the
 //! memory.
 //!
-//! What drives it is below, in `cycle`; here is what a VM calls, a file for each subject.
+//! The code that drives a heap is below, in `cycle`. Here are the functions that a VM calls, a file for each
+//! subject.
 
 mod address_table;
 mod fork;

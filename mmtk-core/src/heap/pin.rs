@@ -1,20 +1,21 @@
-//! Pinning: objects that must stay where they are, because somebody outside the heap knows their address.
+//! Pinning: objects that must stay where they are, because code outside the heap knows their address.
 //!
-//! | who asks | until when |
+//! | pinned by | until |
 //! |---|---|
 //! | a mutator: [`Mutator::pin`] | as many [`Mutator::unpin`], or the object's death: a pin does not keep it alive |
 //! | the binding: `scan_pinned_roots` | the end of the collection; these are roots, too |
 //! | the binding: `scan_transitively_pinned_roots` | the same, and all that they reach stays as well |
 //! | stacks that are scanned conservatively | the same as for pinned roots |
 //!
-//! A pinned object's state byte has a bit (`metadata::PINNED`). A space that moves objects claims each before
-//! it copies it, and settles it in place if the bit is set; its block is kept, the others in it move. Counts
-//! are in a table keyed by objects. What is reached from transitively pinned roots is traced first, in place;
-//! then it is marked, and the trace that moves objects passes it over.
+//! A pinned object has a bit set in its state byte (`metadata::PINNED`). A space that moves objects claims
+//! each object before it copies it. If the bit is set, the object is settled in place, and its block is kept;
+//! the other objects of the block move. The counts are in a table keyed by objects. What is reached from
+//! transitively pinned roots is traced first, in place; then it is marked, and the trace that moves objects
+//! passes it over.
 //!
 //! I1. The bit of an object is set while its count is not zero: both change under the lock of the table
 //!     (`protocols::pin_count`).
-//! I2. The barrier's bit is in the same byte, so either is changed by an exchange.
+//! I2. The barrier's bit is in the same byte, so both are changed by an exchange.
 //! Callers: mutators. What a pause pins for its roots: `pause/pins.rs`.
 
 use super::Mutator;

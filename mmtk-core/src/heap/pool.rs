@@ -1,10 +1,10 @@
-//! Pools: objects of one size that the VM frees one by one. Descriptors, handles, inline caches, frames on
-//! the heap.
+//! Pools: objects of one size that the VM frees one by one, such as descriptors, handles, inline caches, or
+//! frames on the heap.
 //!
-//! An object of a pool is one like any other, as those of regions are (`region`): it never moves, and is
-//! scanned when something reaches it; what nothing reached in a collection may be freed, but not used.
-//! Freeing an object that is still referred to leaves a dangling reference, which the verifier reports in the
-//! next pause; so that it can, a freed cell is not used again before.
+//! An object of a pool is an object like any other, as those of regions are (`region`). It never moves, and
+//! is scanned when the trace reaches it. An object that a collection did not reach may be freed, but not
+//! used. Freeing an object that is still referred to leaves a dangling reference. The verifier reports it in
+//! the next pause; to make that sure, a freed cell is not used again before that pause.
 //!
 //! How its cells are kept is told in `space/pool.rs`.
 

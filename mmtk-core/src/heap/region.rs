@@ -1,15 +1,16 @@
-//! Regions: objects that go all together, when the VM says so. A request of a server, a pass of a compiler, a
-//! frame of a game.
+//! Regions: objects that are freed all together, when the VM says so: after a request of a server, a pass of
+//! a compiler, a frame of a game.
 //!
-//! An object of a region is one like any other: roots and objects may refer to it, and it may refer to
-//! others; it never moves. It is scanned when something reaches it. What nothing reached in a collection must
-//! not be used any more, though its memory is still there: what it refers to may be gone. The collector frees
-//! nothing here: releasing a region does, in a time that grows with its blocks and not with its objects.
+//! An object of a region is an object like any other: roots and objects may refer to it, and it may refer to
+//! others. It never moves, and is scanned when the trace reaches it. An object that a collection did not
+//! reach must not be used any more: its memory is still there, but what it refers to may be gone. The
+//! collector frees nothing here. Releasing a region frees it, in a time that grows with its blocks and not
+//! with its objects.
 //!
-//! Who still refers to an object of a released region has a dangling reference. The verifier (`verify.trace`)
-//! reports it in the next pause, wherever it is; to be sure of that, memory of a released region is not used
-//! again before that pause. Without the verifier, a collection that meets such a reference panics if the
-//! memory was not used again; else nothing is noticed.
+//! A reference to an object of a released region dangles. The verifier (`verify.trace`) reports it in the
+//! next pause, wherever it is; to make that sure, memory of a released region is not used again before that
+//! pause. Without the verifier, a collection that meets such a reference panics if the memory was not used
+//! again; otherwise it notices nothing.
 //!
 //! Source: region-based memory management (Tofte and Talpin, Information and Computation 1997), without the
 //! inference: when a region ends is the VM's affair.

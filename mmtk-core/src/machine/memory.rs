@@ -1,9 +1,10 @@
 //! How much memory there is for this process.
 //!
-//! The smallest of: physical memory, the limit of each cgroup from our own up to the root, v2 and v1, and
-//! that of the process's address space. An ancestor may be tighter than our own group. In a container the
-//! path in `/proc/self/cgroup` may be the host's and not exist here; the walk up then ends at the mount
-//! point, which is the container's own group. What cannot be read is no limit: a default must not fail.
+//! The smallest of these: physical memory; the limit of each cgroup (v2 and v1) from our own up to the root;
+//! the limit of the process's address space. An ancestor may be tighter than our own group. In a container
+//! the path in `/proc/self/cgroup` may be the host's and not exist here; the walk up then ends at the mount
+//! point, which is the container's own group. A limit that cannot be read does not count: a default must not
+//! fail.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What the machine and its cgroups grant this process, and how scarce memory is on them, as the kernel
-//! tells.
+//! What the machine and its cgroups grant this process, and how scarce memory is there, as the kernel reports
+//! it.
 
 mod memory;
 mod pressure;

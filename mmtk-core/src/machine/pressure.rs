@@ -1,6 +1,7 @@
-//! Memory pressure, as the kernel tells: how much of the time somebody had to wait for memory (PSI).
+//! Memory pressure, as the kernel reports it: the share of time in which some task waited for memory (PSI).
 //!
-//! Of our own cgroup where it is known (v2), else of the machine. What cannot be read is no pressure.
+//! It is that of our own cgroup where that is known (v2), else of the machine. If it cannot be read, there is
+//! no pressure.
 
 use std::fs;
 use std::path::{Path, PathBuf};
