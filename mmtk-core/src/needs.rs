@@ -1,8 +1,8 @@
-//! Needs: what a plan asks of a binding, and which of it a binding has not.
+//! Needs: what a plan asks of a binding, and which of these a binding does not meet.
 //!
-//! A plan says what it needs ([`PlanInfo`](crate::PlanInfo)), a binding what it has, in its constants.
-//! Every heap compares the two when it is made, whoever made the plan. A table of plans may hold the same
-//! value, to choose by it.
+//! A plan says what it needs in its [`PlanInfo`](crate::PlanInfo), a binding what it has in its constants.
+//! Every heap compares the two when it is made, whichever crate the plan comes from. A table of plans may
+//! hold the same value, to choose by it.
 
 use std::fmt;
 

@@ -1,9 +1,9 @@
 //! Patience: how long a thread waits for others before it says so.
 //!
-//! It reports when it has waited for `safepoint.warn_ms`, and again each time that has doubled, for as long
-//! as it waits. The clock is read only by a thread that has to wait.
+//! The thread reports when it has waited for `safepoint.warn_ms`, and again each time that the wait has
+//! doubled. Only a thread that has to wait reads the clock.
 //!
-//! Callers: leaders of pauses, a second leader, who ends helpers or the timer.
+//! Callers: leaders of pauses; a thread that waits to lead; a thread that ends helpers or the timer.
 
 use protocols::sync::{Condvar, MutexGuard};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

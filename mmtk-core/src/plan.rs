@@ -1,4 +1,4 @@
-//! What a plan is: spaces, how to allocate in them, and the story of a collection.
+//! What a plan is: spaces, how to allocate in them, and the steps of a collection.
 
 use crate::memory::{Extent, Memory};
 use crate::metadata::{ObjectStarts, ObjectStates};

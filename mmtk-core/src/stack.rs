@@ -1,14 +1,14 @@
-//! Native stacks, scanned conservatively: what a stopped thread may still use is in its registers or in the
-//! frames above the point where it stopped.
+//! Native stacks, scanned conservatively: every reference that a stopped thread may still use is in its
+//! registers, or in the frames above the point where it stopped.
 //!
-//! A mutator passes through `StackNote::run` on its way to whatever may hold it up in a pause. That spills
-//! the registers that calls preserve to the stack, and notes where the stack ends; the other registers hold
-//! nothing that the thread uses after a call. The leader then reads each word from there to the stack's base.
+//! A mutator goes through `StackNote::run` to every place where a pause may stop it. That writes to the stack
+//! the registers that calls preserve, and notes where the stack ends; the other registers hold nothing that
+//! the thread uses after a call. The leader then reads each word from there to the stack's base.
 //!
 //! I1. While a thread is stopped, `[top, base)` is mapped and above its stack pointer: the frames there are
 //!     those that called `run`.
-//! I2. A word may be changed while it is read, by a thread in a native region that writes to a local of an
-//!     older frame; that is no reference that the thread alone keeps.
+//! I2. A word may change while it is read: a thread in a native region may write to a local of an older
+//!     frame. That is never the only reference that keeps an object alive.
 //! I3. Other ranges that are read come from the binding, which promises that they are mapped (`VMBinding`).
 //! Callers: `run` the owner; `range` the leader of a pause; `each_word` any worker in it.
 //! Source: Boehm and Weiser, "Garbage collection in an uncooperative environment" (1988).

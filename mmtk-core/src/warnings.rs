@@ -1,4 +1,4 @@
-//! Warnings: what a user has to hear although the heap goes on.
+//! Warnings: what a user has to know although the heap goes on.
 //!
 //! 1. A logger of the crate `log`, if the program has installed one, gets each warning.
 //! 2. Without one the warning goes to standard error, in one write and without a lock: a thread that is
@@ -6,8 +6,8 @@
 //! 3. `warnings=never`, or MMTK_WARNINGS=never for a VM that reads no environment, keeps standard error
 //!    clean.
 //!
-//! Standard error belongs to the process, so the switch does too, and what `warn_once!` remembers. A warning
-//! that each heap gives once is an [`Once`] in a field of its own.
+//! Standard error belongs to the process, so the switch belongs to it too, and so does what `warn_once!`
+//! remembers. A warning that each heap gives once is an [`Once`] in a field of the heap.
 //!
 //! Callers: any thread, at any time, also with locks of the heap held. So a logger must not use the heap.
 

@@ -9,9 +9,9 @@
 //!     it and none can enter any more, so the borrow never outlives its owner.
 //! I2. A helper enters a section at most once, as the worker with its own number.
 //! I3. No more workers enter a section than are allowed. That number changes between sections.
-//! I4. A panic of a helper, or of the leader while helpers are at work, ends the process, with its text: what
-//!     they share is in doubt. Where the leader is alone, its panic unwinds.
-//! A leader that waits long for helpers says which are at work (`patience`).
+//! I4. A panic of a helper, or of the leader while helpers are at work, ends the process, and its text is
+//!     printed: the data that they share is in doubt. If the leader is alone, its panic unwinds. A leader
+//!     that waits long for helpers reports which are at work (`patience`).
 //! Callers: `run` and `allow` the leader; `wake` any worker inside the section.
 
 use crate::address::{Address, ObjectReference};

@@ -9,17 +9,15 @@
 //! memory as `FreeMemory`, which pools make; it copies an object that it has `Claimed`; tables test each
 //! address; and the core tests what a plan returns as new memory.
 //!
-//! What no type can say is that a space is right about *its objects*. These four decisions are a space's own,
-//! and where one is wrong, objects of the heap are overwritten, and the VM finds something else where they
-//! were:
+//! No type can say that a space is right about *its objects*. A space makes four decisions by itself. If one
+//! of them is wrong, objects of the heap are overwritten, and the VM reads other data in their place:
 //! - which memory is free: `BlockPool::{part, release}`, `PageRuns::release`, `Frontier::retreat`, `poison`;
 //! - where an object begins: `object_at`, and the bits of `ObjectStarts`;
-//! - what the trace has to reach: a `SpaceTracer` that passes an object over, a root step that a plan leaves
-//!   out;
+//! - what the trace reaches: a `SpaceTracer` may pass an object over, a plan may leave out a step for roots;
 //! - where an object is now: what `Pause::{update_roots, forward_weak}` are told.
 //!
-//! The verifier (`verify.trace`) and poison find such mistakes. Two things more are promised, not tested: a
-//! space keeps what belongs to one heap in that heap (a `BumpRange` that is moved to another heap is still
+//! The verifier (`verify.trace`) and poison find such mistakes. Two more promises are not tested: a space
+//! keeps what belongs to one heap in that heap (a `BumpRange` that is moved to another heap is still
 //! trusted); and an `Explainer` (`PageProtectSpace`) neither allocates nor waits, since it runs in a signal
 //! handler.
 #![deny(unsafe_code)]

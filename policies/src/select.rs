@@ -1,4 +1,4 @@
-//! The name at startup -> the plan, compiled for the binding.
+//! From the plan's name at startup to the plan, compiled for the binding.
 
 use crate::plans::{
     Immix, MarkCompact, MarkSweep, NoGC, PageProtect, SemiSpace, gencopy, genimmix, immix, markcompact, marksweep,

@@ -8,13 +8,13 @@
 //! ```
 //! A home is named by the page with the same number. Neighbouring pages that are mapped onto their own homes
 //! are one mapping to the system, and so are neighbouring inaccessible ones; most others are a mapping each.
-//! A process may have a number of mappings (`vm.max_map_count`), and needs some for threads and for other
-//! memory. So they are counted (`Mappings`). Half of them may be pages that share homes, five eighths are the
-//! most with inaccessible pages between others, and three quarters with all pages.
+//! The system limits the mappings of a process (`vm.max_map_count`), and threads and other memory need some.
+//! So they are counted (`Mappings`). Pages that share homes may take half of the limit; with inaccessible
+//! pages between others it is five eighths, and with all pages three quarters.
 //!
 //! I1. What is mapped or protected lies inside the range, which is this value's (checked).
-//! I2. Who maps, protects or releases a page says that nobody uses it otherwise; the caller's tables know.
-//!     Access to a page that is not mapped faults and harms nobody.
+//! I2. The caller that maps, protects or releases a page promises that no other code uses it; the caller's
+//!     tables tell. An access to a page that is not mapped faults, and harms nothing.
 //! Callers: one space, under its lock.
 //! Source: Dhurjati and Adve, "Efficiently detecting all dangling pointer uses in production servers" (DSN
 //! 2006).

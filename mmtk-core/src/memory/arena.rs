@@ -1,16 +1,16 @@
 //! The arena of a heap: memory for lists that live for one pause or less.
 //!
-//! Memory is cut off a chunk, and what was cut off last can grow or go in place. Anything else that goes
-//! leaves its place unused, until nothing is left that lives: then the arena begins anew, with the largest
-//! chunk it had, if that is not too large to be kept. A pause begins with an empty arena and leaves an empty
-//! one, so a heap whose pauses are alike maps nothing after the first of them.
+//! Memory is cut off a chunk. Only the piece that was cut off last can grow in place, or give its memory
+//! back. The memory of any other piece stays unused until no piece is left: then the arena begins anew, with
+//! its largest chunk, if that is not too large to be kept. A pause begins with an empty arena and leaves an
+//! empty one, so a heap whose pauses are alike maps nothing after the first of them.
 //!
-//! Lists double as they grow, and no place is used twice in a pause: a pause may use twice what it holds at
-//! most. It is not charged to the budget, as the stacks of a trace are not, and no more than [`KEPT_BYTES`]
-//! stay between pauses.
+//! Lists double as they grow, and memory is not used twice in a pause. So a pause may use twice as much as
+//! its lists hold at most. The arena is not charged to the budget, nor are the stacks of a trace; no more
+//! than [`KEPT_BYTES`] stay between pauses.
 //!
-//! I1. What was cut off lies in the chunk at hand or in an older one, and these go only when nothing of them
-//!     lives.
+//! I1. Each piece lies in the present chunk or in an older one. A chunk is given back only when none of its
+//!     pieces is left.
 //! Callers: the leader and the workers of a pause; threads that take memory from the heap, for a moment. The
 //! lock is held for some instructions.
 

@@ -1,11 +1,12 @@
 //! The blocks of one space: fresh ones by a watermark, freed ones from a list.
 //!
-//! Taking a block is a pop or one exchange; the lock is for committing a chunk, once in 128 blocks.
+//! Taking a block is a pop or one exchange; a lock is taken only to commit a chunk, once in 128 blocks.
 //!
 //! I1. A block is free (on a list), fresh (above the watermark) or owned: by a mutator, a worker, or the
 //!     space.
 //! I2. A fresh block reads as zero. A freed one holds anything, or poison.
-//! I3. Every owned block is charged to the budget by whoever asked for it; owned and free ones are resident.
+//! I3. Every owned block is charged to the budget by the thread that asked for it; owned and free blocks are
+//!     resident.
 //! Callers: `acquire` any mutator or worker; `release` the space, in a pause.
 
 use super::chunks::Chunks;

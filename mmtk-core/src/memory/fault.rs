@@ -1,5 +1,5 @@
-//! Faults that somebody can explain: a handler for SIGSEGV and SIGBUS that asks who knows the address, prints
-//! the answer, and passes the signal on to the handler that was there before.
+//! Faults that can be explained: a handler for SIGSEGV and SIGBUS that asks the explainers whether they know
+//! the address, prints the answer, and passes the signal on to the handler that was there before.
 //!
 //! 1. `explain_faults` enters an explainer into a table of the process; the first one installs the handler.
 //! 2. At a fault the handler goes through the table. If an explainer knows the address, its text goes to
@@ -8,7 +8,7 @@
 //!    If there was none, the default is restored and the handler returns: the access is repeated, and ends
 //!    the process with the right signal.
 //!
-//! This is the one thing in the toolkit that belongs to the process and not to a heap, since signals do.
+//! This belongs to the process and not to a heap, since signals do.
 //!
 //! I1. The handler allocates nothing and waits for no lock: it runs in the middle of anything. It formats
 //!     into a buffer on its stack.

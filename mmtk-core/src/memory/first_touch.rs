@@ -1,15 +1,15 @@
 //! Memory that is used for the first time, or again after it went back to the system: the system has to find
 //! pages for it and zero them.
 //!
-//! One call for a block is a fifth cheaper than a fault for each page, and shows what it costs: here 0.5 ns a
-//! byte where memory is at hand, ten times that where the host of a virtual machine took free memory back.
-//! Nurseries are chosen by it.
+//! One call for a block is a fifth cheaper than a fault for each page, and it can be timed: 0.5 ns a byte
+//! where memory is at hand, ten times that where the host of a virtual machine took free memory back. The
+//! heap chooses its nursery by that cost.
 //!
-//! A huge page should cost less than the small ones in its place, and costs many times as much on such a
-//! host, which takes free memory back by the huge page. So who asks for huge pages at first touch goes by
-//! what they cost.
+//! A huge page should cost less than the small pages in its place. On such a host it costs many times as
+//! much, since the host takes free memory back by the huge page. So the heap asks for huge pages at first
+//! touch only if they have been cheap.
 //!
-//! Callers: whoever takes a fresh block; whoever commits memory and the leader of a pause ask.
+//! Callers: threads that take a fresh block tell; threads that commit memory and the leader of a pause ask.
 
 use crate::address::Address;
 use crate::os::{self, HUGE_PAGE_BYTES, Mapping};

@@ -1,13 +1,13 @@
 //! Free memory on its way from a space to a thread: the right to write there, as a value.
 //!
-//! A pair of addresses is two numbers, and anybody can make one. A [`FreeMemory`] is made by the pools alone
-//! (`BlockPool`, `Frontier`, `PageRuns`, `AliasedPages`), which look whether the range is theirs. So a space,
-//! which is safe code, can have memory zeroed and handed out, but never memory outside its heap.
+//! A pair of addresses is two numbers, which any code can make. Only the pools make a [`FreeMemory`]
+//! (`BlockPool`, `Frontier`, `PageRuns`, `AliasedPages`), and they check that the range is theirs. So a
+//! space, which is safe code, can have memory zeroed and handed out, but never memory outside its heap.
 //!
 //! I1. The range is committed, lies in the extent of the pool that made it, and was handed out by it.
-//! I2. The value borrows the pool, so the range is mapped as long as it exists. It is used once.
-//! What no pool can know is whether the range is free. That is the space's business: what it calls free is
-//! overwritten, objects too (see the documentation of `policies`).
+//! I2. The value borrows the pool, so the range is mapped as long as it exists. It is used once. No pool can
+//!     know whether the range is free. The space decides that: memory that it calls free is overwritten, with
+//!     objects that are there (see the documentation of `policies`).
 //! Callers: mutators in the slow path of allocation, workers that copy.
 
 use crate::address::Address;

@@ -1,10 +1,10 @@
 //! The free pages of an extent: runs that merge with their neighbours, and which parts of them are resident.
 //!
-//! Best fit, and the lowest of several alike. A run is whole whatever part of it is resident: kept apart,
-//! resident and returned runs scattered one another, and at a full heap each large object gave pages back in
-//! one place and faulted them in at another. `mmtk run large --plan MarkSweep` takes 0.67 to 0.89 of the CPU
-//! for it, at heaps of 96 to 256 MB; first fit by address 0.73 to 0.79, but 1.33 with Immix at 128 MB, where
-//! this is 1.0 (one run of three, medians of three pairs).
+//! Best fit, and the lowest of several runs of one size. A run may be resident in part. Separate runs of
+//! resident and of returned pages broke each other up, and in a full heap each large object gave pages back
+//! in one place and faulted them in at another. `mmtk run large --plan MarkSweep` takes 0.67 to 0.89 of the
+//! CPU for it, at heaps of 96 to 256 MB; first fit by address 0.73 to 0.79, but 1.33 with Immix at 128 MB,
+//! where this is 1.0 (one run of three, medians of three pairs).
 //!
 //! I1. No two runs overlap or touch; the same holds for the dirty parts.
 //! I2. Each dirty part lies inside one run.

@@ -5,15 +5,16 @@
 //!   0            next         resident       committed
 //!   | in use     | free, dirty | reads as zero |      the address of a block tells when it was taken
 //! ```
-//! A block is taken at `next`; a compaction moves `next` back. Free memory needs no list, and what is given
-//! back to the system first is what would be used last.
+//! A block is taken at `next`; a compaction moves `next` back. Free memory needs no list, and the memory that
+//! goes back to the system first is the memory that would be used last.
 //!
 //! I1. `next <= resident`, and `next <= committed`. Blocks below `next` are owned: by a mutator or the space.
 //! I2. Each block below `next` is charged, each below `resident` counted as resident. From `resident` on
 //!     memory reads as zero.
 //! I3. `next` moves back only in a pause. The lock is held for a few instructions, or for one call of the
 //!     system; nothing else is locked meanwhile.
-//! Callers: `acquire` any mutator; `retreat` the leader of a pause; `give_back` whoever is short of memory.
+//! Callers: `acquire` any mutator; `retreat` the leader of a pause; `give_back` any thread that is short of
+//! memory.
 
 use super::blocks::Acquired;
 use super::chunks::Chunks;

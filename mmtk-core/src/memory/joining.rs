@@ -2,17 +2,16 @@
 //!
 //! A heap that is used at random misses in the processor's translation caches: huge pages can save a tenth of
 //! a program's time, or nothing. Asking for them at first touch makes small heaps resident by 2 MiB at a
-//! time, and costs several milliseconds each where the host of a virtual machine took free memory back.
-//! Nobody knows at the start how long the program will run. So, as one who rents skis until the rent would
-//! have bought them (Karlin, Manasse, Rudolph and Sleator, "Competitive Snoopy Caching", Algorithmica 1988),
-//! the heap joins pages bit by bit, and spends no more on it than a small part of the processor time that the
-//! program has used.
+//! time, and costs several milliseconds each where the host of a virtual machine took free memory back. At
+//! the start it is not known how long the program will run. This is the ski-rental problem (Karlin, Manasse,
+//! Rudolph and Sleator, "Competitive Snoopy Caching", Algorithmica 1988): the heap joins pages bit by bit,
+//! and spends on it no more than a small part of the processor time that the program has used.
 //!
-//! I1. A region is joined only while all its pages are resident: the heap does not grow by it. `giving_back`
-//!     is held for it, and a thread that gives memory back holds it too.
+//! I1. A region is joined only while all its pages are resident, so the heap does not grow. The joining
+//!     thread holds `giving_back`, as does a thread that gives memory back.
 //! I2. `giving_back` is taken before `regions`; nothing else is taken with either.
-//! Callers: threads that commit or give back memory; the timer (`cycle/attendant.rs`) joins; a thread that
-//! forks ends the joining, since what both processes share would be doubled.
+//! Callers: threads that commit or give back memory; the timer (`cycle/attendant.rs`), which joins; a thread
+//! that forks, which ends the joining, since joining would double the memory that both processes share.
 
 use super::ordered_map::OrderedMap;
 use crate::address::Address;

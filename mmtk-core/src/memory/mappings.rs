@@ -1,4 +1,4 @@
-//! The mappings that the system has for a range of pages (`AliasedPages`), counted without asking it.
+//! The mappings that the system has for a range of pages (`AliasedPages`), counted without asking the system.
 //!
 //! Neighbouring pages are one mapping if none of them is accessible, or if their homes are neighbours in the
 //! same order. A mapping is kept under the number of its first page; it ends where the next begins.

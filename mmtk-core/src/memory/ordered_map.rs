@@ -5,7 +5,7 @@
 //! as one whose keys came in random order. The nodes are in one list, and refer to each other by their
 //! places in it.
 //!
-//! I1. Below a node are no higher priorities; what is left of it has smaller keys, and what is right of it
+//! I1. Nodes below a node have no higher priority; those to its left have smaller keys, those to its right
 //!     larger ones.
 //! I2. Places that hold no node are linked through their `left`.
 //! Source: Seidel and Aragon, "Randomized search trees" (Algorithmica 1996).

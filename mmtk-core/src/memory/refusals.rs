@@ -1,9 +1,9 @@
-//! What the system refused to the heap: counted, and a warning for the first of each kind in a process, with
-//! the limit behind it as far as the process can tell.
+//! What the system refused to the heap. Refusals are counted, and the first of each kind in a process is a
+//! warning, with the limit behind it as far as the process can tell.
 //!
 //! A refusal is never a panic. Memory that is not granted is like a budget that is used up: the heap
-//! collects, and is out of memory in the end, which then says why. Memory that is not taken back stays
-//! resident and counts as such.
+//! collects, and reports out of memory with this reason if that does not help. Memory that the system does
+//! not take back stays resident and counts as such.
 //!
 //! Callers: any thread, with whatever locks of spaces it holds; the lock here is a leaf.
 

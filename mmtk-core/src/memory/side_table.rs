@@ -5,13 +5,13 @@
 //! are touched.
 //!
 //! A table keeps the heap's memory mapped (`Owned`). What a trace copies into its loop borrows the table
-//! instead (`Borrowed`): a copy is then a few words, and the compiler sees that it goes before the table
-//! does.
+//! instead (`Borrowed`): a copy is then a few words, and the compiler checks that it does not outlive the
+//! table.
 //!
 //! I1. A table's mapping lives as long as the heap's memory, which each table holds or borrows.
-//! I2. Every lookup tests whether the address belongs to the extent. A tracer has asked just before whether
-//!     the object is in its space (`SideBytes::holds`), so in the loop of a trace the test costs nothing: the
-//!     compiler sees that it was made. For a second lookup, behind a store, there is `BytePer::object`.
+//! I2. Every lookup tests whether the address belongs to the extent. A tracer has just asked whether the
+//!     object is in its space (`SideBytes::holds`), so in the tracing loop the test costs nothing: the
+//!     compiler sees that it was made before. For a second lookup, after a store, there is `BytePer::object`.
 
 use crate::address::{Address, ObjectReference};
 use crate::memory::Extent;

@@ -1,4 +1,5 @@
-//! Bytes that a worker finds live, by block, on their way to a table that all workers share.
+//! Live bytes of each block: a worker adds up what it finds, and passes the sums to a table that all workers
+//! share.
 //!
 //! A worker that traces stays in few blocks for a while. So it adds up each block's bytes in a slot of its
 //! own, and adds the sum to the table when another block takes the slot, and once more at the end of the
@@ -6,9 +7,9 @@
 //!
 //! I1. What was added to a block is in the table or in one slot of one worker. After `flush` it is in the
 //!     table.
-//! I2. A slot holds the bytes of one block. Slot `n` takes the blocks whose places are `n` modulo `SLOTS`,
-//!     and of one space: a plan has at most one space that counts by block. No two blocks of a space have the
-//!     same place.
+//! I2. A slot holds the bytes of one block. Slot `n` is for the blocks whose places are `n` modulo `SLOTS`.
+//!     All are of one space, since a plan has at most one space that counts by block, and no two blocks of a
+//!     space have the same place.
 //! Why not add to the table at once: sixteen counters share a cache line. Workers that trace neighbouring
 //! subtrees waited for that line at each object, and additions that are not atomic were lost. With a counter
 //! in a line of its own the table would take sixteen times the memory, and the additions would still have to

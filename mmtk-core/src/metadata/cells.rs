@@ -3,17 +3,17 @@
 //! ```text
 //! block of 32 KiB:  [ one mark bit a cell, rounded up to 16 bytes ][ cell 0 ][ cell 1 ] ... [ rest ]
 //! ```
-//! The mark bits sit in the block itself, so a space pays for the cells it has and for no table of the
-//! densest kind. They say what is live as long as the block's state is the current epoch (see `mark_bits`).
-//! So sweeping writes nothing: an allocator that takes a block reads the marks sixty-four at a time and bumps
-//! through the runs of free cells.
+//! The mark bits sit in the block itself, so a space pays for the cells that it has, not for a table that
+//! would fit the smallest cells everywhere. They say what is live as long as the block's state is the current
+//! epoch (see `mark_bits`). So sweeping writes nothing: an allocator that takes a block reads the marks
+//! sixty-four at a time and bumps through the runs of free cells.
 //!
 //! I1. The class of a block is set while its new owner is alone with it, and stays until the block is free
 //!     again.
-//! I2. Each live block is marked in at every trace, the others become free: a state never lasts until its
-//!     epoch's number comes round again.
-//! Why bits: a byte a cell, which needs no locked instruction, was 4 % of a heap of 24-byte cells and made
-//! the smallest heaps 2 % larger than they need be.
+//! I2. Every trace marks in each live block, and the other blocks become free. So no block keeps a state
+//!     until the number of its epoch is used again.
+//! Why bits: a byte for each cell needs no locked instruction, but took 4 % of a heap of 24-byte cells and
+//! made the smallest heaps 2 % larger than necessary.
 
 use crate::address::{Address, ObjectReference};
 use crate::memory::{BLOCK_BYTES, Block, Borrowed, BytePer, Extent, LOG_BLOCK_BYTES, Memory, Owned};

@@ -1,9 +1,9 @@
-//! The wait for a worker that has claimed an object, and what is said when there is none.
+//! The wait for a worker that has claimed an object, and the report when there is no such worker.
 //!
-//! A claim lasts as long as a copy. But a stale reference, to what is no object any more, leads to a "state
-//! byte" of any value. In every letter of a text the bit of a claim is set: a worker that comes there waits
-//! for a claimer that does not exist. A worker that is alone knows that at once; others can only say that
-//! they have waited long.
+//! A claim lasts as long as a copy. But a stale reference may lead to memory that is no object any more,
+//! where the "state byte" has any value. In every letter of a text the bit of a claim is set: a worker that
+//! comes there waits for a claimer that does not exist. A worker that is alone knows that at once; others can
+//! only report that they have waited long.
 //! Callers: GC workers inside a pause.
 
 use crate::address::ObjectReference;

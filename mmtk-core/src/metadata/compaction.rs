@@ -1,23 +1,23 @@
-//! Sliding compaction: what is live moves to the bottom of the extent, in the order of its addresses.
+//! Sliding compaction: live objects move to the bottom of the extent, in the order of their addresses.
 //!
-//! 1. `count`: how many bytes of each block are live, workers sharing the blocks.
-//! 2. `Moves::plan`: their sum from the bottom up, by the leader: where what is live in each block goes.
-//! 3. `place`: where what is live in each region goes, workers sharing the blocks. From now on
-//!    `Moves::forward` knows the new place of every object, and references anywhere can be updated.
-//! 4. `compact`: a worker takes the next block, updates the slots of the objects that begin in it, waits
-//!    until what lies where they go has left (`evacuation`), and slides them down, runs of neighbours at
-//!    once. Slots are updated while the block is on its way to the cache for the move, so each object is
-//!    fetched once.
+//! 1. `count`: the workers share the blocks, and count the live bytes of each.
+//! 2. `Moves::plan`: the leader adds these up from the bottom: where the live bytes of each block go.
+//! 3. `place`: the workers share the blocks, and find out where the live objects of each region go. From now
+//!    on `Moves::forward` knows the new place of every object, and references anywhere can be updated.
+//! 4. `compact`: a worker takes the next block, and updates the slots of the objects that begin in it. It
+//!    waits until the objects at their destination have left (`evacuation`), and slides its own down, runs of
+//!    neighbours at once. Slots are updated while the block is on its way to the cache for the move, so each
+//!    object is fetched once.
 //!
 //! I1. An object belongs to the block in which it begins, and its worker reads and moves all of it.
-//! I2. Destinations keep the order of addresses and leave no gaps; none lies above its object. So what a
-//!     worker writes over belonged to its own block or to lower ones, and those are waited for.
+//! I2. Destinations keep the order of addresses and leave no gaps; none lies above its object. So a worker
+//!     overwrites only memory of its own block or of lower ones, and it waits for those.
 //! I3. Nothing below the first dead granule moves.
 //! Callers: 2 the leader of a pause, the rest any GC worker in it.
-//! Source: the Compressor (Kermany and Petrank, PLDI 2006) for table and phases. Waiting for lower blocks in
-//! the order of addresses instead of counting sources of destination regions, as parallel sliding collectors
-//! do since Flood et al. (JVM 2001): the wait is over before it begins as soon as the dead space below
-//! exceeds a block for each worker.
+//! Source: the Compressor (Kermany and Petrank, PLDI 2006) for table and phases. Parallel sliding collectors
+//! since Flood et al. (JVM 2001) count the sources of each destination region; here a worker waits for lower
+//! blocks in the order of addresses. There is nothing to wait for once the dead space below exceeds a block
+//! for each worker.
 
 use super::live_map::LiveMap;
 use crate::address::{Address, ObjectReference};

@@ -6,14 +6,15 @@
 //!
 //!   new place of an object = destination of its region + live granules before the object in the region
 //! ```
-//! Marking sets the bits of all granules of an object, so how far objects slide is a count of bits, whatever
-//! their sizes, and a look-up touches one cache line of a table of a thirty-second of the heap. Objects may
-//! lie across regions and across the blocks that workers share out; each belongs to the block in which it
-//! begins.
+//! Marking sets the bits of all granules of an object. So the distance that an object slides is a count of
+//! bits, whatever the sizes of objects, and a look-up touches one cache line of a table that takes a
+//! thirty-second of the heap. Objects may lie across regions, and across the blocks that workers share among
+//! them; each object belongs to the block in which it begins.
 //!
 //! I1. Bits are set in a trace, by one winner for each object (`mark_bits::set`: the bits of an object in its
 //!     first region are set at once), and cleared before the next.
-//! I2. Destinations are written between trace and compaction, by one worker a block, and then only read.
+//! I2. Destinations are written between trace and compaction, by one worker for each block, and then only
+//!     read.
 //! I3. An object is shorter than a block, so it reaches into the next block at most. `spill` says how many
 //!     granules of a block belong to an object that began in the one before; its winner alone writes it.
 //! Callers: GC workers inside a pause.

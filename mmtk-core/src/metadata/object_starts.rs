@@ -1,15 +1,15 @@
 //! Where objects begin: a bit a granule, for bindings that ask what lies at an address.
 //!
-//! A bit is set when an object is made there, by the thread that makes it, and cleared when the memory is
-//! about to hold new objects. What a collection finds dead loses its bit at once, or the space tells it apart
-//! by other marks; see `Space::find_object`.
+//! The thread that makes an object sets its bit. The bits of a range are cleared before the range holds new
+//! objects. An object that a collection finds dead loses its bit at once, or its space tells by other marks
+//! that it is dead; see `Space::find_object`.
 //!
 //! I1. Memory is handed out to threads in multiples of eight granules, or in cells of a block that one thread
 //!     has at a time, or the bits are set with an exchange (`set_shared`). So no two threads change the bits
 //!     of a byte at the same time with plain stores.
 //! I2. Bits are set and read at any time; they are cleared by the thread that owns the memory, or in a pause.
-//! Callers: mutators and workers that copy set; the leader, a worker a block, and the thread that takes
-//! memory clear; anybody asks.
+//! Callers: mutators, and workers that copy, set bits; the leader, one worker for each block, and the thread
+//! that takes memory clear them; any thread asks.
 //! Source: the bits that MMTk calls valid-object bits.
 
 use crate::address::{Address, ObjectReference};

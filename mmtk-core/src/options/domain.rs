@@ -1,7 +1,7 @@
 //! Domains: what values an option may take, and how they are read and printed.
 //!
-//! A domain is a small value beside the default in the table, so range, syntax and printed text cannot drift
-//! apart.
+//! A domain is a small value beside the default in the table, so range, syntax and printed text cannot
+//! contradict each other.
 
 use std::fmt::Display;
 use std::num::{IntErrorKind, ParseIntError};

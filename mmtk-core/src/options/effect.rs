@@ -1,5 +1,5 @@
-//! Options that change nothing: a heap that is made reports each option that somebody changed and whose needs
-//! it does not meet. A user would otherwise tune by a knob that is connected to nothing.
+//! Options without effect: a new heap reports each option that was changed from its default and whose needs
+//! the heap does not meet. Otherwise a user would tune an option that does nothing.
 
 use super::choice::When;
 use super::needs::Need;

@@ -1,7 +1,7 @@
 //! Needs: what an option needs of the heap to have an effect.
 //!
-//! The table names the needs of each option. `mmtk list` and the book print them; whether a heap meets them
-//! is told in `effect`.
+//! The table names the needs of each option, and `mmtk list` and the book print them. `effect` tells whether
+//! a heap meets them.
 
 use pacer::HeapMode;
 

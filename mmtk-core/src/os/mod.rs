@@ -1,6 +1,6 @@
 //! The system calls below the heap: address space, commitment, huge pages, processor time. None panics when
-//! the system refuses: what is asked for is refused to the caller (`refusals`), and what only saves time or
-//! memory is done without.
+//! the system refuses. What the caller needs is refused to the caller (`refusals`); what would only save time
+//! or memory is left out.
 //!
 //! This is one of the homes of `unsafe`: each function states what it needs of its arguments. Nothing here
 //! knows what the memory is used for.

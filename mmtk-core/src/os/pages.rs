@@ -1,7 +1,7 @@
-//! Whole pages from the system as an allocator of containers: what a collection uses and keeps.
+//! An allocator for containers that a collection uses and keeps: whole pages from the system.
 //!
 //! A pause may not call `malloc`: a thread that stopped may hold its lock. So a container that grows, shrinks
-//! or goes in a pause has memory of its own here: each has its own mapping, there is no state to share, no
+//! or is dropped in a pause has its memory from here: each has a mapping of its own, with no shared state, no
 //! lock, and nothing that a fork could find half done. A system call is dear and a page is large, so such a
 //! container is kept and used again; what lives for one pause or less is in an
 //! [`Arena`](crate::memory::Arena).

@@ -2,9 +2,9 @@
 //! piece by piece.
 //!
 //! The system counts what is mapped, whether or not there is memory behind it, and most of a heap's extents
-//! are never used. So nothing of the range is mapped until it is committed. What the rest of the program maps
-//! meanwhile must not use up what the heap will need: as much as that is mapped elsewhere, and given up for
-//! the pieces.
+//! are never used. So nothing of the range is mapped until it is committed. Other mappings of the program
+//! must not use up what the heap will need. So as much memory is mapped elsewhere, and given up piece by
+//! piece.
 //!
 //! ```text
 //!   [m][ piece ][ free     ][ piece ][ free       ][m]            [ kept for the next pieces ]

@@ -1,19 +1,19 @@
-//! Finalizers in a pause: those of unreachable objects that are due are queued, and their objects live again
-//! with all they refer to.
+//! Finalizers in a pause. Finalizers of unreachable objects that are due are queued; these objects live
+//! again, with all that they refer to.
 //!
-//! Finalizers without an order are queued first, and what they keep is reached then. Of the rest all objects
-//! are kept, due or not:
+//! Finalizers without an order are queued first, and what they keep alive is traced. Of the ordered ones all
+//! objects are kept, due or not:
 //!
 //! 1. Each is claimed, and moved if the plan moves it. Nobody has visited its slots.
-//! 2. Their slots are visited, and what they lead to is traced. An edge that arrives at one of them tells
-//!    that it is referred to; what is reached for the first time is noted. Values of ephemerons have to wait:
-//!    an ephemeron does not refer to its value.
+//! 2. Their slots are visited, and what they lead to is traced. An edge that arrives at one of them shows
+//!    that it is referred to; objects reached for the first time are noted. Values of ephemerons have to
+//!    wait: an ephemeron does not refer to its value.
 //! 3. If none is referred to, all are due. Otherwise the objects of steps 1 and 2 are a graph, and `order`
 //!    says which are due.
 //!
 //! I1. The slots of an object are visited where it is after its claim. Before that another worker may move
 //!     it, and leaves a forwarding word in the place of its first word.
-//! I2. When a step begins, nothing moves that an earlier one has reached.
+//! I2. Objects that a step has reached do not move in later steps.
 //! Callers: the leader of a pause, after weak references were cleared; workers share the steps.
 
 use super::order::{self, Graph, Waiting};

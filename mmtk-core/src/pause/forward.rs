@@ -1,5 +1,5 @@
-//! Where objects move when all that are live are known (MarkCompact): what still refers to an object learns
-//! its new place: roots, entries of tables, the binding.
+//! For plans that move objects once all live ones are known (MarkCompact): gives the new addresses to
+//! everything that still refers to an object: roots, entries of tables, the binding.
 //!
 //! Callers: the leader of a pause, between the moves and the end of the pause; workers share the entries.
 

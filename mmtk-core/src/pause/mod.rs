@@ -1,4 +1,4 @@
-//! A pause, as the plan that collects sees it: mutators stopped, workers at hand, phases timed.
+//! A pause, as the plan that collects sees it: mutators are stopped, workers are ready, phases are timed.
 
 mod ambiguous;
 mod finalize;

@@ -1,15 +1,15 @@
-//! Which of the ordered finalizers are due, and in which order: what refers to others comes before them.
+//! Which of the ordered finalizers are due, and in which order: an object comes before those it refers to.
 //!
 //! The objects that a collection found unreachable are the nodes of a graph, their references the edges. Some
-//! wait for a finalizer.
-//! 1. Strongly connected components, by Tarjan's algorithm. A component is complete when all that it leads to
-//!    are, so the components come with referents first.
+//! of the objects have a finalizer that has not run: they wait.
+//! 1. Strongly connected components, by Tarjan's algorithm. A component is complete when all components that
+//!    it leads to are complete, so referents come first.
 //! 2. In the other direction, referrers first, each component tells those that it refers to whether an object
-//!    upstream waits, and whether one of those has to go on waiting.
+//!    that leads there waits, and whether one of these objects has to go on waiting.
 //!
-//! An object alone in its component refers to no other that refers back to it. If two that wait are in one
-//! component, neither has a turn before the other: they stay, and so does what they lead to. When nothing is
-//! due, that is all there is, and all of it is due.
+//! An object that is alone in its component is in no cycle with another. If two that wait are in one
+//! component, neither can come before the other: both stay, and so does what they lead to. If nothing would
+//! be due for this reason, all of them are due.
 //!
 //! Each node and edge is looked at twice. The stack is explicit, because a chain may be as long as the heap
 //! is large.

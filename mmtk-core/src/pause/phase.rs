@@ -6,9 +6,9 @@
 //!                                             ^                        '--> Compacting --'       |
 //!                                             '--------------------------------------------------'  collect harder: another round
 //! ```
-//! Compacting is for plans that move objects once all that are live are known; others move them in Tracing,
-//! or not at all. The leader of a pause is the only writer. Others read it to say in a message what the heap
-//! was doing.
+//! Compacting is for plans that move objects once all live ones are known; the other plans move objects in
+//! Tracing, or not at all. The leader of a pause is the only writer. Others read it to say in a message what
+//! the heap was doing.
 
 use bytemuck::NoUninit;
 use protocols::sync::Atomic;

@@ -1,10 +1,10 @@
-//! The steps in which native references are processed. `weak` tells the story.
+//! The steps in which native references are processed. `weak` has their order.
 //!
 //! I1. An entry is looked at by one worker a step.
-//! I2. A key or owner that was not reached when the index was filled is in it; so a value is followed when
-//!     the last of them is reached.
-//! I3. A step that clears begins when nothing is being traced: what is not reached then stays so until the
-//!     next step that keeps.
+//! I2. The index holds each key and owner that was not reached when it was filled, so a value is followed
+//!     when the last of these is reached.
+//! I3. A step that clears begins when nothing is being traced: objects that are not reached then stay
+//!     unreached until the next step that keeps objects alive.
 
 use super::Pause;
 use super::watching::{Aim, Held, Numbered, PendingKeys, Watching};

@@ -1,4 +1,4 @@
-//! Every root, once: what a thread, the VM, or the heap itself refers to whatever is live.
+//! Every root, once: the references of threads, of the VM and of the heap itself that keep objects alive.
 //!
 //! A new kind of root is added here. Then the compiler asks each visitor of roots what it does with that
 //! kind: the trace, the compaction that updates slots, the verifier.

@@ -1,10 +1,10 @@
 //! The VM space: objects outside the heap that refer into it, such as those of a boot image, static data, or
 //! another allocator.
 //!
-//! The heap does not own them: it neither frees nor moves them, and they are no objects for `find_object`. As
-//! long as one is registered, its slots are roots: every collection visits them, a minor one too, so stores
-//! into them need no barrier (and [`Mutator::write_barrier`] is not for them). References from the heap to
-//! them are passed over, as to everything outside.
+//! The heap does not own them: it neither frees nor moves them, and `find_object` does not find them. As long
+//! as an object is registered, its slots are roots. Every collection visits them, a minor one too, so stores
+//! into them need no barrier (and [`Mutator::write_barrier`] is not for them). The trace passes over
+//! references from the heap to them, as over all references to the outside.
 //!
 //! I1. An object is listed once; `places` says where.
 //! I2. Entries are charged before they are made.

@@ -1,4 +1,5 @@
-//! The plan's tracer with an eye on what waits: ephemerons for their keys and owners, objects for finalizers.
+//! The plan's tracer, which also watches for what waits: ephemerons wait for their keys and owners, objects
+//! for finalizers.
 
 use crate::address::{Address, ObjectReference};
 use crate::binding::VMBinding;

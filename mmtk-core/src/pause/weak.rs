@@ -1,10 +1,11 @@
-//! The part of a pause in which native references are processed: the story that the header of the module
-//! `weak` tells, step by step. The steps are in `process` and `finalize`.
+//! The part of a pause in which native references are processed, step by step, in the order that the header
+//! of the module `weak` gives. The steps are in `process` and `finalize`.
 //!
 //! Each step is a section that all workers run until it is quiescent, over 64 entries at a time; an empty
-//! table costs nothing. Whatever is kept alive on the way is traced by `Watching`, the plan's tracer that
-//! looks up each object it reaches for the first time: the ephemerons that wait for it are in an index since
-//! the first step, and their values are followed as soon as nothing is awaited any more.
+//! table costs nothing. Objects that a step keeps alive are traced by `Watching`. It is the plan's tracer,
+//! and looks up each object that it reaches for the first time in an index, which has the waiting ephemerons
+//! since the first step. The value of an ephemeron is followed as soon as the ephemeron waits for nothing
+//! more.
 
 use super::process::Process;
 use super::{Pause, PausePhase};

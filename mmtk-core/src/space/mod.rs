@@ -1,4 +1,5 @@
-//! What a space is: what every one answers about itself, and what those are asked whose objects the VM frees.
+//! What a space is: the questions that every space answers, and the functions of spaces whose objects the VM
+//! frees.
 
 mod pool;
 mod region;

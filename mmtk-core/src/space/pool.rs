@@ -1,8 +1,8 @@
-//! What a space for pools is asked to do, and what it keeps with each pool.
+//! What a space for pools does, and what it keeps for each pool.
 //!
 //! I1. A pool's cells are changed under its lock, which is taken by a running mutator, or by the leader of a
-//!     pause. Nobody who holds it comes to a safepoint. The space's own lock is never taken while it is held,
-//!     but the other way round.
+//!     pause. A thread that holds it does not come to a safepoint. It may be taken under the space's own
+//!     lock, never the other way round.
 //! I2. A block belongs to one pool, from the time it is acquired until it is free.
 
 use super::Space;

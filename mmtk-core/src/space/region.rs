@@ -1,7 +1,7 @@
-//! What a space for regions is asked to do, and what it keeps with each region.
+//! What a space for regions does, and what it keeps for each region.
 //!
 //! I1. A region's memory is changed under its lock, which is taken by a running mutator, or by the leader of
-//!     a pause on behalf of one. Nobody who holds it comes to a safepoint.
+//!     a pause on behalf of one. A thread that holds it does not come to a safepoint.
 //! I2. Runs of pages belong to one region, from the time they are acquired until it is released.
 
 use super::Space;

@@ -1,9 +1,9 @@
-//! What is grey: edges that were found and not yet followed, by worker.
+//! Grey edges: those that were found and not yet followed, by worker.
 //!
-//! A worker takes its work for a section and brings it back at the end, so the grey edges belong to
-//! nobody between two sections, and may outlive the thread that found them.
+//! A worker takes its edges for a section and puts back what is left at the end. So between two sections the
+//! grey edges belong to no thread, and may outlive the thread that found them.
 //!
-//! I1. In a section a worker's stack is its own; what others may take is in its queue, in packets.
+//! I1. In a section a worker's stack is its own; edges that others may take are in its queue, in packets.
 //! Callers: the leader of a pause makes, asks and gives back, between sections.
 
 use super::packets::Queue;

@@ -1,9 +1,9 @@
 //! The tracing loop of one worker.
 //!
-//! I1. A worker's stack and window are its own; what others may take is in its queue, in packets.
+//! I1. A worker's stack and window are its own; edges that others may take are in its queue, in packets.
 //! I2. A worker leaves (`Termination::leave`) with empty stack, window and queue, or when it has followed as
-//!     many objects as it may in this section: then what is left is in its queue, and grey. So a section in
-//!     which nobody came to that limit ends when there are no grey edges.
+//!     many objects as it may in this section: then the edges that are left are in its queue, and grey. So if
+//!     no worker comes to that limit, the section ends when there are no grey edges.
 
 use super::grey::Section;
 use super::item::TraceItem;

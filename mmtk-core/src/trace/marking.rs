@@ -1,15 +1,17 @@
-//! A marking: what is grey and how far it has come, as a value that is advanced in bounded steps.
+//! A marking: a value that holds the grey edges and how far the marking has come, and that is advanced in
+//! bounded steps.
 //!
 //! ```text
 //! begun: roots are copied, nothing is followed --advance--> More .. --advance--> Done --> ended
 //! ```
-//! Whoever has time advances it: today the workers of a pause, in one step or in many. Between two steps it
-//! belongs to nobody and holds all that is needed to go on, so it does not care whose stack it lies on, nor
-//! which threads made the steps before. Nothing moves while it is under way.
+//! Any thread may advance it: today the workers of a pause do, in one step or in many. Between two steps it
+//! belongs to no thread and holds all that is needed to go on: on whose stack it lies, and which threads made
+//! the earlier steps, does not matter. Objects do not move while it is under way.
 //!
-//! I1. What is marked and not grey has been scanned: its slots were pushed, each as the object it led to.
-//! I2. Only an ended marking says what is dead. One that is dropped before, with grey objects, is a fault of
-//!     whoever drives it.
+//! I1. An object that is marked and not grey has been scanned: each of its slots was pushed, as the object
+//!     that it led to.
+//! I2. Only an ended marking says what is dead. To drop one earlier, with grey objects, is a fault of the
+//!     code that drives it.
 
 use super::grey::{Grey, Section};
 use super::item::ObjectItem;

@@ -1,9 +1,10 @@
-//! What the workers of a trace keep, and what they take from each other: packets of work, queued by their
-//! owner and taken from either end. In memory of its own, because a pause may not call `malloc`.
+//! Packets of work, which the workers of a trace keep and take from each other. A worker queues its packets,
+//! and they are taken from either end. The queues have memory of their own, because a pause may not call
+//! `malloc`.
 //!
-//! A packet is 32 edges at least, or a thousand slots of an array, so a lock costs little beside it, and
-//! whoever looks for work reads a count without it. The owner takes what it queued last; others take the
-//! oldest, which is the most.
+//! A packet is 32 edges at least, or a thousand slots of an array, so a lock costs little beside it. A worker
+//! that looks for work reads a count, without the lock. The owner takes the packet that it queued last;
+//! others take the oldest, which leads to most of the graph.
 //!
 //! I1. The count is a hint: it is written under the lock and read without.
 //! Callers: the workers of a trace. The model of `termination` (`loom-tests`) has these queues.

@@ -1,4 +1,4 @@
-//! Slots that are made to refer to the new places of objects, where objects move after the trace.
+//! Updates slots to the new places of objects, in plans that move objects after the trace.
 
 use crate::address::ObjectReference;
 use crate::binding::{Slot, SlotVisitor, VMBinding};

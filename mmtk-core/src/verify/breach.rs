@@ -1,4 +1,4 @@
-//! What the verifier says: what is wrong, where, and what usually causes it.
+//! The verifier's report: what is wrong, where, and what usually causes it.
 
 use super::slots::Fault;
 use super::walk::{From, Walk};

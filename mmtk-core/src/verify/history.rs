@@ -5,16 +5,16 @@
 //! 1. have survived the last one: the walk after it found the object at this very address; or
 //! 2. be new: a mutator asked for it since.
 //!
-//! So a dead object is told from the live one beside it, and the size that the binding says from the one it
-//! asked for. A mutator notes each request; while the heap is verified its ranges end at the cursor, so that
-//! each goes to the slow path, from compiled code too.
+//! So the verifier tells a dead object from the live one beside it, and the size that the binding says from
+//! the size that it asked for. A mutator notes each request. While the heap is verified, the mutator's ranges
+//! end at the cursor, so that every request goes to the slow path, from compiled code too.
 //!
-//! A binding may keep objects alive that the walk does not find, for weak references, and they may come back.
-//! The collector then counted more objects than the walk, and a mark proves survival, too. Of their sizes
-//! nothing is known.
+//! For its weak references a binding may keep objects alive that the walk does not find, and these may become
+//! reachable again. The collector then counted more objects than the walk, so a mark proves survival, too.
+//! The sizes of such objects are not known.
 //!
-//! Memory: 24 bytes for each survivor, 16 for each request since the last collection; that is forgotten in
-//! the next. What moves is known under its new address, for the walk after the collection finds it there.
+//! Memory: 24 bytes for each survivor, and 16 for each request since the last collection, until the next one.
+//! An object that moved is known under its new address, since the walk after the collection finds it there.
 //! Callers: the leader of a pause; `add` also a thread that detaches.
 
 use crate::address::{Address, ObjectReference};

@@ -2,10 +2,10 @@
 //!
 //! Before a collection every reachable object must have survived the last one or be new, have the size that
 //! was asked for and the state byte that the collector left (`history`), and lie where its space has given
-//! out memory; afterwards it must be one that this collection marked or moved. Slots must be where slots may
-//! be (`slots`), and objects must not overlap. A breach is reported with the object, the slot, the space, the
-//! phase and what usually causes it (`breach`), and the process panics: a heap in doubt is not used any
-//! further.
+//! out memory; after the collection it must be an object that this collection marked or moved. Slots must be
+//! where slots may be (`slots`), and objects must not overlap. A breach is reported with the object, the
+//! slot, the space, the phase and what usually causes it (`breach`), and the process panics: a heap in doubt
+//! is not used any further.
 
 mod breach;
 mod history;

@@ -1,8 +1,8 @@
 //! The slots that a scan visits, and whether they are where slots may be.
 //!
 //! A slot lies in its object, or outside the heap (a buffer that the object owns); its address is a multiple
-//! of its size; and it is visited once. Of slots that stand for a reference, and lie nowhere that is known
-//! ([`Slot::place`]), nothing is asked.
+//! of its size; and it is visited once. Slots that stand for a reference, and whose place is not known
+//! ([`Slot::place`]), are not checked.
 
 use crate::address::{Address, ObjectReference};
 use crate::binding::{Slot, SlotVisitor};

@@ -1,10 +1,10 @@
-//! Tables keyed by objects, although objects move: an object's identity hash, or whatever a VM wants to know
-//! about it from outside.
+//! Tables keyed by objects, although objects move: for an object's identity hash, or for other data that a VM
+//! keeps about an object outside it.
 //!
 //! A table maps an object to 64 bits. It does not keep the object alive. A collection removes the entries of
-//! dead objects, and those of moved ones are found under their new addresses afterwards: all entries are put
-//! into the index anew, by all workers, unless few of them moved or died. When few are left, a full
-//! collection makes table and index smaller.
+//! dead objects, and afterwards those of moved objects are found under the new addresses. For that, all
+//! workers put all entries into the index anew, unless few of the objects moved or died. When few entries are
+//! left, a full collection makes table and index smaller.
 //!
 //! I1. Between pauses the key of an entry is the address of an object that was live at the last collection
 //!     that looked at it.

@@ -1,4 +1,4 @@
-//! Native references and finalizers as values: their kinds, and what can be said of them.
+//! Native references and finalizers as values: their kinds and their options.
 
 use super::table::{Handle, SERIAL_BITS};
 use crate::address::ObjectReference;

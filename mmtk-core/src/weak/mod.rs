@@ -1,4 +1,4 @@
-//! Weak references, ephemerons and finalizers: what is known about an object without keeping it alive.
+//! Weak references, ephemerons and finalizers: what refers to an object without keeping it alive.
 //!
 //! A reference is native: an entry in a table of the heap ([`Reference`] is its number), not an object. A VM
 //! whose weak references are objects keeps the number in the object and makes the object the entry's *owner*:
@@ -12,12 +12,12 @@
 //! 4. Objects with a finalizer that were not reached are queued for it when their turn has come
 //!    (`pause/finalize.rs`, `pause/order.rs`), and live again with all they refer to; step 1 anew.
 //! 5. Phantom references and ephemerons to what was not reached even now are cleared. Entries whose owners
-//!    are dead are freed, and the VM finds in a queue what was cleared, if it asked to be told.
+//!    are dead are freed. Cleared references go to a queue for the VM, if it asked for that.
 //!
 //! Entries are in tables that grow and shrink with what is in use (`table`, `chunks`).
 //!
-//! In a minor collection only what was made or written since the last one is looked at. All of it is shared
-//! by the workers.
+//! A minor collection looks only at entries that were made or written since the last collection. The workers
+//! share all of this work.
 //!
 //! Sources: Hayes, "Ephemerons: a new finalization mechanism" (OOPSLA 1997); Boehm, "Destructors, finalizers,
 //! and synchronization" (POPL 2003) for the order of finalizers; there each collection takes one step of it,

@@ -9,15 +9,15 @@
 //! ```
 //! Memory comes in chunks (`chunks`), so an entry's number leads to it without a lock. A full collection
 //! gives back those in which no entry is in use, and looks at no others; new entries are made in the lowest
-//! chunks that have room, so that the upper ones empty. Where nobody outside knows the numbers (tables keyed
-//! by objects), entries of the upper chunks move to the lower ones before.
+//! chunks that have room, so that the upper ones empty. Where the numbers are not known outside (tables keyed
+//! by objects), entries of the upper chunks first move to the lower ones.
 //!
-//! A number is used again, so what a VM holds is a [`Handle`]: a number with the serial of what was made
+//! A number is used again, so a VM holds a [`Handle`]: a number, and the serial of the entry that was made
 //! there.
 //!
 //! I1. An entry's words are written by mutators with the table's lock held, and in a pause by the one worker
 //!     that was given the entry.
-//! I2. Mutators read without the lock: what they read changes in pauses, or by their own VM's doing.
+//! I2. Mutators read without the lock: an entry changes only in pauses, or when their own VM changes it.
 //! I3. In a generational plan an entry made or written since the last collection is in the list of young
 //!     entries, once (`YOUNG`). The list is kept in the entries themselves: its `n`th element in the `n`th
 //!     entry of the chunks in the order in which they were made. So there is room for all, and no chunk goes

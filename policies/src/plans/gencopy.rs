@@ -1,9 +1,9 @@
-//! GenCopy: SemiSpace in which blocks have an age. A minor collection copies what survived out of the blocks
-//! that mutators filled since the last one; what was copied once is old, and moves again in full collections
-//! alone.
+//! GenCopy: SemiSpace in which blocks have an age. A minor collection copies the survivors out of the blocks
+//! that mutators filled since the last collection. An object that was copied once is old, and moves again
+//! only in full collections.
 //!
-//! The nursery is no fixed region: it is whatever blocks mutators took. A copy that finds no room stays where
-//! it is, and its block counts as old.
+//! The nursery is no fixed region: it is the blocks that mutators took. An object whose copy finds no room
+//! stays where it is, and its block counts as old.
 //!
 //! Source: Lieberman and Hewitt (CACM 1983), Ungar's generation scavenging (SDE 1984), with en-masse
 //! promotion as in Appel (SP&E 1989).

@@ -1,12 +1,12 @@
-//! GenImmix: Immix with a nursery of whole blocks. Every collection copies what survived out of the blocks
-//! that mutators filled since the last one, into holes of older blocks while there are any; a minor
+//! GenImmix: Immix with a nursery of whole blocks. Every collection copies the survivors out of the blocks
+//! that mutators filled since the last one, into holes of older blocks while there are any. A minor
 //! collection does no more than that.
 //!
-//! When no free block is left, mutators go on in holes, and what survives there stays where it is, as in
-//! StickyImmix. So does a copy that finds no room.
+//! When no free block is left, mutators go on in holes, and objects that survive there stay where they are,
+//! as in StickyImmix. So does an object whose copy finds no room.
 //!
-//! Source: Blackburn and McKinley (PLDI 2008), section 5. Without a nursery of its own, and so without a copy
-//! reserve for it.
+//! Source: Blackburn and McKinley (PLDI 2008), section 5. Here the nursery has no space of its own, and so no
+//! reserve for copies.
 
 use super::{Immix, immix};
 use crate::spaces::ImmixSpace;

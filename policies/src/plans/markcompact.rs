@@ -1,7 +1,7 @@
-//! MarkCompact: marks in a table, then slides what is live to the bottom, in place.
+//! MarkCompact: marks in a table, then slides the live objects to the bottom, in place.
 //!
-//! The whole heap serves for allocation, with nothing in reserve for copies. The price: each live object is
-//! visited twice, once in the trace, in the order of the graph, and once to be moved, in that of addresses.
+//! The whole heap serves for allocation, without a reserve for copies. The price: each live object is visited
+//! twice, once by the trace, in the order of the graph, and once to be moved, in the order of addresses.
 
 use crate::spaces::{COPY_MAX_BYTES, CommonSpaces, MarkCompactSpace};
 use mmtk_core::plan::*;

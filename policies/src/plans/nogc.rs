@@ -1,4 +1,4 @@
-//! NoGC: bump through the limit, then out of memory. The floor that collectors are measured from.
+//! NoGC: bumps until the limit, then is out of memory. The baseline for measurements of collectors.
 
 use crate::spaces::{BumpSpace, UncollectedSpaces};
 use mmtk_core::memory::BLOCK_BYTES;

@@ -1,5 +1,5 @@
-//! PageProtect: mark-sweep with pages of its own for each object, which become inaccessible when it dies. For
-//! debugging: who uses a dead object faults at once, and is told which it was.
+//! PageProtect: mark-sweep in which each object has pages of its own, which become inaccessible when it dies.
+//! For debugging: an access to a dead object faults at once, and the report names the object.
 
 use crate::spaces::{PageProtectSpace, UncollectedSpaces};
 use mmtk_core::plan::*;

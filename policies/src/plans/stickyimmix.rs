@@ -1,9 +1,9 @@
 //! StickyImmix: Immix whose marks stick. What survived a collection is old; a minor collection traces and
 //! frees only what is new.
 //!
-//! No object moves to become old: the mark that it survived with is what makes it so. Minor collections do
-//! not change the epoch, so old objects count as reached; what they were made to refer to since, the write
-//! barrier has noted. Full collections, and all evacuation, are Immix's own.
+//! An object does not move to become old: it is old because its mark is from this epoch. Minor collections do
+//! not change the epoch, so old objects count as reached; the write barrier has noted those into which
+//! mutators stored since. Full collections, and all evacuation, are those of Immix.
 //!
 //! Source: sticky mark bits, Demers et al., "Combining generational and conservative garbage collection"
 //! (POPL 1990); on Immix, Blackburn and McKinley (PLDI 2008).

@@ -1,15 +1,16 @@
-//! A copying space: what survives is copied to fresh blocks, the old blocks become free as a whole.
+//! A copying space: survivors are copied to fresh blocks, and the old blocks become free as a whole.
 //!
 //! Each block that copies fill carries the epoch in which it was taken. Beginning an epoch turns every
 //! existing block into from-space at once. Blocks that mutators take are young: from-space in the next
-//! collection whether it begins an epoch or not. So a minor collection, which does not, copies out of them
-//! alone, and what is copied is old.
+//! collection whether it begins an epoch or not. A minor collection begins no epoch, so it copies only out of
+//! young blocks, and the copies are old.
 //!
 //! I1. A block is charged twice: for itself and for the copy of what may survive in it; and twice as many
 //!     blocks as are owned are committed, tables included. So a collection has a prepaid block for each
-//!     from-block and needs nothing from the budget or the system but, at most, that cached memory goes back.
+//!     from-block. At most it needs cached memory to go back; it needs nothing else from the budget or the
+//!     system.
 //! I2. Objects pack differently in to-space, so the prepaid blocks can run out by a hair. Then an object
-//!     stays where it is: its state says so, and its block is kept. No collection can fail.
+//!     stays where it is: its state says so, and the space keeps its block. No collection can fail.
 //! Callers: `allocate` any mutator; the tracer any worker; the rest the leader.
 //! Source: Cheney's semispaces (CACM 1970) with Immix-sized blocks; in-place survivors as in G1's evacuation
 //! failure.

@@ -1,4 +1,4 @@
-//! Large objects: whole pages each, never moved.
+//! Large objects: each has whole pages, and never moves.
 //!
 //! An object's mark is the byte of its first page. The sweep walks the list of objects in parallel; a dead
 //! object's pages go back to the run list at once and stay resident for the next large object, until fresh

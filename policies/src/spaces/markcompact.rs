@@ -1,22 +1,23 @@
-//! A space that is compacted by sliding: what survives moves to the bottom, in the order of its addresses.
+//! A space that is compacted by sliding: survivors move to the bottom, in the order of their addresses.
 //!
-//! Threads take blocks from the bottom up, and bump through each, or go on upwards in what a thread that
-//! detached left of one. So between two collections addresses tell the order in which a thread allocated, and
-//! in which threads took blocks; and since sliding keeps the order of addresses, they tell it for as long as
-//! the objects live. After a collection the space is dense up to the last live object; free memory is all
-//! above, in one piece.
+//! Threads take blocks from the bottom up, and bump through each, or go on in the rest of a block that a
+//! detached thread left. So between two collections the addresses show in which order a thread allocated its
+//! objects, and in which order threads took blocks. Sliding keeps the order of addresses, so they show this
+//! for as long as the objects live. After a collection the space is dense up to the last live object; all
+//! free memory is above it, in one piece.
 //!
 //! 1. Marking sets the bits of each object's granules in the live map; a new cycle begins with an empty map.
-//! 2. When all that is live is known, the moves are planned: a sum over the map. Then every reference in the
-//!    heap can be updated, from the map alone: roots and the other spaces first, then this space, block by
-//!    block as its objects slide down (`compaction`).
-//! 3. Whatever lies above the last live object is free.
+//! 2. When all live objects are known, a sum over the map plans the moves. Then every reference in the heap
+//!    can be updated from the map alone: roots and the other spaces first, then this space, block by block as
+//!    its objects slide down (`compaction`).
+//! 3. All memory above the last live object is free.
 //!
-//! I1. No block is held in reserve: a collection charges nothing. It needs the tables, which are charged with
-//!     each chunk, and no more.
+//! I1. No block is held in reserve, and a collection charges nothing. It needs only the tables, which are
+//!     charged with each chunk.
 //! I2. Between pauses memory in use is the dense part, `[start, dense_end)`, and the blocks taken since,
 //!     which begin at the next block boundary.
-//! I3. Objects lie across blocks once they have moved, so what begins in a block may end in the next.
+//! I3. Once objects have moved, they lie across blocks: an object that begins in one block may end in the
+//!     next.
 //! Callers: `allocate` any mutator; the tracer any worker; the rest the leader.
 //! Source: the Compressor (Kermany and Petrank, PLDI 2006); see `mmtk_core::metadata::Compaction` for how
 //! workers share the moves.

@@ -4,11 +4,11 @@
 //! 2. After the trace, a block without a mark is free as a whole; every other block goes to the list of its
 //!    size class.
 //! 3. A mutator that needs cells takes a block from the list, reads its mark bits a word at a time, and bumps
-//!    through the runs of free cells. This is the lazy sweep: it writes nothing, and never must be completed.
-//!    But with poison the pause fills free cells.
+//!    through the runs of free cells. This is the lazy sweep: it writes nothing, and it need not be
+//!    completed. With poison, the pause fills the free cells.
 //!
 //! In a generational plan marks stick: a minor collection keeps the epoch, so what is marked is old and is
-//! not traced again. It sweeps the blocks that mutators took since the last one, which they list as
+//! not traced again. It sweeps the blocks that mutators took since the last collection, which they list as
 //! `touched`. Old objects that the binding releases lose their marks before that, and their blocks are
 //! touched, too.
 //!

@@ -1,24 +1,24 @@
 //! A space for debugging: every object has pages of its own, which become inaccessible when it dies, so that
-//! who still uses it faults.
+//! a later access faults.
 //!
 //! Small objects share memory although each has a page to itself: the page of a new object is mapped onto a
 //! home in which a slot of its size is free, and the object lies at that slot's place in its page
-//! (`AliasedPages`). Each such page is a mapping of its own, and the system grants a process a number of
-//! them. When half of it is used up, it is time to collect; if a quarter is then still in use, objects that
-//! come later get homes of their own, and neighbours share one mapping. Dead objects between live ones then
-//! cost two mappings each: those for which there are none left stay accessible, until others around them have
-//! died.
+//! (`AliasedPages`). Each such page is a mapping of its own, and the system limits the mappings of a process.
+//! When half of the limit is used up, it is time to collect. If a quarter is still in use after that, later
+//! objects get homes of their own, and neighbours share one mapping. A dead object between live ones then
+//! costs two mappings: if there are none left, it stays accessible until the objects around it have died.
 //!
-//! 1. Pages are handed out in the order of their addresses. Once round, those whose objects died longest ago
-//!    in this order come again, and what is known of these is forgotten. Live ones are passed over.
+//! 1. Pages are handed out in the order of their addresses. After the last page, the pages of dead objects
+//!    are used again in the same order, and the notes about those objects are forgotten. Pages of live
+//!    objects are passed over.
 //! 2. A trace marks objects in a byte for each page.
 //! 3. The sweep makes the pages of dead objects inaccessible, gives back homes in which nothing is left, and
-//!    notes what the object was and in which collection it died. At a fault this is what `explain` tells.
+//!    notes what the object was and in which collection it died. `explain` reports this note at a fault.
 //!
 //! I1. A page's byte says what it is: unused, the first of a live object (new, or the epoch in which it was
 //!     marked), another page of one, or dead. Written under the lock, but for marks in a trace.
-//! I2. A home is charged as long as it has a live object, or the system does not take its memory back. Each
-//!     object is charged for its note and its pages' bytes until it is forgotten.
+//! I2. A home is charged as long as it has a live object, or the system has not taken its memory back. For
+//!     each object, its note and the bytes of its pages are charged until it is forgotten.
 //! I3. Live pages are accessible, and those in `exposed`; all others are not.
 //! Callers: `allocate` any mutator; the tracer any worker; `explain` a signal handler, which only tries the
 //! lock; the rest the leader.

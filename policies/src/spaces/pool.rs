@@ -4,12 +4,12 @@
 //! object's state, with an epoch. Cells are taken from the lowest block that has a free one, so that the
 //! upper ones empty; an empty block is free as soon as the pool has another with room.
 //!
-//! Where objects begin is known to bindings with `OBJECT_STARTS`. As in regions, what a collection did not
-//! reach keeps its cell, but is found no more.
+//! With `OBJECT_STARTS`, the space notes where objects begin. As in regions, an object that a collection did
+//! not reach keeps its cell, but `find_object` does not find it any more.
 //!
-//! A freed cell, or a released pool, waits for the sweep of the next pause where the barrier may have noted
-//! the object, where the verifier wants to find references that are left, and a pool also where the caller is
-//! no mutator.
+//! A freed cell, or a released pool, waits for the sweep of the next pause if the barrier may have noted one
+//! of its objects, or if the verifier is to find references that are left. A released pool waits also if the
+//! caller is no mutator.
 //!
 //! I1. A block's state is `BLOCK_FREE`, `TAKEN`, `RELEASED`, or `BLOCK_NEW` while its pool takes the first
 //!     cell.

@@ -3,22 +3,22 @@
 //!
 //! 1. `allocate` bumps through the region's last run; a run is 8 pages, or more for a larger object.
 //! 2. Marks carry an epoch, in the objects' state. A collection frees nothing.
-//! 3. `release` gives the runs back at once. Where the barrier may have noted objects of the region, where
-//!    the verifier wants to find references that are left, or where the caller is no mutator, the runs wait
-//!    for the sweep of the next pause.
+//! 3. `release` gives the runs back at once. They wait for the sweep of the next pause if the barrier may
+//!    have noted objects of the region, if the verifier is to find references that are left, or if the caller
+//!    is no mutator.
 //!
-//! Where objects begin is known to bindings with `OBJECT_STARTS`, and if the plan moves objects after the
-//! trace: it must find what was reached here a second time. What a collection did not reach keeps its memory,
-//! but is found no more: what it refers to is gone, and a word of a stack that looks like its address would
-//! lead the trace there.
+//! The space notes where objects begin for bindings with `OBJECT_STARTS`, and for a plan that moves objects
+//! after the trace: that plan must find the reached objects a second time. An object that a collection did
+//! not reach keeps its memory, but `find_object` does not find it any more: the objects that it refers to are
+//! gone, and a word of a stack that looks like its address would lead the trace to them.
 //!
 //! I1. A page's state says whether its memory belongs to a region. Set by the thread that acquires or
 //!     releases the run.
-//! I2. A start is set only where an object is that is new, or was reached by the last collection that could
-//!     have freed it: so no mark is older than the last full one, and none is taken for one of an epoch with
-//!     the same number.
+//! I2. A start is set only for objects that are new, or that the last collection that could have freed them
+//!     has reached. So no mark is older than the last full collection, and none can be mistaken for a mark of
+//!     a later epoch with the same number.
 //! I3. In a space that notes them, objects made since the last collection lie in runs that are listed: in
-//!     `fresh`, or as the one in which a region goes on. A run that is free is in neither list.
+//!     `fresh`, or as the run in which a region allocates. A free run is in neither list.
 //! Callers: `allocate` and `release` as `mmtk_core::region` says; the tracer any worker; the rest the leader.
 
 use super::epoch::Epoch;

@@ -1,31 +1,31 @@
 //! Which blocks to evacuate, and when.
 //!
-//! The trace counts the live bytes of each block. What blocks hold beside live bytes (holes, and dead objects
-//! in lines with a live one) is waste: it suits small objects at best. Evacuation is a second round in the
-//! same pause, so the counts it goes by are exact: the sparsest blocks first, as many as fit in what the
-//! collector may still take. Of blocks that are live to the same degree it takes as many as fit, too: often
-//! all blocks are alike.
+//! The trace counts the live bytes of each block. The rest of a block (holes, and dead objects in lines with
+//! a live one) is waste: it suits small objects at best. Evacuation is a second round in the same pause, so
+//! its counts are exact. It takes the sparsest blocks first, as many as fit into the memory that the
+//! collector may still take. Among equally sparse blocks, too, it takes as many as fit: often all blocks are
+//! alike.
 //!
 //! When does a round pay? A collection that costs T and yields A bytes of allocation costs T/A a byte. A
-//! round costs about 1.5 T more and frees G bytes, so it pays at once if G > 1.5 A, and for the collections
-//! to come much earlier: what is packed stays packed, and leaves more free blocks to evacuate into next time.
-//! Measured on a cache with random replacement in 110 MB with 70 live, G > A/2 needs 60 collections where G >
-//! 1.5 A needs 141. A is what the collection before yielded, so a heap with room to spare is never evacuated;
-//! G is known: the blocks emptied less the blocks filled. When memory runs out, a round pays if it frees
-//! anything worth mentioning, and rounds follow each other as long as they do: what one frees is room for the
-//! copies of the next.
+//! round costs about 1.5 T more and frees G bytes, so it pays at once if G > 1.5 A. It pays for later
+//! collections at a much smaller G: packed objects stay packed, and leave more free blocks to evacuate into
+//! next time. Measured on a cache with random replacement in 110 MB with 70 live, G > A/2 needs 60
+//! collections where G > 1.5 A needs 141. A is the yield of the collection before, so a heap with room to
+//! spare is never evacuated. G is known: the blocks emptied less the blocks filled. When memory runs out, a
+//! round pays if it frees a number of bytes that matters at all, and rounds follow each other as long as they
+//! do: the memory that one frees is room for the copies of the next.
 //!
 //! Where do copies go? To free blocks, and then to holes: a hole wastes a part of an object at its end. But
 //! copies of more than a line go to holes first when memory runs out or few blocks are free. They fill a
-//! fresh block no better than the block that they come from, so blocks are gained only by what fits the holes
-//! of others.
+//! fresh block no better than the block that they come from, so only copies that fit into holes of other
+//! blocks free a block.
 //!
 //! I1. A copy that finds no room stays where it is (`ImmixEvacuator`). The counts are exact once the trace is
 //!     over (`BlockBytes`).
 //! I2. Part of the budget is kept for copies, so that evacuation is possible when the heap is full.
-//! I3. At least one block is free after a round if one was before it: copies take the last one only when what
-//!     they need is known to fit. When few blocks are free, workers share the one they fill, since blocks
-//!     that each filled in part would be what was free.
+//! I3. At least one block is free after a round if one was free before: copies take the last free block only
+//!     when it is known that all copies fit. When few blocks are free, the workers fill one block together: a
+//!     block for each worker, filled in part, would use up the free ones.
 
 use super::lines::{LINE_BYTES, LINES, Lines};
 use super::states::BlockState;

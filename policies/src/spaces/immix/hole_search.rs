@@ -1,17 +1,17 @@
 //! How objects of different sizes search the same blocks for holes.
 //!
 //! A large object must not use up the blocks whose holes are too small for it: smaller objects need them. So
-//! there are two lists. A block without a hole for the object at hand goes from the one that is searched to
-//! the other one. When the searched list is empty, the lists change roles, and a new turn begins. It is for
-//! objects smaller than the largest that searched in the turn before.
+//! there are two lists. A block without a hole for the present object goes from the searched list to the
+//! other one. When the searched list is empty, the lists change roles, and a new turn begins. The new turn is
+//! for objects smaller than the largest that searched in the turn before.
 //!
-//! I1. A turn is for smaller objects than the turn before it, so it is one of at most as many turns as a
-//!     block has lines.
-//! I2. The lists change roles under the lock, and blocks go from list to list under it. It is taken once a
-//!     block, not once an object.
-//! I3. A block comes from a list to one thread, with what its last owner wrote (`BlockList`), whatever other
-//!     threads take from the lists, or put on them, without the lock.
-//! I4. The caller has handed out nothing of a block that it leaves but what its line marks say.
+//! I1. A turn is for smaller objects than the turn before it, so there are at most as many turns as a block
+//!     has lines.
+//! I2. The lists change roles under the lock, and blocks go from list to list under it. The lock is taken
+//!     once for a block, not once for an object.
+//! I3. One thread gets a block from a list, and sees what the last owner wrote (`BlockList`), even while
+//!     other threads take blocks from the lists, or put blocks on them, without the lock.
+//! I4. When the caller leaves a block, the line marks say which parts of the block it has handed out.
 //! Callers: `next_block` any mutator between pauses, or any worker in one; `restart` the leader.
 
 use super::lines::LINES;

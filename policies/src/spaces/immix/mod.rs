@@ -2,25 +2,25 @@
 //!
 //! 1. Marking an object marks its lines with the epoch, all of them and no others (`lines`).
 //! 2. After the trace, a block without a marked line is free; one with some is listed for reuse.
-//! 3. A mutator bumps through the holes of a listed block. What it takes is marked there and then, so that a
-//!    block can be looked at again, by anybody, until it has no holes.
-//! 4. Objects of more than a line that do not fit the hole at hand go to an overflow block, which saves the
-//!    hole for smaller ones. When there are no free blocks, large enough holes are looked for
-//!    (`hole_search`).
+//! 3. A mutator bumps through the holes of a listed block. The lines that it takes are marked at once, so
+//!    that any thread can search the block again, until it has no holes.
+//! 4. An object of more than a line that does not fit the present hole goes to an overflow block, which saves
+//!    the hole for smaller objects. When there are no free blocks, the mutator searches for a hole that is
+//!    large enough (`hole_search`).
 //! 5. If it pays, a second round in the same pause evacuates the sparsest blocks (`defrag`), into free blocks
 //!    while there are any, then into the holes of denser ones; when memory runs out, the other way round.
 //!
 //! In a generational plan marks stick: a minor collection keeps the epoch, so what is marked is old and is
 //! not traced again. Memory handed out then carries a number of its own, `fresh`, and only blocks with such
-//! memory are swept. The survivors stay where they are; or, where the nursery is evacuated (`with_nursery`),
-//! mutators prefer whole blocks, and the next collection of either kind copies what survived in those into
-//! holes of others.
+//! memory are swept. The survivors stay where they are. Where the nursery is evacuated (`with_nursery`),
+//! mutators prefer whole blocks, and the next collection of either kind copies the survivors in those blocks
+//! into holes of others.
 //!
 //! I1. `blocks[b]` is what the block is (`states`); `Source` only within a pause.
 //! I2. A line that holds part of an object marked in this epoch carries this epoch; memory handed out since
 //!     carries `handed_out()`.
 //! I3. The epoch changes only while mutators are stopped and no worker traces.
-//! I4. A block is on one list or none; its holes are searched by whoever popped it.
+//! I4. A block is on at most one list; the thread that popped it searches its holes.
 //! I5. An object in a `Source` block is claimed before it is copied or marked; others are marked with plain
 //!     stores.
 //! Callers: `allocate` any mutator; the tracers any worker; the rest the leader.
