@@ -12,7 +12,7 @@ use crate::output;
 pub struct Iterations {
     bar: ProgressBar,
     total: usize,
-    /// Standard error is a file: one line per iteration, for whoever reads it later.
+    /// Standard error is a file: one line per iteration, for people who read it later.
     lines: bool,
 }
 

@@ -47,7 +47,7 @@ unsafe impl VMBinding for TinyVM {
 
     fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
         for index in 0..header(object) as u32 as usize {
-            // SAFETY: the header says that there are so many slots.
+            // SAFETY: the header says that the object has this slot.
             visitor.visit(unsafe { WordSlot::at(object.address().plus(8 + index * 8)) });
         }
     }

@@ -115,7 +115,8 @@ fn picture(section: &Section) -> Option<String> {
     if let Some(letter) = title.get_mut(..1) {
         letter.make_ascii_uppercase();
     }
-    chart::draw(&format!("{title}, to the base's; shorter is better; the tick is the worst cell"), &rows)
+    let tick = if rows.iter().any(|row| row.worst.is_some()) { "; tick: worst cell" } else { "" };
+    chart::draw(&format!("{title} as a ratio to the base; shorter is better{tick}; red: target missed"), &rows)
 }
 
 fn table(section: &Section) -> String {

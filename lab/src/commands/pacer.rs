@@ -202,7 +202,7 @@ fn drive(options: &RunOptions, names: &[String], all: bool) -> Result<(), Failur
     print_lines(&lines, options.json)
 }
 
-/// Unless told otherwise the heap follows what is live, and a limit is no matter.
+/// Unless told otherwise, the heap follows what is live, and the limit does not matter.
 fn drive_settings(options: &RunOptions) -> Result<Options, Failure> {
     let defaults =
         Options { heap_mode: HeapMode::Proportional, heap_limit: 2 << 30, heap_min: 1 << 20, ..Options::default() };

@@ -20,7 +20,7 @@ pub enum Status {
     Ran(Vec<Record>),
     /// A run ran out of memory.
     OutOfMemory,
-    /// A run took longer than so many seconds.
+    /// A run took longer than this many seconds.
     TimedOut(u64),
     /// Its external program is not installed.
     NotInstalled,

@@ -68,8 +68,9 @@ impl Comparison {
         self.cells.chunk_by(move |a, b| key(a) == key(b))
     }
 
-    /// The comparison as the process of this number of each cell alone would have made it, from 0; `None` if
-    /// no cell has so many. Iterations of a process are in order, so a process begins where the number falls.
+    /// The comparison as it would be with one process of each cell, the one with this number (from 0); `None`
+    /// if no cell has that many. Iterations of a process are in order, so a process begins where the number
+    /// falls.
     pub fn process(&self, number: usize) -> Option<Comparison> {
         let mut any = false;
         let cells = self.cells.iter().map(|cell| {
@@ -101,7 +102,7 @@ pub(crate) mod tests {
     use crate::collector::Collector;
     use crate::record::Record;
 
-    /// An iteration that took so much CPU, a quarter of it for the collector.
+    /// An iteration that took `cpu_ms` of CPU time, a quarter of it for the collector.
     pub(crate) fn record(plan: &str, cpu_ms: f64, checksum: &str) -> Record {
         Record {
             plan: plan.to_owned(),

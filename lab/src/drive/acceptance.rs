@@ -20,7 +20,7 @@ const TARGET: f64 = 0.1;
 /// Cycles in which the share has to come to its target, and those over which its mean is taken then.
 const TO_SETTLE: usize = 8;
 const MEAN_OF: usize = 12;
-/// Nothing is asked of a heap that has not had so many cycles: the first goals are guesses.
+/// Nothing is asked of a heap that has not had this many cycles: the first goals are guesses.
 const LEARNED: usize = 5;
 
 /// How many rows the table has.

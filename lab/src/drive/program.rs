@@ -21,7 +21,7 @@ const NODE_BYTES: usize = 64;
 const LIVE_BYTES: usize = NODE_BYTES + 8;
 /// Bytes allocated at a time.
 const BATCH: usize = 16 << 10;
-/// Each so manieth node replaces one that lives.
+/// Every Nth node replaces one that lives.
 const REPLACES: usize = 16;
 /// Batches after which the noise within a cycle is drawn anew: about a ms.
 const BATCHES_PER_DRAW: usize = 8;

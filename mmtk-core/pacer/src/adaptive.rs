@@ -3,13 +3,13 @@
 //! Let x be the bytes that mutators allocate while one processor's worth of marking is done on another: `x =
 //! a^ W^ / s^`. At a share u of the machine, `x (1-u)/u` bytes are allocated while marking runs.
 //!
-//! 1. The share is the smallest whose black allocation fits into its budget, `u* = x / (x + b (G - L))`, but
-//!    not below u0: below u* every pacer has to assist, stall or overshoot.
+//! 1. The share is the smallest one for which black allocation fits into its budget, `u* = x / (x + b (G -
+//!    L))`, but not below u0. Below u* every pacer has to assist, stall or overshoot.
 //! 2. The trigger leaves room for it: `T = G - e^I x (1-u*)/u* - eps (G - m)`.
-//! 3. The trim I is what the estimates were wrong by, learned in the logarithm from cycles that ended: `I +=
-//!    Ki ln(A / R)`, with the allocation A while marking, rescaled to the planned share, and the runway R. It
-//!    is bounded, and forgotten when the trigger was at a bound: an integral remembers the wrong things
-//!    otherwise.
+//! 3. The trim I is the error of the estimates, learned in the logarithm from cycles that ended: `I += Ki
+//!    ln(A / R)`. A is the allocation while marking, rescaled to the planned share, and R the runway. The
+//!    trim is bounded, and decays when the trigger was at a bound: otherwise the integral would remember
+//!    errors of cycles that the trigger did not control.
 //!
 //! I1. The trigger never rises when the allocation rate or the work is estimated higher.
 //! I2. `m <= T <= G`.

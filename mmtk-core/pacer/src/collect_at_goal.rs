@@ -1,5 +1,5 @@
-//! Policies that are nothing but a law for the heap's size: mutators stop when the goal is reached, and
-//! marking takes the whole machine.
+//! Policies that only choose the heap's size: mutators stop when the goal is reached, and marking takes the
+//! whole machine.
 
 use super::config::PacerConfig;
 use super::heap_size::Law;

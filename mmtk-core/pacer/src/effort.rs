@@ -1,9 +1,9 @@
 //! L1: how hard to work while marking runs beside mutators, decided each tick.
 //!
-//! What is left to mark has to be done before what is left of the room is allocated: with `q = W_rem / room *
-//! a` that takes the share `q / (q + s)` of the machine. Workers follow it slowly, so that noise does not
+//! The rest of the marking has to be done before the rest of the room is allocated: with `q = W_rem / room *
+//! a`, that takes the share `q / (q + s)` of the machine. Workers follow it slowly, so that noise does not
 //! move them, and not at all within a dead band around the plan. Mutators help only when the workers are at
-//! their maximum: nobody is taxed while a worker is free.
+//! their maximum: no mutator has to help while a worker is free.
 //!
 //! The error contracts as work and room go to zero together: a first-order tracker, nothing is integrated.
 

@@ -43,7 +43,7 @@ const STEADY: f64 = 0.05;
 const JUMP: f64 = 0.5;
 
 impl TracedBytes {
-    /// A cycle traced so many.
+    /// A cycle traced this many bytes.
     pub fn observe(&mut self, traced: f64) {
         let difference = traced - self.last;
         let size = difference.abs();
@@ -63,7 +63,7 @@ impl TracedBytes {
         self.expected() + sigma * libm::sqrt(self.variance)
     }
 
-    /// Supposes so many, knowing nothing yet.
+    /// Supposes `traced` bytes, before anything was measured.
     pub fn suppose(traced: f64) -> TracedBytes {
         TracedBytes { last: traced, ..TracedBytes::default() }
     }

@@ -26,9 +26,9 @@ pub struct GiveUp {
 }
 
 impl GiveUp {
-    /// Time went by, at the end of which a collection retained so many bytes: live ones, and those allocated
-    /// while it marked. Whether the limit is exceeded for all practical purposes; then the window starts
-    /// anew.
+    /// Time went by, and at its end a collection retained a number of bytes: live ones, and those allocated
+    /// while it marked. Returns whether the limit is exceeded for all practical purposes; then the window
+    /// starts anew.
     pub fn observe(
         &mut self,
         config: &PacerConfig,

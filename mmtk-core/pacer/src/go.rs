@@ -1,8 +1,8 @@
 //! A model of Go's pacer as it is since 1.20: a trigger from the greatest of five estimates of allocation to
 //! marking, a quarter of the machine for marking, and assists in proportion to what is left.
 //!
-//! It is here to be compared with: the simulator runs it beside the toolkit's own policy. The goal counts
-//! black allocation, as Go's does: what a cycle retained is taken for live.
+//! It is here for comparison: the simulator runs it beside the toolkit's own policy. The goal counts black
+//! allocation, as Go's does: all that a cycle retained is taken for live.
 //!
 //! Source: runtime/mgcpacer.go of Go, and its design document 44167.
 
@@ -16,9 +16,9 @@ const BACKGROUND: f64 = 0.25;
 /// The trigger's bounds in the room over what is retained, in 64ths.
 const EARLIEST: f64 = 45.0 / 64.0;
 const LATEST: f64 = 61.0 / 64.0;
-/// A memory limit keeps so much for what is not counted.
+/// The part of a memory limit that is kept for memory that is not counted.
 const LIMIT_MARGIN: f64 = 0.03;
-/// The goal is at least so far from the trigger.
+/// The least distance from the trigger to the goal, in bytes.
 const LEAST_RUNWAY: f64 = 64.0 * 1024.0;
 /// What a goal that was missed is extended by.
 const HARD_GOAL: f64 = 1.1;

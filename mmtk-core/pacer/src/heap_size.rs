@@ -1,8 +1,8 @@
 //! L3: how large the heap may be, decided once a cycle.
 //!
-//! The goal is what is reserved for live objects, bytes lost between them included, and so much over it that
-//! E bytes can be allocated: E less what new objects take of those bytes between (`reuse`). Black allocation
-//! is not live: a goal in proportion to it feeds on itself.
+//! The goal is the memory that is reserved for live objects (with the bytes lost between them), and room to
+//! allocate E bytes: E less the bytes between live objects that new objects will take (`reuse`). Black
+//! allocation does not count as live: a goal in proportion to it would feed on itself.
 //!
 //! The law for a CPU target, in logarithms, where processor time is inverse to the room:
 //!
@@ -11,11 +11,12 @@
 //! ```
 //!
 //! `g^` is the allocation rate of mutators, `s^` how fast the collector marks, both in processor time. Each
-//! follows its measurement by half of the difference when that is large and by a quarter when it is small: a
-//! plant with unit gain and a cycle of delay, for which any gain below 1 is monotone. What was measured over
-//! a longer time counts for more: the first cycles of a program are short and say little. L, the live bytes,
-//! is known exactly, so a step of it is answered at once. The trim learns what part of the room is really
-//! allocated before the cycle ends. No room is more than 4.5 times (e^1.5) the one before, or what is live.
+//! follows its measurement by half of the difference when that is large and by a quarter when it is small: in
+//! the words of control theory, the heap is a plant with unit gain and a delay of one cycle, and any gain
+//! below 1 is monotone. A measurement over a longer time counts for more: the first cycles of a program are
+//! short and say little. L, the live bytes, is known exactly, so a step of it is answered at once. The trim
+//! learns what part of the room is really allocated before the cycle ends. No room is more than 4.5 times
+//! (e^1.5) the one before, or what is live.
 //!
 //! Sources: proportional: Go's GOGC. MemBalancer: Kirisame, Shenoy and Panchekha, "Optimal Heap Limits for
 //! Reducing Browser Memory Use", OOPSLA 2022. CPU-controlled heap: Tavakolisomeh, Shimchenko, Osterlund,
@@ -143,9 +144,9 @@ impl HeapSize {
         (self.goal(config).bytes - self.base + self.reuse.bytes()).min(self.allocation(config)).max(1.0)
     }
 
-    /// By how much the heap may grow for so much room. Not at all, where what lies between live objects is
-    /// enough: what a heap of which no block comes free grew by is there to stay, and a little in each cycle
-    /// is much in the end.
+    /// By how much the heap may grow to have `room`. It does not grow where the bytes between live objects
+    /// are enough: if no block becomes free, growth is for ever, and a little in each cycle is much in the
+    /// end.
     fn growth(&self, room: f64) -> f64 {
         match self.law {
             // This one sets the size itself, not a room.
@@ -285,7 +286,7 @@ impl CpuTarget {
     }
 }
 
-/// What mutators allocate in the time that makes collections of so many ns a part `f` of the processor time.
+/// What mutators allocate in the time in which collections of `cost_ns` are a part `f` of the processor time.
 fn allocated_in(cost_ns: f64, f: f64, allocation: Rate) -> f64 {
     (1.0 - f) / f * cost_ns * libm::exp(allocation.log)
 }

@@ -14,14 +14,14 @@
 //! A [`PacerPolicy`] is L1 to L3. Plans that stop mutators use L0 and L3: their trigger is the goal.
 //!
 //! I1. The state is finite whatever the samples are: huge, negative, NaN, or with time that goes back.
-//! I2. `m <= T <= G`, and `G <= H` where what is retained is not above H already. Of G, bytes outside the
-//!     heap do not count towards H.
+//! I2. `m <= T <= G`, and `G <= H` where what is retained is not above H already. The bytes outside the heap
+//!     in G do not count towards H.
 //! I3. The share of workers and assists is at most `gc_share_max + assist_cap` in policies that say so
 //!     ([`PacerPolicy::is_bounded`]).
 //! I4. Constant samples lead to constant decisions.
 //!
-//! Floating-point functions are those of `libm`: a decision that is replayed elsewhere is the same to the
-//! bit.
+//! Floating-point functions are those of `libm`, so a decision that is replayed on another machine is the
+//! same to the bit.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -70,13 +70,13 @@ pub trait PacerPolicy {
     /// The same, to change it.
     fn common_mut(&mut self) -> &mut Common;
 
-    /// Mutators ran for a while, and allocated so many bytes per ns of their processor time.
+    /// Mutators ran for a while, and allocated `allocation_rate` bytes per ns of their processor time.
     fn mutators_ran(&mut self, allocation_rate: f64);
 
     /// What is to happen next, where mutators run while the collector marks.
     fn decide_concurrent(&mut self) -> Decision;
 
-    /// Marking begins, with so many bytes reserved.
+    /// Marking begins, with `reserved` bytes reserved.
     fn marking_begins(&mut self, reserved: f64);
 
     /// How hard to work until the next tick of marking.
@@ -119,8 +119,8 @@ pub trait PacerPolicy {
         self.common().decide_stopped()
     }
 
-    /// Since the last cycle ended the VM has freed so many of the bytes outside the heap that were live then:
-    /// they were garbage after all.
+    /// Since the last cycle ended, the VM has freed `bytes` of the memory outside the heap that was live
+    /// then: it was garbage after all.
     fn released(&mut self, bytes: f64) {
         self.common_mut().size.released(bytes);
     }

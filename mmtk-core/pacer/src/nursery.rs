@@ -1,23 +1,21 @@
 //! How much mutators allocate between two collections of a generational plan, and what the next one may free.
 //! Pure arithmetic: no heap, no clock.
 //!
-//! A larger nursery is the cheaper one: more of what is in it has died by the time it is looked at. So it
-//! takes half of the room that is left, up to a bound; the other half is for what survives and for the
-//! nurseries after it. As promotions fill the room the nurseries shrink, and in the end a full collection is
-//! due.
+//! A larger nursery is cheaper: more of its objects have died when it is collected. So the nursery takes half
+//! of the room that is left, up to a bound; the other half is for the survivors and for later nurseries. As
+//! promotions fill the room, the nurseries shrink, and in the end a full collection is due.
 //!
 //! Do minor collections pay at all? Let a minor collection cost `c` ns for each byte allocated and let the
 //! share `s` of those bytes survive; a full one costs `C` ns and leaves `R` bytes of room. Full collections
 //! alone cost `C / R` a byte. With minor ones a byte costs `c`, and the room lasts for `R / s` bytes: `c + s
-//! C / R`. So they pay while `c < (1 - s) C / R`. The last collections tell all four. When they do not pay,
-//! there are none until the next full collection; then they are tried again, but ever more rarely while that
-//! stays in vain.
+//! C / R`. So they pay while `c < (1 - s) C / R`. The last collections give all four numbers. When minor
+//! collections do not pay, there are none until the next full collection. Then the heap tries them again, but
+//! ever more rarely as long as they still do not pay.
 //!
-//! To let the room fill up has a price of its own where its memory was never touched, once. So, as one who
-//! does not know how often he will go skiing rents skis until the rent would have bought them, the heap lives
-//! with minor collections in the memory it has until they have cost so much more than full ones would have,
-//! and then fills the room (Karlin, Manasse, Rudolph and Sleator, "Competitive Snoopy Caching", Algorithmica
-//! 1988).
+//! Filling untouched memory costs page faults, once. This is the ski-rental problem (Karlin, Manasse, Rudolph
+//! and Sleator, "Competitive Snoopy Caching", Algorithmica 1988): the heap keeps to minor collections in the
+//! memory that it has, until their extra cost over full ones equals the cost of the faults. Then it fills the
+//! room.
 //!
 //! With a goal for pauses that full collections do not meet, there are always minor ones.
 //!
@@ -90,7 +88,7 @@ struct Full {
 }
 
 impl Full {
-    /// Where filling the room costs so much besides.
+    /// The cost of a byte, if filling the room costs `price_ns` besides.
     fn cost_per_byte(self, price_ns: f64) -> f64 {
         (self.cost_ns + price_ns) / self.room as f64
     }

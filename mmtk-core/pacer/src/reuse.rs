@@ -1,22 +1,23 @@
-//! How much a heap whose live objects stay where they are takes without growing: holes and free cells between
-//! them.
+//! How much a heap can allocate without growing when its live objects stay in place: in the holes and free
+//! cells between them.
 //!
-//! Bytes that are reserved for live objects and are not theirs are lost, or new objects take them. How much
-//! of them is taken depends on the space, on sizes, and on how the program's objects die; so it is measured,
-//! as a part of what lies between live objects, and what was learned when much lay there is right when little
-//! does. What will be taken is allocated before the heap has grown by a byte: the room over what is reserved
-//! is smaller by it. Otherwise a fragmented heap is collected after several times the allocation that was
-//! asked for.
+//! The memory reserved for live objects has bytes between them. New objects take some of these bytes, the
+//! others are lost. Which part is taken depends on the space, on sizes, and on how the program's objects die.
+//! So it is measured, as a part of the bytes between live objects; a part that was learned when there were
+//! many such bytes is also right when there are few. New objects take these bytes before the heap grows, so
+//! the room over what is reserved is smaller by them. Otherwise a fragmented heap would be collected only
+//! after several times the allocation that was asked for.
 //!
-//! One cycle that found much less than was expected counts at once: until it counts, each further one would
-//! begin early.
+//! A cycle that found much less than expected counts at once: otherwise the cycles after it would begin too
+//! early.
 //!
-//! A cycle that something else than the trigger began tells nothing: objects take what is free already before
+//! A cycle that was not begun by the trigger tells nothing: objects first take what is free already, before
 //! the heap grows.
 
 use super::sample::CycleSample;
 
-/// How far the part goes towards what a cycle found, unless that is less than so much of it.
+/// How far the part moves towards what a cycle found; if that is less than `MUCH_LESS` of the part, all the
+/// way.
 const GAIN: f64 = 0.5;
 const MUCH_LESS: f64 = 0.5;
 

@@ -1,6 +1,6 @@
-//! A model of ZGC's director with a fixed number of workers: a cycle begins when, at the allocation rate that
-//! is to be feared, memory lasts no longer than a collection takes. There are no assists: mutators that find
-//! no memory wait.
+//! A model of ZGC's director with a fixed number of workers: a cycle begins when, at a pessimistic allocation
+//! rate, memory lasts no longer than a collection takes. There are no assists: mutators that find no memory
+//! wait.
 //!
 //! Its heap has one size, so the goal plays the part of the maximal heap.
 //!

@@ -1,4 +1,4 @@
-//! A lock-free list of blocks: free ones, or ones that wait to be reused.
+//! A lock-free list of blocks: free blocks, or blocks that wait to be reused.
 //!
 //! Treiber's stack over block numbers. The links live in a table beside the heap (one word a block), so the
 //! memory of a listed block is never touched, and a block number is never a dangling pointer.

@@ -1,12 +1,12 @@
 //! What must have been reached before a value is followed: the key of its ephemeron, and the owner of the
 //! entry.
 //!
-//! Two workers may reach the two at the same moment. Each raises its bit with one exchange; who raises the
-//! last one follows the value.
+//! Two workers may reach the two at the same moment. Each raises its bit with one exchange; the worker that
+//! raises the last bit follows the value.
 //!
 //! I1. A bit is raised when the object is reached, and never lowered. To raise it again changes nothing: two
 //!     workers may both have marked the same object.
-//! I2. Exactly one call of `meet` returns true, that which completes the set.
+//! I2. Exactly one call of `meet` returns true: the one that completes the set.
 
 use crate::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use crate::sync::dropped;

@@ -1,8 +1,8 @@
 //! Credit for marking: what keeps mutators from marking what workers have marked already.
 //!
 //! While a concurrent cycle is behind, a mutator owes marking for what it allocates. Workers that are ahead
-//! of the plan earn credit into a pool, which is drawn on before anybody has to help; a mutator that marked
-//! more than it owed keeps the surplus.
+//! of the plan earn credit, which goes into a pool. A mutator draws on the pool before it has to help; one
+//! that marked more than it owed keeps the surplus.
 //!
 //! The pool is one word: the cycle in the upper bits, bytes of marking in the lower.
 //!

@@ -1,16 +1,16 @@
-//! Which blocks have been evacuated: how the worker that slides objects into a block knows that what lay
-//! there is gone.
+//! Which blocks have been evacuated: so the worker that slides objects into a block knows that the objects
+//! there are gone.
 //!
 //! ```text
 //!   the worker of a lower block:   reads what it moves --- left ---> Left
 //!   the worker of a higher block:                          wait_for ---+---> writes there
 //! ```
-//! Blocks are taken in the order of their numbers, and objects slide down, so a worker waits for lower blocks
-//! only: ones that some worker has taken, and whose worker waits for lower ones still. The lowest of them
-//! waits for nobody, hence no deadlock.
+//! Blocks are taken in the order of their numbers, and objects slide down, so a worker waits only for lower
+//! blocks, which some worker has taken, and whose worker waits only for blocks that are lower still. The
+//! worker of the lowest of them does not wait, hence no deadlock.
 //!
-//! I1. What lay in a block is read before the block's word says `Left`, and written over after it was seen to
-//!     say so.
+//! I1. The objects of a block are read before the block's word says `Left`, and overwritten only after a
+//!     worker has seen that.
 //! I2. Words are reset while no worker compacts.
 //! Callers: GC workers inside a pause.
 

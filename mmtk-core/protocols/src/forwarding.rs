@@ -18,9 +18,9 @@
 //! I3. In a space that moves objects, marking goes through `claim`/`settle`; plain `mark` is for objects that
 //!     stay. Two workers may both win a plain `mark`: the object is then scanned twice, which is harmless,
 //!     and no locked instruction is paid for it.
-//! I4. Who wins a claim of a pinned object settles it.
-//! Callers: GC workers inside a pause. Mutators never, but for UNLOGGED and PINNED, which are theirs between
-//! pauses: bits are raised and cleared by exchanges, so that one does not undo the other.
+//! I4. The worker that wins the claim of a pinned object settles it.
+//! Callers: GC workers inside a pause. Between pauses mutators own UNLOGGED and PINNED, and nothing else:
+//! both bits are raised and cleared by exchanges, so that one change does not undo the other.
 
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
 use crate::sync::{Spin, dropped, order};
@@ -211,7 +211,7 @@ impl StateCell for HeaderCell<'_> {
     #[inline(always)]
     fn publish(self, new_address: usize) {
         debug_assert!(new_address as u64 & !LOW == 0);
-        // Release publishes the copied bytes to whoever reads the new address (I2).
+        // Release publishes the copied bytes to a worker that reads the new address (I2).
         self.0.store(new_address as u64 | u64::from(FORWARDED) << SHIFT, order!(Release, "forwarding-publish"));
     }
     #[inline(always)]

@@ -4,16 +4,18 @@
 //!   buckets[hash(key)] --> entry --next--> entry --next--> end
 //! ```
 //! The workers of a pause fill it together: an entry is put in front of its chain with one exchange, and then
-//! linked to what was there. When all have left the section, it is complete, and anybody may look objects up.
+//! linked to what was there. When all have left the section, it is complete, and any thread may look objects
+//! up.
 //!
-//! Two use it. Ephemerons whose keys a trace has not reached: every object that it reaches later is looked
-//! up, so that a value is traced when its key is, whatever the order, and no list is walked twice. And tables
-//! keyed by objects (`address_table`).
+//! It has two users. One is ephemerons whose keys a trace has not reached: every object that the trace
+//! reaches later is looked up, so that a value is traced when its key is, in any order, and no list is walked
+//! twice. The other is tables keyed by objects (`address_table`).
 //!
-//! I1. Between the exchange and the link a chain has a gap. Nobody walks chains while workers fill the index.
+//! I1. Between the exchange and the link a chain has a gap. No thread walks chains while workers fill the
+//!     index.
 //! I2. An entry is in the index once at most.
-//! I3. Entries are inserted and removed outside of pauses, and removed at all, by one thread at a time that
-//!     nobody else disturbs.
+//! I3. An entry is removed only by a thread that no other thread disturbs. Outside of pauses the same holds
+//!     for inserting.
 
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::sync::dropped;

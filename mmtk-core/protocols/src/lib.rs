@@ -1,11 +1,11 @@
 //! What two threads of a heap share, in the files that the models in `loom-tests` explore: on std's atomics
 //! and locks, or on loom's under `--cfg loom`.
 //!
-//! No raw memory, no clock, no VM: a protocol works on words that its caller lends it. Each file tells who
-//! calls, its invariants, and which of its orderings and steps carry names; a test requires of each name that
-//! a model fails without it ([`sync`]).
+//! No raw memory, no clock, no VM: a protocol works on words that its caller lends it. Each file says which
+//! threads call it, its invariants, and which of its orderings and steps carry names. For each name, a test
+//! requires that a model fails without it ([`sync`]).
 //!
-//! | file | what is shared | by whom |
+//! | file | what is shared | by |
 //! |---|---|---|
 //! | [`sync`] | atomics and locks, `order!` and `dropped!` | all |
 //! | [`safepoint`] | the word that stops the world | mutators and the leader |
@@ -16,7 +16,7 @@
 //! | [`evacuation`] | blocks that are slid in order | workers |
 //! | [`termination`] | whether any work is left | workers |
 //! | [`conditions`], [`index`] | what an ephemeron waits for | workers |
-//! | [`block_list`] | blocks that anybody may take | mutators, workers |
+//! | [`block_list`] | blocks that any thread may take | mutators, workers |
 //! | [`budget`], [`credit`] | bytes that may be reserved, and allocated | mutators |
 
 #![forbid(unsafe_code)]

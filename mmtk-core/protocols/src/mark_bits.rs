@@ -1,4 +1,5 @@
-//! Mark bits that nobody clears between cycles: those of a block are cleared by whoever marks in it first.
+//! Mark bits that are not cleared between cycles: the worker that first marks in a block clears the bits of
+//! the block.
 //!
 //! ```text
 //!   block state:  an older epoch ---begin---> CLEARING ---bits cleared---> this epoch
@@ -6,7 +7,8 @@
 //! Bits are valid while the block's state names the epoch they were set in.
 //!
 //! I1. Only the worker that raised CLEARING writes the bits until it has stored the epoch.
-//! I2. Who sees the epoch sees the bits cleared, so it takes no bit of an older epoch for a mark.
+//! I2. A worker that sees the epoch sees the bits cleared, so it does not take a bit of an older epoch for a
+//!     mark.
 //! I3. One worker wins each bit.
 //! Callers: GC workers inside a pause.
 

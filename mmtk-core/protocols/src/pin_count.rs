@@ -1,7 +1,8 @@
 //! How often an object is pinned, and the bit that says whether it is.
 //!
-//! I1. Count and bit change together, under the lock of the table that has the count: between the two another
-//!     thread could take the last pin back, and clear the bit of an object that is pinned anew.
+//! I1. Count and bit change together, under the lock of the table that has the count. Otherwise another
+//!     thread could take back the last pin between the two changes, and clear the bit of an object that is
+//!     pinned again.
 //! Callers: mutators (`pin`), who hold that lock.
 
 /// The count after one more pin, with what becomes of the bit.

@@ -1,8 +1,8 @@
 //! Stopping mutators: poll, park, native regions, stop-all and resume-all, attach and detach.
 //!
 //! Each mutator has one state word. The leader of a pause raises STOP in every word; a running mutator
-//! acknowledges at its next poll and parks, one in a native region counts as stopped already and is held up
-//! when it comes back.
+//! acknowledges at its next poll and parks; one in a native region counts as stopped already, and waits when
+//! it comes back.
 //!
 //! ```text
 //!  word                poll/park                                        resume
@@ -10,24 +10,23 @@
 //!  NATIVE         --stop--> NATIVE|STOP   ------------------------------------------> NATIVE
 //! ```
 //! A leader that has waited long for answers gives up the lock, reports the threads that have not answered,
-//! and looks again; so does a thread that has waited long for the end of a pause. How long is for its caller
-//! to say ([`Lateness`]): no clock is read here.
-//! LOOK is a bit besides, which may be up in any state: at its next poll, or when it next comes to the slow
-//! path of allocation, the mutator is to look whether a collection is due. In a native region it waits for
-//! the end of that.
+//! and looks again; so does a thread that has waited long for the end of a pause. Its caller says how long is
+//! long ([`Lateness`]): no clock is read here. LOOK is one more bit, which may be set in any state. It asks
+//! the mutator to check whether a collection is due: at its next poll, at its next slow path of allocation,
+//! or at the end of its native region.
 //!
 //! I1. The transition into a native region and the stop request are read-modify-writes of the same word, so
 //!     one of the two sees the other; no fence is needed between two words.
-//! I2. `unacknowledged` and the bit ANSWERED are written under the lock only. The count is that of the words
-//!     that hold STOP alone: running mutators that were asked and have not answered.
-//! I3. While `stopping` is set nobody attaches, detaches or returns from a native region, and there is one
-//!     leader.
+//! I2. `unacknowledged` and the bit ANSWERED are written under the lock only. `unacknowledged` counts the
+//!     words that hold STOP and no other bit: running mutators that were asked and have not answered.
+//! I3. While `stopping` is set, no thread attaches, detaches or returns from a native region, and there is
+//!     one leader.
 //! I4. What a mutator wrote before it acknowledged or entered native code is visible to the leader after
 //!     `stop_all`; what the leader wrote is visible to a mutator after it resumes. The lock carries it, or
 //!     the word's Release/Acquire.
-//! I5. A pause whose leader panicked is never over: nobody may touch the heap again. Whoever waits for it, or
-//!     comes to a safepoint later, panics; to detach is all that is left.
-//! I6. A mutator that looks sees what the thread that asked for it had done before: the word carries it.
+//! I5. A pause whose leader panicked is never over: no thread may touch the heap again. A thread that waits
+//!     for its end, or comes to a safepoint later, panics; it can only detach.
+//! I6. A mutator that looks sees what the thread that asked had done before: the word carries it.
 //! Callers: mutator threads, and whichever thread leads a pause; `ask_to_look` any thread.
 
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};

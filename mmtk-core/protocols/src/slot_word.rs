@@ -1,8 +1,8 @@
 //! The word of a slot, as the workers of a pause read and update it.
 //!
 //! Two workers may scan the same object where marks are plain stores (`forwarding`, I3). The first moves the
-//! target and updates the slot; the second reads the slot and goes straight to the copy, with no look at the
-//! old one.
+//! target and updates the slot; the second reads the slot and goes straight to the copy, without reading the
+//! old object.
 //!
 //! I1. A worker that reads the new address in a slot also sees the copied bytes.
 //! Callers: GC workers inside a pause. Between pauses a mutator's own loads and stores may be relaxed: the

@@ -1,10 +1,10 @@
 //! Atomics and locks for the protocol files: std's normally, loom's under `--cfg loom`.
 //!
-//! A protocol file takes everything that two threads share from here, so that the very same source is what
-//! the models in `loom-tests` explore. `order!` and `dropped!` mark the orderings and steps that a model can
-//! weaken by name; outside a loom build both are constants and cost nothing. For each name a test shows that
-//! a model fails without it, so an ordering that bears no name is either `Relaxed` or says why no model can
-//! see it.
+//! A protocol file takes everything that two threads share from here, so that the models in `loom-tests`
+//! explore the same source that runs in a heap. `order!` and `dropped!` mark the orderings and steps that a
+//! model can weaken by name; outside a loom build both are constants and cost nothing. For each name a test
+//! shows that a model fails without it, so an ordering that bears no name is either `Relaxed` or says why no
+//! model can see it.
 
 /// A word that threads share, of a type that says what it may hold: an enum, or a newtype. One to eight
 /// bytes without padding.

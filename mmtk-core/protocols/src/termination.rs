@@ -1,8 +1,8 @@
 //! When is a parallel trace finished? A counted protocol with sleeping.
 //!
 //! `active` counts the workers that have, or may get, work. A worker whose own stack and deque are empty
-//! leaves; it looks around, and before it takes anything it joins again. When the count reaches zero the
-//! trace is over for ever.
+//! leaves. It then looks for work of others, and joins again before it takes any. When the count reaches
+//! zero, the trace is over for ever.
 //!
 //! ```text
 //! Working --leave--> Looking --join--> Working (steals; if nothing was there, leaves again)
@@ -10,13 +10,13 @@
 //!                       +--count is 0--> Finished
 //! ```
 //! I1. Only an active worker publishes work, and it leaves only when its own deque is empty. So `active == 0`
-//!     means that no work exists anywhere and none can appear. In a section with a bound on the work of each
-//!     worker, one may also leave when it has done its part: then `active == 0` ends the section, and what is
-//!     left is for the next one.
+//!     means that no work exists anywhere and none can appear. In a section that bounds the work of each
+//!     worker, a worker may also leave when it has done its part: then `active == 0` ends the section, and
+//!     the rest of the work is for the next one.
 //! I2. A worker that finds `active == 0` sees everything that every worker did before it left.
 //! I3. `hungry` counts workers that would take work; publishers look at it without ordering, as a hint. A
-//!     publisher that reads it too early wakes nobody, which costs parallelism for a moment and nothing else:
-//!     it looks again every few dozen objects, and the end of the section always goes through the lock, under
+//!     publisher that reads it too early wakes no worker, which costs only parallelism, for a moment: it
+//!     looks again every few dozen objects, and the end of the section always goes through the lock, under
 //!     which a sleeper looks once more.
 //! Callers: GC workers in a tracing section.
 
@@ -156,7 +156,8 @@ impl Termination {
             if self.active.load(order!(Acquire, "termination-last-look")) == 0 {
                 return Look::Finished;
             }
-            // Whoever sees us hungry from now on must pass the lock we hold before it notifies (I3).
+            // A publisher that sees us hungry from now on must pass the lock that we hold before it notifies
+            // (I3).
             if anything_to_steal() {
                 drop(sleeping);
                 return self.join();

@@ -1,7 +1,7 @@
 //! The pacer's decisions as JSON, written and read again.
 //!
-//! The pacer and the core know nothing of files. Their types are mirrored here, field by field; since they
-//! are made as well as read, a field without a mirror does not compile.
+//! The pacer and the core know nothing of files. Their types are mirrored here, field by field. Values are
+//! made here as well as read, so a field without a mirror does not compile.
 
 use mmtk_core::events::Paced;
 use pacer::{Cause, CycleSample, Decision, HeapMode, MOST_BYTES, PacerConfig};

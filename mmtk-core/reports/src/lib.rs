@@ -1,4 +1,4 @@
-//! Files about a heap: what it did, as listeners that write; and what it shall do, options read from TOML.
+//! Files about a heap: listeners write what it did, and options come from TOML.
 //!
 //! `mmtk_core` tells listeners what happens and keeps nothing. What needs a library for files, formats or
 //! histograms is here, so that a virtual machine that writes no reports does without all of them.
@@ -11,7 +11,7 @@
 //! | [`read_decision`] | the pacer's decisions, from lines that `JsonLines` wrote |
 //! | [`apply_toml_file`], [`apply_toml_str`] | options of a heap, from TOML |
 //!
-//! I1. A listener that cannot write gives one warning and then keeps quiet. Reports never stop a program.
+//! I1. A listener that cannot write gives one warning and no more. Reports never stop a program.
 //! I2. The names of fields in what is written are those of [`mmtk_core::events::Event`]; a test compares them
 //!     with lines that an earlier version wrote.
 //!

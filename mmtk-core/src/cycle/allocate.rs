@@ -139,7 +139,7 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// Collects if that is due before `bytes` bytes are allocated.
     fn collect_if_due(self: &Arc<Self>, me: &ThreadPart<VM>, bytes: usize) {
-        // A minor collection may leave so much that a full one is due after all.
+        // A minor collection may leave enough for a full one to be due after all.
         for _ in 0..2 {
             // Threads that cross the goal together want one collection, not one each.
             let seen = self.pauses.load(Relaxed);
@@ -159,7 +159,7 @@ impl<VM: VMBinding> Collector<VM> {
         }
     }
 
-    /// Why to collect before so many bytes are allocated.
+    /// Why to collect before `bytes` are allocated; `None` if there is no reason.
     fn wants_collection(&self, bytes: usize) -> Option<Cause> {
         let stress = self.options.stress_bytes;
         if !self.plan.can_collect() {
@@ -181,7 +181,7 @@ impl<VM: VMBinding> Collector<VM> {
         self.out_of_memory(bytes, tried)
     }
 
-    /// There is no room for so many bytes: tells the listeners, unless a collection may help.
+    /// There is no room for `requested` bytes: tells the listeners, unless a collection may help.
     fn out_of_memory(&self, requested: usize, tried: Tried) -> OutOfMemory {
         let budget: &Budget = self.memory.budget();
         let (reserved, limit) = (budget.reserved(), budget.limit());

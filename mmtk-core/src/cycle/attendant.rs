@@ -37,13 +37,13 @@ use std::time::{Duration, Instant};
 const LEAST: usize = 256 << 10;
 /// A program is quiet when it allocates at less than this part of the rate before.
 const QUIET: f64 = 0.25;
-/// A quiet program is left so much over what is live, as a part of that: it will not take back page by page
-/// what was just returned. So much garbage there must be at least for an idle collection.
+/// A quiet program keeps this part of its live bytes in addition to them, so that it does not take back page
+/// by page what was just returned. An idle collection needs at least this much garbage.
 const SPARE: f64 = 0.0625;
 /// How often the timer looks in a delay: what was needed in between is seen in what is reserved.
 const LOOKS: u32 = 8;
-/// The program did something in the time between two looks if it brought so much of what was allocated since
-/// the last full collection.
+/// The program was active between two looks if it allocated at least a 64th of what was allocated since the
+/// last full collection.
 const ACTIVE_PART: usize = 64;
 
 /// Bytes that mutators have allocated, counted at refills.
@@ -112,13 +112,13 @@ struct Cycle {
 }
 
 impl Cycle {
-    /// Bytes that it cannot do without, with so many reserved now. Not what is reserved: that counts room for
-    /// copies, which may never have been touched.
+    /// A lower bound of the memory that this cycle needs, with `reserved` bytes reserved now. `reserved`
+    /// alone is too high: it counts the room for copies, which may never have been touched.
     fn least(&self, reserved: usize) -> usize {
         self.live + (SPARE * self.live as f64) as usize + reserved.saturating_sub(self.retained)
     }
 
-    /// Bytes that the program is expected to use, when it has allocated so many since the cycle began.
+    /// Bytes that the program is expected to use, when it has allocated `allocated` since the cycle began.
     fn need(&self, now: Instant, reserved: usize, allocated: usize) -> usize {
         let expected = self.rate * now.saturating_duration_since(self.began).as_secs_f64();
         let quiet = (allocated as f64) < QUIET * expected || self.rate == 0.0 && allocated == 0;
@@ -150,8 +150,8 @@ impl Activity {
         Activity { cycle, allocated: 0, active: now }
     }
 
-    /// Whether to collect now a heap in whose cycle so many bytes were allocated, and so many were live when
-    /// it began.
+    /// Whether to collect now, with `allocated` bytes allocated in this cycle, and `live` bytes live when it
+    /// began.
     fn looks_idle(
         &mut self,
         now: Instant,
@@ -238,7 +238,7 @@ struct Shared {
 /// A full collection that has ended, for the timer.
 pub(crate) struct Ended {
     pub live: usize,
-    /// At so many bytes the next is due.
+    /// Bytes at which the next one is due.
     pub goal: usize,
     /// Allocated since the one before.
     pub allocated: usize,
@@ -604,7 +604,7 @@ mod tests {
             idle.hold(&mut |_| ());
             done.send(Arc::strong_count(&idle.shared)).unwrap();
         });
-        // Whoever waits for a timer that nobody ends waits for ever.
+        // A thread that waits for a timer that no thread ends waits for ever.
         let handles = finished.recv_timeout(60 * SECOND).expect("it neither hangs nor panics");
         assert_eq!(handles, 1, "a timer that nobody can end is running");
     }

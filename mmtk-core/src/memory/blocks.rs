@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// How a block is paid for.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Payment {
-    /// Charge so many bytes to the budget: the block itself, and what the plan must hold in reserve for it.
+    /// Charge this many bytes to the budget: the block itself, and what the plan must hold in reserve for it.
     Bytes(usize, Charge),
     /// It was charged before (a copy reserve).
     Prepaid,
@@ -187,8 +187,8 @@ impl BlockPool {
         }
     }
 
-    /// Makes the first `blocks` blocks usable, and charges their tables: who holds so many prepaid or in use
-    /// can then take them all without asking the budget or the system.
+    /// Makes the first `blocks` blocks usable, and charges their tables. A space that has so many blocks
+    /// prepaid or in use can then take them all without asking the budget or the system.
     #[must_use]
     pub fn commit(&self, blocks: u32, by: Charge) -> bool {
         loop {

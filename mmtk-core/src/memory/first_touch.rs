@@ -23,7 +23,7 @@ const HALF_LIFE: u64 = 32 << 20;
 const ENOUGH: u64 = 2 << 20;
 /// The same of huge pages alone.
 const ENOUGH_HUGE: u64 = 4 * HUGE_PAGE_BYTES as u64;
-/// Huge pages may cost so many times as much as small ones: they save translations later.
+/// Huge pages may cost up to this many times as much as small ones: they save translations later.
 const MAX_RATIO: f64 = 2.0;
 
 /// What first touches cost lately.

@@ -128,7 +128,7 @@ impl Joining {
         self.regions.lock().joined_bytes()
     }
 
-    /// Whether a program that has used so much processor time has earned the next region.
+    /// Whether a program that has used `program_ns` of processor time has earned the next region.
     pub fn affordable(&self, program_ns: u64) -> bool {
         let needed_ns = self.spent_ns.load(Relaxed) + self.cost_ns.load(Relaxed);
         program_ns >= self.not_before_ns.load(Relaxed) && needed_ns <= (SHARE * program_ns as f64) as u64
@@ -143,8 +143,8 @@ impl Joining {
         self.in_vain.store((in_vain + 1).min(MOST_DOUBLINGS), Relaxed);
     }
 
-    /// Joins the next region that is resident as a whole, if a program that has used so much processor time
-    /// has earned it; whether it did. Only one thread at a time.
+    /// Joins the next region that is resident as a whole, if a program that has used `program_ns` of
+    /// processor time has earned it; returns whether it did. Only one thread at a time calls this.
     pub fn join_one(&self, reservation: &Mapping, program_ns: u64) -> bool {
         let looks = if self.enabled.load(Relaxed) { self.regions.lock().small } else { 0 };
         for _ in 0..looks {

@@ -41,8 +41,8 @@ impl Mappings {
         isize::from(Mappings::begins(page, before, home)) - isize::from(self.firsts.contains_key(&page))
     }
 
-    /// How many more there will be once so many pages from `page` on show as many homes from `home` on, or
-    /// nothing.
+    /// How many more mappings there will be once `pages` pages from `page` on show as many homes from `home`
+    /// on, or nothing.
     pub fn change(&self, page: u32, pages: u32, home: Option<u32>) -> isize {
         let end = page + pages;
         let before = page.checked_sub(1).and_then(|before| self.home(before));

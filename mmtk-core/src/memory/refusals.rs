@@ -124,7 +124,7 @@ fn why_no_memory(bytes: usize) -> String {
     String::new()
 }
 
-/// What to say when a process has so many mappings.
+/// The text of the warning when a process has `used` mappings.
 pub(super) fn too_many_mappings(used: usize) -> String {
     let most = max_mappings();
     format!(

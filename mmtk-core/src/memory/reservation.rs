@@ -40,7 +40,8 @@ pub enum Why {
 
 /// Something that keeps freed memory for reuse and can give it back to the system.
 pub trait Cache: Send + Sync {
-    /// Gives back at least `bytes`, if it has so much and the system takes it; returns how many bytes went.
+    /// Gives back at least `bytes`, if it has that many and the system takes them; returns how many bytes
+    /// went.
     fn give_back(&self, bytes: usize, why: Why) -> usize;
 }
 
@@ -370,7 +371,7 @@ impl Memory {
         Some(self.mappings_max.load(Relaxed)).filter(|max| *max > 0)
     }
 
-    /// Test support: the process may have so many mappings, of which some are in use.
+    /// Test support: the process may have `most` mappings, of which some are in use.
     pub fn limit_mappings(&self, most: usize) {
         self.mappings_max.store(most, Relaxed);
     }

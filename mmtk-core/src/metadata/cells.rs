@@ -49,7 +49,7 @@ impl CellClass {
     }
 }
 
-/// What the marks of so many cells take at the start of a block: the first cell keeps an alignment of 16.
+/// Bytes that the marks of `cells` take at the start of a block: the first cell keeps an alignment of 16.
 const fn mark_bytes(cells: u32) -> u32 {
     cells.div_ceil(128) * 16
 }
@@ -59,8 +59,9 @@ pub const SIZE_CLASSES: usize = CLASSES.len();
 /// The largest cell; larger objects are large objects.
 pub const MAX_CELL_BYTES: usize = CLASSES[SIZE_CLASSES - 1].bytes as usize;
 
-/// Every multiple of 8 to 128, of 16 to 256, of 32 to 512; then so many cells to a block that at most an
-/// eighth is lost. From 128 on all are multiples of 16, so a binding whose granule is 16 gets aligned cells.
+/// Every multiple of 8 to 128, of 16 to 256, of 32 to 512; then sizes of which a whole number fills the
+/// block, so that an object wastes an eighth of its cell at most. From 128 on all are multiples of 16, so a
+/// binding whose granule is 16 gets aligned cells.
 const CLASSES: [CellClass; 49] = {
     let mut classes = [CellClass::new(16); 49];
     let mut n = 0;

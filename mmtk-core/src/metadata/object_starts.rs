@@ -46,7 +46,7 @@ impl ObjectStarts {
         ObjectStarts { bits: self.bits.view(), log_granule: self.log_granule }
     }
 
-    /// What the table costs for so many bytes of heap.
+    /// What the table costs for `bytes` of heap.
     pub const fn table_bytes(bytes: usize, log_granule: u32) -> usize {
         bytes >> (log_granule + LOG_GRANULES)
     }

@@ -365,7 +365,7 @@ options! {
 }
 
 impl Options {
-    /// Checks every value and how the values combine. Whoever creates a heap calls this once, first.
+    /// Checks every value and how the values combine. The code that creates a heap calls this once, first.
     ///
     /// # Errors
     /// The first offence in the order of the table, in the words that [`set`](Options::set) would have used.

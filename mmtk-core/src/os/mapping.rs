@@ -90,7 +90,7 @@ impl Mapping {
     pub fn is_resident(&self, at: Address) -> io::Result<bool> {
         self.assert_inside(at, HUGE_PAGE_BYTES);
         let mut pages = [0; HUGE_PAGE_BYTES / PAGE_BYTES];
-        // SAFETY: the call writes a byte for each page of the range, and so many has `pages`.
+        // SAFETY: the call writes a byte for each page of the range, and `pages` has that many.
         match unsafe { libc::mincore(at.as_mut_ptr(), HUGE_PAGE_BYTES, pages.as_mut_ptr()) } {
             0 => Ok(pages.iter().all(|page| page & 1 != 0)),
             _ => Err(io::Error::last_os_error()),

@@ -222,7 +222,7 @@ pub fn write_to_standard_error(mut bytes: &[u8]) {
     }
 }
 
-/// Whether whoever runs the machine lets programs have huge pages.
+/// Whether the settings of the machine let programs have huge pages.
 pub fn huge_pages_allowed() -> bool {
     std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").is_ok_and(|modes| !modes.contains("[never]"))
 }
@@ -230,8 +230,8 @@ pub fn huge_pages_allowed() -> bool {
 /// What a thread uses of the processor, for others to read while it lives.
 pub struct CpuMeter {
     clock: AtomicI32,
-    /// Where the clock stood when it was last read, in ns. Whoever reads it: the owner, or the leader of a
-    /// pause while it is stopped.
+    /// Where the clock stood when it was last read, in ns. The owner reads it, or the leader of a pause while
+    /// the owner is stopped.
     seen: AtomicU64,
 }
 

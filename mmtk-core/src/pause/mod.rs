@@ -197,7 +197,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         });
     }
 
-    /// Whether helpers are woken at once for so many things to do.
+    /// Whether helpers are woken at once for `count` things to do.
     fn pays_to_wake(&self, count: usize) -> bool {
         count >= ITEMS_FOR_HELPERS || self.options.gc_helpers == WakeHelpers::Always
     }

@@ -38,8 +38,8 @@ impl<VM: VMBinding> Pause<'_, VM> {
         self.process_weak(policy);
     }
 
-    /// A marking from begin to end, with the world held: in one step, or in steps of so many objects as an
-    /// option says.
+    /// A marking from begin to end, with the mutators stopped: in one step, or in steps of
+    /// `stress.step_objects`.
     fn mark<T: Policy<VM, Item = ObjectItem>>(&mut self, policy: T) {
         self.phase.enter(PausePhase::Tracing);
         self.timed("trace", |pause| {

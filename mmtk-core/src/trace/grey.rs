@@ -114,7 +114,8 @@ impl<'a, I: Send + 'static> Section<'a, I> {
         Self::bounded(grey, usize::MAX)
     }
 
-    /// Until each worker has followed so many objects, or there are no grey edges left.
+    /// A section that ends when each worker has followed `objects` objects, or when there are no grey edges
+    /// left.
     pub fn bounded(grey: &'a Grey<I>, objects: usize) -> Section<'a, I> {
         let termination = Termination::new();
         termination.open();

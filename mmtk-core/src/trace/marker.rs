@@ -380,8 +380,7 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
     }
 }
 
-/// When to look again with so many objects left to follow: not after the moment when only a window of them
-/// is.
+/// After how many objects to look again, with `left` objects to follow: before only a window of them is left.
 fn look_after(left: usize) -> usize {
     left.saturating_sub(WINDOW).clamp(1, LOOK_EVERY)
 }

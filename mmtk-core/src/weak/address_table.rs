@@ -122,7 +122,7 @@ impl Entries {
     }
 
     /// At the end of a full collection, if the table is sparse: fewer entries, some with new numbers, and an
-    /// index for so many, which is empty.
+    /// empty index for that many.
     pub fn shrink(&self) {
         self.table.compact(&self.memory);
         let mut index = self.index.write();

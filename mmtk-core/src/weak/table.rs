@@ -47,7 +47,7 @@ const NONE: u32 = u32::MAX;
 
 /// What a chunk is charged for.
 const CHUNK_BYTES: usize = size_of::<Chunk<Entry>>();
-/// Serials have so many bits, so that a handle fits into a word.
+/// Bits of a serial, so that a handle fits into a word.
 pub(crate) const SERIAL_BITS: u32 = 29;
 
 /// How the VM knows an entry.
@@ -121,7 +121,7 @@ impl Entry {
     pub fn set_value(&self, value: Option<ObjectReference>) {
         self.extra.store(word(value), Relaxed);
     }
-    /// The value as bits of the VM's.
+    /// The value, as bits of the VM.
     pub fn bits(&self) -> u64 {
         self.extra.load(Relaxed) as u64
     }

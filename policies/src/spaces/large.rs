@@ -204,7 +204,7 @@ impl<VM: VMBinding> Space for LargeObjectSpace<VM> {
         (offset < 1 << VM::LOG_GRANULE || offset < self.vm.object_size(object)).then_some(object)
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
-        // Whoever visits may ask about objects.
+        // `visit` may ask about objects.
         let objects = self.objects.lock().clone();
         objects.iter().map(|o| self.pages.object_at(o.start)).for_each(visit);
     }

@@ -206,7 +206,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         }
     }
 
-    /// Takes up to so many of the touched blocks.
+    /// Sweeps up to `blocks` of the touched blocks.
     fn sweep_touched(&self, blocks: usize) {
         let mut freed = 0;
         for block in (0..blocks).map_while(|_| self.touched.pop(self.pool.links())).map(Block) {

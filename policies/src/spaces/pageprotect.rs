@@ -550,7 +550,7 @@ impl<VM: VMBinding> Space for PageProtectSpace<VM> {
     }
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         let start = |(first, live): (&u32, &Live)| self.shared.pages.start_of(*first).plus(live.offset as usize);
-        // Whoever visits may ask about objects.
+        // `visit` may ask about objects.
         let starts: Vec<Address> = self.shared.state().live.iter().map(start).collect();
         starts.into_iter().map(|start| self.shared.pages.object_at(start)).for_each(visit);
     }

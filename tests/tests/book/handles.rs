@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::sync::Mutex;
 
 // ANCHOR: scope
-/// A part of the thread's root stack. What was rooted in it is let go at its end.
+/// A part of the thread's root stack. What was rooted in it is released at its end.
 struct Scope<'t> {
     thread: &'t Thread,
     base: usize,
@@ -28,7 +28,7 @@ impl<'t> Scope<'t> {
         Scope { thread, base: thread.depth(), inner: Cell::new(false) }
     }
 
-    /// Roots a reference. Between the safepoint that returned it and this call there is no other.
+    /// Roots a reference. No safepoint lies between the one that returned it and this call.
     fn root(&self, reference: Ref) -> Handle<'_> {
         assert!(!self.inner.get(), "a scope inside this one is open: root there, or let `escaping` return it");
         Handle { root: self.thread.push(reference), scope: PhantomData }
@@ -39,7 +39,7 @@ impl<'t> Scope<'t> {
         self.thread.get(handle.root)
     }
 
-    /// Runs `f` in a scope of its own. What it returns is rooted in this one, all else is let go.
+    /// Runs `f` in a scope of its own. What it returns is rooted in this scope; all else is released.
     fn escaping(&self, f: impl FnOnce(&Scope<'_>) -> Ref) -> Handle<'_> {
         self.inner.set(true);
         let inner = Scope::new(self.thread);
@@ -58,7 +58,7 @@ impl Drop for Scope<'_> {
 // ANCHOR_END: scope
 
 // ANCHOR: global
-/// Slots of the VM that `scan_vm` visits, lent to handles that live as long as their owner wants.
+/// Slots of the VM that `scan_vm` visits. They are lent to handles, each for as long as its owner wants.
 struct Globals {
     free: Mutex<Vec<usize>>,
 }
@@ -75,7 +75,8 @@ impl Globals {
         Some(slot)
     }
 
-    /// Lets go. The thread is a mutator that runs: beside a pause the collector may write the slot, too.
+    /// Releases the slot. The calling thread is a running mutator: during a pause the collector may write the
+    /// slot, too.
     fn release(&self, _thread: ThreadHandle, vm: &ReferenceVM, slot: usize) {
         vm.set_global(slot, Ref::NULL);
         self.free.lock().unwrap().push(slot);
