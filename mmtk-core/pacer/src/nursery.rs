@@ -54,9 +54,9 @@ pub struct NurseryConfig {
     pub pause_goal_ns: u64,
 }
 
-/// A collection that ended.
-#[derive(Copy, Clone, Debug)]
-pub struct Collected {
+/// What the controller is told of a collection that ended.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub struct NurserySample {
     /// Bytes that mutators allocated since the collection before.
     pub allocated: usize,
     /// Bytes that the trace found live: in a minor collection those that it made old.
@@ -188,7 +188,7 @@ impl Nursery {
     }
 
     /// A minor collection ended.
-    pub fn after_minor(&mut self, minor: Collected) {
+    pub fn after_minor(&mut self, minor: NurserySample) {
         self.live += minor.traced;
         let allocated = minor.allocated.max(1) as f64;
         let now = (minor.cpu_ns as f64 / allocated, (minor.traced as f64 / allocated).min(1.0));
@@ -215,7 +215,7 @@ impl Nursery {
     }
 
     /// A full collection ended.
-    pub fn after_full(&mut self, full: Collected) {
+    pub fn after_full(&mut self, full: NurserySample) {
         let (spent_ns, before) = self.spent;
         let allocated = before + full.allocated;
         // Whether the minor collections since the last full one paid, if there were any.
@@ -238,7 +238,7 @@ impl Nursery {
     }
 
     /// What a full collection tells about the next ones.
-    fn keep(&mut self, full: Collected) {
+    fn keep(&mut self, full: NurserySample) {
         if full.was_full {
             let filled = (self.live + full.allocated).max(1) as f64;
             self.overhead = (full.full_at as f64 / filled).clamp(*OVERHEAD.start(), *OVERHEAD.end());
@@ -306,7 +306,7 @@ mod tests {
                 reserved = if minor { reserved + traced } else { self.live() };
                 let ns = FIXED_NS + TRACE_NS * traced as f64;
                 run.ns += ns;
-                let ended = Collected {
+                let ended = NurserySample {
                     allocated: step,
                     traced,
                     cpu_ns: ns as u64,
@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn when_objects_begin_to_die_young_minor_collections_come_back() {
         let mut nursery = Nursery::new(ADAPTIVE, LIMIT);
-        let ended = |allocated: usize, traced: usize| Collected {
+        let ended = |allocated: usize, traced: usize| NurserySample {
             allocated,
             traced,
             cpu_ns: traced as u64,
@@ -372,7 +372,7 @@ mod tests {
             fresh_ns: 0.0,
             was_full: false,
         };
-        let full = Collected { was_full: true, ..ended(60 << 20, 40 << 20) };
+        let full = NurserySample { was_full: true, ..ended(60 << 20, 40 << 20) };
         nursery.after_full(full);
         for _ in 0..200 {
             match nursery.trigger_bytes() {
@@ -397,7 +397,7 @@ mod tests {
         let mut nursery = Nursery::new(ADAPTIVE, 16 << 20);
         for mb in [16, 32, 64] {
             // Half of what filled the heap was live before, all of it is now, and the goal is twice that.
-            nursery.after_full(Collected {
+            nursery.after_full(NurserySample {
                 allocated: if mb == 16 { 16 << 20 } else { mb << 19 },
                 traced: mb << 20,
                 cpu_ns: 1_000_000,
@@ -425,7 +425,7 @@ mod tests {
     fn a_size_that_is_given_is_kept_whatever_it_costs() {
         let config = NurseryConfig { bytes: 4 << 20, always: false, max_bytes: 1 << 20, pause_goal_ns: 1 };
         let mut nursery = Nursery::new(config, LIMIT);
-        let ended = Collected {
+        let ended = NurserySample {
             allocated: 60 << 20,
             traced: 59 << 20,
             cpu_ns: u64::MAX,
@@ -445,7 +445,7 @@ mod tests {
     fn memory_that_was_never_touched_is_left_alone_while_minor_collections_cost_little() {
         let goes_on = |fresh_ns| {
             let mut nursery = Nursery::new(ADAPTIVE, LIMIT);
-            let ended = |allocated, traced: usize| Collected {
+            let ended = |allocated, traced: usize| NurserySample {
                 allocated,
                 traced,
                 cpu_ns: traced as u64,
@@ -466,7 +466,7 @@ mod tests {
     /// Minor collections of which each costs 1 ms more than its part of a full one, until there are none,
     /// when touching the rest costs so much.
     fn rented(nursery: &mut Nursery, fresh_ns: f64) -> usize {
-        let ended = |cpu_ns: u64, fresh_ns| Collected {
+        let ended = |cpu_ns: u64, fresh_ns| NurserySample {
             allocated: 1 << 20,
             traced: 0,
             cpu_ns,
@@ -476,7 +476,7 @@ mod tests {
             fresh_ns,
             was_full: false,
         };
-        nursery.after_full(Collected { allocated: LIMIT, was_full: true, ..ended(1, fresh_ns) });
+        nursery.after_full(NurserySample { allocated: LIMIT, was_full: true, ..ended(1, fresh_ns) });
         let minor = |nursery: &mut Nursery| {
             nursery.after_minor(ended(1_000_000, fresh_ns));
             nursery.trigger_bytes() != usize::MAX
@@ -508,8 +508,8 @@ mod tests {
     const WIDE: NurseryConfig = NurseryConfig { max_bytes: usize::MAX, ..ADAPTIVE };
 
     /// A collection of so many MiB and so many MiB of ns, in a heap that is full at 128 MiB.
-    fn ended(allocated: usize, traced: usize, cpu: usize) -> Collected {
-        Collected {
+    fn ended(allocated: usize, traced: usize, cpu: usize) -> NurserySample {
+        NurserySample {
             allocated: allocated * MB,
             traced: traced * MB,
             cpu_ns: (cpu * MB) as u64,
@@ -525,7 +525,7 @@ mod tests {
     /// another one would cost 1 ns for each byte of the room.
     fn after_a_full_one(config: NurseryConfig, fresh_ns: f64) -> Nursery {
         let mut nursery = Nursery::new(config, 128 * MB);
-        nursery.after_full(Collected { was_full: true, fresh_ns, ..ended(64, 64, 64) });
+        nursery.after_full(NurserySample { was_full: true, fresh_ns, ..ended(64, 64, 64) });
         assert_eq!((nursery.overhead, nursery.trigger), (1.0, Some(32 * MB)));
         nursery
     }
@@ -534,16 +534,16 @@ mod tests {
     fn a_minor_collection_counts_half_in_the_averages_and_pays_if_it_costs_less_than_the_room_it_saves() {
         for (fresh_ns, pays) in [(0.0, false), (100.0 * MB as f64, true)] {
             let mut nursery = after_a_full_one(WIDE, fresh_ns);
-            nursery.after_minor(Collected { fresh_ns, ..ended(32, 8, 8) });
+            nursery.after_minor(NurserySample { fresh_ns, ..ended(32, 8, 8) });
             assert_eq!((nursery.minor, nursery.trigger, nursery.rent_ns), (Some((0.25, 0.25)), Some(28 * MB), 0.0));
-            nursery.after_minor(Collected { fresh_ns, ..ended(16, 12, 16) });
+            nursery.after_minor(NurserySample { fresh_ns, ..ended(16, 12, 16) });
             assert_eq!((nursery.minor, nursery.spent), (Some((0.625, 0.5)), (24.0 * MB as f64, 48 * MB)));
             // The last one cost 1 ns a byte, and would have paid at a quarter of that.
             assert_eq!(nursery.rent_ns, if pays { 12.0 * MB as f64 } else { 0.0 });
             assert_eq!(nursery.trigger, pays.then_some(22 * MB));
             let always = NurseryConfig { always: true, ..WIDE };
             let mut nursery = after_a_full_one(always, fresh_ns);
-            nursery.after_minor(Collected { fresh_ns, ..ended(32, 16, 640) });
+            nursery.after_minor(NurserySample { fresh_ns, ..ended(32, 16, 640) });
             assert_eq!(nursery.trigger, Some(24 * MB), "wanted in any case");
         }
         // What costs as much does not pay.
@@ -564,7 +564,7 @@ mod tests {
         nursery.see_fresh(20.0);
         assert_eq!((nursery.rent_ns, nursery.price_ns()), (0.0, 20.0));
         // However much more a minor collection costs.
-        nursery.after_minor(Collected { fresh_ns: 20.0, ..ended(32, 32, 640) });
+        nursery.after_minor(NurserySample { fresh_ns: 20.0, ..ended(32, 32, 640) });
         assert_eq!((nursery.rent_ns, nursery.price_ns()), (20.0, 0.0));
     }
 
@@ -587,8 +587,8 @@ mod tests {
         // Full ones: 64 for the collection and 32 for its memory, for 64 MiB: 1.5 ns a byte.
         for (spent, wait) in [(16, 0), (24, FIRST_WAIT)] {
             let mut nursery = after_a_full_one(WIDE, fresh_ns);
-            nursery.after_minor(Collected { fresh_ns, ..ended(32, 0, spent) });
-            nursery.after_full(Collected { fresh_ns, was_full: true, ..ended(48, 64, 64) });
+            nursery.after_minor(NurserySample { fresh_ns, ..ended(32, 0, spent) });
+            nursery.after_full(NurserySample { fresh_ns, was_full: true, ..ended(48, 64, 64) });
             assert_eq!(nursery.wait, wait, "{} ns for 80 MiB", spent + 64 + 32);
             assert_eq!(nursery.trigger.is_some(), wait == 0);
         }
@@ -604,7 +604,7 @@ mod tests {
     #[test]
     fn trials_in_vain_become_rare_by_a_factor_up_to_a_bound() {
         let mut nursery = after_a_full_one(WIDE, 0.0);
-        let full = Collected { was_full: true, ..ended(64, 64, 64) };
+        let full = NurserySample { was_full: true, ..ended(64, 64, 64) };
         let waits = [0; 5].map(|_| {
             nursery.after_minor(ended(1, 1, 640));
             assert_eq!(nursery.trigger, None);
@@ -620,11 +620,11 @@ mod tests {
     #[test]
     fn waste_is_what_is_reserved_for_each_byte_that_fills_the_heap() {
         let mut nursery = after_a_full_one(WIDE, 0.0);
-        nursery.after_full(Collected { was_full: true, full_at: 192 * MB, ..ended(64, 32, 64) });
+        nursery.after_full(NurserySample { was_full: true, full_at: 192 * MB, ..ended(64, 32, 64) });
         assert_eq!(nursery.overhead, 1.5);
         assert_eq!(nursery.full.unwrap().room, (128.0 / 1.5 * MB as f64) as usize - 32 * MB);
         // A heap that was not full says nothing of it.
-        nursery.after_full(Collected { full_at: 128 * MB, ..ended(64, 32, 64) });
+        nursery.after_full(NurserySample { full_at: 128 * MB, ..ended(64, 32, 64) });
         assert_eq!(nursery.overhead, 1.5);
     }
 
@@ -635,17 +635,17 @@ mod tests {
         for (pause_ns, within_goal) in [(16 * goal_ns, 8), (4 * goal_ns, 8), (goal_ns, 16), (goal_ns / 4, 32), (0, 32)]
         {
             let mut nursery = after_a_full_one(config, 0.0);
-            nursery.after_minor(Collected { pause_ns, ..ended(16, 0, 0) });
+            nursery.after_minor(NurserySample { pause_ns, ..ended(16, 0, 0) });
             assert_eq!(nursery.within_goal, (within_goal * MB) as f64, "{pause_ns} ns");
         }
         // A full collection that meets the goal is no reason for minor ones, a longer one is.
         for (pause_ns, wanted) in [(goal_ns, false), (goal_ns + 1, true)] {
             let mut nursery = after_a_full_one(config, 0.0);
             nursery.wait = 9;
-            nursery.after_full(Collected { pause_ns, ..ended(0, 64, 64) });
+            nursery.after_full(NurserySample { pause_ns, ..ended(0, 64, 64) });
             assert_eq!(nursery.trigger, wanted.then_some(32 * MB));
             // They are as large as they may be, and come although they do not pay.
-            nursery.after_minor(Collected { pause_ns: 4 * goal_ns, ..ended(32, 16, 640) });
+            nursery.after_minor(NurserySample { pause_ns: 4 * goal_ns, ..ended(32, 16, 640) });
             assert_eq!(nursery.trigger, wanted.then_some(16 * MB));
         }
     }

@@ -1,13 +1,14 @@
 //! The slow path of allocation: it collects until there is room.
 
 use super::collector::Collector;
+use super::ended::CollectionEnded;
 use super::late::Late;
 use crate::address::Address;
 use crate::alloc::{Allocators, ThreadPart};
 use crate::binding::VMBinding;
 use crate::callback::Callback;
 use crate::error::{MayBeOutOfMemory, OutOfMemory, Tried};
-use crate::events::{Cause, CollectionKind, Event, PauseReport};
+use crate::events::{Cause, CollectionKind, Event};
 use crate::memory::{BLOCK_BYTES, Budget};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,12 +27,11 @@ impl Attempts {
     }
 
     /// The count after a collection that did not help.
-    fn after(self, report: &PauseReport) -> Attempts {
-        let freed = report.reserved_before_bytes.saturating_sub(report.reserved_after_bytes);
-        match report.kind {
+    fn after(self, ended: &CollectionEnded) -> Attempts {
+        match ended.kind {
             // Nothing was allocated since, so the next is a full one.
             CollectionKind::Minor => self,
-            CollectionKind::Full if self.0 >= 2 && freed < BLOCK_BYTES => Attempts::OVER,
+            CollectionKind::Full if self.0 >= 2 && ended.bytes.freed() < BLOCK_BYTES => Attempts::OVER,
             CollectionKind::Full => Attempts(self.0 + 1),
         }
     }
@@ -82,8 +82,8 @@ impl<VM: VMBinding> Collector<VM> {
             // about the room it left, and tries again.
             let seen = self.pauses.load(Relaxed);
             let led = me.where_it_may_stop(|| {
-                self.collect_unless_done(Some(me), attempts.cause(), Some(seen), |report| {
-                    attempt(allocators()).ok_or_else(|| attempts.after(report))
+                self.collect_unless_done(Some(me), attempts.cause(), Some(seen), |ended| {
+                    attempt(allocators()).ok_or_else(|| attempts.after(ended))
                 })
             });
             match led {
@@ -122,7 +122,7 @@ impl<VM: VMBinding> Collector<VM> {
                 return Err(error);
             }
             let led = me.where_it_may_stop(|| {
-                self.collect_unless_done(Some(me), attempts.cause(), Some(seen), |report| attempts.after(report))
+                self.collect_unless_done(Some(me), attempts.cause(), Some(seen), |ended| attempts.after(ended))
             });
             // If it led none, another thread collected. The last attempt has what the last collection freed.
             attempts = led.unwrap_or(attempts);

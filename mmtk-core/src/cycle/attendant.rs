@@ -24,6 +24,7 @@
 //! The thread ends when there is nothing to return, to join or to wait for.
 //! Callers: threads that attach; leaders; a thread that forks or drops the heap; the timer.
 
+use super::ended::CollectionEnded;
 use crate::memory::{Asked, Memory, Why};
 use crate::patience::{Patience, Waiting};
 use crate::warnings;
@@ -235,15 +236,6 @@ struct Shared {
     changed: Condvar,
 }
 
-/// A full collection that has ended, for the timer.
-pub(crate) struct Ended {
-    pub live: usize,
-    /// Bytes at which the next one is due.
-    pub goal: usize,
-    /// Allocated since the one before.
-    pub allocated: usize,
-}
-
 /// The timer of one heap.
 pub(crate) struct Idle {
     shared: Arc<Shared>,
@@ -256,20 +248,21 @@ impl Idle {
         Idle { shared: Arc::new(shared) }
     }
 
-    /// A full collection has ended. With a delay of 0 what is above the goal goes at once.
-    pub fn collected(&self, ended: &Ended, delays: Delays) {
+    /// A full collection has ended; the next is due at `goal` bytes. With a delay of 0 what is above that goes
+    /// at once.
+    pub fn collected(&self, ended: &CollectionEnded, goal: usize, delays: Delays) {
         let now = Instant::now();
         let budget = self.shared.memory.budget();
         if delays.uncommit == Some(Duration::ZERO) {
-            let excess = budget.resident().saturating_sub(ended.goal);
+            let excess = budget.resident().saturating_sub(goal);
             if excess > 0 {
                 self.shared.memory.give_back(excess, Why::Unneeded);
             }
         }
         let mut state = self.shared.state.lock();
         let last = now - state.cycle.map_or(self.shared.created, |cycle| cycle.began);
-        let rate = ended.allocated as f64 / last.as_secs_f64().max(1e-9);
-        let cycle = Cycle { began: now, rate, live: ended.live, retained: budget.reserved(), goal: ended.goal };
+        let rate = ended.bytes.allocated.since_full as f64 / last.as_secs_f64().max(1e-9);
+        let cycle = Cycle { began: now, rate, live: ended.bytes.live, retained: budget.reserved(), goal };
         state.cycle = Some(cycle);
         drop(state);
         self.attend(delays);

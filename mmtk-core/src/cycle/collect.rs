@@ -1,11 +1,9 @@
 //! A collection from the view of the thread that asks for it: it stops the others, leads the pause, and tells
 //! pacer, nursery and listeners the result.
 
-use super::attendant::Ended;
 use super::collector::Collector;
+use super::ended::{AllocatedBytes, Bytes, CollectionEnded, Times, Work};
 use super::late::Late;
-use super::pacing::FullCollection;
-use super::worker_count::PauseCost;
 use crate::address::ObjectReference;
 use crate::alloc::{Allocators, MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
@@ -18,7 +16,6 @@ use crate::pause::{Pause, PausePhase, PinnedForPause, ambiguous_roots};
 use crate::plan::Plan;
 use crate::space::Space;
 use crate::verify;
-use pacer::nursery::Collected;
 use protocols::safepoint::Stop;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -48,7 +45,7 @@ impl<VM: VMBinding> Collector<VM> {
         me: Option<&ThreadPart<VM>>,
         cause: Cause,
         seen: Option<u64>,
-        last: impl FnOnce(&PauseReport) -> R,
+        last: impl FnOnce(&CollectionEnded) -> R,
     ) -> Option<R> {
         if !self.plan.can_collect() {
             return None;
@@ -64,8 +61,8 @@ impl<VM: VMBinding> Collector<VM> {
         }
         let unfinished = self.led_by(me);
         let inside = self.call(Callback::Pause);
-        let Led { report, details, paced } = self.lead(me, cause, requested);
-        let result = last(&report);
+        let Led { ended, details, paced } = self.lead(me, cause, requested);
+        let result = last(&ended);
         drop(inside);
         std::mem::forget(unfinished);
         if self.listeners.is_empty() {
@@ -74,8 +71,8 @@ impl<VM: VMBinding> Collector<VM> {
             let _inside = self.call(Callback::Listener);
             self.listeners.emit_in_order(|| {
                 self.resume_all();
-                let duration_ns = requested.elapsed().as_nanos() as u64;
-                let pause = Event::Pause(Box::new(details.complete(PauseReport { duration_ns, ..report })));
+                let ended = ended.after(nanos_since(requested));
+                let pause = Event::Pause(Box::new(details.report(&ended)));
                 [pause].into_iter().chain(paced.map(|paced| Event::Paced(Box::new(paced))))
             });
         }
@@ -127,14 +124,13 @@ impl<VM: VMBinding> Collector<VM> {
     /// The pause, from stopped mutators to just before they resume.
     fn lead(self: &Arc<Self>, me: Option<&ThreadPart<VM>>, cause: Cause, requested: Instant) -> Led<'_> {
         self.phase.enter(PausePhase::Stopping);
-        let time_to_safepoint_ns = requested.elapsed().as_nanos() as u64;
+        let to_safepoint = nanos_since(requested);
         let cpu_before = thread_cpu_ns();
-        let reserved_before_bytes = self.memory.budget().reserved();
+        let (reserved_before, goal_before) = (self.memory.budget().reserved(), self.pacing.goal());
         let mutators = self.retire_stopped();
         let kind = self.kind_for(cause);
         self.allow_workers(kind);
-        let stopped = Instant::now();
-        let mutator_cpu_ns = match kind {
+        let mutator_cpu = match kind {
             CollectionKind::Full => mutators.iter().map(|mutator| mutator.meter().take()).sum(),
             CollectionKind::Minor => 0,
         };
@@ -170,41 +166,51 @@ impl<VM: VMBinding> Collector<VM> {
             copied_bytes: 0,
         };
         self.run_plan(&mut pause);
-        let live_bytes = self.keep_live_bytes(kind, &pause.live_bytes);
+        let live = self.keep_live_bytes(kind, &pause.live_bytes);
         self.phase.enter(PausePhase::Idle);
         let sequence = self.pauses.fetch_add(1, Relaxed);
         let worker_cpu_ns = self.keep_cpu_time(me, thread_cpu_ns() - cpu_before);
-        self.learn_from(kind, pause.traced_objects, stopped, &worker_cpu_ns);
-        // Its length, the goal and what is resident are known at the end.
-        let mut report = PauseReport {
+        let ended = CollectionEnded {
             sequence,
             cause,
             kind,
-            start_ns: (requested - self.created).as_nanos() as u64,
-            time_to_safepoint_ns,
-            duration_ns: 0,
-            cpu_ns: worker_cpu_ns.iter().sum(),
-            worker_cpu_ns: Vec::new(),
-            phases: Vec::new(),
-            reserved_before_bytes,
-            reserved_after_bytes: self.memory.budget().reserved(),
-            live_bytes,
-            goal_bytes: 0,
-            resident_bytes: 0,
-            limit_bytes: self.memory.budget().limit(),
-            allocated_bytes: allocated.since_pause,
-            spaces: Vec::new(),
-            defrag: pause.defragmented,
             emergency: pause.emergency,
+            defragmented: pause.defragmented,
+            times: Times {
+                requested: (requested - self.created).as_nanos() as u64,
+                to_safepoint,
+                pause: nanos_since(requested),
+            },
+            work: Work {
+                gc_cpu: worker_cpu_ns.iter().sum(),
+                helped: worker_cpu_ns[1..].iter().any(|ns| *ns > 0),
+                mutator_cpu,
+                objects: pause.traced_objects,
+            },
+            bytes: Bytes {
+                reserved_before,
+                reserved_after: self.memory.budget().reserved(),
+                goal_before,
+                traced: pause.live_bytes(),
+                live,
+                allocated,
+            },
         };
-        let full_at = self.pacing.goal();
-        let paced = self.steer(&report, requested, pause.allocated_bytes, mutator_cpu_ns);
-        self.return_memory(kind, allocated.since_full);
-        self.size_nursery(&report, requested, full_at, pause.live_bytes(), &mutators);
-        report.goal_bytes = self.pacing.goal();
-        report.resident_bytes = self.memory.budget().resident();
-        let phases = self.memory.arena().collect(pause.phases.iter().cloned());
-        Led { report, details: Details { worker_cpu_ns, phases, spaces: self.report_spaces() }, paced }
+        self.worker_counts[kind as usize].lock().ended(&ended);
+        let paced = self.steer(&ended);
+        let goal = self.pacing.goal();
+        self.return_memory(&ended, goal);
+        // To return memory takes time, and the nursery has a goal for the whole pause.
+        self.size_nursery(&ended.after(nanos_since(requested)), goal, &mutators);
+        let details = Details {
+            worker_cpu_ns,
+            phases: self.memory.arena().collect(pause.phases.iter().cloned()),
+            spaces: self.report_spaces(),
+            goal,
+            resident: self.memory.budget().resident(),
+            limit: self.memory.budget().limit(),
+        };
+        Led { ended, details, paced }
     }
 
     /// Lets as many workers take part as made the last pauses shorter.
@@ -212,16 +218,6 @@ impl<VM: VMBinding> Collector<VM> {
         if self.options.gc_helpers == WakeHelpers::Auto {
             self.gang.allow(self.worker_counts[kind as usize].lock().next());
         }
-    }
-
-    /// What the pause took, for the choice of workers of the next ones.
-    fn learn_from(&self, kind: CollectionKind, objects: usize, stopped: Instant, worker_cpu_ns: &[u64]) {
-        self.worker_counts[kind as usize].lock().ended(&PauseCost {
-            objects,
-            stopped_ns: stopped.elapsed().as_nanos() as u64,
-            cpu_ns: worker_cpu_ns.iter().sum(),
-            helped: worker_cpu_ns[1..].iter().any(|ns| *ns > 0),
-        });
     }
 
     /// Takes the ranges of stopped mutators from them, and those that others left. Only the leader, as all
@@ -297,30 +293,12 @@ impl<VM: VMBinding> Collector<VM> {
     }
 
     /// Tells the pacer. Returns what it decided, after a full collection.
-    fn steer(
-        &self,
-        report: &PauseReport,
-        requested: Instant,
-        allocated_bytes: usize,
-        mutator_cpu_ns: u64,
-    ) -> Option<Paced> {
-        if report.kind == CollectionKind::Minor {
-            self.pacing.minor_ended(report.cpu_ns);
+    fn steer(&self, ended: &CollectionEnded) -> Option<Paced> {
+        if ended.kind == CollectionKind::Minor {
+            self.pacing.minor_ended(ended.work.gc_cpu);
             return None;
         }
-        let paced = self.pacing.full_ended(&FullCollection {
-            sequence: report.sequence,
-            end_ns: self.created.elapsed().as_nanos() as u64,
-            cause: report.cause,
-            live_bytes: report.live_bytes,
-            allocated_bytes,
-            reserved_before_bytes: report.reserved_before_bytes,
-            reserved_after_bytes: report.reserved_after_bytes,
-            cpu_ns: report.cpu_ns,
-            pause_ns: requested.elapsed().as_nanos() as u64,
-            time_to_safepoint_ns: report.time_to_safepoint_ns,
-            mutator_cpu_ns,
-        });
+        let paced = self.pacing.full_ended(ended);
         if paced.gave_up {
             let mut report = self.memory.arena().text();
             // A text takes whatever is written to it.
@@ -330,33 +308,16 @@ impl<VM: VMBinding> Collector<VM> {
         Some(paced)
     }
 
-    /// In a generational plan: when the next minor collection is due, after one that traced `traced` bytes,
-    /// in a heap that was full at `full_at`. Barriers are armed if there will be one.
-    fn size_nursery(
-        &self,
-        report: &PauseReport,
-        requested: Instant,
-        full_at: usize,
-        traced: usize,
-        mutators: &[MutatorRef<VM>],
-    ) {
+    /// In a generational plan: when the next minor collection is due, in a heap that is full at `goal` bytes
+    /// now. Barriers are armed if there will be one.
+    fn size_nursery(&self, ended: &CollectionEnded, goal: usize, mutators: &[MutatorRef<VM>]) {
         let Some(nursery) = &self.nursery else { return };
         let mut nursery = nursery.lock();
-        let goal = self.pacing.goal();
         let fresh_bytes = goal.saturating_sub(self.memory.budget().resident());
-        let ended = Collected {
-            allocated: report.allocated_bytes,
-            traced,
-            cpu_ns: report.cpu_ns,
-            pause_ns: requested.elapsed().as_nanos() as u64,
-            full_at,
-            goal,
-            fresh_ns: self.memory.touch_ns_per_byte() * fresh_bytes as f64,
-            was_full: matches!(report.cause, Cause::HeapFull | Cause::Growth),
-        };
-        match report.kind {
-            CollectionKind::Minor => nursery.after_minor(ended),
-            CollectionKind::Full => nursery.after_full(ended),
+        let sample = ended.nursery_sample(goal, self.memory.touch_ns_per_byte() * fresh_bytes as f64);
+        match ended.kind {
+            CollectionKind::Minor => nursery.after_minor(sample),
+            CollectionKind::Full => nursery.after_full(sample),
         }
         self.nursery_bytes.store(nursery.trigger_bytes(), Relaxed);
         let armed = self.minor_collections_pay();
@@ -420,58 +381,64 @@ impl<VM: VMBinding> Collector<VM> {
     }
 
     /// Gives freed memory back to the system: all of it, what was not needed for a while, or nothing.
-    /// `allocated`: since the last full collection.
-    fn return_memory(&self, kind: CollectionKind, allocated: usize) {
+    fn return_memory(&self, ended: &CollectionEnded, goal: usize) {
         let (when, delays) = self.pacing.idling();
         if when == When::Always {
             self.memory.give_back(usize::MAX, Why::Unneeded);
         }
-        if kind == CollectionKind::Full {
-            let (live, goal) = (self.live_bytes(), self.pacing.goal());
-            self.idle.collected(&Ended { live, goal, allocated }, delays);
+        if ended.kind == CollectionKind::Full {
+            self.idle.collected(ended, goal, delays);
         }
         self.idle.join_pages();
     }
 }
 
+fn nanos_since(then: Instant) -> u64 {
+    then.elapsed().as_nanos() as u64
+}
+
 /// A pause that is about to end.
 struct Led<'a> {
-    /// Without its lists.
-    report: PauseReport,
+    ended: CollectionEnded,
     details: Details<'a>,
     paced: Option<Paced>,
 }
 
-/// The lists of a report, in the arena: what listeners get is made of them when mutators run again.
+/// What listeners are told besides. The lists are in the arena: what listeners get is made of them when
+/// mutators run again.
 struct Details<'a> {
     worker_cpu_ns: List<'a, u64>,
     phases: List<'a, Phase>,
     spaces: List<'a, SpaceReport>,
+    /// Bytes at the end of the pause.
+    goal: usize,
+    resident: usize,
+    limit: usize,
 }
 
 impl Details<'_> {
-    fn complete(&self, report: PauseReport) -> PauseReport {
+    fn report(&self, ended: &CollectionEnded) -> PauseReport {
+        let CollectionEnded { sequence, cause, kind, emergency, defragmented, times, work, bytes } = *ended;
         PauseReport {
+            sequence,
+            cause,
+            kind,
+            start_ns: times.requested,
+            time_to_safepoint_ns: times.to_safepoint,
+            duration_ns: times.pause,
+            cpu_ns: work.gc_cpu,
             worker_cpu_ns: self.worker_cpu_ns.to_vec(),
             phases: self.phases.to_vec(),
+            reserved_before_bytes: bytes.reserved_before,
+            reserved_after_bytes: bytes.reserved_after,
+            live_bytes: bytes.live,
+            goal_bytes: self.goal,
+            resident_bytes: self.resident,
+            limit_bytes: self.limit,
+            allocated_bytes: bytes.allocated.since_pause,
             spaces: self.spaces.to_vec(),
-            ..report
-        }
-    }
-}
-
-/// Bytes that mutators allocated since the last full collection, and since the last pause.
-struct AllocatedBytes {
-    since_full: usize,
-    since_pause: usize,
-}
-
-impl AllocatedBytes {
-    /// Since the last collection that could free as much as one of this kind.
-    fn since_no_less(&self, kind: CollectionKind) -> usize {
-        match kind {
-            CollectionKind::Full => self.since_full,
-            CollectionKind::Minor => self.since_pause,
+            defrag: defragmented,
+            emergency,
         }
     }
 }

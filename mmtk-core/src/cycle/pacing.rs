@@ -8,7 +8,8 @@
 //! thread.
 
 use super::attendant::Delays;
-use crate::events::{Cause, Paced};
+use super::ended::CollectionEnded;
+use crate::events::Paced;
 use crate::machine::{Grants, Machine};
 use crate::memory::BLOCK_BYTES;
 use crate::options::{OptionError, Options, When};
@@ -65,24 +66,6 @@ pub(crate) struct Pacing {
     mutator_cpu_ns: AtomicU64,
     /// Says that the soft limit gives way.
     above_soft_limit: warnings::Once,
-}
-
-/// A full collection that ends.
-pub(crate) struct FullCollection {
-    pub sequence: u64,
-    /// In ns since heap creation.
-    pub end_ns: u64,
-    pub cause: Cause,
-    pub live_bytes: usize,
-    /// Since the one before.
-    pub allocated_bytes: usize,
-    pub reserved_before_bytes: usize,
-    pub reserved_after_bytes: usize,
-    pub cpu_ns: u64,
-    pub pause_ns: u64,
-    pub time_to_safepoint_ns: u64,
-    /// Of attached mutators, since the one before.
-    pub mutator_cpu_ns: u64,
 }
 
 impl Pacing {
@@ -191,7 +174,8 @@ impl Pacing {
     }
 
     /// Returns what was decided.
-    pub fn full_ended(&self, full: &FullCollection) -> Paced {
+    pub fn full_ended(&self, full: &CollectionEnded) -> Paced {
+        let CollectionEnded { times, work, bytes, .. } = full;
         let minor_cpu_ns = self.gc_cpu_ns.swap(0, Relaxed);
         let mut control = self.control.lock();
         let control = &mut *control;
@@ -199,32 +183,36 @@ impl Pacing {
         self.external_live.store(external, Relaxed);
         self.external_counted.store(external, Relaxed);
         let (external, external_new) = (external as f64, self.external_new.swap(0, Relaxed) as f64);
-        let grown = full.reserved_before_bytes.saturating_sub(control.reserved);
-        control.reserved = full.reserved_after_bytes;
+        let grown = bytes.reserved_before.saturating_sub(control.reserved);
+        control.reserved = bytes.reserved_after;
+        let allocated = bytes.allocated.since_full;
+        // Mutators stand still while the heap is marked: marking takes as long as the pause, nothing is
+        // allocated meanwhile, and no mutator helps but the one that leads.
         let sample = CycleSample {
-            traced: full.live_bytes as f64 + external,
-            retained: full.reserved_after_bytes as f64 + external,
+            traced: bytes.live as f64 + external,
+            retained: bytes.reserved_after as f64 + external,
             external,
-            peak: full.reserved_before_bytes as f64 + external,
-            marking_ns: full.pause_ns as f64,
-            gc_cpu_ns: (minor_cpu_ns + full.cpu_ns) as f64,
+            peak: bytes.reserved_before as f64 + external,
+            marking_ns: times.pause as f64,
+            gc_cpu_ns: (minor_cpu_ns + work.gc_cpu) as f64,
             assist_cpu_ns: 0.0,
             black: 0.0,
-            mutator_cpu_ns: (self.mutator_cpu_ns.swap(0, Relaxed) + full.mutator_cpu_ns) as f64,
-            allocated: full.allocated_bytes as f64 + external_new,
+            mutator_cpu_ns: (self.mutator_cpu_ns.swap(0, Relaxed) + work.mutator_cpu) as f64,
+            allocated: allocated as f64 + external_new,
             // What minor collections freed was used again too, and nothing tells the one from the other.
-            recycled: if minor_cpu_ns > 0 { 0.0 } else { full.allocated_bytes.saturating_sub(grown) as f64 },
-            handshake_ns: full.time_to_safepoint_ns as f64,
-            final_pause_ns: full.pause_ns as f64,
-            forced: !matches!(full.cause, Cause::HeapFull | Cause::Growth),
+            recycled: if minor_cpu_ns > 0 { 0.0 } else { allocated.saturating_sub(grown) as f64 },
+            handshake_ns: times.to_safepoint as f64,
+            final_pause_ns: times.pause as f64,
+            forced: !full.was_full(),
         };
         self.heed(control, self.machine.known());
         control.policy.cycle_ended(&sample);
         control.last = Some(sample);
         let decision = control.policy.decide();
         self.keep(&decision, sample.retained);
-        let elapsed = full.end_ns.saturating_sub(control.end_ns) as f64;
-        control.end_ns = full.end_ns;
+        let end_ns = times.end();
+        let elapsed = end_ns.saturating_sub(control.end_ns) as f64;
+        control.end_ns = end_ns;
         let config = *control.policy.config();
         if decision.cause == Bound::SoftLimitGivesWay {
             let mb = |bytes: f64| format!("{:.1} MB", bytes / 1e6);
@@ -238,11 +226,11 @@ impl Pacing {
             ));
         }
         // What lies outside has no limit to exceed.
-        let reserved = full.reserved_after_bytes as f64;
+        let reserved = bytes.reserved_after as f64;
         let gave_up = control.give_up.observe(&config, elapsed, sample.gc_cpu_ns, sample.mutator_cpu_ns, reserved);
         Paced {
             sequence: full.sequence,
-            end_ns: full.end_ns,
+            end_ns,
             policy: control.policy.name().into(),
             config,
             sample,
@@ -350,7 +338,9 @@ fn config(options: &Options, limit: usize, machine: Grants) -> PacerConfig {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ended::{AllocatedBytes, Bytes, Times, Work};
     use super::*;
+    use crate::events::CollectionKind;
     use crate::machine::root::Root;
 
     const MB: usize = 1_000_000;
@@ -363,19 +353,17 @@ mod tests {
         let pacing = Pacing::on(Machine::new(root.path()), &options, 900 * MB);
         // Half of what is reserved lies between live objects, and new ones take it.
         for sequence in 0..4 {
-            pacing.full_ended(&FullCollection {
-                sequence,
-                end_ns: (sequence + 1) * 1_000_000_000,
-                cause: Cause::Growth,
-                live_bytes: 100 * MB,
-                allocated_bytes: 100 * MB,
-                reserved_before_bytes: 200 * MB + 1,
-                reserved_after_bytes: 200 * MB,
-                cpu_ns: 1_000_000,
-                pause_ns: 1_000_000,
-                time_to_safepoint_ns: 1000,
-                mutator_cpu_ns: 10_000_000,
-            });
+            let ended = CollectionEnded::for_test(CollectionKind::Full);
+            let times = Times { requested: (sequence + 1) * 1_000_000_000, to_safepoint: 1000, pause: 1_000_000 };
+            let work = Work { gc_cpu: 1_000_000, mutator_cpu: 10_000_000, ..ended.work };
+            let bytes = Bytes {
+                reserved_before: 200 * MB + 1,
+                reserved_after: 200 * MB,
+                live: 100 * MB,
+                allocated: AllocatedBytes { since_full: 100 * MB, since_pause: 100 * MB },
+                ..ended.bytes
+            };
+            pacing.full_ended(&CollectionEnded { sequence, times, work, bytes, ..ended });
         }
         let reached = |allocated| pacing.reached(200 * MB, allocated, 0);
         assert!(!reached(49 * MB) && reached(50 * MB));

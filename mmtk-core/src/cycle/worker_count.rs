@@ -16,6 +16,8 @@
 //! arithmetic. Minor and full collections have a level each, since they differ in what they trace.
 //! Callers: the leader of a pause.
 
+use super::ended::{CollectionEnded, Work};
+
 /// Objects that a pause must trace to say anything: a good multiple of those after which helpers are woken.
 const OBJECTS_MIN: usize = 1 << 15;
 /// Pauses of a trial.
@@ -31,19 +33,6 @@ const WORTH: f64 = 2.0;
 /// More workers must save this part of the stopped time at least.
 const SAVED_MIN: f64 = 0.05;
 
-/// What a pause took.
-#[derive(Copy, Clone, Debug)]
-pub struct PauseCost {
-    /// Objects that it traced.
-    pub objects: usize,
-    /// How long mutators were stopped, from the moment when the last one had stopped.
-    pub stopped_ns: u64,
-    /// Processor time of all workers.
-    pub cpu_ns: u64,
-    /// Whether a helper took part.
-    pub helped: bool,
-}
-
 /// Nanoseconds for each object traced.
 #[derive(Copy, Clone, Debug, Default)]
 struct Cost {
@@ -52,9 +41,9 @@ struct Cost {
 }
 
 impl Cost {
-    fn of(pause: &PauseCost) -> Cost {
-        let objects = pause.objects as f64;
-        Cost { stopped: pause.stopped_ns as f64 / objects, cpu: pause.cpu_ns as f64 / objects }
+    fn of(ended: &CollectionEnded) -> Cost {
+        let objects = ended.work.objects as f64;
+        Cost { stopped: ended.times.stopped() as f64 / objects, cpu: ended.work.gc_cpu as f64 / objects }
     }
 
     /// `weight` of the other one, and the rest of this one.
@@ -109,12 +98,13 @@ impl WorkerCount {
         self.levels[self.trial.map_or(self.level, |trial| trial.level)]
     }
 
-    /// A pause ended that might use [`WorkerCount::next`] workers.
-    pub fn ended(&mut self, pause: &PauseCost) {
-        if self.levels.len() == 1 || pause.objects < OBJECTS_MIN || (self.next() > 1 && !pause.helped) {
+    /// A collection ended that might use [`WorkerCount::next`] workers.
+    pub fn ended(&mut self, ended: &CollectionEnded) {
+        let Work { objects, helped, .. } = ended.work;
+        if self.levels.len() == 1 || objects < OBJECTS_MIN || (self.next() > 1 && !helped) {
             return;
         }
-        let cost = Cost::of(pause);
+        let cost = Cost::of(ended);
         match self.trial {
             None => {
                 self.usual = Some(self.usual.map_or(cost, |usual| usual.mixed(cost, NEWEST)));
@@ -157,7 +147,17 @@ impl WorkerCount {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ended::Times;
     use super::*;
+    use crate::events::CollectionKind;
+
+    /// A collection that took this.
+    fn ended(objects: usize, stopped_ns: u64, gc_cpu: u64, helped: bool) -> CollectionEnded {
+        let ended = CollectionEnded::for_test(CollectionKind::Full);
+        // To stop mutators took some time too.
+        let times = Times { to_safepoint: 5_000_000, pause: stopped_ns + 5_000_000, ..ended.times };
+        CollectionEnded { times, work: Work { objects, gc_cpu, helped, ..ended.work }, ..ended }
+    }
 
     /// A machine: stopped time and processor time of a pause of one million objects, in ms, by number of
     /// workers.
@@ -173,8 +173,7 @@ mod tests {
             let noise = 0.9 + 0.2 * (n * 7 % 11) as f64 / 10.0;
             let (stopped, cpu) = machine(workers);
             let ns = |ms: f64| (ms * noise * 1e6) as u64;
-            let objects = 1_000_000;
-            count.ended(&PauseCost { objects, stopped_ns: ns(stopped), cpu_ns: ns(cpu), helped: workers > 1 });
+            count.ended(&ended(1_000_000, ns(stopped), ns(cpu), workers > 1));
         }
         used
     }
@@ -235,8 +234,8 @@ mod tests {
     fn pauses_that_say_nothing_change_nothing() {
         let mut count = WorkerCount::new(4);
         for _ in 0..1000 {
-            count.ended(&PauseCost { objects: 100, stopped_ns: 1000, cpu_ns: 4000, helped: true });
-            count.ended(&PauseCost { objects: 1_000_000, stopped_ns: 1000, cpu_ns: 1000, helped: false });
+            count.ended(&ended(100, 1000, 4000, true));
+            count.ended(&ended(1_000_000, 1000, 1000, false));
         }
         assert_eq!(count.next(), 4);
         assert_eq!(WorkerCount::new(6).levels, [1, 3, 6]);
