@@ -23,7 +23,6 @@ use crate::weak::QueuedRoot;
 use breach::Cause;
 use history::Survivor;
 use slots::Slots;
-use std::collections::HashMap;
 use walk::{From, Seen, Walk};
 
 pub(crate) use history::History;
@@ -74,7 +73,7 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
             kind: pause.kind(),
             history,
             before,
-            seen: HashMap::new(),
+            seen: Default::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::binding::VMBinding;
 use crate::events::CollectionKind;
 use crate::metadata::ObjectStates;
 use crate::space::Spaces;
+use rustc_hash::FxBuildHasher;
 use std::collections::HashMap;
 
 /// Where a reference was found.
@@ -37,7 +38,8 @@ pub(super) struct Walk<'a, VM: VMBinding> {
     /// What is known of the objects before the collection.
     pub history: &'a History,
     pub before: bool,
-    pub seen: HashMap<ObjectReference, Seen<VM::Slot>>,
+    /// Looked up for each reference, so hashing must be quick.
+    pub seen: HashMap<ObjectReference, Seen<VM::Slot>, FxBuildHasher>,
     pub slots: Slots<VM::Slot>,
 }
 

@@ -115,7 +115,8 @@ fn libraries(package: &str) -> BTreeSet<String> {
 #[test]
 fn the_heap_needs_these_libraries_and_no_others() {
     let ours = ["heapwright", "mmtk_core", "pacer", "policies", "protocols"];
-    let theirs = ["allocator_api2", "atomic", "bytemuck", "crossbeam_utils", "libc", "libm", "log", "strsim"];
+    let theirs =
+        ["allocator_api2", "atomic", "bytemuck", "crossbeam_utils", "libc", "libm", "log", "rustc_hash", "strsim"];
     // Macros that derive, and what they are made of; nothing of it is in a program.
     let for_macros = ["bytemuck_derive", "derive_where", "proc_macro2", "quote", "syn", "unicode_ident"];
     let expected: BTreeSet<String> = ours.into_iter().chain(theirs).chain(for_macros).map(str::to_owned).collect();
