@@ -25,6 +25,8 @@ const VARIABLE: &str = "MATRIX_THREADS";
 const ROOMY: usize = 64 << 20;
 const STACK_BYTES: usize = 16 << 20;
 const LEAST_LIMIT: usize = 1 << 20;
+/// How precise a search for the smallest limit is.
+const LIMIT_STEP: usize = 256 << 10;
 
 /// A stress setting: its name, and the options that it changes.
 #[derive(Copy, Clone, Debug)]
@@ -365,14 +367,21 @@ pub fn all_workloads_without_collection<VM: TestVM>(make: MakeHeap<VM>, plan: &s
 pub fn all_workloads_near_their_minimum<VM: TestVM>(make: MakeHeap<VM>, plan: &str) {
     for spec in SPECS {
         let mut least = HashMap::new();
+        // What the last share needed, and of how many it was one: the next needs about as much.
+        let mut last = (LEAST_LIMIT, 1);
         for (mutators, workers) in threads(Extent::chosen(), plan, spec.workload, TINY_HEAP) {
             let least = *least.entry(mutators).or_insert_with(|| {
-                let shares: Vec<_> = (0..mutators).map(|tid| least_limit(make, plan, spec, tid, mutators)).collect();
+                let mut sum = (0, 0u64);
+                for tid in 0..mutators {
+                    let guess = last.0 * last.1 / mutators;
+                    let (limit, checksum) = least_limit(make, plan, spec, (tid, mutators), guess);
+                    last = (limit, mutators);
+                    sum = (sum.0 + limit, sum.1.wrapping_add(checksum));
+                }
                 // Not verified, so that allocation took the fast path.
-                let checksum = shares.iter().fold(0, |sum: u64, (_, checksum)| sum.wrapping_add(*checksum));
                 let right = expected(spec, sizes_that_fill(plan)(spec.workload), mutators);
-                assert_eq!(checksum, right, "{} on {plan}, alone: the checksum differs", spec.name);
-                shares.iter().map(|(limit, _)| limit).sum::<usize>()
+                assert_eq!(sum.1, right, "{} on {plan}, alone: the checksum differs", spec.name);
+                sum.0
             });
             // The threads' shares may be live all at once; a quarter more, since no two runs interleave
             // alike.
@@ -385,13 +394,14 @@ pub fn all_workloads_near_their_minimum<VM: TestVM>(make: MakeHeap<VM>, plan: &s
 }
 
 /// The smallest limit at which one mutator's share ran alone, to a quarter of a megabyte, and its checksum.
-/// Alone, so that the answer does not depend on how many threads happened to run at the same time.
+/// Alone, so that the answer does not depend on how many threads happened to run at the same time. The search
+/// begins at `guess`, in steps that double.
 fn least_limit<VM: TestVM>(
     make: MakeHeap<VM>,
     plan: &str,
     spec: &'static Spec,
-    tid: usize,
-    mutators: usize,
+    (tid, mutators): (usize, usize),
+    guess: usize,
 ) -> (usize, u64) {
     let checksum = Cell::new(0);
     let runs = |limit| {
@@ -403,17 +413,25 @@ fn least_limit<VM: TestVM>(
         checksum.set(result.as_ref().map_or(checksum.get(), |sum| *sum));
         result.is_ok()
     };
-    let (mut fails, mut works) = (LEAST_LIMIT, LEAST_LIMIT);
-    while !runs(works) {
-        fails = works;
-        works *= 2;
-        assert!(works <= ROOMY, "{} does not run on {plan} in {fails} bytes", spec.name);
+    let (mut fails, mut works, mut step) = (None, None, LIMIT_STEP);
+    let mut limit = guess.max(LEAST_LIMIT);
+    loop {
+        assert!(limit <= ROOMY, "{} does not run on {plan} in {limit} bytes", spec.name);
+        if runs(limit) {
+            works = Some(limit);
+        } else {
+            fails = Some(limit);
+        }
+        limit = match (fails, works) {
+            (_, Some(works)) if works <= LEAST_LIMIT => return (works, checksum.get()),
+            (Some(fails), Some(works)) if works - fails <= LIMIT_STEP => return (works, checksum.get()),
+            (Some(fails), Some(works)) => (fails + works) / 2,
+            (None, Some(works)) => works.saturating_sub(step).max(LEAST_LIMIT),
+            (Some(fails), None) => fails + step,
+            (None, None) => unreachable!("it ran or it failed"),
+        };
+        step *= 2;
     }
-    while works - fails > (256 << 10) {
-        let middle = (fails + works) / 2;
-        *(if runs(middle) { &mut works } else { &mut fails }) = middle;
-    }
-    (works, checksum.get())
 }
 
 #[cfg(test)]
