@@ -5,7 +5,7 @@ use crate::options::OptionError;
 use std::fmt;
 use std::io;
 
-/// Why a heap could not be created, or does not do what it is asked for.
+/// Why a heap could not be created, or cannot do what was asked.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HeapError {
@@ -20,7 +20,7 @@ pub enum HeapError {
         /// All names.
         known: Vec<&'static str>,
     },
-    /// The plan needs what the binding has not got.
+    /// The binding does not meet a need of the plan.
     Unsuitable {
         /// The plan.
         plan: &'static str,
@@ -50,7 +50,7 @@ pub enum HeapError {
         /// The plan.
         plan: &'static str,
     },
-    /// The system refused address space, tables, or what else the plan asks of it; the text says how much,
+    /// The system refused address space, tables, or other memory that the plan needs; the text says how much,
     /// and the limit behind it.
     System(io::Error),
 }
@@ -160,7 +160,7 @@ impl std::error::Error for OutOfMemory {}
 ///
 /// [`Mutator::or_collect`]: crate::Mutator::or_collect
 pub trait MayBeOutOfMemory {
-    /// What it says of memory, if that is what it says.
+    /// The error as [`OutOfMemory`], if that is what it says.
     fn out_of_memory(&mut self) -> Option<&mut OutOfMemory>;
 }
 

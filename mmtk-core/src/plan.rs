@@ -57,8 +57,8 @@ impl<'a, VM: VMBinding> PlanContext<'a, VM> {
         Ok(PlanContext { vm, memory, options, states: self.states.clone().generational(), generational })
     }
 
-    /// A table of a space of its own, for where objects begin. It costs [`ObjectStarts::table_bytes`], which
-    /// the space charges.
+    /// A table of where objects begin, for one space. It costs [`ObjectStarts::table_bytes`], which the space
+    /// charges.
     pub fn object_starts(&self, extent: Extent) -> Result<ObjectStarts, HeapError> {
         Ok(ObjectStarts::new(self.memory, extent, VM::LOG_GRANULE)?)
     }
@@ -80,17 +80,16 @@ pub struct PlanInfo {
 /// The virtual calls happen per buffer refill and per pause; the tracing loop is compiled for the
 /// [`SpaceTracer`](crate::trace::SpaceTracer)s of the plan's spaces.
 pub trait Plan<VM: VMBinding>: Send + Sync {
-    /// What it is, and what it needs of the binding: a heap is refused where the binding has not got that.
-    /// The spaces of a plan with minor collections are made from [`PlanContext::generational`].
+    /// What it is, and what it needs of the binding: if the binding does not meet that, no heap is made. The
+    /// spaces of a plan with minor collections are made from [`PlanContext::generational`].
     fn info(&self) -> &'static PlanInfo;
 
     /// Its spaces.
     fn spaces(&self) -> Spaces<'_>;
 
-    /// The slow path of allocation: `bytes` zeroed bytes, from a range at hand or a new one; what is long to
-    /// zero goes to [`Allocators::zero_later`].
-    /// None if the budget is exhausted; then the caller collects and tries again.
-    /// Called by any mutator; takes no lock in the common case.
+    /// The slow path of allocation: memory for the request, zeroed, from the present range or a new one;
+    /// memory that takes long to zero goes to [`Allocators::zero_later`]. `None` if the budget is exhausted;
+    /// then the caller collects and tries again. Called by any mutator; takes no lock in the common case.
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address>;
 
     /// One collection, from stopped mutators to swept spaces. Called by the leader of a pause.

@@ -7,11 +7,11 @@ use crate::error::OutOfMemory;
 use crate::weak::Entries;
 use std::sync::Arc;
 
-/// A table from objects to 64 bits each, for the VM's own use: it keeps no key alive, and forgets those that
-/// died. Clones share it.
+/// A table from objects to 64 bits each, for the VM's own use: it keeps no key alive, and forgets keys that
+/// have died. Clones share it.
 ///
-/// Its methods want a running mutator of the heap that made it; none is a safepoint. Any mutators may use it
-/// at the same time.
+/// Its methods need a running mutator of the heap that made the table; none of them is a safepoint. Several
+/// mutators may use it at the same time.
 #[derive(Clone)]
 pub struct AddressTable(Arc<Entries>);
 
@@ -21,7 +21,7 @@ impl AddressTable {
         AddressTable(mutator.weak_tables().addresses.create())
     }
 
-    /// Only while a mutator of the heap runs is the table left alone by collections.
+    /// Collections leave the table alone only while a mutator of the heap runs.
     fn entries<VM: VMBinding>(&self, mutator: &Mutator<VM>) -> &Entries {
         mutator.check_running();
         assert!(std::ptr::eq(mutator.memory(), &*self.0.memory), "the table belongs to another heap than the mutator");

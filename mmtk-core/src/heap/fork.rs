@@ -29,13 +29,13 @@ use crate::error::HeapError;
 use crate::events::Wait;
 
 impl<VM: VMBinding> Mutator<VM> {
-    /// Calls `fork`, which forks the process and returns what the system call did: 0 in the child. Returns
-    /// it, in both processes. A safepoint: the other mutators stand still until the parent has its answer,
-    /// and in the child they are gone; listeners stay with the parent.
+    /// Calls `fork`, which forks the process and returns the result of the system call: 0 in the child.
+    /// Returns that result, in both processes. A safepoint: the other mutators stand still until the parent
+    /// has its answer, and in the child they are gone; listeners stay with the parent.
     ///
-    /// While `fork` runs, no thread but those inside native regions may be in a call of this heap
-    /// ([`Heap::add_vm_object`](crate::Heap::add_vm_object), say), and neither `fork` nor handlers that the
-    /// system calls for it (`pthread_atfork`) may use the heap. A process with several heaps nests the calls.
+    /// While `fork` runs, no thread but those inside native regions may be in a call of this heap (such as
+    /// [`Heap::add_vm_object`](crate::Heap::add_vm_object)), and neither `fork` nor handlers that the system
+    /// calls for it (`pthread_atfork`) may use the heap. In a process with several heaps, nest the calls.
     ///
     /// # Safety
     /// `fork` returns 0 in a new process that has this thread alone, and nowhere else: there the heap takes
@@ -46,8 +46,8 @@ impl<VM: VMBinding> Mutator<VM> {
     /// PageProtect.
     ///
     /// # Panics
-    /// In a native region of this mutator, and in a callback of the heap. When `fork` uses the heap, at once,
-    /// which ends it in this process.
+    /// In a native region of this mutator, and in a callback of the heap. Also at once when `fork` uses the
+    /// heap; that ends the heap in this process.
     pub unsafe fn fork(&self, fork: impl FnOnce() -> i32) -> Result<i32, HeapError> {
         self.check_running();
         let heap = self.heap();

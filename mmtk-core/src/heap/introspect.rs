@@ -25,7 +25,8 @@ pub struct ObjectInfo {
     pub space: &'static str,
     /// What the binding calls it ([`VMBinding::type_name`]).
     pub type_name: Cow<'static, str>,
-    /// Whether it has survived a collection. In a plan that is not generational, the last one.
+    /// Whether it has survived a collection; in a plan that is not generational, whether it has survived the
+    /// last one.
     pub is_old: bool,
 }
 
@@ -64,13 +65,13 @@ fn find_in<VM: VMBinding>(plan: &dyn Plan<VM>, address: Address) -> Option<Objec
 }
 
 impl<VM: VMBinding> Mutator<VM> {
-    /// The object that lies at `address`, which may be anywhere inside it; none if there is no object, or it
-    /// is not of this heap. Objects that the last collection found dead are none. New ones are found whether
-    /// anything refers to them or not: by their own thread as soon as they are allocated, by others once they
-    /// have been told of them. Not a safepoint; the answer holds until the next one.
+    /// The object that lies at `address`, which may be anywhere inside it; `None` if there is no object, or
+    /// if it is not of this heap. Objects that the last collection found dead are not found. New objects are
+    /// found whether or not anything refers to them: by their own thread as soon as they are allocated, by
+    /// another thread once it has learned of them. Not a safepoint; the answer holds until the next one.
     ///
-    /// [`VMBinding::object_size`] may be asked of an object that another thread has just allocated: then it
-    /// reads zero.
+    /// This may call [`VMBinding::object_size`] for an object that another thread has just allocated, and
+    /// whose memory still reads as zero.
     ///
     /// # Panics
     /// In a native region of this mutator.
@@ -90,10 +91,10 @@ impl<VM: VMBinding> Mutator<VM> {
         self.heap().describe(address)
     }
 
-    /// Visits every object of the heap: those that `find_object` would find. What became unreachable since
-    /// the last collection is among them; collect before, to have it gone. A safepoint; the other threads
-    /// stand still while `visit` is called, which must neither allocate in this heap nor come to a safepoint.
-    /// It may unwind, and then the heap is as it is after a panic in a pause.
+    /// Visits every object of the heap: those that `find_object` would find. Objects that became unreachable
+    /// since the last collection are among them; collect first to leave these out. A safepoint. The other
+    /// threads stand still while `visit` is called; `visit` must neither allocate in this heap nor come to a
+    /// safepoint. If it unwinds, the heap is as after a panic in a pause.
     ///
     /// # Panics
     /// In a native region of this mutator.
@@ -114,8 +115,8 @@ impl<VM: VMBinding> Heap<VM> {
     /// As [`Mutator::find_object`], for a thread that is not a mutator.
     ///
     /// # Safety
-    /// No collection runs during the call, nor as long as the answer is used: nothing else keeps what is
-    /// found in place.
+    /// No collection runs during the call, nor as long as the answer is used: nothing else keeps the object
+    /// that is found in place.
     pub unsafe fn find_object(&self, address: Address) -> Option<ObjectReference> {
         self.inner().find_object(address)
     }

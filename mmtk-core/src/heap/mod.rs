@@ -70,7 +70,7 @@ pub struct HeapStatistics {
     pub goal_bytes: usize,
     /// The hard limit in bytes.
     pub limit_bytes: usize,
-    /// How often the system refused something: memory, or to take it back. [`Heap::report`] says what.
+    /// How often the system refused to give memory, or to take memory back. [`Heap::report`] says what.
     pub refusals: u64,
 }
 
@@ -89,13 +89,13 @@ impl<VM: VMBinding> Heap<VM> {
 
     /// Makes the calling thread a mutator. Waits if a pause is in progress.
     ///
-    /// A thread may be a mutator of several heaps. It is then running in all of them: while it waits in one
-    /// for a pause, it holds up the others, and two threads that do so crosswise would wait for ever. Work in
-    /// one heap inside the [`Mutator::native`] regions of the others.
+    /// A thread may be a mutator of several heaps. It then runs in all of them: while it waits for a pause of
+    /// one heap, it holds up pauses of the others, and two threads that do so crosswise would wait for ever.
+    /// Work in one heap inside the [`Mutator::native`] regions of the others.
     ///
     /// # Panics
-    /// When the thread is a mutator of this heap already: as it waits in one for a pause, the other could not
-    /// answer. In a callback of this heap.
+    /// When the thread is a mutator of this heap already: while it waited as one of the two, the other could
+    /// not answer. In a callback of this heap.
     pub fn attach(&self, local: VM::Local) -> Mutator<VM> {
         self.0.refuse_in("Heap::attach", Callback::ANY);
         assert!(
@@ -168,14 +168,14 @@ impl<VM: VMBinding> Heap<VM> {
         self.0.listeners.add(listener);
     }
 
-    /// Memory outside the heap that the VM's objects keep has grown by `bytes`, or shrunk if negative. It
-    /// counts as live: the goal leaves room in proportion to it, and a heap whose objects keep much of it is
-    /// collected sooner. What the VM takes back after a collection, as finalizers run, was not live. The
-    /// limit is the heap's alone.
+    /// Says that memory outside the heap, which the VM's objects keep, has grown by `bytes`, or has shrunk if
+    /// `bytes` is negative. Such memory counts as live: the goal leaves room in proportion to it, and a heap
+    /// whose objects keep much of it is collected sooner. Memory that the VM frees after a collection, as
+    /// finalizers run, was not live. The limit is for the heap alone.
     ///
-    /// From any thread, at any time. If a collection is due by it, mutators lead one at their next
-    /// [`Mutator::poll`] or when they next come to the slow path of allocation; the calling thread, if it is
-    /// one of them, at its next allocation.
+    /// From any thread, at any time. If this makes a collection due, a mutator leads it at its next
+    /// [`Mutator::poll`] or its next slow path of allocation; the calling thread, if it is a mutator, at its
+    /// next allocation.
     pub fn adjust_external(&self, bytes: isize) {
         self.0.pacing.adjust_external(bytes);
         self.0.tell_if_due();
@@ -186,8 +186,8 @@ impl<VM: VMBinding> Heap<VM> {
     /// From any thread, at any time.
     ///
     /// # Errors
-    /// What `change` says, a value that is refused, or an option that cannot change; nothing has changed
-    /// then.
+    /// The error that `change` returns, a value that is refused, or an option that cannot change; nothing has
+    /// changed then.
     ///
     /// # Panics
     /// In a closure of its own, and while the heap forks.

@@ -89,10 +89,10 @@ impl<VM: VMBinding> Mutator<VM> {
     /// process aborts if that returns. See [`Mutator::try_alloc`].
     ///
     /// # Panics
-    /// When the thread is in a native region of this mutator, or `bytes` is anything else. A debug build
-    /// finds the latter at once, a release build in the slow path. What the fast path let pass: a part of a
-    /// granule is found at the next slow path or pause; for zero bytes, which fit any range, it returns the
-    /// address of the next object.
+    /// When the thread is in a native region of this mutator, or `bytes` is not as said above. A debug build
+    /// finds a wrong `bytes` at once, a release build in the slow path. If the fast path lets it pass, a part
+    /// of a granule is found at the next slow path or pause; for zero bytes, which fit any range, the address
+    /// of the next object is returned.
     #[inline(always)]
     pub fn alloc(&self, bytes: usize) -> NewObject {
         NewObject::new(match self.part().alloc_fast(bytes) {
@@ -126,7 +126,7 @@ impl<VM: VMBinding> Mutator<VM> {
         self.or_report(self.alloc_slow(bytes, semantics))
     }
 
-    /// Out of memory goes to the VM, which does not return from it.
+    /// If memory is out, calls the VM's `out_of_memory`, and does not return.
     pub(crate) fn or_report<R>(&self, allocated: Result<R, OutOfMemory>) -> R {
         allocated.unwrap_or_else(|error| {
             self.shared().heap.vm.out_of_memory(&error);
@@ -134,8 +134,8 @@ impl<VM: VMBinding> Mutator<VM> {
         })
     }
 
-    /// Memory for `bytes` bytes from `attempt`, which is given the mutator's pace and its count of allocated
-    /// bytes, and is tried again after a collection. A safepoint.
+    /// Memory for `bytes` bytes from `attempt`. It is given the mutator's pace and its count of allocated
+    /// bytes, and is called again after a collection. A safepoint.
     pub(crate) fn allocate_with(
         &self,
         bytes: usize,
@@ -163,20 +163,20 @@ impl<VM: VMBinding> Mutator<VM> {
         Ok(address)
     }
 
-    /// The write barrier: a reference, or none, is about to be stored into `slot` of `object`, an object of
-    /// this heap. No safepoint may lie between the two. A VM with [`OldToNew::Barrier`](crate::OldToNew)
-    /// calls it before every such store, but for those that initialise an object allocated since the last
-    /// safepoint. One relaxed load of the object's state and one branch; in plans that are not generational,
-    /// and as long as there are no minor collections to come, only a flag of the mutator is looked at. For
-    /// compiled code see [`Mutator::barrier_test`].
+    /// The write barrier: says that a reference, or null, is about to be stored into `slot` of `object`, an
+    /// object of this heap. No safepoint may lie between the barrier and the store. A VM with
+    /// [`OldToNew::Barrier`](crate::OldToNew) calls it before every such store, except stores that initialise
+    /// an object allocated since the last safepoint. It costs one relaxed load of the object's state and one
+    /// branch; in plans that are not generational, and while no minor collection is to come, it only tests a
+    /// flag of the mutator. For compiled code see [`Mutator::barrier_test`].
     ///
-    /// The plans of today remember objects, and look at no slot. The contract tells them the slot while it
-    /// still holds what it held: a plan that marks beside its mutators needs that, or remembers parts of
-    /// large arrays.
+    /// The plans of today remember objects, and do not look at slots. Still the contract passes the slot, and
+    /// before the store: a plan that marks while mutators run needs the old reference, and a plan may
+    /// remember parts of large arrays.
     ///
     /// # Panics
-    /// In a native region of this mutator: a debug build at once, a release build when the object is to be
-    /// noted.
+    /// In a native region of this mutator: in a debug build at once, in a release build when the object is to
+    /// be noted.
     #[inline(always)]
     pub fn write_barrier(&self, object: ObjectReference, _slot: VM::Slot) {
         self.before_writing(object);
@@ -202,7 +202,7 @@ impl<VM: VMBinding> Mutator<VM> {
         }
     }
 
-    /// What the barrier tests; none if the plan has no barrier. The slow path is [`Mutator::remember`].
+    /// What the barrier tests; `None` if the plan has no barrier. The slow path is [`Mutator::remember`].
     pub fn barrier_test(&self) -> Option<BarrierTest> {
         let states = self.states();
         states.is_generational().then(|| BarrierTest::new(states))
@@ -247,8 +247,8 @@ impl<VM: VMBinding> Mutator<VM> {
     ///     mutator.native(|| drop(mutator));
     /// }
     /// ```
-    /// Who copies handles can, by way of [`Mutator::from_raw`]: the thread is then detached at once, and its
-    /// state goes at the end of the region.
+    /// Code that copies handles can, by [`Mutator::from_raw`]: the thread is then detached at once, and its
+    /// state is dropped at the end of the region.
     ///
     /// # Panics
     /// When the thread is in a native region of this mutator already.
@@ -298,14 +298,14 @@ impl<VM: VMBinding> Mutator<VM> {
         state.part.where_it_may_stop(|| state.heap.collect(Some(&state.part), crate::events::Cause::Requested));
     }
 
-    /// What `request` returns: native references, finalizers, pins, entries of tables keyed by objects or of
-    /// the VM space. These do not collect when the heap is full, since their caller may hold references. This
-    /// does, as often and as hard as an allocation, and calls `request` again each time: it reads the
-    /// references that it needs from where collections find them. A safepoint, if `request` is out of memory.
+    /// Calls `request`, and collects and calls it again while it is out of memory, as often and as hard as an
+    /// allocation would. For native references, finalizers, pins, and entries of tables keyed by objects or
+    /// of the VM space: these do not collect by themselves when the heap is full, since their caller may hold
+    /// references. So `request` must read the references that it needs from roots, each time. A safepoint, if
+    /// `request` is out of memory.
     ///
     /// # Errors
-    /// That of `request`: after every collection there is, if it is out of memory; at once, if it is
-    /// something else.
+    /// The error of `request`: out of memory after every kind of collection, any other error at once.
     ///
     /// # Panics
     /// In a native region of this mutator, and in a callback of its heap.

@@ -103,7 +103,7 @@ impl<VM: VMBinding> Mutator<VM> {
         assert!(known, "{object} is unpinned more often than it was pinned");
     }
 
-    /// Whether the object stays where it is until somebody calls [`Mutator::unpin`], or for ever.
+    /// Whether the object stays where it is until [`Mutator::unpin`] is called, or for ever.
     pub fn is_pinned(&self, object: ObjectReference) -> bool {
         self.check_running();
         self.moving(object).is_none() || self.weak_tables().pins().get(object).is_some()

@@ -16,7 +16,7 @@ use crate::heap::{Heap, Mutator};
 use crate::metadata::MAX_CELL_BYTES;
 use crate::space::{Pools, SharedCells};
 
-/// A pool of objects of one size. Any mutator of its heap may allocate in it and free what is in it.
+/// A pool of objects of one size. Any mutator of its heap may allocate in it and free its objects.
 ///
 /// Dropping it frees all that is in it, in the next pause: a thread that is no mutator may drop it. See
 /// [`Pool::release`].
@@ -32,14 +32,13 @@ impl<VM: VMBinding> Heap<VM> {
     /// then whole blocks of 32 KiB.
     ///
     /// # Errors
-    /// `bytes` is not a whole number of granules, or more than [`MAX_CELL_BYTES`]; or the plan has no pools;
-    /// those of `policies` all have.
+    /// `bytes` is not a whole number of granules, or more than [`MAX_CELL_BYTES`]; or the plan has no pools
+    /// (all plans of `policies` have them).
     ///
     /// # Safety
-    /// An object of the pool ends when it is freed, the others when the pool is released or dropped. From
-    /// then on nothing refers to it that a collection or the VM may follow: no root, no object, no native
-    /// reference, finalizer, pin or table. And an object that a collection did not reach is not used after
-    /// that collection.
+    /// An object of the pool ends when it is freed, or when the pool is released or dropped. From then on no
+    /// root, object, native reference, finalizer, pin or table that a collection or the VM may follow refers
+    /// to it. And an object that a collection did not reach is not used after that collection.
     pub unsafe fn pool(&self, bytes: usize) -> Result<Pool<VM>, HeapError> {
         let granule = 1usize << VM::LOG_GRANULE;
         if bytes == 0 || !bytes.is_multiple_of(granule) || bytes > MAX_CELL_BYTES {
@@ -80,9 +79,8 @@ impl<VM: VMBinding> Pool<VM> {
         Ok(NewObject::new(address))
     }
 
-    /// Frees an object of this pool. Its cell can be used again at once, but for the verifier and in
-    /// generational plans, where that is after the next pause. What that asks for was promised to
-    /// [`Heap::pool`].
+    /// Frees an object of this pool. Its cell can be used again at once; under the verifier and in
+    /// generational plans, after the next pause. The caller of [`Heap::pool`] has promised what this needs.
     ///
     /// # Panics
     /// When it is no object of this pool, or was freed before and its cell not used again; and as

@@ -11,9 +11,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// The native references of a heap, as a running mutator sees them. Nothing here is a safepoint.
 ///
-/// What makes an entry fails with [`OutOfMemory`] if the limit leaves no room for the table to grow. It does
-/// not collect, because the caller's references would go stale. Inside [`Mutator::or_collect`] it is tried
-/// again after the collections that an allocation would take.
+/// A function that makes an entry fails with [`OutOfMemory`] if the limit leaves no room for the table to
+/// grow. It does not collect, because the caller's references would become stale. Inside
+/// [`Mutator::or_collect`] it is called again after each collection that an allocation would make.
 pub struct References<'m, VM: VMBinding> {
     mutator: &'m Mutator<VM>,
 }
@@ -31,8 +31,8 @@ impl<VM: VMBinding> Mutator<VM> {
 }
 
 impl<VM: VMBinding> References<'_, VM> {
-    /// Each call looks whether the mutator runs: it may have entered a native region since it gave the
-    /// handle.
+    /// Each call checks that the mutator runs: it may have entered a native region since this handle was
+    /// made.
     #[inline(always)]
     fn tables(&self) -> &WeakTables {
         self.mutator.weak_tables()
@@ -76,8 +76,8 @@ impl<VM: VMBinding> References<'_, VM> {
         Ok(ephemeron)
     }
 
-    /// The target, or the key of an ephemeron; none once it is cleared, and always of a phantom reference. As
-    /// all references to objects, it is stale after the next safepoint.
+    /// The target, or the key of an ephemeron; `None` once it is cleared, and always for a phantom reference.
+    /// Like all references to objects, the result is stale after the next safepoint.
     #[inline]
     pub fn get(&self, reference: Reference) -> Option<ObjectReference> {
         let entry = self.of(reference.kind).in_use(reference.handle);
@@ -115,7 +115,7 @@ impl<VM: VMBinding> References<'_, VM> {
         reference.kind
     }
 
-    /// Clears it, as a collection would; nobody is told.
+    /// Clears it, as a collection would, but without a notice.
     pub fn clear(&self, reference: Reference) {
         self.of(reference.kind).clear(reference.handle);
     }
@@ -131,15 +131,15 @@ impl<VM: VMBinding> References<'_, VM> {
     }
 
     /// The next reference that a collection cleared and whose [`Terms`] ask for notice. Each is returned
-    /// once, to one thread. Those of a kind come in the order in which they were cleared.
+    /// once, to one thread. References of one kind come in the order in which they were cleared.
     pub fn next_cleared(&self) -> Option<Reference> {
         let next = |kind| Some(Reference { kind, handle: self.of(kind).next_queued(false)?.0 });
         ReferenceKind::ALL.into_iter().find_map(next)
     }
 
     /// Registers a finalizer: when `object` is not reachable any more, it is kept alive and
-    /// [`References::next_finalizable`] returns it. One registration is good for one time; several of an
-    /// object count each.
+    /// [`References::next_finalizable`] returns it. One registration returns the object once; an object may
+    /// have several.
     ///
     /// # Errors
     /// Out of memory: see [`References`].
@@ -160,8 +160,8 @@ impl<VM: VMBinding> References<'_, VM> {
         self.tables().finalizers.free(finalizer.0);
     }
 
-    /// The next object whose finalizer is due. Each is returned once, to one thread. It is as any other
-    /// object then, and lives as long as it is reachable; it may be registered again.
+    /// The next object whose finalizer is due. Each is returned once, to one thread. It is an object like any
+    /// other then: it lives as long as it is reachable, and may be registered again.
     pub fn next_finalizable(&self) -> Option<ObjectReference> {
         self.tables().finalizers.next_queued(true)?.1
     }
@@ -173,8 +173,8 @@ impl<VM: VMBinding> References<'_, VM> {
     }
 
     /// A number that stays the same as long as the object lives, wherever it moves: equal for equal objects,
-    /// and hardly ever for two that live at the same time. From the address where objects do not move, else
-    /// remembered in a table.
+    /// and hardly ever for two that live at the same time. It comes from the address where objects do not
+    /// move; otherwise a table remembers it.
     ///
     /// # Errors
     /// Out of memory: see [`References`].

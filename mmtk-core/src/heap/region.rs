@@ -24,8 +24,8 @@ use protocols::sync::Mutex;
 
 /// A region. Any mutator of its heap may allocate in it.
 ///
-/// Dropping it releases it, too, but its memory is free only in the next pause: a thread that is no mutator
-/// may drop it. See [`Region::release`].
+/// Dropping it releases it too, but its memory is then free only in the next pause, since a thread that is no
+/// mutator may drop it. See [`Region::release`].
 pub struct Region<VM: VMBinding> {
     heap: Heap<VM>,
     /// None once it is released.
@@ -36,12 +36,12 @@ impl<VM: VMBinding> Heap<VM> {
     /// Opens a region. It has no memory until something is allocated in it, and then whole blocks of 32 KiB.
     ///
     /// # Errors
-    /// The plan has no regions; those of `policies` all have.
+    /// The plan has no regions (all plans of `policies` have them).
     ///
     /// # Safety
-    /// When the region is released or dropped, its objects end. From then on nothing refers to one of them
-    /// that a collection or the VM may follow: no root, no object, no native reference, finalizer, pin or
-    /// table. And an object of it that a collection did not reach is not used after that collection.
+    /// When the region is released or dropped, its objects end. From then on no root, object, native
+    /// reference, finalizer, pin or table that a collection or the VM may follow refers to one of them. And
+    /// an object of it that a collection did not reach is not used after that collection.
     pub unsafe fn region(&self) -> Result<Region<VM>, HeapError> {
         let space = self.inner().plan.spaces().regions;
         let space = space.ok_or_else(|| HeapError::NoSpace { plan: self.plan_name(), space: "regions" })?;
@@ -92,8 +92,8 @@ impl<VM: VMBinding> Region<VM> {
         self.with_memory(|memory| memory.number)
     }
 
-    /// The region ends, and its memory is free: at once, but for the verifier and in generational plans,
-    /// where it is free in the next pause. What that asks for was promised to [`Heap::region`].
+    /// Ends the region and frees its memory: at once; under the verifier and in generational plans, in the
+    /// next pause. The caller of [`Heap::region`] has promised what this needs.
     ///
     /// # Panics
     /// When the mutator belongs to another heap, or is in a native region.

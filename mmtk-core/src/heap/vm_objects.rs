@@ -9,8 +9,8 @@ use crate::pause::CHARGED_BYTES;
 
 impl<VM: VMBinding> Heap<VM> {
     /// The slots of `object`, which lies outside this heap, are roots from now on. The binding's
-    /// `object_size` and `scan_object` must know it. A second time changes nothing. From any thread; waits
-    /// while a collection runs, so not from inside one.
+    /// `object_size` and `scan_object` must know it. To add it a second time changes nothing. Any thread may
+    /// call this; it waits while a collection runs, so a collection must not call it.
     ///
     /// # Errors
     /// There is no memory for the entry: some dozen bytes, counted against the limit. See
@@ -32,8 +32,8 @@ impl<VM: VMBinding> Heap<VM> {
         }
     }
 
-    /// The slots of `object` are no roots any more, and it may go. Whether it was registered. From any
-    /// thread, as [`Heap::add_vm_object`].
+    /// The slots of `object` are no roots any more, and its memory may be freed. Returns whether it was
+    /// registered. Threads: as [`Heap::add_vm_object`].
     pub fn remove_vm_object(&self, object: ObjectReference) -> bool {
         let inner = self.inner();
         inner.refuse_in("Heap::remove_vm_object", &[Callback::Pause]);
