@@ -1,6 +1,6 @@
 //! Addresses and object references: one-word newtypes.
 //!
-//! `Address` is a number until somebody dereferences it, so arithmetic is safe and every access is not. An
+//! `Address` is a number until it is dereferenced, so arithmetic is safe and every access is not. An
 //! `ObjectReference` is an address with a promise: an object begins there. Making one from an address is
 //! unsafe; this layer, the heap and the edge of a binding do it.
 

@@ -17,7 +17,7 @@ pub struct Needs {
     /// It leaves pinned objects where they are.
     pub pins: bool,
     /// Its tracer finds objects by their addresses while it traces, and moves none of them: objects may have
-    /// words of which nobody knows whether they are references.
+    /// words of which it is not known whether they are references.
     pub conservative: bool,
 }
 

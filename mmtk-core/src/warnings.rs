@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// The variable that silences warnings also where nobody reads options from the environment.
+/// The variable that silences warnings also in a program that does not read options from the environment.
 const VARIABLE: &str = "MMTK_WARNINGS";
 
 /// Whether a heap of this process was made with `warnings=never`.

@@ -192,7 +192,7 @@ impl Gang {
         self.overdue.iter().for_each(|overdue| (overdue.report)(waited, late.clone().collect()));
     }
 
-    /// A helper waits for work in `f`: nobody waits for it.
+    /// A helper waits for work in `f`: no thread waits for that helper.
     pub(crate) fn resting<R>(&self, helper: usize, f: impl FnOnce() -> R) -> R {
         let thread = self.shared.at_work[helper].swap(0, Relaxed);
         let result = f();
@@ -214,7 +214,7 @@ impl Gang {
         }
     }
 
-    /// Runs one section: the leader at once, helpers if `wake`, or as soon as somebody calls [`Gang::wake`].
+    /// Runs one section: the leader at once, helpers if `wake`, or as soon as a worker calls [`Gang::wake`].
     /// Returns when all who entered have left.
     pub fn run(&self, wake: bool, section: &(dyn Fn(&mut Worker) + Sync)) {
         if self.size() > 1 {

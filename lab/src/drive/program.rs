@@ -33,7 +33,7 @@ pub(super) struct Clock {
     pub now: AtomicU64,
     /// Full collections so far.
     pub cycles: AtomicU64,
-    /// Somebody ran out of memory: everybody stops.
+    /// A thread ran out of memory: all of them stop.
     pub stop: AtomicBool,
 }
 

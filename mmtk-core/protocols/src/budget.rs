@@ -90,7 +90,8 @@ impl Budget {
         if let Some(reserved) = granted
             && !dropped!("budget-peak")
         {
-            // The value this charge made, not the counter's now: somebody may have returned memory since.
+            // The value that this charge made, not what the counter is now: another thread may have returned
+            // memory since.
             self.peak_reserved.fetch_max(reserved, Relaxed);
         }
         granted.is_some()

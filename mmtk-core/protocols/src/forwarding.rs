@@ -46,7 +46,7 @@ pub enum Claim {
     /// Copy the object, then [`StateCell::publish`]; or leave it, then [`StateCell::settle`]. Carries the
     /// cell as it was.
     Won(u64),
-    /// Somebody moved it here.
+    /// Another worker moved it here.
     Moved(usize),
     /// It stays where it is and is marked in this epoch.
     Stays,

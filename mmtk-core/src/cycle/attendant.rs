@@ -222,7 +222,7 @@ struct State {
     join_pages: bool,
     /// How many want no timer to run: it ends, and no other begins.
     holds: usize,
-    /// The timer that was started last, until somebody waited for its end.
+    /// The timer that was started last, until a thread has waited for its end.
     timer: Option<JoinHandle<()>>,
 }
 
@@ -376,8 +376,8 @@ fn excess(shared: &Shared, state: &State) -> usize {
     }
 }
 
-/// Lives as long as the timer's loop. If that panics, in a listener say, nobody may wait for its end any
-/// more, and the next may begin.
+/// Lives as long as the timer's loop. If the loop panics (in a listener, for example), no thread may wait for
+/// its end any more, and the next may begin.
 struct Running<'a>(&'a Shared);
 
 impl Drop for Running<'_> {

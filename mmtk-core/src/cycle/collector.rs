@@ -165,7 +165,7 @@ impl<VM: VMBinding> Collector<VM> {
         allocators.clear();
     }
 
-    /// Sees to it that somebody looks after the heap while its program is quiet, if there is something to be
+    /// Makes sure that the timer looks after the heap while its program is quiet, if there is something to be
     /// done then.
     pub(crate) fn attend_when_idle(&self) {
         let (_, delays) = self.pacing.idling();

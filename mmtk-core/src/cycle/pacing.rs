@@ -121,7 +121,7 @@ impl Pacing {
         self.trigger.load(Relaxed).saturating_sub(self.external.load(Relaxed))
     }
 
-    /// The VM's memory outside the heap grew, or shrank. Takes no lock that somebody may hold.
+    /// The VM's memory outside the heap grew, or shrank. Takes no lock that another thread may hold.
     pub fn adjust_external(&self, bytes: isize) {
         let adjust = |now: usize| Some(now.saturating_add_signed(bytes));
         let before = self.external.fetch_update(Relaxed, Relaxed, adjust).unwrap_or_else(|now| now);

@@ -16,7 +16,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// What was read.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub(crate) struct Grants {
-    /// Bytes of memory that this process may use; infinite if nobody says.
+    /// Bytes of memory that this process may use; infinite if that is not known.
     pub memory: f64,
     /// How scarce it is, between 0 and 1.
     pub pressure: f64,

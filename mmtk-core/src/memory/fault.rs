@@ -25,7 +25,7 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
-/// Somebody who knows what lies, or lay, at an address.
+/// Code that knows what lies, or lay, at an address.
 pub trait Explainer: Send + Sync {
     /// Writes what is known of the address and returns true; or returns false, having written nothing. Runs
     /// in a signal handler: it must not allocate, nor wait for a lock.

@@ -86,7 +86,8 @@ impl FirstTouch {
         Cost::ns_per_byte((small.0 + huge.0, small.1 + huge.1), ENOUGH).unwrap_or(UNKNOWN_NS)
     }
 
-    /// Whether huge pages may be asked for: they are not much dearer than small ones, or nobody knows.
+    /// Whether huge pages may be asked for: they are not much dearer than small ones, or their cost is not
+    /// known.
     pub fn huge_pages_pay(&self) -> bool {
         let small = Cost::ns_per_byte(self.small.ns_and_bytes(), ENOUGH).unwrap_or(UNKNOWN_NS);
         Cost::ns_per_byte(self.huge.ns_and_bytes(), ENOUGH_HUGE).is_none_or(|huge| huge <= MAX_RATIO * small)

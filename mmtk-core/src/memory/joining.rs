@@ -33,7 +33,7 @@ pub(super) struct Joining {
     /// Spent so far, and what the next region will cost, in ns.
     spent_ns: AtomicU64,
     cost_ns: AtomicU64,
-    /// The program time before which nobody looks, and how many looks in a row have found nothing.
+    /// The program time before which the timer does not look, and how many looks in a row have found nothing.
     not_before_ns: AtomicU64,
     in_vain: AtomicU32,
     regions: Mutex<Regions>,

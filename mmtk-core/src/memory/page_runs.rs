@@ -88,7 +88,7 @@ impl PageRuns {
     }
 
     /// The object that begins at an address here, as the caller knows. As what it frees, this is a space's
-    /// own business: nobody else knows where its objects begin.
+    /// own business: only the space knows where its objects begin.
     ///
     /// # Panics
     /// When the address is not in the extent, or no multiple of a word.

@@ -140,8 +140,8 @@ pub(super) fn max_mappings() -> usize {
     text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(DEFAULT)
 }
 
-/// How many it has; 0 if nobody says. With a buffer on the stack: where mappings are used up the allocator
-/// may get no memory.
+/// How many it has; 0 if that is not known. With a buffer on the stack: where mappings are used up the
+/// allocator may get no memory.
 fn mappings() -> usize {
     let mut lines = 0;
     let mut buffer = [0; 4096];

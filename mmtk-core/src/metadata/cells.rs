@@ -248,7 +248,8 @@ impl<K> CellMarks<K> {
         mark_bits::set(cells.mark_word(cell), 1 << (cell % 64), alone)
     }
 
-    /// Takes the mark of the object's cell away; false if it was not marked in `epoch`. While nobody marks.
+    /// Takes the mark of the object's cell away; false if it was not marked in `epoch`. Call while no worker
+    /// marks.
     pub fn unmark(&self, object: ObjectReference, epoch: u8) -> bool {
         let marked = self.is_marked(object, epoch);
         if marked {

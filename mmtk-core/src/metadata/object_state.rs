@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering::Relaxed;
 pub enum Claim {
     /// Copy the object (`CopyTarget::copy`), or leave it where it is ([`ObjectStates::settle`]).
     Won(Claimed),
-    /// Somebody moved it here.
+    /// Another worker moved it here.
     Moved(ObjectReference),
     /// It stays where it is and is marked in this epoch.
     Stays,

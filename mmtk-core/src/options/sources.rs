@@ -87,7 +87,7 @@ enum Variable {
     Of(&'static OptionInfo),
     /// It was probably meant to set this option.
     NearMiss(&'static OptionInfo),
-    /// It is somebody else's.
+    /// It belongs to another program.
     Foreign,
 }
 

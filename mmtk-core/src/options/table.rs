@@ -21,7 +21,7 @@ pub struct OptionInfo {
     pub env_name: String,
     /// Kind of value: `bytes`, `whole number`, `choice`, `bool` or `name`.
     pub type_name: &'static str,
-    /// Value when nobody sets it; `auto` where the machine decides.
+    /// The value if it is not set; `auto` where the machine decides.
     pub default: String,
     /// What is accepted; completes the sentence "must be ...".
     pub allowed: String,

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 /// Fewer stacks than this are not worth a wake-up.
 const MUTATORS_FOR_HELPERS: usize = 8;
 
-/// What somebody does with roots.
+/// What a visitor does with roots.
 pub(crate) trait RootVisitor<VM: VMBinding> {
     /// For slots that the VM's scans visit.
     fn slots(&mut self) -> impl SlotVisitor<VM::Slot>;

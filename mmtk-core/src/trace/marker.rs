@@ -23,7 +23,7 @@ use std::ops::Range;
 const WINDOW: usize = 16;
 /// Slots of a large array that are visited at once.
 const PART_SLOTS: usize = 1024;
-/// Objects between two looks at whether somebody is hungry.
+/// Objects between two looks at whether a worker is hungry.
 const LOOK_EVERY: usize = 64;
 /// Objects after which waking the helpers pays: about twice the 30 us that the wake-up costs.
 const WAKE_AFTER: usize = 2048;
@@ -347,7 +347,8 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
         self.section.grey.keep_list(rest);
     }
 
-    /// Every few dozen objects: are helpers worth waking, is somebody hungry? How many more may it follow?
+    /// Every few dozen objects: are helpers worth waking, is a worker hungry, and how many more objects may
+    /// this worker follow?
     #[cold]
     #[inline(never)]
     fn look(&mut self) {

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   stack (private, last in first out) --pop--> prefetch --> window (first in first out) --> mark or copy --> push slots
-//!      | too deep and somebody is hungry                          16 objects in flight
+//!      | too deep and a worker is hungry                          16 objects in flight
 //!      v
 //!   queue (shared) <--steal-- other workers
 //! ```

@@ -120,7 +120,7 @@ pub struct PageProtectSpace<VM> {
     vm: Arc<VM>,
     shared: Arc<Shared>,
     epoch: Epoch,
-    /// Before the rest goes, nobody asks any more.
+    /// The entry in the table of explainers: once it is dropped, the handler of faults asks no more.
     _explained: Explained,
 }
 
