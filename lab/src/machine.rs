@@ -1,6 +1,7 @@
 //! The machine that figures were measured on, and the day.
 
 use std::fs;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,10 +38,18 @@ impl Machine {
     }
 }
 
-/// Programs that ran or wanted to run in the last minute, on average. 0 where the system does not say.
-pub fn load() -> f64 {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0)
+/// How many threads of others run or want to run, averaged over a fifth of a second. 0 where the system does
+/// not say. Not the load of the last minute, which has this program's own earlier runs in it.
+pub fn others_running() -> f64 {
+    const LOOKS: u32 = 10;
+    let running = || {
+        let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let running = text.split(' ').nth(3).and_then(|field| field.split('/').next()?.parse::<u32>().ok());
+        std::thread::sleep(Duration::from_millis(20));
+        // This thread is one of them.
+        running.unwrap_or(1).saturating_sub(1)
+    };
+    f64::from((0..LOOKS).map(|_| running()).sum::<u32>()) / f64::from(LOOKS)
 }
 
 /// The day in universal time, `2026-11-30`.

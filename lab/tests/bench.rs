@@ -77,6 +77,15 @@ fn stored_results_are_drawn_as_expected() {
 }
 
 #[test]
+fn the_chapter_of_the_book_can_be_made_again() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/measured.md");
+    let page = fs::read_to_string(page).unwrap();
+    let made = lab::bench::chapter::insert(&page, "figures\n").unwrap();
+    let (_, by_hand) = page.split_once(lab::bench::chapter::END).unwrap();
+    assert!(made.contains("begin -->\n\nfigures\n\n<!--") && made.ends_with(by_hand), "{made}");
+}
+
+#[test]
 fn measurements_are_listed_with_what_they_need() {
     let text = succeed(&["--list"]);
     let line =

@@ -79,7 +79,7 @@ fn head(entries: &[Entry]) -> String {
     }
     if load > BUSY {
         text += &format!(
-            "\n**The machine was busy**: {load:.1} other programs wanted to run when a call began. Its figures are \
+            "\n**The machine was busy**: {load:.1} threads of other programs ran when a call began. Its figures are \
              not to be relied on.\n"
         );
     }
@@ -104,7 +104,7 @@ the greatest ratio of a workload. A target holds for what is shown; \"each\" is 
 fails and the base's does not, the target is missed.
 ";
 
-/// As many other programs make the figures doubtful.
+/// As many threads of other programs make the figures doubtful.
 const BUSY: f64 = 0.5;
 
 /// The first ratio of the section.

@@ -91,7 +91,7 @@ pub struct Session {
     pub date: String,
     /// The machine.
     pub machine: Machine,
-    /// Programs that ran before the first run.
+    /// Threads of other programs that ran before the first run, on average.
     pub load: f64,
     /// Whether less of everything is run.
     pub quick: bool,

@@ -126,7 +126,7 @@ fn session(quick: bool) -> Result<Session, Failure> {
     Ok(Session {
         date: machine::today(),
         machine: Machine::here(),
-        load: machine::load(),
+        load: machine::others_running(),
         quick,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         build: format!("{:016x}", hasher.finish()),
