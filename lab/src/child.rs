@@ -1,7 +1,8 @@
-//! One run in a process of its own: `mmtk run --json` as a child, with a time limit, its outcome classified.
+//! One run in a process of its own: starts `mmtk run --json` as a child, with a time limit, and classifies
+//! how it ended.
 //!
-//! A process a run, because collectors leave traces in a process (mappings, tables, threads), and because
-//! some of them can be made only once.
+//! Each run has a process, because collectors leave traces in a process (mappings, tables, threads), and
+//! because some of them can be made only once.
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;

@@ -1,8 +1,8 @@
 //! The command line.
 //!
-//! The options of a run are global: every command that makes runs takes them, with the same meaning. Values
-//! of the toolkit's options come, each over the one before, from the lab's defaults, `--config`, `MMTK_*`
-//! variables, the flags, `--set`.
+//! The options of a run are global: every command that makes runs takes them, with the same meaning. The
+//! toolkit's options are read from these sources, where a later one wins: the lab's defaults, `--config`,
+//! `MMTK_*` variables, the flags, `--set`.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;

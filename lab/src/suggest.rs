@@ -1,4 +1,4 @@
-//! Names that a user may mistype: the answer names the one that was meant, or all that exist.
+//! Names that a user may mistype: the error names the one that was probably meant, or all that exist.
 
 use crate::failure::Failure;
 

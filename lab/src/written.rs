@@ -1,5 +1,5 @@
-//! Files that listeners write while a heap runs. A listener has nobody to tell that the disk is full; its
-//! file keeps the reason, and the command asks for it at the end.
+//! Files that listeners write while a heap runs. A listener cannot report that the disk is full: its file
+//! keeps the reason, and the command asks for it at the end.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,5 +1,6 @@
-//! The write barrier: of mutators that store into an old object at the same time, one remembers it, and the
-//! pause finds it remembered. A mutator that attaches while a pause arms the barrier has it armed.
+//! The write barrier: if several mutators store into an old object at the same time, one of them remembers
+//! it, and the pause finds it remembered. In a mutator that attaches while a pause arms the barrier, the
+//! barrier is armed.
 
 use crate::check::{Failure, fails_without, holds};
 use crate::forwarding::{InHeader, Old, OnTheSide};

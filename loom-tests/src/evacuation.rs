@@ -1,4 +1,4 @@
-//! Blocks that are evacuated: nobody writes where another worker still reads.
+//! Blocks that are evacuated: no worker writes where another still reads.
 
 use crate::check::{Failure, fails_without, holds};
 use loom::cell::UnsafeCell;

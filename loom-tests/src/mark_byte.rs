@@ -1,4 +1,4 @@
-//! The mark: several workers may win it, but it is never lost, and what else is kept beside it stays.
+//! The mark: several workers may win it, but it is never lost, and the other bits of its byte stay.
 
 use crate::check::{Failure, fails_without, holds};
 use crate::forwarding::{InHeader, Old, OnTheSide};

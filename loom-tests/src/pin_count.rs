@@ -1,4 +1,4 @@
-//! The count of pins: as long as anybody holds a pin the object's bit is set, and with the last one it goes.
+//! The count of pins: the object's bit is set as long as there is a pin, and is cleared with the last one.
 
 use crate::check::{Failure, fails, holds};
 use crate::forwarding::{InHeader, Old, OnTheSide};

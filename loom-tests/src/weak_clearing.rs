@@ -2,8 +2,8 @@
 //! references after that step.
 //!
 //! In one step workers take dead objects with finalizers from a shared counter and mark them; in the next
-//! they clear phantom references whose targets are not marked. Marks are relaxed stores: that the second step
-//! sees them all is the work of the end of the first.
+//! they clear phantom references whose targets are not marked. Marks are relaxed stores: the end of the first
+//! step makes sure that the second sees them all.
 
 use crate::check::{Failure, fails, fails_without, holds};
 use crate::forwarding::{InHeader, Old, OnTheSide};

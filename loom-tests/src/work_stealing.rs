@@ -1,9 +1,9 @@
 //! Work stealing with counted termination: everything is done once, nobody returns before that, and everybody
 //! returns.
 //!
-//! A locked vector stands in for the deque. Whether there is something to steal is asked of a relaxed count
-//! beside it, and a worker writes its tally after it last touched a deque, so that no order comes from the
-//! deques that the protocol must give.
+//! A locked vector stands in for the deque. A relaxed count beside it says whether there is something to
+//! steal, and a worker writes its tally after it last touched a deque. So the deques add no ordering that the
+//! protocol itself must give.
 
 use crate::check::{Failure, fails_without, holds};
 use loom::cell::UnsafeCell;

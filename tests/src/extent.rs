@@ -1,7 +1,8 @@
-//! How much of what could be tried is tried: a part that takes minutes, or all of it.
+//! How much of the matrix is run: a part that takes minutes, or all of it.
 //!
-//! `cargo test --workspace` takes the part, `MATRIX=full` all. `.ci/run` sets it, so no commit of main goes
-//! without. The part leaves out combinations, never a plan, a workload, a stress setting or a kind of check.
+//! `cargo test --workspace` runs the part, with `MATRIX=full` all. `.ci/run` sets that, so each commit of
+//! main passes all. The part leaves out combinations, never a plan, a workload, a stress setting or a kind of
+//! check.
 
 /// The variable that chooses.
 const VARIABLE: &str = "MATRIX";

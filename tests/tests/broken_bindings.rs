@@ -1,4 +1,4 @@
-//! What a binding that breaks its contract is told, by the verifier and by the slow paths.
+//! What the verifier and the slow paths say about a binding that breaks its contract.
 
 use mmtk_core::{
     Heap, MutatorState, ObjectReference, OldToNew, Semantics, SlotVisitor, StateLocation, VMBinding, WeakProcessor,

@@ -1,4 +1,4 @@
-//! Sliding compaction: what moves, where to, and who is told.
+//! Sliding compaction: which objects move, where to, and which references are updated.
 
 use mmtk_core::metadata::EPOCH_MAX;
 use mmtk_core::{Heap, Semantics};

@@ -1,9 +1,10 @@
-//! Epoch numbers come round: what a space hands out again may carry marks of just the epoch that begins.
+//! Epoch numbers are used again: memory that a space hands out again may carry marks with the number of the
+//! epoch that begins.
 //!
-//! Generations of objects follow each other in the same memory. Between the collection that marks one and the
-//! collection that must mark the next lie as many epochs as there are, in one of the rounds at least: a mark
-//! that was not reset when its memory was handed out then passes for a new one, and what its object refers to
-//! is lost.
+//! Generations of objects follow each other in the same memory. In at least one of the rounds, the number of
+//! epochs between the collection that marks one generation and the collection that must mark the next is the
+//! number of all epochs. A mark that was not reset when its memory was handed out then passes for a new one,
+//! and what its object refers to is lost.
 
 use mmtk_core::Semantics;
 use mmtk_core::metadata::EPOCH_MAX;

@@ -1,5 +1,5 @@
-//! Ordered finalizers: the order they come in, that objects are intact in it, and that many cost no more than
-//! they are.
+//! Ordered finalizers: their order, that objects are intact when their turn comes, and that the cost is
+//! linear in their number.
 
 use mmtk_core::weak::FinalizerOrder;
 use mmtk_core::{Heap, ObjectReference, OldToNew, SlotVisitor, StateLocation, VMBinding, WordSlot};

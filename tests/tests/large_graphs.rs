@@ -1,5 +1,5 @@
-//! Graphs that overflow what is too small: one as deep as it has objects, and one array that holds
-//! everything.
+//! Graphs that overflow buffers that are too small: one as deep as it has objects, and one array that refers
+//! to everything.
 
 use mmtk_core::Heap;
 use mmtk_core::events::Event;

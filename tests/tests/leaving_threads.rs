@@ -1,5 +1,5 @@
-//! Threads that come and go: what they did not use of their memory serves others, and what they noted is not
-//! lost.
+//! Threads that come and go: other threads use the memory that they left, and what their barriers noted is
+//! not lost.
 
 use mmtk_core::{Heap, Semantics};
 use plan_tests::{TestVM as _, Watchdog, collecting_plans, dense_plans, options};

@@ -1,4 +1,5 @@
-//! PageProtect: who uses a dead object faults, and is told which it was. What ends a process runs in a child.
+//! PageProtect: an access to a dead object faults, and the report names the object. Tests that end a process
+//! run in a child.
 
 use mmtk_core::Semantics;
 use plan_tests::{Watchdog, assert_within_limit, is_child, options, run_again, verified_heap};

@@ -1,5 +1,5 @@
-//! Regions and pools: their objects hold others and are held, until the VM frees them; who still refers to
-//! them then is found.
+//! Regions and pools: their objects keep others alive and are referred to, until the VM frees them;
+//! references that are left then are found.
 
 use mmtk_core::{Heap, ObjectReference, Pool, Region};
 use plan_tests::{

@@ -3,8 +3,8 @@
 //!
 //! The objects are small and lie side by side, so that workers mark in the same words and copy from the same
 //! blocks; an array refers to all of them in no order, and each to some others, so that several workers come
-//! to each. Where the binding is asked about an object it lets other threads run now and then: a worker is
-//! then held up in the middle of what it does.
+//! to each. When the binding is asked about an object, it now and then lets other threads run, so that a
+//! worker is held up in the middle of its work.
 
 use mmtk_core::{ObjectReference, OldToNew, Semantics, SlotVisitor, StateLocation, VMBinding, WordSlot};
 use plan_tests::{SideVM, TestVM, Watchdog, assert_within_limit, delegate_to, dense_plans, options};

@@ -4,10 +4,10 @@
 //! threads included. The rest is a runtime to test and measure with: `object` (the object model),
 //! `shadow_stack` (a thread's roots), `thread` (a mutator's handle).
 //!
-//! The runtime trusts its user, as the heap trusts a VM, and is no example of a safe interface: a [`Ref`] is
-//! a word that anybody can make; one that is stale, an index that is too large, and a [`ThreadHandle`] that
-//! has outlived its [`Thread`] are found by a debug build at best. It measures what the heap costs, and a
-//! check of its own at each access would be measured with it.
+//! The runtime trusts its user, as the heap trusts a VM, and is no example of a safe interface. A [`Ref`] is
+//! a word that any code can make. At best a debug build finds a stale one, an index that is too large, or a
+//! [`ThreadHandle`] that has outlived its [`Thread`]. The runtime serves to measure what the heap costs, and
+//! a check at each access would be measured with it.
 
 mod binding;
 pub mod object;

@@ -4,8 +4,8 @@
 //! 63    56 55            28 27             0
 //! [ GC byte | words in all  | reference slots ]   [ slot 0 ] .. [ raw word 0 ] ..
 //! ```
-//! The top byte is lent to the collector. Objects are multiples of 8 bytes, at least 16: room for a
-//! forwarding word is the header itself, so an object of a header and two words has 24 bytes.
+//! The top byte is lent to the collector. Objects are multiples of 8 bytes, at least 16. The header itself
+//! has room for a forwarding word, so an object of a header and two words has 24 bytes.
 
 use heapwright::{Address, ObjectReference};
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,4 +1,4 @@
-//! A mutator thread of the reference VM, and of any other whose objects and stacks are those of this crate.
+//! A mutator thread of the reference VM, and of any other VM with the objects and stacks of this crate.
 //!
 //! [`Thread`] is the owner: dropping it detaches. [`ThreadHandle`] is a copy that travels in a register, for
 //! workloads whose every function takes one.

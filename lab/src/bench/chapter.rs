@@ -1,6 +1,7 @@
 //! The chapter: a section for each measurement, with a table, a chart and what is missing.
 //!
-//! What is made stands between two marks; what people write around it stays when the chapter is made again.
+//! The made part stands between two marks. Text that people write around it stays when the chapter is made
+//! again.
 
 use std::collections::BTreeSet;
 
@@ -98,10 +99,10 @@ fn head(entries: &[Entry]) -> String {
 }
 
 const EXPLANATION: &str = "
-A ratio is the geometric mean over the workloads of our figure to the base's, both medians over iterations.
-The spread lies between the least and the greatest mean that the processes have one by one. The worst cell is
-the greatest ratio of a workload. A target holds for what is shown; \"each\" is for every cell. Where our run
-fails and the base's does not, the target is missed.
+A ratio is our figure to the base's, both medians over iterations; the table has geometric means over the
+workloads. Spread: the means of the first processes of all cells, of the second, and so on, from the least to
+the greatest. The worst cell is the greatest ratio of a workload. A target holds for what is shown; \"each\" is
+for every cell. Where our run fails and the base's does not, the target is missed.
 ";
 
 /// As many threads of other programs make the figures doubtful.

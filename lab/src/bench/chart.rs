@@ -1,8 +1,8 @@
 //! The charts of the chapter: a bar for each collector and heap, as long as its ratio to the base.
 //!
-//! A tick stands at the worst cell, a thin line spans what the processes had one by one, and the vertical
-//! line is the base. A bar that misses its target is red. The numbers stand at the right, in a column of
-//! their own, where no bar reaches.
+//! A tick stands at the worst cell, a thin line shows the spread, and the vertical line is the base. A bar
+//! that misses its target is red. The numbers stand at the right, in a column of their own, where no bar
+//! reaches.
 
 use plotters::prelude::{
     BLACK, Color, DrawingArea, IntoDrawingArea, IntoFont, PathElement, RGBColor, Rectangle, SVGBackend, Text, WHITE,

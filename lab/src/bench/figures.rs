@@ -1,10 +1,10 @@
 //! From results to rows: ratios, their spread, the worst cell, and whether the target is met.
 //!
 //! A row compares one collector with its base in heaps of one size: the geometric mean over the workloads.
-//! Its spread is between the least and the greatest mean that the processes have one by one: the first
-//! process of each cell, the second, and so on, which ran beside each other. A cell in which only our run
-//! failed misses every target of its row. A cell in which theirs failed, or that was not run, is counted and
-//! named.
+//! The mean is also taken over the first processes of all cells, which ran close in time, over the second
+//! processes, and so on; the spread is the least and the greatest of these means. If only our run failed in a
+//! cell, every target of its row is missed. A cell in which their run failed, or that was not run, is counted
+//! and named.
 
 use super::catalogue::{Bound, Figure, Kind, Line, MEASUREMENTS, Measurement, Runs, Target, workloads_of};
 use super::results::{Entry, Session};

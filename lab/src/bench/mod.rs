@@ -2,7 +2,7 @@
 //! is drawn.
 //!
 //! 1. [`catalogue`]: one table of all measurements, with their targets.
-//! 2. [`results`]: what came of the runs, a JSON line each, in a file. An interrupted call continues from it.
+//! 2. [`results`]: the results of the runs, in a file of JSON lines. An interrupted call continues from it.
 //! 3. [`figures`]: from results to rows: ratios, their spread, the worst cell, met or missed.
 //! 4. [`chart`] and [`chapter`]: the pictures and the page.
 //!

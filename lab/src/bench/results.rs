@@ -1,9 +1,9 @@
-//! What came of the runs: a file of JSON lines that grows while they are made.
+//! The results of the runs: a file of JSON lines that grows while the runs are made.
 //!
-//! Every result is one line, written and flushed before the next run begins, so that a call that is
-//! interrupted loses one run. The next call with the same file reads what is there and goes on behind it; a
-//! last line that was cut off is dropped. All runs of a file are of one program on one machine, full or
-//! quick: ratios of anything else would mean nothing. The file is locked while runs are made.
+//! Every result is one line, which is written before the next run begins, so an interrupted call loses one
+//! run at most. The next call with the same file reads the results and makes only the runs that are missing;
+//! it drops a last line that was cut off. All runs of a file are made by one program on one machine, and are
+//! all full or all quick: ratios of other runs would mean nothing. The file is locked while runs are made.
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};

@@ -3,14 +3,14 @@
 //!
 //! Each figure is the best and the median of several rounds, and a round measures both sides one after the
 //! other: the speed of a shared machine changes within minutes, the ratio of the two much less. Two workers
-//! need two processors that are idle. Marking is full collections of a heap that does not change: their
-//! processor time for one worker, the wall time of their trace phase where two are compared with one. The
-//! loop by hand marks and does nothing else, with the prefetch window that suits the order. A plan that
-//! copies leaves random order with its first collection, so there the loop is no bound. What a second worker
-//! costs a program, and gains it, is that program's own collections, all of them: their processor time, and
-//! how long the mutator was stopped. The pauses are short, the objects small, and the two workers meet in the
-//! same parts of the heap. Bumping is thread CPU time over a heap so small that the same memory is used again
-//! and again, collections included.
+//! need two processors that are idle. Marking is measured by full collections of a heap that does not change:
+//! by their processor time for one worker, by the wall time of their trace phase where two workers are
+//! compared with one. The loop by hand marks and does nothing else, with the prefetch window that suits the
+//! order. A plan that copies leaves random order with its first collection, so there the loop is no bound.
+//! What a second worker costs a program and saves it is measured on all collections of that program: their
+//! processor time, and how long the mutator was stopped. The pauses are short, the objects small, and the two
+//! workers meet in the same parts of the heap. Bumping is measured in thread CPU time, in a heap so small
+//! that the same memory is used again and again; collections are included.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! `mmtk references`: what native references add to a pause, by the entry.
 //!
-//! One heap a row, with two workers. Its objects are collected first without references, then with them,
-//! several times each; the difference of the median pauses is divided by the number of entries. The helper
-//! takes part from the start in both. Targets are in the order of their entries, or shuffled: then each entry
-//! is a cache miss or two. In the last rows the objects are live through the ephemerons alone; without them
-//! an array leads to the same objects.
+//! Each row has one heap, with two workers. It is collected several times without references, then several
+//! times with them; the difference of the median pauses is divided by the number of entries. The helper takes
+//! part from the start in both. Targets are in the order of their entries, or shuffled: then each entry is a
+//! cache miss or two. In the last rows only the ephemerons keep the objects alive; in the measurement without
+//! ephemerons an array does.
 
 use std::sync::Arc;
 

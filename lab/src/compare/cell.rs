@@ -86,7 +86,7 @@ pub struct Cell {
     pub heap: HeapPoint,
     /// Name of the collector.
     pub plan: String,
-    /// What came of it.
+    /// The result.
     pub status: Status,
 }
 

@@ -1,7 +1,7 @@
 //! Groups: collectors that are compared with each other, on the same heaps, against one of them.
 //!
 //! Usually there is one. With `--base upstream` each plan of ours makes a group with the plan of the same
-//! name of the crate `mmtk`, since what a multiple of the minimum heap is depends on the plan.
+//! name of the crate `mmtk`, since the minimum heap depends on the plan.
 
 use crate::collector::{Collector, Kind};
 use crate::failure::Failure;

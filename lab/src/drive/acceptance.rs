@@ -1,6 +1,6 @@
-//! What heaps must do when they are driven by scenarios: the rows of the pacer's table that a plan whose
-//! mutators stop can show, at twice the tolerance, and no limit exceeded. And the heap-size loop: how long it
-//! takes the collector's share to follow its target.
+//! What heaps must do when scenarios drive them. They must pass the rows of the pacer's table that apply to a
+//! plan which stops its mutators, at twice the tolerance, and exceed no limit. And in the heap-size loop the
+//! collector's share must follow its target soon.
 
 use heapwright::Options;
 use heapwright::options::Finite;

@@ -1,9 +1,9 @@
 //! A mutator that allocates as a scenario says.
 //!
 //! It allocates in batches and computes between them, until the batch has taken the processor time that it
-//! takes at the scenario's rate. Its clock is that time: what other threads, collections and the machine's
-//! other users take does not count. A part of what it allocates replaces something that lives; so what is
-//! live is of all ages.
+//! takes at the scenario's rate. Its clock is that time: processor time of other threads, of collections and
+//! of other users of the machine does not count. A part of the new objects replaces live ones, so live
+//! objects are of all ages.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 

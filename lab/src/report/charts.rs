@@ -1,7 +1,7 @@
 //! The pictures of the page.
 //!
-//! Each is drawn twice, wide and narrow, and the page shows the one that fits: a picture that is scaled down
-//! to a telephone has letters that nobody can read, and one that is not is cut off. Legends stand beside the
+//! Each is drawn twice, wide and narrow, and the page shows the one that fits: on a telephone, a picture that
+//! is scaled down has letters too small to read, and one that is not is cut off. Legends stand beside the
 //! pictures as text, where they hide nothing. Colours are readable on a light and on a dark page; the page's
 //! style replaces black.
 

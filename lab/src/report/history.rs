@@ -1,4 +1,4 @@
-//! What a heap has told.
+//! The events of a heap that a page needs.
 
 use heapwright::events::PauseReport;
 

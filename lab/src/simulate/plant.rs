@@ -1,7 +1,8 @@
 //! The plant: a heap that is marked beside its mutators, as a fluid.
 //!
-//! Black allocation is live until the next cycle has ended, as it is where marking works on a snapshot. What
-//! is allocated before marking begins is dead then, but for what makes up the live bytes of that time.
+//! Black allocation is live until the next cycle has ended, as it is where marking works on a snapshot.
+//! Objects allocated before marking begins are dead by then, except those that make up the live bytes of that
+//! time.
 
 use pacer::{Crew, CycleSample, GiveUp, PacerConfig, PacerPolicy, Policy, PolicyName, Tick};
 

@@ -1,6 +1,6 @@
 //! The adapter of our own heap: a thread of the reference binding, or of one with its objects, as a mutator.
 //!
-//! Each method is the handle's own of the same name, inlined: what a workload costs is what the binding
+//! Each method calls the handle's method of the same name, inlined, so a workload costs what the binding
 //! costs. A handle is used on the thread that attached, while it is attached (`heap`, I2); that is the
 //! contract of [`ThreadHandle`].
 

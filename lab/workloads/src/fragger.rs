@@ -1,5 +1,5 @@
-//! fragger: objects of random sizes, most of which die in a random pattern, then another size class is asked
-//! for.
+//! fragger: allocates objects of random sizes, of which most die in a random pattern, and then objects of
+//! another size class.
 //!
 //! A collector that cannot move or reuse small holes needs several times the live bytes here.
 

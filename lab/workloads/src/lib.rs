@@ -8,9 +8,9 @@
 //! it, or fails one of the assertions on the way. Sizes, seeds and sums are frozen: results compare across
 //! years.
 //!
-//! What loops over cache misses call is `inline(always)`. How many misses a processor overlaps depends on the
-//! instructions between them, and the compiler would inline for one collector and not for another, by the
-//! size of its allocation.
+//! Functions that are called in loops over cache misses are `inline(always)`. How many misses a processor
+//! overlaps depends on the instructions between them; left alone, the compiler would inline for one collector
+//! and not for another, by the size of its allocation.
 //!
 //! Each of `n` mutators runs the workload on its share of the size and of the work, with its own seed.
 

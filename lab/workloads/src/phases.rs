@@ -1,8 +1,8 @@
 //! phases: a program whose live set and allocation rate change.
 //!
 //! A table of `size` records, of which a phase uses a part; each step replaces a record at random and reads
-//! some others. Phases differ in both: what fits one is wrong for the next, so they are hard on a pacer
-//! that predicts rates and sizes from the last few collections.
+//! some others. Phases differ in both, so they are hard on a pacer that predicts rates and sizes from the
+//! last few collections.
 
 use super::heap::{Mutator, Ref};
 use super::params::Params;

@@ -1,8 +1,8 @@
 //! The allocator of the C library, looked at on the way: which calls come from a thread that is in a pause.
 //!
-//! The functions here take the place of the C library's in this program, and go on to the library's own. Each
-//! looks where it is called from. What the library's own code calls (`strdup`, `pthread_create`) is not seen.
-//! One place is kept once, with its stack.
+//! The functions here take the place of the C library's in this program, and call the library's own. Each
+//! checks where it is called from. Calls inside the library (`strdup`, `pthread_create`) are not seen. Each
+//! place is noted once, with its stack.
 
 use std::backtrace::Backtrace;
 use std::cell::Cell;
