@@ -12,7 +12,8 @@
 //! 1. **Say what it is** in a [`PlanInfo`]: its name, and what it needs of a binding ([`Needs`]: that objects
 //!    may move, a barrier, and so on). A heap whose binding lacks it is refused.
 //! 2. **Make the spaces** in `new` from a [`PlanContext`]. It has the VM, memory, options and the objects'
-//!    state bytes. A plan with minor collections makes them from [`PlanContext::generational`].
+//!    state bytes. Each space is told the plan's ages ([`PlanInfo::ages`]): whether there are old objects,
+//!    and so minor collections.
 //! 3. **Allocate**: [`Plan::allocate`] is the slow path. It chooses a space by size and [`Semantics`] and
 //!    asks it for a range or an object. `None` means that the budget is exhausted: the caller collects.
 //!    Any mutator calls it, many at a time.

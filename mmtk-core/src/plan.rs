@@ -1,10 +1,8 @@
 //! What a plan is: spaces, how to allocate in them, and the steps of a collection.
 
 use crate::memory::{Extent, Memory};
-use crate::metadata::{ObjectStarts, ObjectStates};
-use crate::needs::{Need, OldToNew};
+use crate::metadata::{Ages, ObjectStarts, ObjectStates};
 use crate::options::Options;
-use std::cell::Cell;
 use std::sync::Arc;
 
 /// What the file of a plan names.
@@ -20,6 +18,7 @@ pub use crate::{
 };
 
 /// What a plan gets to build its spaces from.
+#[non_exhaustive]
 pub struct PlanContext<'a, VM> {
     /// The VM: a space that asks it about objects keeps it.
     pub vm: &'a Arc<VM>,
@@ -29,8 +28,6 @@ pub struct PlanContext<'a, VM> {
     pub options: &'a Options,
     /// Where the objects' state bytes are.
     pub states: ObjectStates<VM>,
-    /// Whether spaces were made that remember stores.
-    generational: &'a Cell<bool>,
 }
 
 impl<'a, VM: VMBinding> PlanContext<'a, VM> {
@@ -39,22 +36,8 @@ impl<'a, VM: VMBinding> PlanContext<'a, VM> {
         memory: &'a Arc<Memory>,
         options: &'a Options,
         states: ObjectStates<VM>,
-        generational: &'a Cell<bool>,
     ) -> Self {
-        PlanContext { vm, memory, options, states, generational }
-    }
-
-    /// The context of a plan that has minor collections, whose spaces remember stores.
-    ///
-    /// # Errors
-    /// The binding does not tell what old objects refer to ([`VMBinding::OLD_TO_NEW`]).
-    pub fn generational(&self, plan: &'static str) -> Result<PlanContext<'a, VM>, HeapError> {
-        if VM::OLD_TO_NEW == OldToNew::Unknown {
-            return Err(HeapError::Unsuitable { plan, need: Need::OldToNew, suits: Vec::new() });
-        }
-        self.generational.set(true);
-        let PlanContext { vm, memory, options, generational, .. } = *self;
-        Ok(PlanContext { vm, memory, options, states: self.states.clone().generational(), generational })
+        PlanContext { vm, memory, options, states }
     }
 
     /// A table of where objects begin, for one space. It costs [`ObjectStarts::table_bytes`], which the space
@@ -75,13 +58,21 @@ pub struct PlanInfo {
     pub needs: Needs,
 }
 
+impl PlanInfo {
+    /// For the constructors of the plan's spaces: a plan that needs to know what old objects refer to has
+    /// minor collections, and its spaces tell old objects from new ones.
+    pub const fn ages(&self) -> Ages {
+        if self.needs.old_to_new { Ages::NewAndOld } else { Ages::One }
+    }
+}
+
 /// A complete collector.
 ///
 /// The virtual calls happen per buffer refill and per pause; the tracing loop is compiled for the
 /// [`SpaceTracer`](crate::trace::SpaceTracer)s of the plan's spaces.
 pub trait Plan<VM: VMBinding>: Send + Sync {
-    /// What it is, and what it needs of the binding: if the binding does not meet that, no heap is made. The
-    /// spaces of a plan with minor collections are made from [`PlanContext::generational`].
+    /// What it is, and what it needs of the binding: if the binding does not meet that, no heap is made. A
+    /// heap is refused, by a panic, if a space was made with other [`Ages`] than [`PlanInfo::ages`].
     fn info(&self) -> &'static PlanInfo;
 
     /// Its spaces.

@@ -1,9 +1,12 @@
 //! Heaps that are not made: plans and options that do not fit.
 
+use mmtk_core::metadata::Ages;
+use mmtk_core::plan::{Address, Allocators, Pause, Request, Spaces};
 use mmtk_core::{
-    Heap, HeapError, Need, ObjectReference, OldToNew, Plan, PlanContext, SlotVisitor, VMBinding, WordSlot,
+    Heap, HeapError, Need, ObjectReference, OldToNew, Plan, PlanContext, PlanInfo, SlotVisitor, VMBinding, WordSlot,
 };
 use plan_tests::{TestVM, options};
+use policies::spaces::{CommonSpaces, CopySpace};
 use policies::{PLANS, new_heap, plans};
 use reference::ReferenceVM;
 
@@ -110,5 +113,44 @@ fn a_plan_made_by_its_constructor_is_refused_as_by_name() {
     for plan in moving {
         // Slots that cannot be updated would refer to where objects were.
         assert!(matches!(made(Fixed, plan), Err(HeapError::Unsuitable { need: Need::Move, .. })));
+    }
+}
+
+/// A plan that says it has minor collections, of whose spaces one keeps old objects apart and the others do
+/// not.
+struct HalfOld(CopySpace<ReferenceVM>, CommonSpaces<ReferenceVM>);
+
+impl Plan<ReferenceVM> for HalfOld {
+    fn info(&self) -> &'static PlanInfo {
+        &plans::gencopy::INFO
+    }
+    fn spaces(&self) -> Spaces<'_> {
+        self.1.spaces_with(&[&self.0])
+    }
+    fn allocate(&self, _: &mut Allocators, _: Request) -> Option<Address> {
+        None
+    }
+    fn collect(&self, _: &mut Pause<'_, ReferenceVM>) {}
+}
+
+#[test]
+fn a_plan_whose_spaces_do_not_all_have_its_ages_is_refused() {
+    let half: [Constructor<ReferenceVM>; 2] = [
+        |context| {
+            let (copy, common) = (CopySpace::new(context, Ages::NewAndOld)?, CommonSpaces::new(context, Ages::One)?);
+            Ok(Box::new(HalfOld(copy, common)))
+        },
+        |context| {
+            let (copy, common) = (CopySpace::new(context, Ages::One)?, CommonSpaces::new(context, Ages::NewAndOld)?);
+            Ok(Box::new(HalfOld(copy, common)))
+        },
+    ];
+    for (plan, space) in half.into_iter().zip(["large", "copy"]) {
+        // A minor collection would not trace what an old object of that space was made to refer to.
+        let panic = std::panic::catch_unwind(|| made(ReferenceVM::new(), plan)).err().expect("it is refused");
+        let text = *panic.downcast::<String>().unwrap();
+        let expected =
+            format!("GenCopy: its space {space:?} was made with Ages::One, and its info() says Ages::NewAndOld");
+        assert!(text.starts_with(&expected), "{text}");
     }
 }

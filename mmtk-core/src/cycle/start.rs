@@ -22,7 +22,6 @@ use crate::workers::Gang;
 use pacer::nursery::{Nursery, NurseryConfig};
 use protocols::safepoint::Safepoint;
 use protocols::sync::Mutex;
-use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -41,20 +40,22 @@ impl<VM: VMBinding> Collector<VM> {
         let vm = Arc::new(vm);
         let memory = Memory::new(&options)?;
         let states = ObjectStates::new(&memory)?;
-        let remembers = Cell::new(false);
-        let plan = plan(&PlanContext::new(&vm, &memory, &options, states.clone(), &remembers))?;
+        let plan = plan(&PlanContext::new(&vm, &memory, &options, states.clone()))?;
         let needs = plan.info().needs;
-        assert_eq!(
-            needs.old_to_new,
-            remembers.get(),
-            "{}: info().needs.old_to_new says whether its spaces are made from PlanContext::generational",
-            plan.info().name
-        );
         let unsuitable = |need| HeapError::Unsuitable { plan: plan.info().name, need, suits: Vec::new() };
         if let Some(need) = needs.unmet::<VM>() {
             return Err(unsuitable(need));
         }
-        let states = if needs.old_to_new { states.generational() } else { states };
+        let ages = plan.info().ages();
+        for space in plan.spaces().iter() {
+            let (name, of_space) = (space.name(), space.ages());
+            assert!(
+                of_space == ages,
+                "{}: its space {name:?} was made with Ages::{of_space:?}, and its info() says Ages::{ages:?} (needs.old_to_new): \
+                 make each space with PlanInfo::ages",
+                plan.info().name
+            );
+        }
         let pacing = Pacing::new(&options, memory.budget().limit());
         let allocated = Arc::new(Allocated::default());
         let nursery = NurseryConfig {
@@ -78,7 +79,7 @@ impl<VM: VMBinding> Collector<VM> {
         let facts = PlanFacts {
             name: plan.info().name,
             collects: plan.can_collect(),
-            generational: needs.old_to_new,
+            generational: ages.has_old(),
             may_move: VM::CAN_MOVE,
             spaces: plan.spaces().iter().map(|space| space.name()).collect(),
         };
@@ -86,9 +87,9 @@ impl<VM: VMBinding> Collector<VM> {
             warnings::warn_of_text(sentence);
         }
         let starts_in = plan.spaces().iter().filter(|space| space.keeps_starts()).map(|space| space.extent()).collect();
-        let weak = WeakTables::new(needs.old_to_new, &memory);
+        let weak = WeakTables::new(ages.has_old(), &memory);
         let patience = Arc::new(Patience::new(options.safepoint_warn_ms));
-        let nursery = needs.old_to_new.then(|| Nursery::new(nursery, pacing.goal()));
+        let nursery = ages.has_old().then(|| Nursery::new(nursery, pacing.goal()));
         Ok(Arc::new_cyclic(|me: &Weak<Collector<VM>>| Collector {
             vm,
             idle: Idle::new(me.clone(), memory.clone(), allocated.clone(), patience.clone()),

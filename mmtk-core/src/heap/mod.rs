@@ -79,6 +79,10 @@ impl<VM: VMBinding> Heap<VM> {
     ///
     /// # Errors
     /// Options out of range, a plan that does not fit the binding, or no address space.
+    ///
+    /// # Panics
+    /// When the plan contradicts itself: a space of it was made with other ages of objects than its
+    /// [`PlanInfo`](crate::PlanInfo) says.
     pub fn new(
         vm: VM,
         options: Options,

@@ -205,7 +205,7 @@ impl<VM: VMBinding> Mutator<VM> {
     /// What the barrier tests; `None` if the plan has no barrier. The slow path is [`Mutator::remember`].
     pub fn barrier_test(&self) -> Option<BarrierTest> {
         let states = self.states();
-        states.is_generational().then(|| BarrierTest::new(states))
+        self.heap().plan.info().ages().has_old().then(|| BarrierTest::new(states))
     }
 
     /// The barrier's slow path, for an object whose test says so; for others it does nothing.

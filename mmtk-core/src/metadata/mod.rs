@@ -1,5 +1,6 @@
 //! Metadata about objects, lines and blocks: in side tables, or in a header word that the VM lends.
 
+mod ages;
 mod block_bytes;
 mod cells;
 mod claimed;
@@ -10,6 +11,7 @@ mod object_extent;
 mod object_starts;
 mod object_state;
 
+pub use ages::{Ages, ObjectMark};
 pub use block_bytes::{BlockBytes, BlockTotals};
 pub use cells::{
     BLOCK_FREE, BLOCK_NEW, BlockCells, CellClass, CellMarks, MAX_CELL_BYTES, SIZE_CLASSES, class_bytes, class_of,
@@ -18,6 +20,6 @@ pub use compaction::{Compaction, Moves, UpdateWindow};
 pub use live_map::LiveMap;
 pub use object_extent::set_regions_of;
 pub use object_starts::ObjectStarts;
-pub use object_state::{Claim, Claimed, ObjectMark, ObjectStates};
+pub use object_state::{Claim, Claimed, ObjectStates};
 pub use protocols::forwarding::{EPOCH_MASK, EPOCH_MAX, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED};
 pub use protocols::slot_word::SlotWord;

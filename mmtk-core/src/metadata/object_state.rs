@@ -2,12 +2,13 @@
 //!
 //! The location is a constant of the binding, so the choice is made when the tracing loop is compiled.
 
+use super::ages::ObjectMark;
 use super::claimed::wait_for_claimer;
 use super::object_starts::ObjectStarts;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{StateLocation, VMBinding};
 use crate::memory::{Borrowed, CHUNK_BYTES, Memory, Owned, SideBytes};
-use protocols::forwarding::{self, EPOCH_MAX, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED};
+use protocols::forwarding::{self, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED};
 use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -37,17 +38,6 @@ pub struct Claimed {
     seen: u64,
 }
 
-/// What an object is marked with: an epoch, and in a generational plan the bit of the barrier
-/// ([`ObjectStates::mark_of`]).
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-#[repr(transparent)]
-pub struct ObjectMark(u8);
-
-impl ObjectMark {
-    /// Of no epoch: as a new object.
-    pub const NONE: ObjectMark = ObjectMark(0);
-}
-
 impl Claimed {
     /// The object.
     #[inline(always)]
@@ -73,15 +63,13 @@ pub struct ObjectStates<VM, K = Owned> {
     side: Option<SideBytes<K>>,
     /// Where objects begin; absent if the binding does not ask for it.
     starts: ObjectStarts<K>,
-    /// Whether objects become unlogged as they are marked.
-    generational: bool,
     vm: PhantomData<fn(VM)>,
 }
 
 impl<VM, K: Clone> Clone for ObjectStates<VM, K> {
     fn clone(&self) -> Self {
-        let ObjectStates { side, starts, generational, vm } = self;
-        ObjectStates { side: side.clone(), starts: starts.clone(), generational: *generational, vm: *vm }
+        let ObjectStates { side, starts, vm } = self;
+        ObjectStates { side: side.clone(), starts: starts.clone(), vm: *vm }
     }
 }
 impl<VM> Copy for ObjectStates<VM, Borrowed<'_>> {}
@@ -97,19 +85,14 @@ impl<VM: VMBinding> ObjectStates<VM> {
             true => ObjectStarts::new(memory, memory.whole(), VM::LOG_GRANULE)?,
             false => ObjectStarts::absent(memory, VM::LOG_GRANULE),
         };
-        Ok(ObjectStates { side, starts, generational: false, vm: PhantomData })
-    }
-
-    /// The states of a plan that remembers stores.
-    pub(crate) fn generational(self) -> Self {
-        ObjectStates { generational: true, ..self }
+        Ok(ObjectStates { side, starts, vm: PhantomData })
     }
 
     /// The same, borrowed: for tracers.
     pub fn view(&self) -> ObjectStates<VM, Borrowed<'_>> {
-        let ObjectStates { side, starts, generational, vm } = self;
+        let ObjectStates { side, starts, vm } = self;
         let side = side.as_ref().map(SideBytes::view);
-        ObjectStates { side, starts: starts.view(), generational: *generational, vm: *vm }
+        ObjectStates { side, starts: starts.view(), vm: *vm }
     }
 
     /// What the tables cost per chunk of a space whose objects use their state.
@@ -128,21 +111,6 @@ impl<VM: VMBinding> ObjectStates<VM> {
 }
 
 impl<VM: VMBinding, K> ObjectStates<VM, K> {
-    /// Whether the plan remembers stores: then objects become unlogged as they are marked.
-    #[inline(always)]
-    pub fn is_generational(&self) -> bool {
-        self.generational
-    }
-
-    /// What to mark objects with in this epoch.
-    ///
-    /// # Panics
-    /// When it is larger than [`EPOCH_MAX`](super::EPOCH_MAX).
-    pub fn mark_of(&self, epoch: u8) -> ObjectMark {
-        assert!(epoch <= EPOCH_MAX, "epoch {epoch}: the last is {EPOCH_MAX}");
-        ObjectMark(if self.generational { epoch | UNLOGGED } else { epoch })
-    }
-
     /// Base and shift of the side table, biased: the state byte of an object is at `base + (address >>
     /// shift)`.
     pub(crate) fn table_parts(&self) -> (usize, u32) {
@@ -224,8 +192,8 @@ impl<VM: VMBinding, K> ObjectStates<VM, K> {
         }
     }
 
-    /// Marks the object with [`ObjectStates::mark_of`] this epoch; false if it was marked in it. For objects
-    /// that stay where they are.
+    /// Marks the object for this epoch ([`Ages::mark_of`](super::Ages::mark_of)); false if it was marked in
+    /// it. For objects that stay where they are.
     #[inline(always)]
     pub fn mark(&self, object: ObjectReference, ObjectMark(mark): ObjectMark) -> bool {
         match VM::STATE {
@@ -361,6 +329,7 @@ fn describe_cell(cell: impl StateCell) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Ages;
     use super::*;
     use crate::binding::{SlotVisitor, WordSlot};
     use crate::memory::BLOCK_BYTES;
@@ -388,15 +357,13 @@ mod tests {
         let memory = Memory::new(&Options { heap_limit: 8 << 20, ..Options::default() }).unwrap();
         let start = memory.extent().start();
         memory.commit(start, BLOCK_BYTES).unwrap();
-        let plain = ObjectStates::<Vm<SIDE, STARTS>>::new(&memory).unwrap();
-        let states = plain.clone().generational();
-        assert!(!plain.is_generational() && states.is_generational());
-        assert_eq!((plain.mark_of(3).0, states.mark_of(3).0), (3, 3 | UNLOGGED));
+        let states = ObjectStates::<Vm<SIDE, STARTS>>::new(&memory).unwrap();
+        let ages = Ages::NewAndOld;
         let object = |n: usize| ObjectReference::for_test(start.plus(n * BYTES));
         let (old, copy, stays) = (object(1), object(5), object(9));
         let begins = |at: ObjectReference| STARTS && states.starts().is_set(at.address());
 
-        assert!(states.mark(old, states.mark_of(3)) && !states.mark(old, states.mark_of(3)));
+        assert!(states.mark(old, ages.mark_of(3)) && !states.mark(old, ages.mark_of(3)));
         assert!(states.is_marked(old, 3) && !states.is_marked(old, 4) && !states.is_marked(copy, 3));
         assert!(states.is_unlogged(old) && states.log(old) && !states.is_unlogged(old) && !states.log(old));
         states.unlog(old);
@@ -418,14 +385,14 @@ mod tests {
             panic!("nobody else claims it")
         };
         assert!(claimed.object() == old && claimed.bytes() == BYTES && claimed.is_pinned());
-        states.begin_copy(copy, &claimed, states.mark_of(4));
+        states.begin_copy(copy, &claimed, ages.mark_of(4));
         states.publish(claimed, copy);
         assert_eq!((states.forwarded(old), states.forwarded(copy)), (Some(copy), None));
         assert!(states.is_marked(copy, 4) && states.is_unlogged(copy) && !states.is_marked(old, 4));
         let Claim::Won(claimed) = states.claim(&Vm::<SIDE, STARTS>, stays, 4, &true) else {
             panic!("nobody else claims it")
         };
-        states.settle(claimed, plain.mark_of(4));
+        states.settle(claimed, Ages::One.mark_of(4));
         assert!(states.is_marked(stays, 4) && states.forwarded(stays).is_none());
 
         assert_eq!((begins(copy), begins(stays)), (STARTS, false));

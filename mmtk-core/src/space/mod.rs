@@ -12,6 +12,7 @@ pub use spaces::Spaces;
 use crate::address::{Address, ObjectReference};
 use crate::alloc::Allocators;
 use crate::memory::Extent;
+use crate::metadata::Ages;
 
 /// A region of the heap with one policy.
 pub trait Space: Send + Sync {
@@ -25,6 +26,9 @@ pub trait Space: Send + Sync {
     fn pins(&self) -> bool {
         !self.moves()
     }
+    /// Whether it tells old objects from new ones: what it was made with. A heap is refused if that is not
+    /// what its plan says ([`PlanInfo::ages`](crate::PlanInfo::ages)).
+    fn ages(&self) -> Ages;
     /// A mutator's ranges are about to be forgotten, at the beginning of each pause and when it detaches: a
     /// space that must know about them takes note.
     fn retire(&self, _allocators: &mut Allocators) {}

@@ -20,7 +20,5 @@ pub const INFO: PlanInfo = PlanInfo {
 
 /// The plan with empty spaces.
 pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<SemiSpace<VM>, HeapError> {
-    let mut plan = SemiSpace::new(&context.generational(INFO.name)?)?;
-    plan.info = &INFO;
-    Ok(plan)
+    SemiSpace::of(&INFO, context)
 }

@@ -21,8 +21,5 @@ pub const INFO: PlanInfo = PlanInfo {
 
 /// The plan with empty spaces.
 pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<Immix<VM>, HeapError> {
-    let context = context.generational(INFO.name)?;
-    let mut plan = Immix::of(ImmixSpace::with_nursery(&context)?, &context)?;
-    plan.info = &INFO;
-    Ok(plan)
+    Immix::of(&INFO, ImmixSpace::with_nursery(context)?, context)
 }

@@ -18,7 +18,7 @@ const URGENT_ROUNDS: usize = 16;
 
 /// The plan.
 pub struct Immix<VM> {
-    pub(super) info: &'static PlanInfo,
+    info: &'static PlanInfo,
     immix: ImmixSpace<VM>,
     common: CommonSpaces<VM>,
 }
@@ -26,12 +26,16 @@ pub struct Immix<VM> {
 impl<VM: VMBinding> Immix<VM> {
     /// The plan with empty spaces.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Self::of(ImmixSpace::new(context)?, context)
+        Self::of(&INFO, ImmixSpace::new(context, INFO.ages())?, context)
     }
 
-    /// The plan with this space.
-    pub(super) fn of(immix: ImmixSpace<VM>, context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Ok(Immix { info: &INFO, immix, common: CommonSpaces::new(context)? })
+    /// The plan under this name, with this space.
+    pub(super) fn of(
+        info: &'static PlanInfo,
+        immix: ImmixSpace<VM>,
+        context: &PlanContext<'_, VM>,
+    ) -> Result<Self, HeapError> {
+        Ok(Immix { info, immix, common: CommonSpaces::new(context, info.ages())? })
     }
 
     /// A trace and a sweep; evacuates the nursery or sources that were chosen, both, or nothing. A minor

@@ -22,7 +22,10 @@ pub struct MarkCompact<VM> {
 impl<VM: VMBinding> MarkCompact<VM> {
     /// The plan with empty spaces.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Ok(MarkCompact { compact: MarkCompactSpace::new(context)?, common: CommonSpaces::revisited(context)? })
+        Ok(MarkCompact {
+            compact: MarkCompactSpace::new(context)?,
+            common: CommonSpaces::revisited(context, INFO.ages())?,
+        })
     }
 }
 

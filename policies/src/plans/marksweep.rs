@@ -12,7 +12,7 @@ pub const INFO: PlanInfo = PlanInfo {
 
 /// The plan.
 pub struct MarkSweep<VM> {
-    pub(super) info: &'static PlanInfo,
+    info: &'static PlanInfo,
     cells: MarkSweepSpace<VM>,
     common: CommonSpaces<VM>,
 }
@@ -20,8 +20,13 @@ pub struct MarkSweep<VM> {
 impl<VM: VMBinding> MarkSweep<VM> {
     /// The plan with empty spaces.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        let cells = MarkSweepSpace::new(context, "mark-sweep")?;
-        Ok(MarkSweep { info: &INFO, cells, common: CommonSpaces::new(context)? })
+        Self::of(&INFO, context)
+    }
+
+    /// The plan under this name.
+    pub(super) fn of(info: &'static PlanInfo, context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        let cells = MarkSweepSpace::new(context, "mark-sweep", info.ages())?;
+        Ok(MarkSweep { info, cells, common: CommonSpaces::new(context, info.ages())? })
     }
 }
 

@@ -20,7 +20,7 @@ pub struct NoGC<VM> {
 impl<VM: VMBinding> NoGC<VM> {
     /// The plan with empty spaces.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Ok(NoGC { bump: BumpSpace::new(context)?, uncollected: UncollectedSpaces::new(context)? })
+        Ok(NoGC { bump: BumpSpace::new(context)?, uncollected: UncollectedSpaces::new(context, INFO.ages())? })
     }
 }
 

@@ -20,7 +20,10 @@ pub struct PageProtect<VM> {
 impl<VM: VMBinding> PageProtect<VM> {
     /// The plan with empty spaces.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Ok(PageProtect { protect: PageProtectSpace::new(context)?, uncollected: UncollectedSpaces::new(context)? })
+        Ok(PageProtect {
+            protect: PageProtectSpace::new(context)?,
+            uncollected: UncollectedSpaces::new(context, INFO.ages())?,
+        })
     }
 }
 

@@ -12,7 +12,7 @@ pub const INFO: PlanInfo = PlanInfo {
 
 /// The plan.
 pub struct SemiSpace<VM> {
-    pub(super) info: &'static PlanInfo,
+    info: &'static PlanInfo,
     copy: CopySpace<VM>,
     common: CommonSpaces<VM>,
 }
@@ -20,7 +20,13 @@ pub struct SemiSpace<VM> {
 impl<VM: VMBinding> SemiSpace<VM> {
     /// The plan with empty spaces.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Ok(SemiSpace { info: &INFO, copy: CopySpace::new(context)?, common: CommonSpaces::new(context)? })
+        Self::of(&INFO, context)
+    }
+
+    /// The plan under this name.
+    pub(super) fn of(info: &'static PlanInfo, context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+        let ages = info.ages();
+        Ok(SemiSpace { info, copy: CopySpace::new(context, ages)?, common: CommonSpaces::new(context, ages)? })
     }
 }
 

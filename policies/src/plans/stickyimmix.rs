@@ -9,6 +9,7 @@
 //! (POPL 1990); on Immix, Blackburn and McKinley (PLDI 2008).
 
 use super::{Immix, immix};
+use crate::spaces::ImmixSpace;
 use mmtk_core::plan::*;
 
 /// What users read about it.
@@ -20,7 +21,5 @@ pub const INFO: PlanInfo = PlanInfo {
 
 /// The plan with empty spaces.
 pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<Immix<VM>, HeapError> {
-    let mut plan = Immix::new(&context.generational(INFO.name)?)?;
-    plan.info = &INFO;
-    Ok(plan)
+    Immix::of(&INFO, ImmixSpace::new(context, INFO.ages())?, context)
 }

@@ -16,7 +16,5 @@ pub const INFO: PlanInfo = PlanInfo {
 
 /// The plan with empty spaces.
 pub fn new<VM: VMBinding>(context: &PlanContext<'_, VM>) -> Result<MarkSweep<VM>, HeapError> {
-    let mut plan = MarkSweep::new(&context.generational(INFO.name)?)?;
-    plan.info = &INFO;
-    Ok(plan)
+    MarkSweep::of(&INFO, context)
 }

@@ -2,7 +2,7 @@
 
 use mmtk_core::alloc::Allocators;
 use mmtk_core::memory::{BLOCK_BYTES, Block, BlockPool, Charge, Extent, Payment};
-use mmtk_core::metadata::ObjectStates;
+use mmtk_core::metadata::{Ages, ObjectStates};
 use mmtk_core::space::Space;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::sync::Arc;
@@ -44,6 +44,9 @@ impl<VM: VMBinding> Space for BumpSpace<VM> {
     }
     fn moves(&self) -> bool {
         false
+    }
+    fn ages(&self) -> Ages {
+        Ages::One
     }
     fn reserved_bytes(&self) -> usize {
         self.pool.owned() as usize * BLOCK_BYTES

@@ -6,7 +6,7 @@ use super::uncollected::{UncollectedSpaces, UncollectedTracer};
 use derive_where::derive_where;
 use mmtk_core::alloc::Allocators;
 use mmtk_core::events::CollectionKind;
-use mmtk_core::metadata::{MAX_CELL_BYTES, Moves};
+use mmtk_core::metadata::{Ages, MAX_CELL_BYTES, Moves};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{Space, Spaces};
 use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
@@ -25,19 +25,19 @@ pub struct CommonSpaces<VM> {
 
 impl<VM: VMBinding> CommonSpaces<VM> {
     /// Empty spaces.
-    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Self::with(context, UncollectedSpaces::new(context)?)
+    pub fn new(context: &PlanContext<'_, VM>, ages: Ages) -> Result<Self, HeapError> {
+        Self::with(context, ages, UncollectedSpaces::new(context, ages)?)
     }
 
     /// The same for a plan that moves objects after the trace, and calls [`CommonSpaces::update_references`].
-    pub fn revisited(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Self::with(context, UncollectedSpaces::revisited(context)?)
+    pub fn revisited(context: &PlanContext<'_, VM>, ages: Ages) -> Result<Self, HeapError> {
+        Self::with(context, ages, UncollectedSpaces::revisited(context, ages)?)
     }
 
-    fn with(context: &PlanContext<'_, VM>, uncollected: UncollectedSpaces<VM>) -> Result<Self, HeapError> {
+    fn with(context: &PlanContext<'_, VM>, ages: Ages, uncollected: UncollectedSpaces<VM>) -> Result<Self, HeapError> {
         Ok(CommonSpaces {
-            large: LargeObjectSpace::new(context)?,
-            nonmoving: MarkSweepSpace::nonmoving(context)?,
+            large: LargeObjectSpace::new(context, ages)?,
+            nonmoving: MarkSweepSpace::nonmoving(context, ages)?,
             uncollected,
         })
     }

@@ -23,7 +23,7 @@ use mmtk_core::memory::{
     Acquired, BLOCK_BYTES, Block, BlockPool, Borrowed, BytePer, CHUNK_BYTES, Charge, Extent, FreeMemory,
     LOG_BLOCK_BYTES, Payment, SideBytes,
 };
-use mmtk_core::metadata::{Claim, Claimed, EPOCH_MAX, ObjectMark, ObjectStates};
+use mmtk_core::metadata::{Ages, Claim, Claimed, EPOCH_MAX, ObjectMark, ObjectStates};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::{ObjectItem, SlotItem, SpaceTracer, Traced};
@@ -45,6 +45,7 @@ pub struct CopySpace<VM> {
     vm: Arc<VM>,
     pool: Arc<BlockPool>,
     states: ObjectStates<VM>,
+    ages: Ages,
     epoch: Epoch,
     /// The epoch in which each block was taken for copies, or `YOUNG`; 0 for blocks that are not ours.
     taken: BytePer<LOG_BLOCK_BYTES>,
@@ -58,13 +59,14 @@ pub struct CopySpace<VM> {
 
 impl<VM: VMBinding> CopySpace<VM> {
     /// An empty space in the next extent.
-    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+    pub fn new(context: &PlanContext<'_, VM>, ages: Ages) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
         let tables = 2 * (CHUNK_BYTES >> LOG_BLOCK_BYTES) + ObjectStates::<VM>::table_bytes_per_chunk();
         Ok(CopySpace {
             vm: context.vm.clone(),
             pool: BlockPool::new(context.memory, extent, tables)?,
             states: context.states.clone(),
+            ages,
             epoch: Epoch::default(),
             taken: BytePer::of(context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?),
             kept: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
@@ -141,7 +143,7 @@ impl<VM: VMBinding> CopySpace<VM> {
     /// The policy for this pause's trace.
     pub fn tracer(&self) -> CopyTracer<'_, VM> {
         let (extent, epoch) = (self.pool.extent(), self.epoch.current());
-        CopyTracer { space: self, taken: self.taken.view(), extent, epoch, copied: self.states.mark_of(0) }
+        CopyTracer { space: self, taken: self.taken.view(), extent, epoch, copied: self.ages.mark_of(0) }
     }
 
     /// The policy for what must stay where it is: its block is kept.
@@ -212,7 +214,7 @@ impl<VM: VMBinding> CopyTracer<'_, VM> {
     fn settle(&self, claimed: Claimed) -> Traced {
         let (space, object) = (self.space, claimed.object());
         space.kept.at(object.address()).store(self.epoch, Relaxed);
-        space.states.settle(claimed, space.states.mark_of(self.epoch));
+        space.states.settle(claimed, space.ages.mark_of(self.epoch));
         Traced::New(object)
     }
 }
@@ -306,6 +308,9 @@ impl<VM: VMBinding> Space for CopySpace<VM> {
     }
     fn pins(&self) -> bool {
         true
+    }
+    fn ages(&self) -> Ages {
+        self.ages
     }
     fn reserved_bytes(&self) -> usize {
         self.charged.load(Relaxed)

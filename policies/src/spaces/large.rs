@@ -12,7 +12,7 @@ use super::epoch::Epoch;
 use derive_where::derive_where;
 use mmtk_core::alloc::Allocators;
 use mmtk_core::memory::{CHUNK_BYTES, Charge, Extent, PageRuns, SideBytes};
-use mmtk_core::metadata::{Moves, ObjectStates};
+use mmtk_core::metadata::{Ages, Moves, ObjectStates};
 use mmtk_core::os::{PAGE_BYTES, PageVec};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
@@ -39,6 +39,7 @@ pub struct LargeObjectSpace<VM> {
     vm: Arc<VM>,
     pages: Arc<PageRuns>,
     states: ObjectStates<VM>,
+    ages: Ages,
     epoch: Epoch,
     /// A byte a page: the epoch in which the object that begins there was marked.
     marks: SideBytes,
@@ -51,14 +52,15 @@ pub struct LargeObjectSpace<VM> {
 
 impl<VM: VMBinding> LargeObjectSpace<VM> {
     /// An empty space in the next extent.
-    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+    pub fn new(context: &PlanContext<'_, VM>, ages: Ages) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
         // Marks are the space's own; an object's state is used for the barrier.
-        let states = if context.states.is_generational() { ObjectStates::<VM>::table_bytes_per_chunk() } else { 0 };
+        let states = if ages.has_old() { ObjectStates::<VM>::table_bytes_per_chunk() } else { 0 };
         Ok(LargeObjectSpace {
             vm: context.vm.clone(),
             pages: PageRuns::new(context.memory, extent, (CHUNK_BYTES >> LOG_PAGE_BYTES) + states),
             states: context.states.clone(),
+            ages,
             epoch: Epoch::default(),
             marks: context.memory.side_bytes(extent, LOG_PAGE_BYTES)?,
             objects: Mutex::default(),
@@ -161,7 +163,7 @@ impl<VM: VMBinding> SpaceTracer<VM> for LargeTracer<'_, VM> {
             return Traced::Seen(object);
         }
         worker.count(self.extent, self.space.vm.object_size(object));
-        if self.space.states.is_generational() {
+        if self.space.ages.has_old() {
             self.space.states.unlog(object);
         }
         Traced::NewLarge(object)
@@ -182,6 +184,9 @@ impl<VM: VMBinding> Space for LargeObjectSpace<VM> {
     }
     fn moves(&self) -> bool {
         false
+    }
+    fn ages(&self) -> Ages {
+        self.ages
     }
     fn reserved_bytes(&self) -> usize {
         self.reserved.load(Relaxed)

@@ -25,7 +25,7 @@
 use derive_where::derive_where;
 use mmtk_core::alloc::Allocators;
 use mmtk_core::memory::{BLOCK_BYTES, Block, Borrowed, Charge, Extent, Frontier};
-use mmtk_core::metadata::{Compaction, LiveMap, Moves, ObjectStates};
+use mmtk_core::metadata::{Ages, Compaction, LiveMap, Moves, ObjectStates};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
@@ -174,6 +174,9 @@ impl<VM: VMBinding> Space for MarkCompactSpace<VM> {
     }
     fn pins(&self) -> bool {
         false
+    }
+    fn ages(&self) -> Ages {
+        Ages::One
     }
     fn reserved_bytes(&self) -> usize {
         self.frontier.used() as usize * BLOCK_BYTES

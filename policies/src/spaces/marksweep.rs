@@ -26,7 +26,9 @@ use mmtk_core::memory::{
     BLOCK_BYTES, Block, BlockList, BlockPool, Borrowed, CHUNK_BYTES, Charge, Extent, FreeMemory, LOG_BLOCK_BYTES,
     Payment, SideBytes,
 };
-use mmtk_core::metadata::{BLOCK_FREE, BLOCK_NEW, CellMarks, Moves, ObjectStates, SIZE_CLASSES, class_bytes, class_of};
+use mmtk_core::metadata::{
+    Ages, BLOCK_FREE, BLOCK_NEW, CellMarks, Moves, ObjectStates, SIZE_CLASSES, class_bytes, class_of,
+};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
@@ -53,24 +55,25 @@ pub struct MarkSweepSpace<VM> {
     /// swept.
     full: SideBytes,
     states: ObjectStates<VM>,
+    ages: Ages,
 }
 
 impl<VM: VMBinding> MarkSweepSpace<VM> {
     /// An empty space in the next extent, for ordinary objects of a plan.
-    pub fn new(context: &PlanContext<'_, VM>, name: &'static str) -> Result<Self, HeapError> {
-        Self::with(context, name, CellsOf::Plan)
+    pub fn new(context: &PlanContext<'_, VM>, name: &'static str, ages: Ages) -> Result<Self, HeapError> {
+        Self::with(context, name, CellsOf::Plan, ages)
     }
 
     /// An empty space in the next extent, for objects that must not move.
-    pub fn nonmoving(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Self::with(context, "non-moving", CellsOf::NonMoving)
+    pub fn nonmoving(context: &PlanContext<'_, VM>, ages: Ages) -> Result<Self, HeapError> {
+        Self::with(context, "non-moving", CellsOf::NonMoving, ages)
     }
 
-    fn with(context: &PlanContext<'_, VM>, name: &'static str, of: CellsOf) -> Result<Self, HeapError> {
+    fn with(context: &PlanContext<'_, VM>, name: &'static str, of: CellsOf, ages: Ages) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
         let mut tables = CellMarks::TABLE_BYTES_PER_BLOCK * (CHUNK_BYTES >> LOG_BLOCK_BYTES);
         // Marks are the space's own; an object's state is used for the barrier.
-        if context.states.is_generational() {
+        if ages.has_old() {
             tables += ObjectStates::<VM>::table_bytes_per_chunk() + (CHUNK_BYTES >> LOG_BLOCK_BYTES);
         } else {
             tables += ObjectStates::<VM>::start_bytes_per_chunk();
@@ -86,6 +89,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             touched: BlockList::new(),
             full: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
             states: context.states.clone(),
+            ages,
         })
     }
 
@@ -130,7 +134,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
     }
 
     fn install(&self, cell: &mut CellRange, run: FreeMemory<'_>, allocated: &mut usize) {
-        if self.states.is_generational() {
+        if self.ages.has_old() {
             self.states.forget(run.start(), run.bytes());
         }
         cell.range.install(run, allocated);
@@ -139,7 +143,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
     /// A mutator is done with a block.
     fn put_away(&self, cell: &mut CellRange) {
         if let Some(block) = cell.block.take()
-            && self.states.is_generational()
+            && self.ages.has_old()
         {
             self.touched.push(self.pool.links(), block.0);
         }
@@ -163,6 +167,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             extent: self.pool.extent(),
             epoch: self.epoch.current(),
             states: self.states.view(),
+            ages: self.ages,
         }
     }
 
@@ -240,16 +245,14 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             let block = Block(number as u32);
             let state = self.marks.state(block);
             let full = self.full.at(self.pool.extent().block_start(block));
-            if self.states.is_generational() {
+            if self.ages.has_old() {
                 full.store(0, Relaxed);
             }
             match state.load(Relaxed) {
                 BLOCK_FREE => (),
                 // A block that is released as a whole goes back sooner if it is on no list.
                 marked
-                    if marked == epoch
-                        && self.states.is_generational()
-                        && self.marks.block(block).next_free_run(0).is_none() =>
+                    if marked == epoch && self.ages.has_old() && self.marks.block(block).next_free_run(0).is_none() =>
                 {
                     full.store(1, Relaxed);
                 }
@@ -293,6 +296,7 @@ pub struct MarkSweepTracer<'a, VM> {
     extent: Extent,
     epoch: u8,
     states: ObjectStates<VM, Borrowed<'a>>,
+    ages: Ages,
 }
 
 impl<VM: VMBinding> SpaceTracer<VM> for MarkSweepTracer<'_, VM> {
@@ -309,7 +313,7 @@ impl<VM: VMBinding> SpaceTracer<VM> for MarkSweepTracer<'_, VM> {
             return Traced::Seen(object);
         }
         worker.count(self.extent, self.vm.object_size(object));
-        if self.states.is_generational() {
+        if self.ages.has_old() {
             self.states.unlog(object);
         }
         Traced::New(object)
@@ -340,6 +344,9 @@ impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
     }
     fn retire(&self, allocators: &mut Allocators) {
         allocators.used_cells_of(self.of).iter_mut().for_each(|cell| self.put_away(cell));
+    }
+    fn ages(&self) -> Ages {
+        self.ages
     }
     fn reserved_bytes(&self) -> usize {
         self.pool.owned() as usize * BLOCK_BYTES

@@ -30,6 +30,7 @@ use derive_where::derive_where;
 use mmtk_core::alloc::Allocators;
 use mmtk_core::memory::fault::{Explained, Explainer, explain_faults};
 use mmtk_core::memory::{AliasedPages, Charge, Extent, Memory, SideBytes};
+use mmtk_core::metadata::Ages;
 use mmtk_core::os::PAGE_BYTES;
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
@@ -514,6 +515,9 @@ impl<VM: VMBinding> Space for PageProtectSpace<VM> {
     }
     fn moves(&self) -> bool {
         false
+    }
+    fn ages(&self) -> Ages {
+        Ages::One
     }
     fn reserved_bytes(&self) -> usize {
         let state = self.shared.state();

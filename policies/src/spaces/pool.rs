@@ -26,7 +26,7 @@ use mmtk_core::memory::{
     BLOCK_BYTES, Block, BlockPool, Borrowed, CHUNK_BYTES, Charge, Extent, LOG_BLOCK_BYTES, OrderedMap, Payment,
     SideWords,
 };
-use mmtk_core::metadata::{BLOCK_FREE, CellMarks, Moves, ObjectMark, ObjectStates, class_bytes};
+use mmtk_core::metadata::{Ages, BLOCK_FREE, CellMarks, Moves, ObjectMark, ObjectStates, class_bytes};
 use mmtk_core::os::PageVec;
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{PoolCells, SharedCells, Space};
@@ -65,6 +65,7 @@ pub struct PoolSpace<VM> {
     cells: CellMarks,
     owners: SideWords,
     states: ObjectStates<VM>,
+    ages: Ages,
     epoch: Epoch,
     pools: Mutex<Pools>,
     /// Whether what is freed waits for the next pause.
@@ -73,7 +74,7 @@ pub struct PoolSpace<VM> {
 
 impl<VM: VMBinding> PoolSpace<VM> {
     /// An empty space in the next extent.
-    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
+    pub fn new(context: &PlanContext<'_, VM>, ages: Ages) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
         let per_block = CellMarks::TABLE_BYTES_PER_BLOCK + OWNER_BYTES;
         let tables = ObjectStates::<VM>::table_bytes_per_chunk() + per_block * (CHUNK_BYTES >> LOG_BLOCK_BYTES);
@@ -83,9 +84,10 @@ impl<VM: VMBinding> PoolSpace<VM> {
             cells: CellMarks::new(context.memory, extent)?,
             owners: context.memory.block_words(extent)?,
             states: context.states.clone(),
+            ages,
             epoch: Epoch::default(),
             pools: Mutex::default(),
-            waits: context.options.verify || context.states.is_generational(),
+            waits: context.options.verify || ages.has_old(),
         })
     }
 
@@ -212,7 +214,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
             cells: self.cells.view(),
             extent: self.blocks.extent(),
             epoch,
-            mark: self.states.mark_of(epoch),
+            mark: self.ages.mark_of(epoch),
         }
     }
 }
@@ -251,7 +253,7 @@ impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
         self.states.forget(start, bytes);
         if VM::OBJECT_STARTS {
             self.states.starts().set_shared(start);
-            if self.states.is_generational() {
+            if self.ages.has_old() {
                 pool.young.insert(block, ());
             }
         }
@@ -355,6 +357,9 @@ impl<VM: VMBinding> Space for PoolSpace<VM> {
     }
     fn moves(&self) -> bool {
         false
+    }
+    fn ages(&self) -> Ages {
+        self.ages
     }
     fn reserved_bytes(&self) -> usize {
         self.blocks.owned() as usize * BLOCK_BYTES

@@ -27,7 +27,7 @@ use derive_where::derive_where;
 use mmtk_core::alloc::{BumpRange, Pace};
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{Arena, Borrowed, CHUNK_BYTES, Charge, Extent, List, OrderedMap, PageRuns, SideStates};
-use mmtk_core::metadata::{Moves, ObjectMark, ObjectStarts, ObjectStates};
+use mmtk_core::metadata::{Ages, Moves, ObjectMark, ObjectStarts, ObjectStates};
 use mmtk_core::os::{PAGE_BYTES, PageVec};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{RegionMemory, Space};
@@ -85,6 +85,7 @@ pub struct RegionSpace<VM> {
     name: &'static str,
     pages: Arc<PageRuns>,
     states: ObjectStates<VM>,
+    ages: Ages,
     /// Where objects begin, if anybody wants to know.
     starts: Option<ObjectStarts>,
     page_states: SideStates<PageState>,
@@ -103,7 +104,12 @@ pub struct RegionSpace<VM> {
 impl<VM: VMBinding> RegionSpace<VM> {
     /// An empty space in the next extent. `revisited` says that the plan calls
     /// [`RegionSpace::update_references`].
-    pub fn new(context: &PlanContext<'_, VM>, name: &'static str, revisited: bool) -> Result<Self, HeapError> {
+    pub fn new(
+        context: &PlanContext<'_, VM>,
+        name: &'static str,
+        ages: Ages,
+        revisited: bool,
+    ) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
         let mut tables = ObjectStates::<VM>::table_bytes_per_chunk() + (CHUNK_BYTES >> LOG_PAGE_BYTES);
         let starts = match (VM::OBJECT_STARTS, revisited) {
@@ -114,19 +120,20 @@ impl<VM: VMBinding> RegionSpace<VM> {
             }
             (false, false) => None,
         };
-        let notes_young = starts.is_some() && context.states.is_generational();
+        let notes_young = starts.is_some() && ages.has_old();
         Ok(RegionSpace {
             vm: context.vm.clone(),
             name,
             pages: PageRuns::new(context.memory, extent, tables),
             states: context.states.clone(),
+            ages,
             starts,
             page_states: context.memory.side_states(extent, LOG_PAGE_BYTES)?,
             epoch: Epoch::default(),
             regions: Mutex::default(),
             reserved: AtomicUsize::new(0),
             top: AtomicUsize::new(0),
-            waits: context.options.verify || context.states.is_generational(),
+            waits: context.options.verify || ages.has_old(),
             notes_young,
         })
     }
@@ -288,7 +295,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
             page_states: self.page_states.view(),
             extent: self.pages.extent(),
             epoch,
-            mark: self.states.mark_of(epoch),
+            mark: self.ages.mark_of(epoch),
         }
     }
 }
@@ -370,6 +377,9 @@ impl<VM: VMBinding> Space for RegionSpace<VM> {
     }
     fn moves(&self) -> bool {
         false
+    }
+    fn ages(&self) -> Ages {
+        self.ages
     }
     fn reserved_bytes(&self) -> usize {
         self.reserved.load(Relaxed)

@@ -6,7 +6,7 @@
 use super::pool::{PoolSpace, PoolTracer};
 use super::region::{RegionSpace, RegionTracer};
 use mmtk_core::alloc::Allocators;
-use mmtk_core::metadata::Moves;
+use mmtk_core::metadata::{Ages, Moves};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{RegionMemory, Regions as _, Space, Spaces};
 use mmtk_core::{Address, HeapError, PlanContext, VMBinding};
@@ -24,22 +24,22 @@ pub struct UncollectedSpaces<VM> {
 
 impl<VM: VMBinding> UncollectedSpaces<VM> {
     /// Three empty spaces.
-    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Self::build(context, false)
+    pub fn new(context: &PlanContext<'_, VM>, ages: Ages) -> Result<Self, HeapError> {
+        Self::build(context, ages, false)
     }
 
     /// The same for a plan that calls [`UncollectedSpaces::update_references`].
-    pub fn revisited(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Self::build(context, true)
+    pub fn revisited(context: &PlanContext<'_, VM>, ages: Ages) -> Result<Self, HeapError> {
+        Self::build(context, ages, true)
     }
 
-    fn build(context: &PlanContext<'_, VM>, revisited: bool) -> Result<Self, HeapError> {
-        let immortal = RegionSpace::new(context, "immortal", revisited)?;
+    fn build(context: &PlanContext<'_, VM>, ages: Ages, revisited: bool) -> Result<Self, HeapError> {
+        let immortal = RegionSpace::new(context, "immortal", ages, revisited)?;
         Ok(UncollectedSpaces {
             immortal_objects: Mutex::new(immortal.open()),
             immortal,
-            regions: RegionSpace::new(context, "regions", revisited)?,
-            pools: PoolSpace::new(context)?,
+            regions: RegionSpace::new(context, "regions", ages, revisited)?,
+            pools: PoolSpace::new(context, ages)?,
         })
     }
 

@@ -43,9 +43,9 @@ impl<VM: VMBinding> Patchwork<VM> {
     /// The plan with empty spaces.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
         Ok(Patchwork {
-            small: ImmixSpace::new(context)?,
-            medium: MarkSweepSpace::new(context, "medium")?,
-            common: CommonSpaces::new(context)?,
+            small: ImmixSpace::new(context, INFO.ages())?,
+            medium: MarkSweepSpace::new(context, "medium", INFO.ages())?,
+            common: CommonSpaces::new(context, INFO.ages())?,
         })
     }
 

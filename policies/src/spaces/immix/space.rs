@@ -13,7 +13,7 @@ use mmtk_core::memory::{
     BLOCK_BYTES, Block, BlockList, BlockPool, CHUNK_BYTES, Charge, Extent, FreeMemory, LOG_BLOCK_BYTES, Payment,
     SideStates,
 };
-use mmtk_core::metadata::{EPOCH_MAX, ObjectStates};
+use mmtk_core::metadata::{Ages, EPOCH_MAX, ObjectStates};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
@@ -39,8 +39,9 @@ pub struct ImmixSpace<VM> {
     pub(super) vm: Arc<VM>,
     pub(super) pool: Arc<BlockPool>,
     pub(super) states: ObjectStates<VM>,
+    pub(super) ages: Ages,
     pub(super) epoch: Epoch,
-    /// In a generational plan, or where objects are found by address: what lines carry that were handed out
+    /// Where there are old objects, or objects are found by address: what lines carry that were handed out
     /// since the last collection. Changes as the epoch does (I3).
     pub(super) fresh: AtomicU8,
     pub(super) lines: Lines,
@@ -62,17 +63,17 @@ pub struct ImmixSpace<VM> {
 
 impl<VM: VMBinding> ImmixSpace<VM> {
     /// An empty space in the next extent.
-    pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Self::with(context, false)
+    pub fn new(context: &PlanContext<'_, VM>, ages: Ages) -> Result<Self, HeapError> {
+        Self::with(context, ages, false)
     }
 
-    /// An empty space whose new objects are evacuated by the first collection that they survive. For
-    /// generational plans.
+    /// An empty space whose new objects are evacuated by the first collection that they survive. It
+    /// tells old objects from new ones.
     pub fn with_nursery(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Self::with(context, true)
+        Self::with(context, Ages::NewAndOld, true)
     }
 
-    fn with(context: &PlanContext<'_, VM>, has_nursery: bool) -> Result<Self, HeapError> {
+    fn with(context: &PlanContext<'_, VM>, ages: Ages, has_nursery: bool) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
         let tables = 6 * (CHUNK_BYTES >> LOG_BLOCK_BYTES)
             + (CHUNK_BYTES >> LOG_LINE_BYTES)
@@ -81,6 +82,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             vm: context.vm.clone(),
             pool: BlockPool::new(context.memory, extent, tables)?,
             states: context.states.clone(),
+            ages,
             epoch: Epoch::default(),
             fresh: AtomicU8::new(FIRST_FRESH),
             lines: Lines::new(context.memory, extent)?,
@@ -174,7 +176,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
 
     /// What lines carry that were handed out since the last collection.
     fn handed_out(&self) -> u8 {
-        if self.states.is_generational() || VM::OBJECT_STARTS { self.fresh.load(Relaxed) } else { self.epoch.current() }
+        if self.ages.has_old() || VM::OBJECT_STARTS { self.fresh.load(Relaxed) } else { self.epoch.current() }
     }
 
     /// Whether memory of the object was handed out since the last collection: what dies in it dies in the
@@ -398,6 +400,9 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
                 self.leftover.push(self.pool.links(), block.0);
             }
         }
+    }
+    fn ages(&self) -> Ages {
+        self.ages
     }
     fn reserved_bytes(&self) -> usize {
         self.pool.owned() as usize * BLOCK_BYTES

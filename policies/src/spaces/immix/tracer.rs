@@ -46,7 +46,7 @@ impl<'a, VM: VMBinding> ImmixMarker<'a, VM> {
             lines: space.lines.view(),
             live_bytes: space.defrag.live_bytes(),
             epoch: space.epoch.current(),
-            mark: space.states.mark_of(space.epoch.current()),
+            mark: space.ages.mark_of(space.epoch.current()),
         }
     }
 
