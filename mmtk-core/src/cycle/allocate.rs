@@ -61,13 +61,13 @@ impl<VM: VMBinding> Collector<VM> {
         // A plan is safe code, and can return any address.
         let checked = |address: Address| {
             assert!(
-                self.memory.holds(address, bytes),
+                self.memory().holds(address, bytes),
                 "plan {} was asked for {bytes} bytes and gave {address}, which is no memory of this heap",
                 self.plan_name()
             );
             address
         };
-        let limit = self.memory.budget().limit();
+        let limit = self.memory().budget().limit();
         // What can never fit is refused before anything is collected for it.
         let mut attempts = if bytes <= limit { Attempts::default() } else { Attempts::OVER };
         while attempts != Attempts::OVER {
@@ -80,7 +80,7 @@ impl<VM: VMBinding> Collector<VM> {
             // The leader allocates before the others resume: else they could take all that was freed, and it
             // would report a full heap that is not. A thread that only took part in a pause knows nothing
             // about the room it left, and tries again.
-            let seen = self.pauses.load(Relaxed);
+            let seen = self.pauses.ended();
             let led = me.where_it_may_stop(|| {
                 self.collect_unless_done(Some(me), attempts.cause(), Some(seen), |ended| {
                     attempt(allocators()).ok_or_else(|| attempts.after(ended))
@@ -109,7 +109,7 @@ impl<VM: VMBinding> Collector<VM> {
     ) -> Result<R, E> {
         let mut attempts = if self.plan.can_collect() { Attempts::default() } else { Attempts::OVER };
         loop {
-            let seen = self.pauses.load(Relaxed);
+            let seen = self.pauses.ended();
             let mut error = match request() {
                 Ok(result) => return Ok(result),
                 Err(error) => error,
@@ -141,9 +141,12 @@ impl<VM: VMBinding> Collector<VM> {
     fn collect_if_due(self: &Arc<Self>, me: &ThreadPart<VM>, bytes: usize) {
         // A minor collection may leave enough for a full one to be due after all.
         for _ in 0..2 {
+            if !self.plan.can_collect() {
+                break;
+            }
             // Threads that cross the goal together want one collection, not one each.
-            let seen = self.pauses.load(Relaxed);
-            let Some(cause) = self.wants_collection(bytes) else { break };
+            let seen = self.pauses.ended();
+            let Some(cause) = self.pacing.due(self.memory().budget().reserved(), bytes) else { break };
             me.where_it_may_stop(|| self.collect_unless_done(Some(me), cause, Some(seen), |_| ()));
         }
     }
@@ -152,27 +155,10 @@ impl<VM: VMBinding> Collector<VM> {
     /// are told: else they would go on in the memory that they have at hand, beside which any amount may be
     /// reported.
     pub(crate) fn tell_if_due(&self) {
-        let reserved = self.memory.budget().reserved();
-        if self.plan.can_collect() && self.pacing.reached(reserved, self.allocated.since_full(), 0) {
+        if self.plan.can_collect() && self.pacing.is_full(self.memory().budget().reserved()) {
             // SAFETY: of the registry, so it is attached while its lock is held.
             self.safepoint.ask_to_look(|mutator| unsafe { &*mutator.0 }.hold_if_own());
         }
-    }
-
-    /// Why to collect before `bytes` are allocated; `None` if there is no reason.
-    fn wants_collection(&self, bytes: usize) -> Option<Cause> {
-        let stress = self.options.stress_bytes;
-        if !self.plan.can_collect() {
-            return None;
-        }
-        if stress != 0 && self.allocated.since_pause.load(Relaxed) >= stress {
-            return Some(Cause::Stress);
-        }
-        if self.allocated.since_pause.load(Relaxed) >= self.nursery_bytes.load(Relaxed) {
-            return Some(Cause::Nursery);
-        }
-        let reserved = self.memory.budget().reserved();
-        self.pacing.reached(reserved, self.allocated.since_full(), bytes).then_some(Cause::Growth)
     }
 
     /// A table cannot grow by this many bytes, and its caller cannot stop for a collection.
@@ -183,7 +169,7 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// There is no room for `requested` bytes: tells the listeners, unless a collection may help.
     fn out_of_memory(&self, requested: usize, tried: Tried) -> OutOfMemory {
-        let budget: &Budget = self.memory.budget();
+        let budget: &Budget = self.memory().budget();
         let (reserved, limit) = (budget.reserved(), budget.limit());
         if tried != Tried::MayNotCollect {
             self.tell(&Event::OutOfMemory { requested_bytes: requested, reserved_bytes: reserved, limit_bytes: limit });

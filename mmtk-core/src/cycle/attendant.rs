@@ -24,12 +24,12 @@
 //! The thread ends when there is nothing to return, to join or to wait for.
 //! Callers: threads that attach; leaders; a thread that forks or drops the heap; the timer.
 
+use super::allocated::Allocated;
 use super::ended::CollectionEnded;
 use crate::memory::{Asked, Memory, Why};
 use crate::patience::{Patience, Waiting};
 use crate::warnings;
 use protocols::sync::{Condvar, Mutex, MutexGuard};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -46,22 +46,6 @@ const LOOKS: u32 = 8;
 /// The program was active between two looks if it allocated at least a 64th of what was allocated since the
 /// last full collection.
 const ACTIVE_PART: usize = 64;
-
-/// Bytes that mutators have allocated, counted at refills.
-#[derive(Default)]
-pub(crate) struct Allocated {
-    /// Since the last pause.
-    pub since_pause: AtomicUsize,
-    /// Before it, since the last full collection; written in pauses.
-    pub before: AtomicUsize,
-}
-
-impl Allocated {
-    /// Since the last full collection.
-    pub fn since_full(&self) -> usize {
-        self.before.load(Relaxed) + self.since_pause.load(Relaxed)
-    }
-}
 
 /// The heap that the timer may collect.
 pub(crate) trait Quiet: Send + Sync {
@@ -465,6 +449,7 @@ fn run(shared: &Shared) {
 mod tests {
     use super::*;
     use crate::options::Options;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     const MIB: usize = 1 << 20;
     const SECOND: Duration = Duration::from_secs(1);
@@ -614,7 +599,7 @@ mod tests {
         let (done, finished) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             // Two end it as before a fork, one starts it as after each full collection.
-            let ended = std::sync::atomic::AtomicUsize::new(0);
+            let ended = AtomicUsize::new(0);
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     while ended.load(Relaxed) < 2 {

@@ -2,7 +2,7 @@
 //! pacer, nursery and listeners the result.
 
 use super::collector::Collector;
-use super::ended::{AllocatedBytes, Bytes, CollectionEnded, Times, Work};
+use super::ended::{Bytes, CollectionEnded, Times, Work};
 use super::late::Late;
 use crate::address::ObjectReference;
 use crate::alloc::{Allocators, MutatorRef, ThreadPart};
@@ -10,24 +10,14 @@ use crate::binding::VMBinding;
 use crate::callback::Callback;
 use crate::events::{Cause, CollectionKind, Event, Paced, PauseReport, Phase, SpaceReport};
 use crate::memory::{EXTENTS, List, Why};
-use crate::options::{WakeHelpers, When};
+use crate::options::When;
 use crate::os::{self, PageVec, thread_cpu_ns};
 use crate::pause::{Pause, PausePhase, PinnedForPause, ambiguous_roots};
 use crate::plan::Plan;
 use crate::space::Space;
-use crate::verify;
 use protocols::safepoint::Stop;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
-
-/// Of the collections that `stress.every_bytes` asks for, every Nth is a full one, unless `stress.full_every`
-/// says otherwise.
-const STRESS_FULL_EVERY: u64 = 4;
-
-/// Bytes of a heap whose first collection may be long enough to miss helpers, so that they are started before
-/// it. In a smaller one they are started before the collection that follows one that missed them.
-const RESIDENT_FOR_HELPERS: usize = 16 << 20;
 
 /// Room for what a thread's barrier notes that is kept from one pause to the next.
 const KEPT_NOTES: usize = 4096;
@@ -55,7 +45,7 @@ impl<VM: VMBinding> Collector<VM> {
         if self.safepoint.stop_all(me.map(ThreadPart::thread), &mut Late::new(self)) == Stop::Followed {
             return None;
         }
-        if seen.is_some_and(|seen| seen != self.pauses.load(Relaxed)) {
+        if seen.is_some_and(|seen| seen != self.pauses.ended()) {
             self.resume_all();
             return None;
         }
@@ -65,11 +55,11 @@ impl<VM: VMBinding> Collector<VM> {
         let result = last(&ended);
         drop(inside);
         std::mem::forget(unfinished);
-        if self.listeners.is_empty() {
+        if self.watch.listeners().is_empty() {
             self.resume_all();
         } else {
             let _inside = self.call(Callback::Listener);
-            self.listeners.emit_in_order(|| {
+            self.watch.listeners().emit_in_order(|| {
                 self.resume_all();
                 let ended = ended.after(nanos_since(requested));
                 let pause = Event::Pause(Box::new(details.report(&ended)));
@@ -82,13 +72,8 @@ impl<VM: VMBinding> Collector<VM> {
     /// Before mutators are asked to stop: what a pause may not do, since a thread that has stopped may hold
     /// the lock of `malloc`. Helpers are started, and files of the system are read.
     fn get_ready(&self) {
-        self.pacing.look_at_machine();
-        let resident = self.memory.budget().resident();
-        if self.options.gc_helpers == WakeHelpers::Always || resident >= RESIDENT_FOR_HELPERS {
-            self.gang.start();
-        } else {
-            self.gang.start_if_missed();
-        }
+        self.pacing.goal().look_at_machine();
+        self.helpers.get_ready(self.memory().budget().resident());
     }
 
     /// Runs `f` with all mutators stopped but the caller.
@@ -105,13 +90,13 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// All mutators have stopped, and the caller leads.
     pub(crate) fn led_by(&self, me: Option<&ThreadPart<VM>>) -> Unfinished<'_, VM> {
-        self.leader_id.store(me.map_or_else(os::thread_id, ThreadPart::owner_id), Relaxed);
+        self.pauses.led_by(me.map_or_else(os::thread_id, ThreadPart::owner_id));
         Unfinished(self)
     }
 
     /// The leader lets all mutators go on.
     pub(crate) fn resume_all(&self) {
-        self.leader_id.store(0, Relaxed);
+        self.pauses.leader_gone();
         self.safepoint.resume_all();
     }
 
@@ -123,40 +108,40 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// The pause, from stopped mutators to just before they resume.
     fn lead(self: &Arc<Self>, me: Option<&ThreadPart<VM>>, cause: Cause, requested: Instant) -> Led<'_> {
-        self.phase.enter(PausePhase::Stopping);
+        self.pauses.phase().enter(PausePhase::Stopping);
         let to_safepoint = nanos_since(requested);
         let cpu_before = thread_cpu_ns();
-        let (reserved_before, goal_before) = (self.memory.budget().reserved(), self.pacing.goal());
+        let (reserved_before, goal_before) = (self.memory().budget().reserved(), self.pacing.goal().bytes());
         let mutators = self.retire_stopped();
-        let kind = self.kind_for(cause);
-        self.allow_workers(kind);
+        let kind = self.pacing.kind_for(cause, self.pauses.next());
+        self.helpers.allow(kind);
         let mutator_cpu = match kind {
             CollectionKind::Full => mutators.iter().map(|mutator| mutator.meter().take()).sum(),
             CollectionKind::Minor => 0,
         };
-        let allocated = self.take_allocated(kind);
-        let vm_objects = self.vm_space.objects();
+        let allocated = self.pacing.begin(kind);
+        let vm_objects = self.store.vm_space().objects();
         let spaces = self.plan.spaces();
         let mut pause = Pause {
             vm: &*self.vm,
             spaces: &spaces,
             vm_objects: &vm_objects,
-            gang: &self.gang,
-            solo: &self.solo,
-            phase: &self.phase,
+            gang: self.helpers.gang(),
+            solo: self.helpers.solo(),
+            phase: self.pauses.phase(),
             options: &self.options,
             mutators: &mutators,
-            created: self.created,
-            arena: self.memory.arena(),
-            phases: self.memory.arena().list(),
+            created: self.pauses.heap_created(),
+            arena: self.memory().arena(),
+            phases: self.memory().arena().list(),
             emergency: cause == Cause::Emergency,
             kind,
-            minor_collections_pay: self.minor_collections_pay(),
-            states: &self.states,
-            weak: &self.weak,
-            ambiguous: ambiguous_roots(&*self.vm, &spaces, self.memory.arena(), &mutators),
+            minor_collections_pay: self.pacing.nursery().pays(),
+            states: self.store.states(),
+            weak: self.store.weak(),
+            ambiguous: ambiguous_roots(&*self.vm, &spaces, self.memory().arena(), &mutators),
             remembered: self.take_remembered(&mutators, kind),
-            released: self.memory.arena().list(),
+            released: self.memory().arena().list(),
             allocated_bytes: allocated.since_no_less(kind),
             defragmented: false,
             round: 0,
@@ -166,64 +151,52 @@ impl<VM: VMBinding> Collector<VM> {
             copied_bytes: 0,
         };
         self.run_plan(&mut pause);
-        let live = self.keep_live_bytes(kind, &pause.live_bytes);
-        self.phase.enter(PausePhase::Idle);
-        let sequence = self.pauses.fetch_add(1, Relaxed);
-        let worker_cpu_ns = self.keep_cpu_time(me, thread_cpu_ns() - cpu_before);
+        let worker_cpu_ns = self.take_cpu_time(me, thread_cpu_ns() - cpu_before);
+        let gc_cpu = worker_cpu_ns.iter().sum();
+        let (sequence, live) = self.pauses.collected(kind, &pause.live_bytes, gc_cpu);
         let ended = CollectionEnded {
             sequence,
             cause,
             kind,
             emergency: pause.emergency,
             defragmented: pause.defragmented,
-            times: Times {
-                requested: (requested - self.created).as_nanos() as u64,
-                to_safepoint,
-                pause: nanos_since(requested),
-            },
+            times: Times { requested: self.pauses.at_ns(requested), to_safepoint, pause: nanos_since(requested) },
             work: Work {
-                gc_cpu: worker_cpu_ns.iter().sum(),
+                gc_cpu,
                 helped: worker_cpu_ns[1..].iter().any(|ns| *ns > 0),
                 mutator_cpu,
                 objects: pause.traced_objects,
             },
             bytes: Bytes {
                 reserved_before,
-                reserved_after: self.memory.budget().reserved(),
+                reserved_after: self.memory().budget().reserved(),
                 goal_before,
                 traced: pause.live_bytes(),
                 live,
                 allocated,
             },
         };
-        self.worker_counts[kind as usize].lock().ended(&ended);
+        self.helpers.ended(&ended);
         let paced = self.steer(&ended);
-        let goal = self.pacing.goal();
+        let goal = self.pacing.goal().bytes();
         self.return_memory(&ended, goal);
         // To return memory takes time, and the nursery has a goal for the whole pause.
         self.size_nursery(&ended.after(nanos_since(requested)), goal, &mutators);
         let details = Details {
             worker_cpu_ns,
-            phases: self.memory.arena().collect(pause.phases.iter().cloned()),
+            phases: self.memory().arena().collect(pause.phases.iter().cloned()),
             spaces: self.report_spaces(),
             goal,
-            resident: self.memory.budget().resident(),
-            limit: self.memory.budget().limit(),
+            resident: self.memory().budget().resident(),
+            limit: self.memory().budget().limit(),
         };
         Led { ended, details, paced }
-    }
-
-    /// Lets as many workers take part as made the last pauses shorter.
-    fn allow_workers(&self, kind: CollectionKind) {
-        if self.options.gc_helpers == WakeHelpers::Auto {
-            self.gang.allow(self.worker_counts[kind as usize].lock().next());
-        }
     }
 
     /// Takes the ranges of stopped mutators from them, and those that others left. Only the leader, as all
     /// that follows.
     fn retire_stopped(&self) -> List<'_, MutatorRef<VM>> {
-        let arena = self.memory.arena();
+        let arena = self.memory().arena();
         let mutators = self.safepoint.with_stopped(|mutators| arena.collect(mutators.iter().copied()));
         for mutator in &mutators {
             // SAFETY: the mutator is stopped, and only the leader runs.
@@ -231,61 +204,33 @@ impl<VM: VMBinding> Collector<VM> {
                 unsafe { (ThreadPart::allocators_of_stopped(mutator.0), ThreadPart::requested_of_stopped(mutator.0)) };
             ThreadPart::<VM>::check_cursor(allocators);
             self.retire(allocators);
-            self.keep_requested(requested);
+            self.watch.keep_requested(requested);
         }
-        Allocators::give_up(&self.leftovers, |allocators| self.retire(allocators));
+        Allocators::give_up(self.store.leftovers(), |allocators| self.retire(allocators));
         mutators
-    }
-
-    /// What was allocated until now; a collection begins, and with a full one a cycle.
-    fn take_allocated(&self, kind: CollectionKind) -> AllocatedBytes {
-        let since_full = self.allocated.since_full();
-        let since_pause = self.allocated.since_pause.swap(0, Relaxed);
-        self.allocated.before.store(if kind == CollectionKind::Full { 0 } else { since_full }, Relaxed);
-        AllocatedBytes { since_full, since_pause }
     }
 
     /// The collection itself, and the verifier's word on it.
     fn run_plan(&self, pause: &mut Pause<'_, VM>) {
         if pause.kind == CollectionKind::Full {
-            self.weak.begin_full();
+            self.store.weak().begin_full();
         }
-        let verified = self.options.verify && self.pauses.load(Relaxed).is_multiple_of(self.options.verify_every);
-        if verified {
-            verify::before_collection(pause, &*self.plan, &mut self.history.lock());
-        }
-        let pinned = PinnedForPause::begin(&*self.vm, &self.states, &self.moving, &pause.ambiguous, pause.arena);
-        self.plan.collect(pause);
-        pinned.end();
-        if verified {
-            verify::after_collection(pause, &*self.plan, &mut self.history.lock());
-        } else if self.options.verify {
-            self.history.lock().forget();
-        }
+        self.watch.verified(self.pauses.ended(), &*self.plan, pause, |pause| {
+            let (states, moving) = (self.store.states(), self.store.moving());
+            let pinned = PinnedForPause::begin(&*self.vm, states, moving, &pause.ambiguous, pause.arena);
+            self.plan.collect(pause);
+            pinned.end();
+        });
         self.vm.pause_ends();
-        let budget = self.memory.budget();
+        let budget = self.memory().budget();
         assert!(budget.reserved() <= budget.limit(), "the hard limit was exceeded");
-    }
-
-    /// Live bytes now, in all spaces; the collection found these in each. A minor one found only what was
-    /// promoted; what was live before is taken for live still.
-    fn keep_live_bytes(&self, kind: CollectionKind, found: &[usize; EXTENTS]) -> usize {
-        for (live, found) in self.live_bytes.iter().zip(found) {
-            let before = if kind == CollectionKind::Full { 0 } else { live.load(Relaxed) };
-            live.store(before + found, Relaxed);
-        }
-        if kind == CollectionKind::Full {
-            self.fulls.fetch_add(1, Relaxed);
-        }
-        self.live_bytes()
     }
 
     /// The processor time of each worker, the first of which is the leader. A mutator that led is not charged
     /// for it.
-    fn keep_cpu_time(&self, me: Option<&ThreadPart<VM>>, leader_ns: u64) -> List<'_, u64> {
-        let mut worker_cpu_ns = self.memory.arena().collect(self.gang.take_cpu_ns());
+    fn take_cpu_time(&self, me: Option<&ThreadPart<VM>>, leader_ns: u64) -> List<'_, u64> {
+        let mut worker_cpu_ns = self.memory().arena().collect(self.helpers.gang().take_cpu_ns());
         worker_cpu_ns[0] = leader_ns;
-        self.gc_cpu_ns.fetch_add(worker_cpu_ns.iter().sum(), Relaxed);
         if let Some(me) = me {
             me.meter().skip(leader_ns);
         }
@@ -294,13 +239,9 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// Tells the pacer. Returns what it decided, after a full collection.
     fn steer(&self, ended: &CollectionEnded) -> Option<Paced> {
-        if ended.kind == CollectionKind::Minor {
-            self.pacing.minor_ended(ended.work.gc_cpu);
-            return None;
-        }
-        let paced = self.pacing.full_ended(ended);
+        let paced = self.pacing.ended(ended)?;
         if paced.gave_up {
-            let mut report = self.memory.arena().text();
+            let mut report = self.memory().arena().text();
             // A text takes whatever is written to it.
             let _ = self.write_report(&mut report);
             self.vm.limit_exceeded(&report);
@@ -311,48 +252,26 @@ impl<VM: VMBinding> Collector<VM> {
     /// In a generational plan: when the next minor collection is due, in a heap that is full at `goal` bytes
     /// now. Barriers are armed if there will be one.
     fn size_nursery(&self, ended: &CollectionEnded, goal: usize, mutators: &[MutatorRef<VM>]) {
-        let Some(nursery) = &self.nursery else { return };
-        let mut nursery = nursery.lock();
-        let fresh_bytes = goal.saturating_sub(self.memory.budget().resident());
-        let sample = ended.nursery_sample(goal, self.memory.touch_ns_per_byte() * fresh_bytes as f64);
-        match ended.kind {
-            CollectionKind::Minor => nursery.after_minor(sample),
-            CollectionKind::Full => nursery.after_full(sample),
+        let fresh_bytes = goal.saturating_sub(self.memory().budget().resident());
+        let nursery = self.pacing.nursery();
+        if nursery.ended(ended, goal, self.memory().touch_ns_per_byte() * fresh_bytes as f64) {
+            let armed = nursery.pays();
+            mutators.iter().for_each(|mutator| mutator.arm_barrier(armed));
         }
-        self.nursery_bytes.store(nursery.trigger_bytes(), Relaxed);
-        let armed = self.minor_collections_pay();
-        mutators.iter().for_each(|mutator| mutator.arm_barrier(armed));
     }
 
     /// What lies in each space, if anybody listens.
     fn report_spaces(&self) -> List<'_, SpaceReport> {
-        let arena = self.memory.arena();
-        if self.listeners.is_empty() {
+        let arena = self.memory().arena();
+        if self.watch.listeners().is_empty() {
             return arena.list();
         }
         let report = |s: &dyn Space| SpaceReport {
             name: s.name(),
             reserved_bytes: s.reserved_bytes(),
-            live_bytes: self.live_bytes[s.extent().number()].load(Relaxed),
+            live_bytes: self.pauses.live_bytes_in(s.extent()),
         };
         arena.collect(self.plan.spaces().iter().map(report))
-    }
-
-    /// What a collection for this cause may free. A heap that is full calls for a full collection if little
-    /// was allocated: what was promoted has then left so little room that minor ones no longer pay.
-    fn kind_for(&self, cause: Cause) -> CollectionKind {
-        let full_is_due = |every| {
-            let every = if self.options.stress_full_every > 0 { self.options.stress_full_every } else { every };
-            every > 0 && (self.pauses.load(Relaxed) + 1).is_multiple_of(every)
-        };
-        let minor = self.minor_collections_pay()
-            && match cause {
-                Cause::Nursery => !full_is_due(0),
-                Cause::HeapFull => self.allocated.since_pause.load(Relaxed) > self.nursery_bytes.load(Relaxed) / 2,
-                Cause::Stress => !full_is_due(STRESS_FULL_EVERY),
-                Cause::Requested | Cause::Emergency | Cause::Growth | Cause::Idle => false,
-            };
-        if minor { CollectionKind::Minor } else { CollectionKind::Full }
     }
 
     /// A thread that detaches leaves what its barrier noted.
@@ -364,7 +283,7 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// What the barriers noted since the last pause, as far as this collection needs it. Only the leader.
     fn take_remembered(&self, mutators: &[MutatorRef<VM>], kind: CollectionKind) -> List<'_, ObjectReference> {
-        let mut all = self.memory.arena().list();
+        let mut all = self.memory().arena().list();
         let mut take = |noted: &mut PageVec<ObjectReference>| {
             if kind == CollectionKind::Minor {
                 all.extend_from_slice(noted);
@@ -382,9 +301,9 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// Gives freed memory back to the system: all of it, what was not needed for a while, or nothing.
     fn return_memory(&self, ended: &CollectionEnded, goal: usize) {
-        let (when, delays) = self.pacing.idling();
+        let (when, delays) = self.pacing.goal().idling();
         if when == When::Always {
-            self.memory.give_back(usize::MAX, Why::Unneeded);
+            self.memory().give_back(usize::MAX, Why::Unneeded);
         }
         if ended.kind == CollectionKind::Full {
             self.idle.collected(ended, goal, delays);
@@ -448,7 +367,7 @@ pub(crate) struct Unfinished<'a, VM: VMBinding>(&'a Collector<VM>);
 
 impl<VM: VMBinding> Drop for Unfinished<'_, VM> {
     fn drop(&mut self) {
-        self.0.leader_id.store(0, Relaxed);
+        self.0.pauses.leader_gone();
         self.0.safepoint.abandon();
     }
 }

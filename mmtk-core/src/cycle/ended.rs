@@ -3,8 +3,8 @@
 //!
 //! | part | what it takes |
 //! |---|---|
-//! | `pacing` | a `CycleSample`: full collections, with what lies outside the heap and what minor ones cost |
-//! | `nursery` of the crate `pacer` | a [`NurserySample`] |
+//! | `goal` | a `CycleSample`: full collections, with what lies outside the heap and what minor ones cost |
+//! | `nursery` | a [`NurserySample`] |
 //! | `worker_count` | stopped time and processor time for each object |
 //! | `attendant` | what is live, and what was allocated |
 //! | `allocate` | whether it freed anything |
@@ -22,6 +22,7 @@
 //! processor time of assists to [`Work`], what was allocated meanwhile to [`Bytes`].
 //! Callers: leaders of pauses.
 
+use super::allocated::AllocatedBytes;
 use crate::events::{Cause, CollectionKind};
 use pacer::nursery::NurserySample;
 
@@ -78,26 +79,8 @@ pub(crate) struct Bytes {
     pub traced: usize,
     /// Live now. In a minor collection, what was live before is taken for live.
     pub live: usize,
+    /// By mutators until it began.
     pub allocated: AllocatedBytes,
-}
-
-/// Bytes that mutators had allocated when it began.
-#[derive(Copy, Clone, Debug)]
-pub(crate) struct AllocatedBytes {
-    /// Since the last full collection.
-    pub since_full: usize,
-    /// Since the last pause.
-    pub since_pause: usize,
-}
-
-impl AllocatedBytes {
-    /// Since the last collection that could free as much as one of this kind.
-    pub fn since_no_less(&self, kind: CollectionKind) -> usize {
-        match kind {
-            CollectionKind::Full => self.since_full,
-            CollectionKind::Minor => self.since_pause,
-        }
-    }
 }
 
 impl Times {

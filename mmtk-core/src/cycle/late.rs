@@ -10,8 +10,7 @@ use crate::warnings;
 use protocols::safepoint::{Lateness, WaitsFor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Weak;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// More threads are counted in a warning, not named. The event has all.
 const NAMED: usize = 8;
@@ -38,7 +37,7 @@ pub(crate) struct Late<'a, VM: VMBinding> {
 impl<'a, VM: VMBinding> Late<'a, VM> {
     /// Of a thread that wants to lead a pause.
     pub fn new(heap: &'a Collector<VM>) -> Self {
-        Late { heap, stopped: false, waiting: Waiting::new(&heap.patience), reports_pause: 0 }
+        Late { heap, stopped: false, waiting: Waiting::new(heap.watch.patience()), reports_pause: 0 }
     }
 
     /// Of a mutator that waits for the end of a pause, or of a thread that becomes one.
@@ -64,11 +63,11 @@ impl<VM: VMBinding> Lateness<MutatorRef<VM>> for Late<'_, VM> {
             WaitsFor::Leader => {
                 let subject = match self.stopped {
                     // The leader itself reports those that have not stopped.
-                    true if self.heap.pause_of_stopped().is_none() => return,
+                    true if self.heap.pauses.in_progress().is_none() => return,
                     true => "a stopped mutator",
                     false => "a thread that wants to collect",
                 };
-                let pause = self.heap.pauses.load(Relaxed) + 1;
+                let pause = self.heap.pauses.next();
                 if self.heap.report_late_leader(waited, subject, self.reports_pause == pause) {
                     self.reports_pause = pause;
                 }
@@ -89,25 +88,19 @@ pub(super) fn workers_are_late<VM: VMBinding>(
 }
 
 impl<VM: VMBinding> Collector<VM> {
-    /// The number, counted from 1, of the pause that is in progress while all mutators stand still.
-    pub(super) fn pause_of_stopped(&self) -> Option<u64> {
-        (self.leader_id.load(Relaxed) != 0).then(|| self.pauses.load(Relaxed) + 1)
-    }
-
     /// `subject` waits for the end of a pause, which may be over. One thread reports a pause, and `again`
     /// says that it is this one; whether it is now.
     pub(super) fn report_late_leader(&self, waited: Duration, subject: &str, again: bool) -> bool {
-        let pause = self.pauses.load(Relaxed) + 1;
-        if !again && self.reported_pause.swap(pause, Relaxed) == pause {
+        if !again && !self.pauses.first_to_report(self.pauses.next()) {
             return false;
         }
-        let doing = match self.phase.now() {
+        let doing = match self.pauses.phase().now() {
             PausePhase::Idle => PausePhase::Stopping,
             phase => phase,
         };
-        let what = match self.leader_id.load(Relaxed) {
-            0 => format!("the end of the pause that another thread leads ({doing})"),
-            id => format!(
+        let what = match self.pauses.in_progress().map(|pause| pause.leader_id) {
+            None => format!("the end of the pause that another thread leads ({doing})"),
+            Some(id) => format!(
                 "the end of the pause that thread {id} leads ({doing}). If it goes on, a function of the VM that a collection calls, \
                  `scan_object`, say, may not have returned"
             ),
@@ -128,8 +121,8 @@ impl<VM: VMBinding> Collector<VM> {
             "{} of its {} helpers to end a step of the collection ({}): {}. A function of the VM that the helper called, \
              `scan_object`, say, may not have returned",
             threads.len(),
-            self.gang.size() - 1,
-            self.phase.now(),
+            self.workers() - 1,
+            self.pauses.phase().now(),
             named(&threads)
         );
         self.report_waiting(Wait::Workers, waited, "the leader of a collection", &what, threads);
@@ -167,9 +160,9 @@ impl<VM: VMBinding> Collector<VM> {
                 "{subject} has waited {:.3} s for {what} (heap with plan {}, safepoint.warn_ms={})",
                 waited.as_secs_f64(),
                 self.plan.info().name,
-                self.patience.warn_ms()
+                self.watch.patience().warn_ms()
             ));
-            let (at_ns, waited_ns) = (self.created.elapsed().as_nanos() as u64, waited.as_nanos() as u64);
+            let (at_ns, waited_ns) = (self.pauses.at_ns(Instant::now()), waited.as_nanos() as u64);
             self.tell(&Event::Waiting { wait, at_ns, waited_ns, threads });
         }));
     }

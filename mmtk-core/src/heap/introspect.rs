@@ -43,17 +43,17 @@ pub struct StartParts {
 impl<VM: VMBinding> Collector<VM> {
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
         const { assert!(VM::OBJECT_STARTS, "objects are found by address only with VMBinding::OBJECT_STARTS") };
-        find_in(&*self.plan, address)
+        find_in(self.plan(), address)
     }
 
     fn describe(&self, address: Address) -> Option<ObjectInfo> {
         let object = self.find_object(address)?;
-        let space = self.plan.spaces().of(object)?;
+        let space = self.plan().spaces().of(object)?;
         Some(ObjectInfo {
             object,
-            bytes: self.vm.object_size(object),
+            bytes: self.vm().object_size(object),
             space: space.name(),
-            type_name: self.vm.type_name(object),
+            type_name: self.vm().type_name(object),
             is_old: space.survived(object),
         })
     }

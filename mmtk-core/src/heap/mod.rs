@@ -24,17 +24,15 @@ pub use pool::Pool;
 pub use references::References;
 pub use region::Region;
 
-use crate::alloc::MutatorRef;
 use crate::binding::VMBinding;
 use crate::callback::Callback;
-use crate::cycle::{Collector, Late};
+use crate::cycle::Collector;
 use crate::error::HeapError;
 use crate::events::{Cause, Event, Listener};
 use crate::memory::Memory;
 use crate::options::{OptionError, Options};
 use crate::plan::{Plan, PlanContext};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// A heap. Clones share it.
 pub struct Heap<VM: VMBinding>(Arc<Collector<VM>>);
@@ -109,9 +107,7 @@ impl<VM: VMBinding> Heap<VM> {
         // The state has its place for good before the registry learns of it: what moves a box may take it for
         // its own alone.
         let mutator = Mutator::from_state(MutatorState::new(self.0.clone(), local));
-        let arm = || mutator.part().arm_barrier(self.0.nursery_bytes.load(Relaxed) != usize::MAX);
-        self.0.safepoint.attach(MutatorRef(mutator.part()), &mut Late::stopped(&self.0), arm);
-        self.0.attend_when_idle();
+        self.0.attach(mutator.part());
         mutator
     }
 
@@ -132,7 +128,7 @@ impl<VM: VMBinding> Heap<VM> {
 
     /// The VM.
     pub fn vm(&self) -> &VM {
-        &self.0.vm
+        self.0.vm()
     }
 
     pub(crate) fn inner(&self) -> &Collector<VM> {
@@ -141,7 +137,7 @@ impl<VM: VMBinding> Heap<VM> {
 
     /// The options it was made with. [`Heap::tuned`] tells those in force.
     pub fn options(&self) -> &Options {
-        &self.0.options
+        self.0.options()
     }
 
     /// The options in force: those it was made with, and what [`Heap::retune`] changed.
@@ -150,12 +146,12 @@ impl<VM: VMBinding> Heap<VM> {
     /// In a closure of [`Heap::retune`], which has them already.
     pub fn tuned(&self) -> Options {
         self.0.refuse_in("Heap::tuned", &[Callback::Retune]);
-        self.0.pacing.options()
+        self.0.pacing().goal().options()
     }
 
     /// The plan's name.
     pub fn plan_name(&self) -> &'static str {
-        self.0.plan.info().name
+        self.0.plan_name()
     }
 
     /// Adds a listener, which is told first that the heap exists.
@@ -165,11 +161,11 @@ impl<VM: VMBinding> Heap<VM> {
     pub fn listen(&self, mut listener: Box<dyn Listener>) {
         self.0.refuse_in("Heap::listen", &[Callback::Listener, Callback::Fork]);
         listener.on_event(&Event::HeapCreated {
-            plan: self.0.plan.info().name,
-            limit_bytes: self.0.memory.budget().limit(),
-            workers: self.0.gang.size(),
+            plan: self.0.plan_name(),
+            limit_bytes: self.0.memory().budget().limit(),
+            workers: self.0.workers(),
         });
-        self.0.listeners.add(listener);
+        self.0.watch().listeners().add(listener);
     }
 
     /// Says that memory outside the heap, which the VM's objects keep, has grown by `bytes`, or has shrunk if
@@ -181,7 +177,7 @@ impl<VM: VMBinding> Heap<VM> {
     /// [`Mutator::poll`] or its next slow path of allocation; the calling thread, if it is a mutator, at its
     /// next allocation.
     pub fn adjust_external(&self, bytes: isize) {
-        self.0.pacing.adjust_external(bytes);
+        self.0.pacing().goal().adjust_external(bytes);
         self.0.tell_if_due();
     }
 
@@ -201,7 +197,8 @@ impl<VM: VMBinding> Heap<VM> {
             let _inside = self.0.call(Callback::Retune);
             change(options)
         };
-        self.0.pacing.retune(change, |options| self.0.patience.set(options.safepoint_warn_ms))?;
+        let accepted = |options: &Options| self.0.watch().patience().set(options.safepoint_warn_ms);
+        self.0.pacing().goal().retune(change, accepted)?;
         self.0.tell_if_due();
         self.0.attend_when_idle();
         Ok(())
@@ -209,31 +206,32 @@ impl<VM: VMBinding> Heap<VM> {
 
     /// Totals so far.
     pub fn statistics(&self) -> HeapStatistics {
-        let budget = self.0.memory.budget();
+        let (pauses, goal, memory) = (self.0.pauses(), self.0.pacing().goal(), self.0.memory());
+        let budget = memory.budget();
         HeapStatistics {
-            collections: self.0.pauses.load(Relaxed),
-            full_collections: self.0.fulls.load(Relaxed),
-            gc_cpu_ns: self.0.gc_cpu_ns.load(Relaxed),
+            collections: pauses.ended(),
+            full_collections: pauses.fulls(),
+            gc_cpu_ns: pauses.gc_cpu_ns(),
             reserved_bytes: budget.reserved(),
             peak_reserved_bytes: budget.peak_reserved(),
             resident_bytes: budget.resident(),
-            joined_bytes: self.0.memory.joined_bytes(),
-            live_bytes: self.0.live_bytes(),
-            external_bytes: self.0.pacing.external(),
-            goal_bytes: self.0.pacing.goal(),
+            joined_bytes: memory.joined_bytes(),
+            live_bytes: pauses.live_bytes(),
+            external_bytes: goal.external(),
+            goal_bytes: goal.bytes(),
             limit_bytes: budget.limit(),
-            refusals: self.0.memory.refusals().count(),
+            refusals: memory.refusals().count(),
         }
     }
 
     /// The most bytes reserved since the last call.
     pub fn take_peak_reserved(&self) -> usize {
-        self.0.memory.budget().take_peak()
+        self.0.memory().budget().take_peak()
     }
 
     /// The heap's memory: for tests that make the system refuse, and for reports.
     pub fn memory(&self) -> &Memory {
-        &self.0.memory
+        self.0.memory()
     }
 
     /// The state of the heap, space by space, as text.

@@ -9,7 +9,7 @@ use crate::alloc::{NewObject, Pace, Request, Semantics, ThreadPart};
 use crate::barrier::BarrierTest;
 use crate::binding::{VMBinding, WordSlot};
 use crate::callback::Callback;
-use crate::cycle::{Collector, Late};
+use crate::cycle::Collector;
 use crate::error::{MayBeOutOfMemory, OutOfMemory};
 use crate::memory::Memory;
 use crate::metadata::ObjectStates;
@@ -34,8 +34,14 @@ impl<VM: VMBinding> MutatorState<VM> {
     pub const THREAD_OFFSET: usize = std::mem::offset_of!(MutatorState<VM>, part) + ThreadPart::<VM>::THREAD_OFFSET;
 
     pub(crate) fn new(heap: Arc<Collector<VM>>, local: VM::Local) -> Box<Self> {
-        let part =
-            ThreadPart::new(heap.leftovers.clone(), heap.states.clone(), &heap.options, heap.is_verified(), local);
+        let store = heap.store();
+        let part = ThreadPart::new(
+            store.leftovers().clone(),
+            store.states().clone(),
+            heap.options(),
+            heap.is_verified(),
+            local,
+        );
         Box::new(MutatorState { part, heap })
     }
 }
@@ -129,7 +135,7 @@ impl<VM: VMBinding> Mutator<VM> {
     /// If memory is out, calls the VM's `out_of_memory`, and does not return.
     pub(crate) fn or_report<R>(&self, allocated: Result<R, OutOfMemory>) -> R {
         allocated.unwrap_or_else(|error| {
-            self.shared().heap.vm.out_of_memory(&error);
+            self.shared().heap.vm().out_of_memory(&error);
             std::process::abort()
         })
     }
@@ -156,8 +162,8 @@ impl<VM: VMBinding> Mutator<VM> {
             return Ok(address);
         }
         let request = Request { bytes, semantics };
-        let address = heap.allocate(part, bytes, |allocators| heap.plan.allocate(allocators, request))?;
-        heap.note_start(address);
+        let address = heap.allocate(part, bytes, |allocators| heap.plan().allocate(allocators, request))?;
+        heap.store().note_start(address);
         part.zero_rest();
         part.note_request(address, bytes);
         Ok(address)
@@ -205,7 +211,7 @@ impl<VM: VMBinding> Mutator<VM> {
     /// What the barrier tests; `None` if the plan has no barrier. The slow path is [`Mutator::remember`].
     pub fn barrier_test(&self) -> Option<BarrierTest> {
         let states = self.states();
-        self.heap().plan.info().ages().has_old().then(|| BarrierTest::new(states))
+        self.heap().plan().info().ages().has_old().then(|| BarrierTest::new(states))
     }
 
     /// The barrier's slow path, for an object whose test says so; for others it does nothing.
@@ -260,7 +266,7 @@ impl<VM: VMBinding> Mutator<VM> {
                 // SAFETY: the state lives at least until `Free` is dropped.
                 let state = unsafe { self.0.as_ref() };
                 if !state.part.is_detached() {
-                    state.heap.safepoint.leave_native(state.part.thread(), || Late::stopped(&state.heap));
+                    state.heap.leave_native(&state.part);
                     state.part.open();
                 }
             }
@@ -281,7 +287,7 @@ impl<VM: VMBinding> Mutator<VM> {
         state.part.where_it_may_stop(|| {
             assert!(!state.part.thread().is_native(), "native regions do not nest");
             state.part.close();
-            state.heap.safepoint.enter_native(state.part.thread());
+            state.heap.enter_native(&state.part);
             let _leave = Leave(self.0);
             f()
         })
@@ -336,7 +342,7 @@ impl<VM: VMBinding> Mutator<VM> {
     /// Native references. Panics in a native region of this mutator: a pause may be changing them.
     pub(crate) fn weak_tables(&self) -> &WeakTables {
         self.check_running();
-        &self.shared().heap.weak
+        self.shared().heap.store().weak()
     }
 
     pub(crate) fn check_running(&self) {
@@ -353,7 +359,7 @@ impl<VM: VMBinding> Mutator<VM> {
     }
 
     pub(crate) fn memory(&self) -> &Memory {
-        &self.shared().heap.memory
+        self.shared().heap.memory()
     }
 
     /// The error of a table that cannot grow by `bytes` bytes.
@@ -363,7 +369,7 @@ impl<VM: VMBinding> Mutator<VM> {
 
     /// The space of an object that may move.
     pub(crate) fn moving(&self, object: ObjectReference) -> Option<&Moving> {
-        self.shared().heap.moving(object)
+        self.shared().heap.store().moving_space(object)
     }
 
     pub(crate) fn states(&self) -> &ObjectStates<VM> {
@@ -376,7 +382,7 @@ impl<VM: VMBinding> Mutator<VM> {
 
     /// The VM.
     pub fn vm(&self) -> &VM {
-        &self.shared().heap.vm
+        self.shared().heap.vm()
     }
 }
 
@@ -401,14 +407,8 @@ impl<VM: VMBinding> Drop for Mutator<VM> {
             heap.refuse_in("the drop of a mutator", Callback::ANY);
         }
         let part = &state.part;
-        // SAFETY: the owner runs `leave` itself, while no pause can begin; the entry leaves the registry with
-        // it.
-        heap.safepoint.detach(part.thread(), &mut Late::stopped(&heap), || unsafe {
-            heap.leave(ThreadPart::allocators_of_stopped(part));
-            heap.keep_remembered(ThreadPart::remembered_of_stopped(part));
-            heap.keep_requested(ThreadPart::requested_of_stopped(part));
-            heap.pacing.mutator_left(part.meter().take());
-        });
+        // SAFETY: this thread owns the mutator, whose handle ends here.
+        unsafe { heap.detach(part) };
         if part.thread().is_native() {
             return part.detach_at_its_end();
         }

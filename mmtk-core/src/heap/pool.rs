@@ -44,7 +44,7 @@ impl<VM: VMBinding> Heap<VM> {
         if bytes == 0 || !bytes.is_multiple_of(granule) || bytes > MAX_CELL_BYTES {
             return Err(HeapError::PoolSize { bytes, granule, max: MAX_CELL_BYTES });
         }
-        let space = self.inner().plan.spaces().pools;
+        let space = self.inner().plan().spaces().pools;
         let space = space.ok_or_else(|| HeapError::NoSpace { plan: self.plan_name(), space: "pools" })?;
         Ok(Pool { heap: self.clone(), bytes, cells: Some(space.open(crate::metadata::class_of(bytes))) })
     }
@@ -52,7 +52,7 @@ impl<VM: VMBinding> Heap<VM> {
 
 impl<VM: VMBinding> Pool<VM> {
     fn space(&self) -> &dyn Pools {
-        self.heap.inner().plan.spaces().pools.expect("asked in `Heap::pool`")
+        self.heap.inner().plan().spaces().pools.expect("asked in `Heap::pool`")
     }
 
     fn cells(&self) -> &SharedCells {
@@ -132,7 +132,7 @@ impl<VM: VMBinding> Drop for Pool<VM> {
     fn drop(&mut self) {
         if let Some(cells) = self.cells.take() {
             // Where there are no pauses, none can be in progress.
-            self.space().release(&cells, !self.heap.inner().plan.can_collect());
+            self.space().release(&cells, !self.heap.inner().plan().can_collect());
         }
     }
 }

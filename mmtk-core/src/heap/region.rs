@@ -43,7 +43,7 @@ impl<VM: VMBinding> Heap<VM> {
     /// reference, finalizer, pin or table that a collection or the VM may follow refers to one of them. And
     /// an object of it that a collection did not reach is not used after that collection.
     pub unsafe fn region(&self) -> Result<Region<VM>, HeapError> {
-        let space = self.inner().plan.spaces().regions;
+        let space = self.inner().plan().spaces().regions;
         let space = space.ok_or_else(|| HeapError::NoSpace { plan: self.plan_name(), space: "regions" })?;
         Ok(Region { heap: self.clone(), memory: Mutex::new(Some(space.open())) })
     }
@@ -51,7 +51,7 @@ impl<VM: VMBinding> Heap<VM> {
 
 impl<VM: VMBinding> Region<VM> {
     fn space(&self) -> &dyn Regions {
-        self.heap.inner().plan.spaces().regions.expect("asked in `Heap::region`")
+        self.heap.inner().plan().spaces().regions.expect("asked in `Heap::region`")
     }
 
     /// Zeroed memory for an object of `bytes` bytes: whole granules, at least one. A safepoint.
@@ -110,7 +110,7 @@ impl<VM: VMBinding> Drop for Region<VM> {
     fn drop(&mut self) {
         if let Some(memory) = self.memory.get_mut().take() {
             // Where there are no pauses, none can be in progress.
-            self.space().release(memory, !self.heap.inner().plan.can_collect());
+            self.space().release(memory, !self.heap.inner().plan().can_collect());
         }
     }
 }

@@ -26,7 +26,7 @@ impl<VM: VMBinding> Heap<VM> {
         let inner = self.inner();
         inner.refuse_in("Heap::add_vm_object", &[Callback::Pause]);
         assert!(!inner.holds(object), "{object} lies in the heap: it is no object of the VM space");
-        match inner.vm_space.add(object, &inner.memory) {
+        match inner.store().vm_space().add(object, inner.memory()) {
             true => Ok(()),
             false => Err(inner.no_memory_for_tables(CHARGED_BYTES)),
         }
@@ -37,6 +37,6 @@ impl<VM: VMBinding> Heap<VM> {
     pub fn remove_vm_object(&self, object: ObjectReference) -> bool {
         let inner = self.inner();
         inner.refuse_in("Heap::remove_vm_object", &[Callback::Pause]);
-        inner.vm_space.remove(object, &inner.memory)
+        inner.store().vm_space().remove(object, inner.memory())
     }
 }

@@ -1,0 +1,80 @@
+//! What watches a heap: listeners, the verifier, and the patience of threads that wait for others.
+//!
+//! Callers: leaders of pauses; threads that detach; any thread that has something to tell.
+
+use crate::address::Address;
+use crate::binding::VMBinding;
+use crate::events::Listeners;
+use crate::options::Options;
+use crate::patience::Patience;
+use crate::pause::Pause;
+use crate::plan::Plan;
+use crate::verify;
+use protocols::sync::Mutex;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What watches one heap.
+pub(crate) struct Watch {
+    listeners: Listeners,
+    patience: Arc<Patience>,
+    /// For the verifier. Taken alone: by the leader of a pause, and by threads that detach.
+    history: Mutex<verify::History>,
+    /// Whether collections are verified: every Nth of them.
+    verify: Option<u64>,
+}
+
+impl Watch {
+    /// With these options.
+    pub fn new(options: &Options) -> Watch {
+        Watch {
+            listeners: Listeners::new(),
+            patience: Arc::new(Patience::new(options.safepoint_warn_ms)),
+            history: Mutex::default(),
+            verify: options.verify.then_some(options.verify_every),
+        }
+    }
+
+    /// They are told what happened.
+    pub fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    /// How long a thread waits before it says so.
+    pub fn patience(&self) -> &Arc<Patience> {
+        &self.patience
+    }
+
+    /// Whether collections are verified.
+    pub fn verifies(&self) -> bool {
+        self.verify.is_some()
+    }
+
+    /// A mutator stops or leaves: what it asked for since the last collection.
+    pub fn keep_requested(&self, requested: Vec<Range<Address>>) {
+        if !requested.is_empty() {
+            self.history.lock().add(requested);
+        }
+    }
+
+    /// Runs `collect`, collection number `number`, from 0; the verifier traces before and after it, if it is
+    /// this collection's turn.
+    pub fn verified<'p, VM: VMBinding>(
+        &self,
+        number: u64,
+        plan: &dyn Plan<VM>,
+        pause: &mut Pause<'p, VM>,
+        collect: impl FnOnce(&mut Pause<'p, VM>),
+    ) {
+        let due = self.verify.is_some_and(|every| number.is_multiple_of(every));
+        if due {
+            verify::before_collection(pause, plan, &mut self.history.lock());
+        }
+        collect(pause);
+        if due {
+            verify::after_collection(pause, plan, &mut self.history.lock());
+        } else if self.verifies() {
+            self.history.lock().forget();
+        }
+    }
+}
