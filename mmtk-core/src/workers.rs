@@ -50,8 +50,6 @@ pub struct Worker {
     /// Bytes of objects that it marked or copied in spaces that do not count by block, by the number of the
     /// space's extent.
     pub live_bytes: [usize; EXTENTS],
-    /// Bytes that it copied.
-    pub copied_bytes: usize,
     /// Objects that it marked or copied.
     pub objects: usize,
     /// Bytes of those in spaces that count by block.

@@ -9,10 +9,10 @@ use crate::alloc::{Allocators, MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
 use crate::callback::Callback;
 use crate::events::{Cause, CollectionKind, Event, Paced, PauseReport, Phase, SpaceReport};
-use crate::memory::{EXTENTS, List, Why};
+use crate::memory::{List, Why};
 use crate::options::When;
 use crate::os::{self, PageVec, thread_cpu_ns};
-use crate::pause::{Pause, PausePhase, PinnedForPause, ambiguous_roots};
+use crate::pause::{Found, Pause, PausePhase, PinnedForPause, ambiguous_roots};
 use crate::plan::Plan;
 use crate::space::Space;
 use protocols::safepoint::Stop;
@@ -143,35 +143,31 @@ impl<VM: VMBinding> Collector<VM> {
             remembered: self.take_remembered(&mutators, kind),
             released: self.memory().arena().list(),
             allocated_bytes: allocated.since_no_less(kind),
-            defragmented: false,
-            round: 0,
-            live_bytes: [0; EXTENTS],
-            live_objects: 0,
-            traced_objects: 0,
-            copied_bytes: 0,
+            found: Found::default(),
         };
         self.run_plan(&mut pause);
         let worker_cpu_ns = self.take_cpu_time(me, thread_cpu_ns() - cpu_before);
+        let found = &pause.found;
         let gc_cpu = worker_cpu_ns.iter().sum();
-        let (sequence, live) = self.pauses.collected(kind, &pause.live_bytes, gc_cpu);
+        let (sequence, live) = self.pauses.collected(kind, found.live_bytes_by_space(), gc_cpu);
         let ended = CollectionEnded {
             sequence,
             cause,
             kind,
             emergency: pause.emergency,
-            defragmented: pause.defragmented,
+            defragmented: found.defragmented(),
             times: Times { requested: self.pauses.at_ns(requested), to_safepoint, pause: nanos_since(requested) },
             work: Work {
                 gc_cpu,
                 helped: worker_cpu_ns[1..].iter().any(|ns| *ns > 0),
                 mutator_cpu,
-                objects: pause.traced_objects,
+                objects: found.traced_objects(),
             },
             bytes: Bytes {
                 reserved_before,
                 reserved_after: self.memory().budget().reserved(),
                 goal_before,
-                traced: pause.live_bytes(),
+                traced: found.live_bytes(),
                 live,
                 allocated,
             },

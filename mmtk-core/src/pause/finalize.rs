@@ -44,7 +44,7 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Process<'_, 'a, VM, T> {
         if dead.is_empty() {
             return false;
         }
-        if self.pause.round > 0 {
+        if self.pause.found.rounds() > 0 {
             // What is due was queued in the first round, and these are not.
             self.keep_targets(table, &dead);
             return true;

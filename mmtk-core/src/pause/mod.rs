@@ -3,6 +3,7 @@
 mod ambiguous;
 mod finalize;
 mod forward;
+mod found;
 mod order;
 mod phase;
 mod pins;
@@ -14,6 +15,7 @@ mod watching;
 mod weak;
 
 pub(crate) use ambiguous::ambiguous_roots;
+pub(crate) use found::Found;
 pub use phase::PausePhase;
 pub(crate) use phase::PhaseCell;
 pub(crate) use pins::{Moving, PinnedForPause};
@@ -23,7 +25,7 @@ use crate::address::ObjectReference;
 use crate::alloc::MutatorRef;
 use crate::binding::VMBinding;
 use crate::events::{CollectionKind, Phase};
-use crate::memory::{Arena, EXTENTS, List};
+use crate::memory::{Arena, List};
 use crate::metadata::ObjectStates;
 use crate::options::{Options, WakeHelpers};
 use crate::space::Spaces;
@@ -61,15 +63,7 @@ pub struct Pause<'a, VM: VMBinding> {
     /// Old objects that the binding knows to be dead.
     pub(crate) released: List<'a, ObjectReference>,
     pub(crate) allocated_bytes: usize,
-    pub(crate) defragmented: bool,
-    /// Rounds that ended ([`Pause::again`]).
-    pub(crate) round: usize,
-    /// By the number of the space's extent.
-    pub(crate) live_bytes: [usize; EXTENTS],
-    pub(crate) live_objects: usize,
-    /// Objects that all rounds found live.
-    pub(crate) traced_objects: usize,
-    pub(crate) copied_bytes: usize,
+    pub(crate) found: Found,
 }
 
 /// A range of items that a worker takes at a time.
@@ -131,12 +125,12 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
 
     /// Bytes of the objects that the traces of this pause found live.
     pub fn live_bytes(&self) -> usize {
-        self.live_bytes.iter().sum()
+        self.found.live_bytes()
     }
 
     /// The plan says that it evacuates sparse blocks, for the report.
     pub fn defragments(&mut self) {
-        self.defragmented = true;
+        self.found.note_defrag();
     }
 
     pub(crate) fn timed<R>(&mut self, name: &'static str, f: impl FnOnce(&mut Self) -> R) -> R {
@@ -204,15 +198,7 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
 
     pub(crate) fn count_live(&mut self) {
         self.gang.for_each_worker(|worker| {
-            let found = std::mem::take(&mut worker.live_bytes);
-            self.live_bytes.iter_mut().zip(found).for_each(|(live, found)| *live += found);
-            if let Some((extent, found)) = worker.block_bytes.flush() {
-                self.live_bytes[extent.number()] += found;
-            }
-            let objects = std::mem::take(&mut worker.objects);
-            self.live_objects += objects;
-            self.traced_objects += objects;
-            self.copied_bytes += std::mem::take(&mut worker.copied_bytes);
+            self.found.take(worker);
         });
     }
 
@@ -223,7 +209,6 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
 
     /// Begins another round in the same pause, to collect harder.
     pub fn again(&mut self) {
-        (self.live_bytes, self.live_objects) = ([0; EXTENTS], 0);
-        self.round += 1;
+        self.found.begin_round();
     }
 }

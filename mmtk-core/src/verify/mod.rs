@@ -46,13 +46,13 @@ pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &
     // counted more.
     let full = pause.kind() == CollectionKind::Full;
     assert!(
-        !full || pause.live_objects >= objects && pause.live_bytes() >= bytes,
+        !full || pause.found.live_objects() >= objects && pause.live_bytes() >= bytes,
         "after the collection: {objects} objects of {bytes} bytes are reachable, but the collector found {} of {} bytes",
-        pause.live_objects,
+        pause.found.live_objects(),
         pause.live_bytes()
     );
     // A minor collection leaves dead objects, which weak references may bring back.
-    let complete = full && pause.live_objects == objects;
+    let complete = full && pause.found.live_objects() == objects;
     assert!(
         !complete || pause.live_bytes() == bytes,
         "after the collection: object_size said {} bytes in all of {objects} objects when they were traced, and says {bytes} now",
@@ -65,7 +65,7 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
     fn new(pause: &Pause<'a, VM>, plan: &'a dyn Plan<VM>, history: &'a History, before: bool) -> Self {
         let spaces = plan.spaces();
         Walk {
-            vm: pause.vm,
+            vm: pause.vm(),
             slots: Slots::new(spaces.iter().map(|space| space.extent()).collect()),
             spaces,
             states: pause.states,

@@ -122,7 +122,6 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
                 let room = if claimed.is_pinned() { None } else { self.allocate_copy(worker, bytes) };
                 match room {
                     Some(target) => {
-                        worker.copied_bytes += bytes;
                         let to = target.copy(states, claimed, mark);
                         self.marker.found(self.marker.lines.object(to), worker);
                         Traced::New(to)
