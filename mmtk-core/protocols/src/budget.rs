@@ -140,7 +140,7 @@ fn charge(counter: &AtomicUsize, bytes: usize, ceiling: usize) -> Option<usize> 
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -282,7 +282,7 @@ impl StateCell for SideCell<'_> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -117,7 +117,7 @@ impl<A: Allocator + Copy> Index<A> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

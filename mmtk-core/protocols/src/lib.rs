@@ -3,7 +3,8 @@
 //!
 //! No raw memory, no clock, no VM: a protocol works on words that its caller lends it. Each file says which
 //! threads call it, its invariants, and which of its orderings and steps carry names. For each name, a test
-//! requires that a model fails without it ([`sync`]).
+//! requires that a model fails without it ([`sync`]). The tests in the files themselves are for std: under
+//! loom only models run.
 //!
 //! | file | what is shared | by |
 //! |---|---|---|

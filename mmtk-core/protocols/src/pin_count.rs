@@ -21,7 +21,7 @@ pub fn one_less(count: u64, set_bit: impl FnOnce(bool)) -> Option<u64> {
     (count > 1).then(|| count - 1)
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

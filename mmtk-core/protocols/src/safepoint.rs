@@ -410,7 +410,7 @@ impl<T: Stoppable> Safepoint<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Arc;
