@@ -23,6 +23,7 @@ mod evacuation;
 mod forwarding;
 mod mark_bits;
 mod mark_byte;
+mod part_marks;
 mod pin_count;
 mod safepoint;
 mod slot_word;
@@ -44,6 +45,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("../../mmtk-core/protocols/src/evacuation.rs"),
         include_str!("../../mmtk-core/protocols/src/forwarding.rs"),
         include_str!("../../mmtk-core/protocols/src/mark_bits.rs"),
+        include_str!("../../mmtk-core/protocols/src/part_marks.rs"),
         include_str!("../../mmtk-core/protocols/src/slot_word.rs"),
         include_str!("../../mmtk-core/protocols/src/safepoint.rs"),
         include_str!("../../mmtk-core/protocols/src/termination.rs"),
@@ -60,6 +62,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("forwarding.rs"),
         include_str!("mark_bits.rs"),
         include_str!("mark_byte.rs"),
+        include_str!("part_marks.rs"),
         include_str!("safepoint.rs"),
         include_str!("slot_word.rs"),
         include_str!("weak_clearing.rs"),

@@ -138,6 +138,7 @@ pub enum StateLocation {
 ///   nothing else; with the same object it visits the same slots until a mutator runs;
 /// - `scan_thread`, `scan_vm` and the two for pinned roots together visit every reference into the heap that
 ///   a mutator could still follow, each once, apart from those inside objects;
+/// - where `place_of_slots` gives a range, `scan_part` visits those slots, each where its number says;
 /// - `object_size` and the scans read no other object that may move: it may be elsewhere already, or not yet;
 /// - none of these functions waits for a mutator, allocates in this heap, or unwinds: they run in a pause, on
 ///   any thread (with `gc.workers` 1 and `heap.idle_gc_s` 0, on the thread that asked for the collection);
@@ -257,6 +258,15 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
         _visitor: &mut impl SlotVisitor<Self::Slot>,
     ) {
         unreachable!("slots_of_large returned a number, so scan_part must be implemented")
+    }
+
+    /// Where the slots are of an object for which [`VMBinding::slots_of_large`] gave a number: in one range
+    /// of the object, one behind the other and equally far apart, in the order of their numbers. The barrier
+    /// of a generational plan then remembers the pages of such an object that were stored into (512 slots of
+    /// a word each), and a minor collection visits their slots alone. Without it, and where slots have no
+    /// [`Slot::place`], it visits them all. Asked for in pauses.
+    fn place_of_slots(&self, _object: ObjectReference) -> Option<Range<Address>> {
+        None
     }
 
     /// For a VM with ephemerons of its own, instead of those of the heap ([`crate::weak`]): keeps alive the

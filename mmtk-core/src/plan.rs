@@ -1,7 +1,7 @@
 //! What a plan is: spaces, how to allocate in them, and the steps of a collection.
 
 use crate::memory::{Extent, Memory};
-use crate::metadata::{Ages, ObjectStarts, ObjectStates};
+use crate::metadata::{Ages, ArrayParts, ObjectStarts, ObjectStates};
 use crate::options::Options;
 use std::sync::Arc;
 
@@ -28,6 +28,8 @@ pub struct PlanContext<'a, VM> {
     pub options: &'a Options,
     /// Where the objects' state bytes are.
     pub states: ObjectStates<VM>,
+    /// Which arrays the barrier remembers in parts, if the plan has minor collections.
+    pub parts: ArrayParts,
 }
 
 impl<'a, VM: VMBinding> PlanContext<'a, VM> {
@@ -36,8 +38,9 @@ impl<'a, VM: VMBinding> PlanContext<'a, VM> {
         memory: &'a Arc<Memory>,
         options: &'a Options,
         states: ObjectStates<VM>,
+        parts: ArrayParts,
     ) -> Self {
-        PlanContext { vm, memory, options, states }
+        PlanContext { vm, memory, options, states, parts }
     }
 
     /// A table of where objects begin, for one space. It costs [`ObjectStarts::table_bytes`], which the space

@@ -34,6 +34,9 @@ macro_rules! delegate_to {
         ) {
             self.$vm.scan_part(object, from, to, visitor);
         }
+        fn place_of_slots(&self, object: mmtk_core::ObjectReference) -> Option<std::ops::Range<mmtk_core::Address>> {
+            self.$vm.place_of_slots(object)
+        }
         fn scan_thread(
             &self,
             stack: &mut reference::ShadowStack,

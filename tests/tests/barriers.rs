@@ -61,13 +61,13 @@ fn old_objects<VM: TestVM>(m: ThreadHandle<VM>) -> usize {
 type Barrier<VM> = fn(&Mutator<VM>, ObjectReference, WordSlot);
 
 /// The barrier as compiled code has it.
-fn compiled<VM: TestVM>(mutator: &Mutator<VM>, object: ObjectReference, _: WordSlot) {
+fn compiled<VM: TestVM>(mutator: &Mutator<VM>, object: ObjectReference, slot: WordSlot) {
     let test = mutator.barrier_test().expect("the plan is generational");
     let at = test.base.wrapping_add(object.address().as_usize() >> test.shift);
     // SAFETY: where the test says, for a live object of the heap; others access it atomically.
     let state = unsafe { &*(at as *const AtomicU8) }.load(Relaxed);
     if state & test.bit != 0 {
-        mutator.remember(object);
+        mutator.remember(object, slot);
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the verifier and the slow paths say about a binding that breaks its contract.
 
 use mmtk_core::{
-    Heap, MutatorState, ObjectReference, OldToNew, Semantics, SlotVisitor, StateLocation, VMBinding, WeakProcessor,
-    WordSlot,
+    Address, Heap, MutatorState, ObjectReference, OldToNew, Semantics, SlotVisitor, StateLocation, VMBinding,
+    WeakProcessor, WordSlot,
 };
 use plan_tests::{
     SideVM, TestVM, Watchdog, collecting_plans, options, panic_of, pool_in, region_in, text_of, verified_heap as heap,
@@ -11,6 +11,7 @@ use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceVM, ShadowStack, Thread, object};
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 
@@ -179,6 +180,8 @@ enum Lie {
     Slot(usize),
     /// Its slots, when they are visited in parts: none is.
     Parts,
+    /// Where its slots are: between these offsets.
+    Place([usize; 2]),
 }
 
 thread_local! {
@@ -224,9 +227,17 @@ unsafe impl VMBinding for Liar {
         }
     }
     fn slots_of_large(&self, object: ObjectReference) -> Option<usize> {
-        lie_about(object).filter(|lie| matches!(lie, Lie::Parts)).map(|_| 2)
+        lie_about(object).filter(|lie| matches!(lie, Lie::Parts | Lie::Place(_))).map(|_| 2)
     }
-    fn scan_part(&self, _: ObjectReference, _: usize, _: usize, _: &mut impl SlotVisitor<WordSlot>) {}
+    fn scan_part(&self, object: ObjectReference, from: usize, to: usize, visitor: &mut impl SlotVisitor<WordSlot>) {
+        if !matches!(lie_about(object), Some(Lie::Parts)) {
+            self.0.scan_part(object, from, to, visitor);
+        }
+    }
+    fn place_of_slots(&self, object: ObjectReference) -> Option<Range<Address>> {
+        let Some(Lie::Place([from, to])) = lie_about(object) else { return None };
+        Some(object.address().plus(from)..object.address().plus(to))
+    }
     fn process_weak(&self, weak: &mut dyn WeakProcessor) {
         self.0.process_weak(weak);
     }
@@ -364,6 +375,28 @@ fn parts_of_an_array_that_leave_out_slots_are_reported() {
         let expect =
             format!("Pair ({}, 50024 bytes): scan_object visits 1 references, but scan_part", object.object().unwrap());
         assert!(text.contains(&expect), "{plan}: {expect:?} is missing in: {text}");
+    }
+}
+
+#[test]
+fn slots_of_an_array_that_are_not_where_the_binding_says_are_reported() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let class = Class { refs: 2, bytes: 50_000 };
+        let beside = "that the slots 0 to 2 are at +16 to +32, but scan_part visits the slot at +8 for them";
+        let no_range = |range| format!("{range}, which is not a range of the object for the 2 slots");
+        let cases = [
+            ([16, 32], beside.to_string()),
+            ([8, 25], no_range("+8 to +25")),
+            ([24, 8], no_range("+24 to +8")),
+            ([50_016, 50_032], no_range("+50016 to +50032")),
+            ([0usize.wrapping_sub(8), 8], no_range("-8 to +8")),
+        ];
+        for (place, says) in cases {
+            let (object, text) = lie(plan, From::Plan(Semantics::Default), class, Lie::Place(place), 0);
+            let expect = format!("Pair ({}, 50024 bytes): place_of_slots says {says}", object.object().unwrap());
+            assert!(text.contains(&expect), "{plan}: {expect:?} is missing in: {text}");
+        }
     }
 }
 

@@ -197,11 +197,13 @@ fn a_child_can_fork_again() {
     lives_on(&heap, m, true);
 }
 
-/// Another thread made old objects of the forking thread refer to new ones. It is not in the child, but what
-/// its barrier noted is.
+/// Another thread made old objects of the forking thread, and an old array, refer to new ones. It is not in
+/// the child, but what its barrier noted is.
 #[test]
 fn what_a_thread_stored_in_old_objects_lives_on_in_a_child_that_does_not_have_the_thread() {
     const OBJECTS: usize = 50;
+    // Of an array that is remembered in parts.
+    const SLOTS: usize = 20_000;
     let _watchdog = Watchdog::new();
     for plan in PLANS.iter().map(|plan| plan.name).filter(|plan| plan.starts_with("Gen") || plan.starts_with("Sticky"))
     {
@@ -215,8 +217,10 @@ fn what_a_thread_stored_in_old_objects_lives_on_in_a_child_that_does_not_have_th
             let object = m.alloc(1, 0);
             m.write_ref(m.get(old), n, object);
         }
+        let array = m.push(m.alloc(SLOTS, 0));
         m.mutator().collect();
         let old_objects: Vec<usize> = (0..OBJECTS).map(|n| m.read_ref(m.get(old), n).0).collect();
+        let old_array = m.get(array).0;
         let (stored, stop) = (AtomicBool::new(false), AtomicBool::new(false));
         let (heap, stored, stop, old_objects) = (&heap, &stored, &stop, &old_objects);
         std::thread::scope(|scope| {
@@ -226,6 +230,9 @@ fn what_a_thread_stored_in_old_objects_lives_on_in_a_child_that_does_not_have_th
                     let new = other.handle().alloc(0, 8);
                     other.handle().write_word(new, 0, n as u64);
                     other.handle().write_ref(Ref(*object), 0, new);
+                    let new = other.handle().alloc(0, 8);
+                    other.handle().write_word(new, 0, n as u64);
+                    other.handle().write_ref(Ref(old_array), SLOTS / 4 + n, new);
                 }
                 stored.store(true, Relaxed);
                 other.handle().mutator().native(|| until(stop));
@@ -241,6 +248,8 @@ fn what_a_thread_stored_in_old_objects_lives_on_in_a_child_that_does_not_have_th
                 for n in 0..OBJECTS {
                     let new = m.read_ref(m.read_ref(m.get(old), n), 0);
                     assert_eq!(m.read_word(new, 0), n as u64, "{plan}");
+                    let new = m.read_ref(m.get(array), SLOTS / 4 + n);
+                    assert_eq!(m.read_word(new, 0), n as u64, "{plan}, in the array");
                 }
             };
             assert!(fork(m, child), "{plan}");

@@ -2,7 +2,7 @@
 
 use mmtk_core::events::Event;
 use mmtk_core::weak::{ReferenceKind, Terms};
-use mmtk_core::{Address, MutatorState, Semantics};
+use mmtk_core::{Address, MutatorState, Semantics, WordSlot};
 use plan_tests::{Watchdog, collecting_plans, panic_of, verified_heap as heap};
 use policies::PLANS;
 use reference::{Class, ReferenceVM, Thread};
@@ -105,6 +105,8 @@ fn a_native_region_neither_polls_nor_collects_nor_touches_objects() {
         thread.push(thread.alloc_class(class));
         thread.collect();
         let object = thread.peek(0);
+        // SAFETY: its slot.
+        let slot = unsafe { WordSlot::at(Address::from_usize(object.0 + 8)) };
         thread.with_mutator(|m| {
             let references = m.references();
             let weak = references.create(ReferenceKind::Weak, object.object().unwrap(), Terms::default()).unwrap();
@@ -112,7 +114,7 @@ fn a_native_region_neither_polls_nor_collects_nor_touches_objects() {
             let mut calls: Vec<Call<'_>> = vec![
                 ("poll", Box::new(|| m.poll())),
                 ("collect", Box::new(|| m.collect())),
-                ("remember", Box::new(|| m.remember(object.object().unwrap()))),
+                ("remember", Box::new(|| m.remember(object.object().unwrap(), slot))),
                 ("references", Box::new(|| _ = m.references())),
                 ("a handle of references from before", Box::new(|| _ = references.get(weak))),
                 ("pin", Box::new(|| _ = m.pin(object.object().unwrap()))),

@@ -58,6 +58,10 @@ unsafe impl VMBinding for ReferenceVM {
         }
     }
 
+    fn place_of_slots(&self, object: ObjectReference) -> Option<Range<Address>> {
+        Some(object::slot(object, 0)..object::slot(object, object::header(object).refs()))
+    }
+
     fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
         if !Self::CONSERVATIVE_STACKS {
             stack.slots().for_each(|slot| visitor.visit(slot));

@@ -12,6 +12,7 @@
 //! | [`safepoint`] | the word that stops the world | mutators and the leader |
 //! | [`forwarding`] | an object's state: marks, claim, new place, pin, log bit | workers, mutators |
 //! | [`slot_word`] | a slot that two workers visit | workers |
+//! | [`part_marks`] | which parts of a large array were stored into | mutators |
 //! | [`mark_bits`] | marks of neighbours in a word | workers |
 //! | [`pin_count`] | the pin bit beside the count of pins | mutators |
 //! | [`evacuation`] | blocks that are slid in order | workers |
@@ -30,6 +31,7 @@ pub mod evacuation;
 pub mod forwarding;
 pub mod index;
 pub mod mark_bits;
+pub mod part_marks;
 pub mod pin_count;
 pub mod safepoint;
 pub mod slot_word;

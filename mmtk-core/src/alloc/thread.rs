@@ -11,9 +11,9 @@ use super::allocators::Allocators;
 use super::bump::Pace;
 use super::leftovers::Leftovers;
 use crate::address::{Address, ObjectReference};
-use crate::binding::VMBinding;
+use crate::binding::{Slot, VMBinding};
 use crate::events::LateThread;
-use crate::metadata::{MAX_CELL_BYTES, ObjectStates, class_bytes, class_of};
+use crate::metadata::{ArrayParts, MAX_CELL_BYTES, ObjectStates, Remembered, class_bytes, class_of};
 use crate::options::Options;
 use crate::os::{self, CpuMeter, PageVec};
 use crate::stack::StackNote;
@@ -37,8 +37,9 @@ pub(crate) struct ThreadPart<VM: VMBinding> {
     is_verified: bool,
     /// The mutator was dropped inside its own native region, whose end frees the state. For the owner alone.
     detached: Cell<bool>,
-    /// Objects that the barrier noted since the last collection. As `allocators` (I2).
-    remembered: UnsafeCell<PageVec<ObjectReference>>,
+    /// What the barrier noted since the last collection. As `allocators` (I2).
+    remembered: UnsafeCell<PageVec<Remembered>>,
+    parts: ArrayParts,
     /// While the heap is verified: the memory of objects that were asked for since the last collection. As
     /// `allocators` (I2).
     requested: UnsafeCell<Vec<Range<Address>>>,
@@ -56,10 +57,11 @@ impl<VM: VMBinding> ThreadPart<VM> {
     /// Offset of the 32-bit word to poll.
     pub(crate) const THREAD_OFFSET: usize = std::mem::offset_of!(ThreadPart<VM>, thread);
 
-    /// The part of the calling thread, in a heap with these leftovers and states.
+    /// The part of the calling thread, in a heap with these leftovers, states and arrays in parts.
     pub(crate) fn new(
         leftovers: Arc<Leftovers>,
         states: ObjectStates<VM>,
+        parts: ArrayParts,
         options: &Options,
         is_verified: bool,
         local: VM::Local,
@@ -82,6 +84,7 @@ impl<VM: VMBinding> ThreadPart<VM> {
             is_verified,
             detached: Cell::new(false),
             remembered: UnsafeCell::default(),
+            parts,
             requested: UnsafeCell::default(),
             stack: if VM::CONSERVATIVE_STACKS { StackNote::of_this_thread() } else { StackNote::default() },
             meter: CpuMeter::of_this_thread(),
@@ -162,7 +165,7 @@ impl<VM: VMBinding> ThreadPart<VM> {
     /// # Safety
     /// As for [`ThreadPart::allocators_of_stopped`].
     #[allow(clippy::mut_from_ref)]
-    pub(crate) unsafe fn remembered_of_stopped<'a>(this: *const Self) -> &'a mut PageVec<ObjectReference> {
+    pub(crate) unsafe fn remembered_of_stopped<'a>(this: *const Self) -> &'a mut PageVec<Remembered> {
         // SAFETY: the caller's promise.
         unsafe { &mut *(*this).remembered.get() }
     }
@@ -272,11 +275,39 @@ impl<VM: VMBinding> ThreadPart<VM> {
         self.barrier.load(Relaxed) && self.states.is_unlogged(object)
     }
 
-    /// Notes `object`, unless it is logged already.
-    pub(crate) fn remember(&self, object: ObjectReference) {
-        if self.states.log(object) && self.barrier.load(Relaxed) {
+    /// Notes a store into a slot of `object`, unless that is noted already.
+    #[inline(always)]
+    pub(crate) fn remember(&self, object: ObjectReference, slot: VM::Slot) {
+        match self.is_unlogged(object) {
+            true => self.parts.note_slot(&self.states, object, slot.place().map(|place| place.start), self.note()),
+            false => self.end_test(object),
+        }
+    }
+
+    /// The same for stores into all slots in a range of addresses.
+    pub(crate) fn remember_range(&self, object: ObjectReference, slots: Range<Address>) {
+        match self.is_unlogged(object) {
+            true if slots.start < slots.end => self.parts.note_range(&self.states, object, slots, self.note()),
+            true => (),
+            false => self.end_test(object),
+        }
+    }
+
+    /// Where what the barrier notes goes.
+    #[inline(always)]
+    fn note(&self) -> impl FnMut(Remembered) {
+        |remembered| {
             // SAFETY: this thread owns the notes while it runs (I2); the borrow ends with this statement.
-            unsafe { &mut *self.remembered.get() }.push(object);
+            unsafe { &mut *self.remembered.get() }.push(remembered);
+        }
+    }
+
+    /// No store is noted now. Compiled code, which does not look at the flag of the barrier, shall find the
+    /// object logged.
+    #[cold]
+    fn end_test(&self, object: ObjectReference) {
+        if !self.barrier.load(Relaxed) {
+            self.states.log(object);
         }
     }
 

@@ -4,12 +4,12 @@
 use super::collector::Collector;
 use super::ended::{Bytes, CollectionEnded, Times, Work};
 use super::late::Late;
-use crate::address::ObjectReference;
 use crate::alloc::{Allocators, MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
 use crate::callback::Callback;
 use crate::events::{Cause, CollectionKind, Event, Paced, PauseReport, Phase, SpaceReport};
 use crate::memory::{List, Why};
+use crate::metadata::Remembered;
 use crate::options::When;
 use crate::os::{self, PageVec, thread_cpu_ns};
 use crate::pause::{Found, Pause, PausePhase, PinnedForPause, ambiguous_roots};
@@ -271,18 +271,20 @@ impl<VM: VMBinding> Collector<VM> {
     }
 
     /// A thread that detaches leaves what its barrier noted.
-    pub(crate) fn keep_remembered(&self, noted: &mut PageVec<ObjectReference>) {
+    pub(crate) fn keep_remembered(&self, noted: &mut PageVec<Remembered>) {
         if !noted.is_empty() {
             self.remembered.lock().append(noted);
         }
     }
 
     /// What the barriers noted since the last pause, as far as this collection needs it. Only the leader.
-    fn take_remembered(&self, mutators: &[MutatorRef<VM>], kind: CollectionKind) -> List<'_, ObjectReference> {
+    fn take_remembered(&self, mutators: &[MutatorRef<VM>], kind: CollectionKind) -> List<'_, Remembered> {
         let mut all = self.memory().arena().list();
-        let mut take = |noted: &mut PageVec<ObjectReference>| {
-            if kind == CollectionKind::Minor {
-                all.extend_from_slice(noted);
+        let mut take = |noted: &mut PageVec<Remembered>| {
+            for remembered in noted.iter() {
+                if self.store.parts().take(self.store.states(), *remembered) && kind == CollectionKind::Minor {
+                    all.push(*remembered);
+                }
             }
             noted.clear();
             if noted.capacity() > KEPT_NOTES {

@@ -12,6 +12,7 @@ use crate::binding::VMBinding;
 use crate::callback::{self, Callback, Frame};
 use crate::events::{Cause, Event};
 use crate::memory::Memory;
+use crate::metadata::Remembered;
 use crate::options::Options;
 use crate::os::PageVec;
 use crate::plan::Plan;
@@ -33,7 +34,7 @@ pub(crate) struct Collector<VM: VMBinding> {
     /// Mutators, and how they are stopped.
     pub(super) safepoint: Safepoint<MutatorRef<VM>>,
     /// What threads that detached had noted in their barriers.
-    pub(super) remembered: Mutex<PageVec<ObjectReference>>,
+    pub(super) remembered: Mutex<PageVec<Remembered>>,
     /// GC workers.
     pub(super) helpers: Helpers,
     /// The pause in progress, and the sum of those before.

@@ -11,7 +11,7 @@ use super::watch::Watch;
 use crate::binding::VMBinding;
 use crate::error::HeapError;
 use crate::memory::Memory;
-use crate::metadata::ObjectStates;
+use crate::metadata::{ArrayParts, ObjectStates};
 use crate::needs::{Need, Needs};
 use crate::options::{Options, PlanFacts, Warnings};
 use crate::plan::{Plan, PlanContext};
@@ -35,7 +35,8 @@ impl<VM: VMBinding> Collector<VM> {
         let vm = Arc::new(vm);
         let memory = Memory::new(&options)?;
         let states = ObjectStates::new(&memory)?;
-        let plan = plan(&PlanContext::new(&vm, &memory, &options, states.clone()))?;
+        let parts = ArrayParts::for_barrier_of::<VM>(&memory)?;
+        let plan = plan(&PlanContext::new(&vm, &memory, &options, states.clone(), parts.clone()))?;
         let needs = plan.info().needs;
         let unsuitable = |need| HeapError::Unsuitable { plan: plan.info().name, need, suits: Vec::new() };
         if let Some(need) = needs.unmet::<VM>() {
@@ -51,7 +52,7 @@ impl<VM: VMBinding> Collector<VM> {
                 plan.info().name
             );
         }
-        let store = Store::new(memory, states, &plan.spaces(), ages);
+        let store = Store::new(memory, states, parts, &plan.spaces(), ages);
         // What the spaces do has the last word.
         if !store.moving().is_empty() && !VM::CAN_MOVE {
             return Err(unsuitable(Need::Move));

@@ -6,7 +6,7 @@ use crate::address::{Address, ObjectReference};
 use crate::alloc::Leftovers;
 use crate::binding::VMBinding;
 use crate::memory::{Extent, Memory};
-use crate::metadata::{Ages, ObjectStates};
+use crate::metadata::{Ages, ArrayParts, ObjectStates};
 use crate::pause::{Moving, VmSpace};
 use crate::space::{Space, Spaces};
 use crate::weak::WeakTables;
@@ -16,6 +16,8 @@ use std::sync::Arc;
 pub(crate) struct Store<VM: VMBinding> {
     memory: Arc<Memory>,
     states: ObjectStates<VM>,
+    /// Which arrays the barrier remembers in parts.
+    parts: ArrayParts,
     /// Where objects may move.
     moving: Box<[Moving]>,
     /// Where mutators note the starts of objects.
@@ -27,7 +29,13 @@ pub(crate) struct Store<VM: VMBinding> {
 
 impl<VM: VMBinding> Store<VM> {
     /// Of a heap with these spaces.
-    pub fn new(memory: Arc<Memory>, states: ObjectStates<VM>, spaces: &Spaces<'_>, ages: Ages) -> Store<VM> {
+    pub fn new(
+        memory: Arc<Memory>,
+        states: ObjectStates<VM>,
+        parts: ArrayParts,
+        spaces: &Spaces<'_>,
+        ages: Ages,
+    ) -> Store<VM> {
         let moves = |space: &dyn Space| Moving { extent: space.extent(), name: space.name(), pins: space.pins() };
         Store {
             moving: spaces.iter().filter(|space| space.moves()).map(moves).collect(),
@@ -37,6 +45,7 @@ impl<VM: VMBinding> Store<VM> {
             leftovers: Arc::default(),
             memory,
             states,
+            parts: if ages.has_old() { parts } else { ArrayParts::default() },
         }
     }
 
@@ -48,6 +57,11 @@ impl<VM: VMBinding> Store<VM> {
     /// State bytes and starts of objects.
     pub fn states(&self) -> &ObjectStates<VM> {
         &self.states
+    }
+
+    /// Which arrays the barrier remembers in parts, and which of their parts it has noted.
+    pub fn parts(&self) -> &ArrayParts {
+        &self.parts
     }
 
     /// The spaces whose objects may move.

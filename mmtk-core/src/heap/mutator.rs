@@ -38,6 +38,7 @@ impl<VM: VMBinding> MutatorState<VM> {
         let part = ThreadPart::new(
             store.leftovers().clone(),
             store.states().clone(),
+            store.parts().clone(),
             heap.options(),
             heap.is_verified(),
             local,
@@ -176,36 +177,41 @@ impl<VM: VMBinding> Mutator<VM> {
     /// branch; in plans that are not generational, and while no minor collection is to come, it only tests a
     /// flag of the mutator. For compiled code see [`Mutator::barrier_test`].
     ///
-    /// The plans of today remember objects, and do not look at slots. Still the contract passes the slot, and
-    /// before the store: a plan that marks while mutators run needs the old reference, and a plan may
-    /// remember parts of large arrays.
+    /// Of an old array of more than 512 slots in the space for large objects, the barrier remembers the page
+    /// that the slot lies in ([`VMBinding::place_of_slots`]). Then each store into the array comes to the
+    /// slow path, until half of its pages are remembered: some twenty instructions. Any other object is
+    /// remembered whole, and so is an array whose slot lies elsewhere: only the first store since a
+    /// collection comes to the slow path. The plans of today do not look at what is in the slot. A plan that
+    /// marks while mutators run will: so the barrier comes while the slot still holds the old reference.
     ///
     /// # Panics
     /// In a native region of this mutator: in a debug build at once, in a release build when the object is to
     /// be noted.
     #[inline(always)]
-    pub fn write_barrier(&self, object: ObjectReference, _slot: VM::Slot) {
-        self.before_writing(object);
+    pub fn write_barrier(&self, object: ObjectReference, slot: VM::Slot) {
+        if self.is_unlogged(object) {
+            self.remember(object, slot);
+        }
     }
 
     /// The write barrier for references that are about to be copied into `object` in bulk: once for all slots
-    /// in the range of addresses `_slots`, which may be empty.
+    /// in the range of addresses `slots`, which may be empty.
     ///
     /// # Panics
     /// As [`Mutator::write_barrier`].
     #[inline(always)]
-    pub fn array_copy_barrier(&self, object: ObjectReference, _slots: Range<Address>) {
-        self.before_writing(object);
+    pub fn array_copy_barrier(&self, object: ObjectReference, slots: Range<Address>) {
+        if self.is_unlogged(object) {
+            self.remember_range(object, slots);
+        }
     }
 
     #[inline(always)]
-    fn before_writing(&self, object: ObjectReference) {
+    fn is_unlogged(&self, object: ObjectReference) -> bool {
         if cfg!(debug_assertions) {
             self.check_running();
         }
-        if self.part().is_unlogged(object) {
-            self.remember(object);
-        }
+        self.part().is_unlogged(object)
     }
 
     /// What the barrier tests; `None` if the plan has no barrier. The slow path is [`Mutator::remember`].
@@ -214,12 +220,20 @@ impl<VM: VMBinding> Mutator<VM> {
         self.heap().plan().info().ages().has_old().then(|| BarrierTest::new(states))
     }
 
-    /// The barrier's slow path, for an object whose test says so; for others it does nothing.
+    /// The barrier's slow path, before a store into `slot` of an object whose test says so; for others it
+    /// does nothing.
     #[cold]
     #[inline(never)]
-    pub fn remember(&self, object: ObjectReference) {
+    pub fn remember(&self, object: ObjectReference, slot: VM::Slot) {
         self.check_running();
-        self.part().remember(object);
+        self.part().remember(object, slot);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn remember_range(&self, object: ObjectReference, slots: Range<Address>) {
+        self.check_running();
+        self.part().remember_range(object, slots);
     }
 
     /// A safepoint: stops here while a pause is in progress, and collects if that is due

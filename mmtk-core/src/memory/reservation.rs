@@ -190,8 +190,15 @@ impl Memory {
 
     /// A side table with a 32-bit word for each block of `extent`.
     pub fn block_words(self: &Arc<Self>, extent: Extent) -> io::Result<SideWords> {
-        let base = self.table((extent.bytes() >> LOG_BLOCK_BYTES) * 4)?;
-        Ok(SideWords::new(Owned::new(self), base, extent.blocks()))
+        self.side_words(extent, LOG_BLOCK_BYTES)
+    }
+
+    /// A side table with a 32-bit word for each `1 << log_region` bytes of `extent`, or of as much of it as
+    /// 32 bits can number.
+    pub(crate) fn side_words(self: &Arc<Self>, extent: Extent, log_region: u32) -> io::Result<SideWords> {
+        let entries = u32::try_from(extent.bytes() >> log_region).unwrap_or(u32::MAX);
+        let base = self.table(entries as usize * 4)?;
+        Ok(SideWords::new(Owned::new(self), base, entries))
     }
 
     /// A zeroed table that lives as long as this value.

@@ -325,7 +325,7 @@ impl<const LOG: u32, K> ObjectIn<'_, LOG, K> {
     }
 }
 
-/// A table with one 32-bit word for every block of an extent.
+/// A table with one 32-bit word for every region of an extent: every block, mostly.
 #[derive(Copy, Clone, Debug)]
 pub struct SideWords<K = Owned> {
     base: Address,
@@ -346,15 +346,21 @@ impl SideWords {
 }
 
 impl<K> SideWords<K> {
-    /// The word of block `number`.
+    /// The word of region `number`.
     ///
     /// # Panics
-    /// When the extent has no such block.
+    /// When the extent has no such region.
     #[inline(always)]
     pub fn word(&self, number: u32) -> &AtomicU32 {
-        assert!(number < self.entries, "block {number} of {}", self.entries);
-        // SAFETY: mapped (I1), in bounds (asserted), words are only accessed atomically.
-        unsafe { AtomicU32::from_ptr(self.base.plus(number as usize * 4).as_mut_ptr()) }
+        self.get(number as usize).unwrap_or_else(|| panic!("region {number} of {}", self.entries))
+    }
+
+    /// The word of region `number`; none if the extent has no such region.
+    #[inline(always)]
+    pub fn get(&self, number: usize) -> Option<&AtomicU32> {
+        // SAFETY: mapped (I1), in bounds (asked), words are only accessed atomically.
+        (number < self.entries as usize)
+            .then(|| unsafe { AtomicU32::from_ptr(self.base.plus(number * 4).as_mut_ptr()) })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Metadata about objects, lines and blocks: in side tables, or in a header word that the VM lends.
 
 mod ages;
+mod array_parts;
 mod block_bytes;
 mod cells;
 mod claimed;
@@ -12,6 +13,8 @@ mod object_starts;
 mod object_state;
 
 pub use ages::{Ages, ObjectMark};
+pub use array_parts::ArrayParts;
+pub(crate) use array_parts::Remembered;
 pub use block_bytes::{BlockBytes, BlockTotals};
 pub use cells::{
     BLOCK_FREE, BLOCK_NEW, BlockCells, CellClass, CellMarks, MAX_CELL_BYTES, SIZE_CLASSES, class_bytes, class_of,

@@ -26,7 +26,7 @@ use crate::alloc::MutatorRef;
 use crate::binding::VMBinding;
 use crate::events::{CollectionKind, Phase};
 use crate::memory::{Arena, List};
-use crate::metadata::ObjectStates;
+use crate::metadata::{ObjectStates, Remembered};
 use crate::options::{Options, WakeHelpers};
 use crate::space::Spaces;
 use crate::weak::WeakTables;
@@ -59,7 +59,7 @@ pub struct Pause<'a, VM: VMBinding> {
     /// What conservatively scanned stacks may refer to.
     pub(crate) ambiguous: List<'a, ObjectReference>,
     /// What the barriers noted; nothing in a full collection.
-    pub(crate) remembered: List<'a, ObjectReference>,
+    pub(crate) remembered: List<'a, Remembered>,
     /// Old objects that the binding knows to be dead.
     pub(crate) released: List<'a, ObjectReference>,
     pub(crate) allocated_bytes: usize,

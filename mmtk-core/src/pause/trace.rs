@@ -13,6 +13,10 @@ use crate::workers::Worker;
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 
+/// Fewer remembered parts of arrays than this are not worth a wake-up: the slots of a large array for which
+/// helpers are woken.
+const PARTS_FOR_HELPERS: usize = 32;
+
 impl<VM: VMBinding> Pause<'_, VM> {
     /// Finds what is live in spaces that move nothing now: what the roots reach, in a minor collection also
     /// what the remembered objects refer to, and what weak references and finalizers keep.
@@ -79,7 +83,7 @@ impl<VM: VMBinding> Pause<'_, VM> {
                     Some(target) => {
                         tracing.keep(*target, worker);
                     }
-                    None => tracing.visit_again(remembered[n - targets.len()]),
+                    None => tracing.visit_remembered(remembered[n - targets.len()]),
                 }
             }
         });
@@ -96,14 +100,18 @@ impl<VM: VMBinding> Pause<'_, VM> {
             let section = Section::new(&grey);
             let remembered = &pause.remembered;
             let next_remembered = AtomicUsize::new(0);
+            let parts = remembered.iter().filter(|remembered| remembered.is_part()).count();
+            let wake = parts >= PARTS_FOR_HELPERS || pause.options.gc_helpers == WakeHelpers::Always;
             let roots = Roots::of(pause, pause.kind);
-            gang.run(pause.options.gc_helpers == WakeHelpers::Always, &|worker| {
+            gang.run(wake, &|worker| {
                 let Some(mut tracing) = Tracing::<VM, T>::enter(policy, vm, &section, gang, worker) else { return };
                 roots.visit(worker.index == 0, &mut Shade { tracing: &mut tracing, worker, follow: true });
                 while let Some(range) = next_range(&next_remembered, remembered.len()) {
-                    for &object in &remembered[range] {
-                        states.unlog(object);
-                        tracing.visit_again(object);
+                    for &remembered in &remembered[range] {
+                        if !remembered.is_part() {
+                            states.unlog(remembered.object());
+                        }
+                        tracing.visit_remembered(remembered);
                     }
                     tracing.keep_up(worker);
                 }

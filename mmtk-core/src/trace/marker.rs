@@ -12,6 +12,7 @@ use super::policy::Policy;
 use super::tracer::Traced;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{SlotVisitor, VMBinding};
+use crate::metadata::Remembered;
 use crate::os::PageVec;
 use crate::stack::each_word;
 use crate::workers::{Gang, Worker};
@@ -132,6 +133,19 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Tracing<'a, VM, T> {
                 self.vm.scan_object(object, &mut Push { items: &mut self.stack, tracer: self.tracer, vm: self.vm })
             }
             _ => self.follow_large(object),
+        }
+    }
+
+    /// The same for what a barrier remembered: a part of an object, or all of it.
+    pub fn visit_remembered(&mut self, remembered: Remembered) {
+        match remembered.slots(self.vm) {
+            Some(Range { start, end }) => self.vm.scan_part(
+                remembered.object(),
+                start,
+                end,
+                &mut Push { items: &mut self.stack, tracer: self.tracer, vm: self.vm },
+            ),
+            None => self.visit_again(remembered.object()),
         }
     }
 

@@ -46,7 +46,8 @@ impl Cause {
                 "a header word that the VM writes whole after the allocation: its top byte is the collector's (VMBinding::STATE)"
             }
             Cause::Barrier => {
-                "a missing write barrier: a reference was stored into this old object without write_barrier before it, or with a safepoint between the two"
+                "a missing write barrier: a reference was stored into this old object without write_barrier before it, with another slot told, or with \
+                 a safepoint between the two"
             }
             Cause::Missed => {
                 "a forgotten root, or one that the scans visit now and not then; an overwritten state byte; slots_of_large and scan_part \
@@ -54,6 +55,11 @@ impl Cause {
             }
         }
     }
+}
+
+/// How far from the object's beginning.
+fn offset(object: ObjectReference, at: Address) -> String {
+    format!("{:+}", at.as_usize().wrapping_sub(object.address().as_usize()) as isize)
 }
 
 impl<VM: VMBinding> Walk<'_, VM> {
@@ -117,10 +123,9 @@ impl<VM: VMBinding> Walk<'_, VM> {
 
     #[cold]
     pub(super) fn fail_at_slot(&self, object: ObjectReference, place: Address, fault: Fault) -> ! {
-        let offset = place.as_usize().wrapping_sub(object.address().as_usize()) as isize;
         let slot = match self.is_outside(object) && fault != Fault::Outside {
             true => format!("the slot {place}"),
-            false => format!("the slot at {offset:+}"),
+            false => format!("the slot at {}", offset(object, place)),
         };
         let (why, causes) = match fault {
             Fault::NotAligned(bytes) => (
@@ -160,6 +165,39 @@ impl<VM: VMBinding> Walk<'_, VM> {
              or others\n  likely causes: slots beside the array that slots_of_large does not count",
             self.phase,
             self.name(object)
+        )
+    }
+
+    #[cold]
+    pub(super) fn fail_at_place(&self, object: ObjectReference, slots: usize, place: Range<Address>) -> ! {
+        panic!(
+            "{}: {}: place_of_slots says {} to {}, which is not a range of the object for the {slots} slots that slots_of_large says\n  \
+             likely causes: a count of bytes taken for one of slots; a range without the object's header, or with it",
+            self.phase,
+            self.name(object),
+            offset(object, place.start),
+            offset(object, place.end)
+        )
+    }
+
+    #[cold]
+    pub(super) fn fail_beside_place(
+        &self,
+        object: ObjectReference,
+        numbers: Range<usize>,
+        place: Range<Address>,
+        slot: Address,
+    ) -> ! {
+        panic!(
+            "{}: {}: place_of_slots says that the slots {} to {} are at {} to {}, but scan_part visits the slot at {} for them\n  \
+             likely causes: a range that begins with the object's header; slots that are not one behind the other",
+            self.phase,
+            self.name(object),
+            numbers.start,
+            numbers.end,
+            offset(object, place.start),
+            offset(object, place.end),
+            offset(object, slot)
         )
     }
 

@@ -22,13 +22,16 @@ use crate::space::Space;
 use crate::weak::QueuedRoot;
 use breach::Cause;
 use history::Survivor;
-use slots::Slots;
+use slots::{Fault, Slots};
+use std::ops::Range;
 use walk::{From, Seen, Walk};
 
 pub(crate) use history::History;
 
 /// The collector may scan larger objects in parts.
 const PARTS_FROM_BYTES: usize = 8 << 10;
+/// Slots of a large array whose places are checked at once.
+const SLOTS_AT_ONCE: usize = 512;
 
 /// Checks the graph as mutators left it.
 pub(crate) fn before_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &dyn Plan<VM>, history: &mut History) {
@@ -146,7 +149,33 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
             if whole != parts {
                 self.fail_in_parts(object, slots, [whole.len(), parts.len()]);
             }
+            if let Some(place) = self.vm.place_of_slots(object) {
+                self.check_places(object, bytes, slots, place);
+            }
         }
+    }
+
+    /// Whether the slots of an array are where the binding says.
+    fn check_places(&mut self, object: ObjectReference, bytes: usize, slots: usize, place: Range<Address>) {
+        let at = object.address();
+        let length = place.end.as_usize().wrapping_sub(place.start.as_usize());
+        if place.start < at
+            || place.end > at.plus(bytes)
+            || place.start > place.end
+            || !length.is_multiple_of(slots.max(1))
+        {
+            self.fail_at_place(object, slots, place);
+        }
+        let place_of = |number: usize| place.start.plus(length / slots.max(1) * number);
+        for from in (0..slots).step_by(SLOTS_AT_ONCE) {
+            let to = slots.min(from + SLOTS_AT_ONCE);
+            self.slots.begin(Some(place_of(from)..place_of(to)));
+            self.vm.scan_part(object, from, to, &mut self.slots);
+            if let Some((slot, Fault::Outside)) = self.slots.end() {
+                self.fail_beside_place(object, from..to, place_of(from)..place_of(to), slot);
+            }
+        }
+        self.slots.found.clear();
     }
 
     fn find_object(&self, address: Address) -> Option<ObjectReference> {

@@ -12,7 +12,7 @@ use super::epoch::Epoch;
 use derive_where::derive_where;
 use mmtk_core::alloc::Allocators;
 use mmtk_core::memory::{CHUNK_BYTES, Charge, Extent, PageRuns, SideBytes};
-use mmtk_core::metadata::{Ages, Moves, ObjectStates};
+use mmtk_core::metadata::{Ages, ArrayParts, Moves, ObjectStates};
 use mmtk_core::os::{PAGE_BYTES, PageVec};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::Space;
@@ -40,6 +40,8 @@ pub struct LargeObjectSpace<VM> {
     pages: Arc<PageRuns>,
     states: ObjectStates<VM>,
     ages: Ages,
+    /// Which arrays the barrier remembers in parts.
+    parts: ArrayParts,
     epoch: Epoch,
     /// A byte a page: the epoch in which the object that begins there was marked.
     marks: SideBytes,
@@ -55,12 +57,16 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     pub fn new(context: &PlanContext<'_, VM>, ages: Ages) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
         // Marks are the space's own; an object's state is used for the barrier.
-        let states = if ages.has_old() { ObjectStates::<VM>::table_bytes_per_chunk() } else { 0 };
+        let barrier = match ages.has_old() {
+            true => ObjectStates::<VM>::table_bytes_per_chunk() + ArrayParts::table_bytes_per_chunk(),
+            false => 0,
+        };
         Ok(LargeObjectSpace {
             vm: context.vm.clone(),
-            pages: PageRuns::new(context.memory, extent, (CHUNK_BYTES >> LOG_PAGE_BYTES) + states),
+            pages: PageRuns::new(context.memory, extent, (CHUNK_BYTES >> LOG_PAGE_BYTES) + barrier),
             states: context.states.clone(),
             ages,
+            parts: context.parts.clone(),
             epoch: Epoch::default(),
             marks: context.memory.side_bytes(extent, LOG_PAGE_BYTES)?,
             objects: Mutex::default(),
@@ -164,6 +170,7 @@ impl<VM: VMBinding> SpaceTracer<VM> for LargeTracer<'_, VM> {
         }
         worker.count(self.extent, self.space.vm.object_size(object));
         if self.space.ages.has_old() {
+            self.space.parts.begin(&*self.space.vm, object);
             self.space.states.unlog(object);
         }
         Traced::NewLarge(object)
