@@ -100,8 +100,8 @@ pub use {
     callback::in_pause,
     error::{HeapError, MayBeOutOfMemory, OutOfMemory, Tried},
     heap::{
-        AddressTable, Heap, HeapStatistics, Mutator, MutatorState, ObjectInfo, PinError, Pool, References, Region,
-        StartParts,
+        AddressTable, CellsAt, Heap, HeapStatistics, Mutator, MutatorState, ObjectInfo, PinError, Pool, References,
+        Region, StartParts,
     },
     needs::{Need, Needs, OldToNew},
     options::Options,

@@ -173,5 +173,5 @@ pub mod errors {
 /// offsets, and the tests that it makes.
 pub mod compiled {
     #[doc(inline)]
-    pub use mmtk_core::{MutatorState, StartParts, barrier::BarrierTest};
+    pub use mmtk_core::{CellsAt, MutatorState, StartParts, barrier::BarrierTest};
 }

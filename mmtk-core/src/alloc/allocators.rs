@@ -12,10 +12,11 @@ use crate::metadata::{MAX_CELL_BYTES, SIZE_CLASSES, class_bytes, class_of};
 use crate::os::{self, PageVec, Pages};
 use allocator_api2::boxed::Box;
 use std::fmt;
+use std::mem::offset_of;
 use std::sync::Arc;
 
 /// Where the cells of a closed thread are, in bytes from those of an open one.
-const NO_CELLS_FROM_CELLS: usize = std::mem::offset_of!(Allocators, no_cells) - std::mem::offset_of!(Allocators, cells);
+const NO_CELLS_FROM_CELLS: usize = offset_of!(Allocators, no_cells) - offset_of!(Allocators, cells);
 
 /// What a thread needs to allocate: a mutator for new objects, a worker for copies.
 #[repr(C)]
@@ -106,6 +107,20 @@ impl Default for Allocators {
 }
 
 impl Allocators {
+    /// Offset of the bump cursor, a word.
+    pub(crate) const CURSOR_OFFSET: usize = offset_of!(Allocators, bump) + BumpRange::CURSOR_OFFSET;
+    /// Offset of its limit, a word.
+    pub(crate) const LIMIT_OFFSET: usize = offset_of!(Allocators, bump) + BumpRange::LIMIT_OFFSET;
+    /// Offset of the word that is added to offsets of cells of the fast path.
+    pub(crate) const FAST_CELLS_OFFSET: usize = offset_of!(Allocators, fast_cells);
+
+    /// Offsets of cursor and limit of the cells of a class.
+    pub(crate) fn cell_offsets(class: usize) -> [usize; 2] {
+        assert!(class < SIZE_CLASSES);
+        let range = offset_of!(Allocators, cells) + class * size_of::<CellRange>() + offset_of!(CellRange, range);
+        [BumpRange::CURSOR_OFFSET, BumpRange::LIMIT_OFFSET].map(|offset| range + offset)
+    }
+
     /// The thread detaches: others go on in its ranges, as far as they are worth it. Every object in them was
     /// whole granules of `granule` bytes.
     pub(crate) fn leave(&mut self, leftovers: &Leftovers, granule: usize) {
@@ -151,7 +166,7 @@ impl Allocators {
         // SAFETY: `fast_cells` leads to an array of this struct (I1), and there is a class of this number in
         // both.
         unsafe {
-            let cells = std::ptr::from_mut(self).byte_add(std::mem::offset_of!(Allocators, cells) + self.fast_cells);
+            let cells = std::ptr::from_mut(self).byte_add(offset_of!(Allocators, cells) + self.fast_cells);
             &mut *cells.cast::<CellRange>().add(class)
         }
     }

@@ -55,6 +55,11 @@ pub struct CopyTarget {
 }
 
 impl BumpRange {
+    /// Offset of the cursor, for compiled code.
+    pub(super) const CURSOR_OFFSET: usize = std::mem::offset_of!(BumpRange, cursor);
+    /// Offset of the limit, for compiled code.
+    pub(super) const LIMIT_OFFSET: usize = std::mem::offset_of!(BumpRange, limit);
+
     /// The fast path: zeroed memory, if it is at hand.
     #[inline(always)]
     pub fn alloc(&mut self, bytes: usize) -> Option<Address> {

@@ -19,6 +19,7 @@ use crate::os::{self, CpuMeter, PageVec};
 use crate::stack::StackNote;
 use protocols::safepoint::{Stoppable, ThreadState};
 use std::cell::{Cell, UnsafeCell};
+use std::mem::offset_of;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -52,10 +53,14 @@ pub(crate) struct ThreadPart<VM: VMBinding> {
 }
 
 impl<VM: VMBinding> ThreadPart<VM> {
-    /// Offset of the bump cursor, a word; the limit is the next word.
-    pub(crate) const CURSOR_OFFSET: usize = std::mem::offset_of!(ThreadPart<VM>, allocators);
+    /// Offset of the allocators.
+    pub(crate) const ALLOCATORS_OFFSET: usize = offset_of!(ThreadPart<VM>, allocators);
     /// Offset of the 32-bit word to poll.
-    pub(crate) const THREAD_OFFSET: usize = std::mem::offset_of!(ThreadPart<VM>, thread);
+    pub(crate) const THREAD_OFFSET: usize = offset_of!(ThreadPart<VM>, thread);
+    /// Offset of the byte that says whether the barrier looks at objects.
+    pub(crate) const BARRIER_OFFSET: usize = offset_of!(ThreadPart<VM>, barrier);
+    /// Offset of what the VM keeps for the thread.
+    pub(crate) const LOCAL_OFFSET: usize = offset_of!(ThreadPart<VM>, local);
 
     /// The part of the calling thread, in a heap with these leftovers, states and arrays in parts.
     pub(crate) fn new(

@@ -7,6 +7,7 @@
 //! subject.
 
 mod address_table;
+mod compiled;
 mod fork;
 mod introspect;
 mod mutator;
@@ -17,6 +18,7 @@ mod region;
 mod vm_objects;
 
 pub use address_table::AddressTable;
+pub use compiled::CellsAt;
 pub use introspect::{ObjectInfo, StartParts};
 pub use mutator::{Mutator, MutatorState};
 pub use pin::PinError;

@@ -1,12 +1,10 @@
 //! The mutator: an application thread as a VM holds it.
 //!
 //! `MutatorState` is laid out for compiled code: the cursor and limit of the bump range are its first two
-//! words, the state word to poll follows at a constant offset ([`MutatorState::THREAD_OFFSET`]). What the
-//! thread does alone, and the rules of who uses what when, are in `alloc/thread.rs`.
+//! words, and all that compiled code looks at is at constant offsets (`compiled.rs`). What the thread does alone, and the rules of who uses what when, are in `alloc/thread.rs`.
 
 use crate::address::{Address, ObjectReference};
 use crate::alloc::{NewObject, Pace, Request, Semantics, ThreadPart};
-use crate::barrier::BarrierTest;
 use crate::binding::{VMBinding, WordSlot};
 use crate::callback::Callback;
 use crate::cycle::Collector;
@@ -23,16 +21,11 @@ use std::sync::Arc;
 /// An attached mutator's state: the part of its thread, and the heap.
 #[repr(C)]
 pub struct MutatorState<VM: VMBinding> {
-    part: ThreadPart<VM>,
+    pub(super) part: ThreadPart<VM>,
     heap: Arc<Collector<VM>>,
 }
 
 impl<VM: VMBinding> MutatorState<VM> {
-    /// Offset of the bump cursor, a word; the limit is the next word.
-    pub const CURSOR_OFFSET: usize = std::mem::offset_of!(MutatorState<VM>, part) + ThreadPart::<VM>::CURSOR_OFFSET;
-    /// Offset of the 32-bit word to poll: not zero means "call the slow path".
-    pub const THREAD_OFFSET: usize = std::mem::offset_of!(MutatorState<VM>, part) + ThreadPart::<VM>::THREAD_OFFSET;
-
     pub(crate) fn new(heap: Arc<Collector<VM>>, local: VM::Local) -> Box<Self> {
         let store = heap.store();
         let part = ThreadPart::new(
@@ -212,12 +205,6 @@ impl<VM: VMBinding> Mutator<VM> {
             self.check_running();
         }
         self.part().is_unlogged(object)
-    }
-
-    /// What the barrier tests; `None` if the plan has no barrier. The slow path is [`Mutator::remember`].
-    pub fn barrier_test(&self) -> Option<BarrierTest> {
-        let states = self.states();
-        self.heap().plan().info().ages().has_old().then(|| BarrierTest::new(states))
     }
 
     /// The barrier's slow path, before a store into `slot` of an object whose test says so; for others it

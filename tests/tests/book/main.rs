@@ -5,6 +5,7 @@
 //! without it these tests compare.
 
 mod broken;
+mod compiled;
 mod handles;
 mod interning;
 mod pages;
