@@ -8,10 +8,10 @@
 //! roots, and makes the objects unlogged again. A full collection forgets the notes: it makes unlogged
 //! whatever it marks.
 //!
-//! A large array keeps its bit: each store into it takes the slow path, which notes the page of the array that
-//! the slot lies in, once between two collections, and a minor collection visits the slots of that page. Once
-//! half of its pages are noted the array is noted like any object (`metadata/array_parts.rs`). Arrays in other
-//! spaces than that for large objects are remembered whole.
+//! A large array keeps its bit: each store into it takes the slow path, which notes the page of the array
+//! that the slot lies in, once between two collections, and a minor collection visits the slots of that page.
+//! Once half of its pages are noted the array is noted like any object (`metadata/array_parts.rs`). Arrays in
+//! other spaces than that for large objects are remembered whole.
 //!
 //! A new object's bit is clear, so its initialising stores cost the test alone, and may leave the barrier
 //! out. The barrier is armed only while a minor collection is to come (`pacer::nursery`), and never in plans

@@ -84,6 +84,7 @@ impl Slot for WordSlot {
         let word = unsafe { self.0.as_atomic_u64() };
         SlotWord(word).store(object.address().as_usize() as u64);
     }
+    #[inline(always)]
     fn place(self) -> Option<Range<Address>> {
         Some(self.0..self.0.plus(size_of::<usize>()))
     }

@@ -1,5 +1,5 @@
-//! Large arrays are remembered in parts: what a minor collection visits of an old array follows the parts that
-//! were stored into, and nothing that only the array refers to is lost.
+//! Large arrays are remembered in parts: what a minor collection visits of an old array follows the parts
+//! that were stored into, and nothing that only the array refers to is lost.
 
 use mmtk_core::{
     Address, Heap, Mutator, ObjectReference, OldToNew, SlotVisitor, StateLocation, VMBinding, WeakProcessor, WordSlot,

@@ -280,8 +280,14 @@ impl<VM: VMBinding> ThreadPart<VM> {
         self.barrier.load(Relaxed) && self.states.is_unlogged(object)
     }
 
-    /// Notes a store into a slot of `object`, unless that is noted already.
+    /// Whether a store into a slot of `object` needs no note, since the part of an array that it lies in is
+    /// noted.
     #[inline(always)]
+    pub(crate) fn is_noted_part(&self, object: ObjectReference, slot: VM::Slot) -> bool {
+        self.parts.is_noted(object, slot.place().map(|place| place.start))
+    }
+
+    /// Notes a store into a slot of `object`, unless that is noted already.
     pub(crate) fn remember(&self, object: ObjectReference, slot: VM::Slot) {
         match self.is_unlogged(object) {
             true => self.parts.note_slot(&self.states, object, slot.place().map(|place| place.start), self.note()),
@@ -299,7 +305,6 @@ impl<VM: VMBinding> ThreadPart<VM> {
     }
 
     /// Where what the barrier notes goes.
-    #[inline(always)]
     fn note(&self) -> impl FnMut(Remembered) {
         |remembered| {
             // SAFETY: this thread owns the notes while it runs (I2); the borrow ends with this statement.

@@ -1,7 +1,8 @@
 //! The mutator: an application thread as a VM holds it.
 //!
 //! `MutatorState` is laid out for compiled code: the cursor and limit of the bump range are its first two
-//! words, and all that compiled code looks at is at constant offsets (`compiled.rs`). What the thread does alone, and the rules of who uses what when, are in `alloc/thread.rs`.
+//! words, and all that compiled code looks at is at constant offsets (`compiled.rs`). What the thread does
+//! alone, and the rules of who uses what when, are in `alloc/thread.rs`.
 
 use crate::address::{Address, ObjectReference};
 use crate::alloc::{NewObject, Pace, Request, Semantics, ThreadPart};
@@ -172,7 +173,7 @@ impl<VM: VMBinding> Mutator<VM> {
     ///
     /// Of an old array of more than 512 slots in the space for large objects, the barrier remembers the page
     /// that the slot lies in ([`VMBinding::place_of_slots`]). Then each store into the array comes to the
-    /// slow path, until half of its pages are remembered: some twenty instructions. Any other object is
+    /// slow path, until half of its pages are remembered: two dozen instructions. Any other object is
     /// remembered whole, and so is an array whose slot lies elsewhere: only the first store since a
     /// collection comes to the slow path. The plans of today do not look at what is in the slot. A plan that
     /// marks while mutators run will: so the barrier comes while the slot still holds the old reference.
@@ -212,6 +213,14 @@ impl<VM: VMBinding> Mutator<VM> {
     #[cold]
     #[inline(never)]
     pub fn remember(&self, object: ObjectReference, slot: VM::Slot) {
+        if !self.part().is_noted_part(object, slot) {
+            self.remember_first(object, slot);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn remember_first(&self, object: ObjectReference, slot: VM::Slot) {
         self.check_running();
         self.part().remember(object, slot);
     }

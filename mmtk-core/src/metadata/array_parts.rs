@@ -105,13 +105,24 @@ impl ArrayParts {
         CHUNK_BYTES / PART_BYTES * size_of::<u32>()
     }
 
-    /// The word of the part around an address; none beside the heap, or where arrays are not remembered in
-    /// parts.
+    /// The word of an object's part with this number; none beside the heap, or where arrays are not
+    /// remembered in parts.
     #[inline(always)]
-    fn word(&self, at: Address) -> Option<PartWord<'_>> {
+    fn word(&self, object: ObjectReference, part: usize) -> Option<PartWord<'_>> {
         let Table { start, words } = self.0.as_ref()?;
-        let number = at.as_usize().wrapping_sub(start.as_usize()) >> LOG_PART_BYTES;
-        words.get(number).map(PartWord)
+        let first = object.address().as_usize().wrapping_sub(start.as_usize()) >> LOG_PART_BYTES;
+        words.get(first.wrapping_add(part)).map(PartWord)
+    }
+
+    /// Whether a store into a slot of `object` that begins at `slot` needs no note, since its part is noted:
+    /// for the slow path of a barrier, which comes here at each store into an old large array.
+    #[inline(always)]
+    pub(crate) fn is_noted(&self, object: ObjectReference, slot: Option<Address>) -> bool {
+        let noted = |slot: Address| {
+            let part = slot.as_usize().wrapping_sub(object.address().as_usize()) >> LOG_PART_BYTES;
+            Some(part < self.word(object, 0)?.parts() as usize && self.word(object, part)?.is_noted())
+        };
+        slot.and_then(noted).unwrap_or(false)
     }
 
     /// An object has survived, in a space whose large objects begin at pages of their own: if it is a large
@@ -119,7 +130,7 @@ impl ArrayParts {
     /// may do so at once.
     pub fn begin<VM: VMBinding>(&self, vm: &VM, object: ObjectReference) {
         debug_assert!(object.address().is_aligned_to(PART_BYTES));
-        let Some(first) = self.word(object.address()) else { return };
+        let Some(first) = self.word(object, 0) else { return };
         let end = object.address().plus(vm.object_size(object));
         let parts = layout(vm, object).filter(|(_, place)| place.end <= end).map_or(0, |(_, place)| {
             place.end.bytes_from(object.address()).div_ceil(PART_BYTES).min(MAX_PARTS as usize) as u32
@@ -129,10 +140,9 @@ impl ArrayParts {
 
     /// The parts of an array in which slots in this range of addresses lie, and how many parts there are;
     /// none if the object is to be remembered whole (I3).
-    #[inline(always)]
     fn parts_at(&self, object: ObjectReference, slots: Range<Address>) -> Option<(Range<u32>, u32)> {
         let at = object.address();
-        let parts = self.word(at)?.parts();
+        let parts = self.word(object, 0)?.parts();
         let part = |address: Address| address.as_usize().wrapping_sub(at.as_usize()) >> LOG_PART_BYTES;
         let (first, last) = (part(slots.start), part(slots.end.minus(1)));
         (first <= last && last < parts as usize).then(|| (first as u32..last as u32 + 1, parts))
@@ -140,7 +150,6 @@ impl ArrayParts {
 
     /// A reference is about to be stored into a slot of `object` that begins at `slot`, if that is known.
     /// Calls `note` with what is to be remembered, unless it is already.
-    #[inline(always)]
     pub(crate) fn note_slot<VM: VMBinding>(
         &self,
         states: &ObjectStates<VM>,
@@ -170,7 +179,6 @@ impl ArrayParts {
         }
     }
 
-    #[inline(always)]
     fn note_part<VM: VMBinding>(
         &self,
         states: &ObjectStates<VM>,
@@ -187,9 +195,8 @@ impl ArrayParts {
         }
     }
 
-    #[inline(always)]
     fn word_of(&self, array: ObjectReference, part: u32) -> PartWord<'_> {
-        self.word(array.address().plus(part as usize * PART_BYTES)).expect("an array is in the heap")
+        self.word(array, part as usize).expect("an array is in the heap")
     }
 
     /// In a pause, by its leader: what is remembered is taken from a list, which has it no more (I2). Whether
@@ -309,7 +316,7 @@ mod tests {
         }
         let old = old_object(&Vm { offset: 8, slot_bytes: 8, slots: 1000 });
         let whole = Remembered { object: old.2, part: None };
-        // A slot whose place is not known, one before the object, one behind its slots, and none of this heap.
+        // A slot whose place is not known, one before the object, one behind its slots, none of this heap.
         let [before, behind] = [old.2.address().minus(8), old.2.address().plus(2 * PART_BYTES)];
         for slot in
             [None, Some(before), Some(behind), Some(Address::from_usize(8)), Some(Address::from_usize(usize::MAX))]
