@@ -286,16 +286,21 @@ fn side_tables_of_pages_are_reserved_with_the_pages() {
 fn a_heap_full_of_immortal_objects_takes_no_more_memory_than_its_limit() {
     const LIMIT: usize = 32 << 20;
     let (_alone, _watchdog) = (alone(), Watchdog::new());
-    for plan in PLANS.iter().map(|plan| plan.name) {
+    let taken_by = |plan| {
         let heap = new_heap(SideVM::<3>::new(), options(plan, LIMIT, &[("gc.workers", "1")])).unwrap();
         let resident = resident_bytes();
         let thread = Thread::attach(&heap);
         let objects = chain(thread.handle(), usize::MAX, 8 << 10, Semantics::Immortal);
         thread.handle().mutator().collect();
         assert!(objects * (8 << 10) > LIMIT / 4 * 3, "only {objects} objects on {plan}");
-        let taken = resident_bytes() - resident;
-        assert!(taken < LIMIT + (1 << 20), "{plan}: {taken} bytes are resident, {LIMIT} is the limit");
         assert_within_limit(&heap);
+        resident_bytes() - resident
+    };
+    for plan in PLANS.iter().map(|plan| plan.name) {
+        // The first time, pages of the program itself become resident that had not run yet.
+        taken_by(plan);
+        let taken = taken_by(plan);
+        assert!(taken < LIMIT + (1 << 20), "{plan}: {taken} bytes are resident, {LIMIT} is the limit");
     }
 }
 
