@@ -1,8 +1,8 @@
-//! The goal of a heap. Drives the pacer: gathers what it is told, and keeps what it decided where fast paths
-//! see it.
+//! The goal of a heap. Drives the pacer: collects the numbers that the pacer needs, and keeps its decisions
+//! where fast paths see them.
 //!
-//! A cycle of the pacer is what lies between the ends of two full collections; minor ones within it are part
-//! of its cost.
+//! A cycle of the pacer is the time between the ends of two full collections; minor collections within it are
+//! part of its cost.
 //!
 //! Callers: leaders of pauses; the timer (`attendant`); `reached`, `external` and `adjust_external` any
 //! thread.
@@ -26,8 +26,8 @@ const LEAST_ROOM: usize = 64 << 10;
 /// The goal follows what the VM has freed outside the heap in steps of this part.
 const LEAST_RELEASED: f64 = 1.0 / 32.0;
 
-/// Unless told otherwise, a heap has so much of the memory that machine and cgroup grant: the rest is for the
-/// VM's own.
+/// Unless told otherwise, a heap may use this part of the memory that machine and cgroup grant: the rest is
+/// for the VM itself.
 const SOFT_PART: f64 = 0.9;
 
 /// The policy and what it was told last.
@@ -52,7 +52,7 @@ pub(crate) struct Goal {
     trigger: AtomicUsize,
     /// Bytes allocated since the last full collection at which one is due too; as `trigger`.
     allocation: AtomicUsize,
-    /// Bytes of the VM's that its objects keep outside the heap.
+    /// Bytes of the VM that its objects keep outside the heap.
     external: AtomicUsize,
     /// The least that `external` was since the last full collection: what of it was live then. The VM frees
     /// the rest when it hears of dead objects, after the collection, which so took it for live.
@@ -99,9 +99,9 @@ impl Goal {
         }
     }
 
-    /// Whether a collection is due, with so many bytes reserved and `allocated` since the last full one,
-    /// before `request` more are. A heap whose goal is its limit is full when the budget says so. What may
-    /// fit between live objects is tried there first: it is not known yet to take more.
+    /// Whether a collection is due, with `reserved` bytes reserved and `allocated` since the last full one,
+    /// before `request` more bytes are allocated. A heap whose goal is its limit is full when the budget says
+    /// so. A request that may fit between live objects is tried there first: it may need no more memory.
     pub fn reached(&self, reserved: usize, allocated: usize, request: usize) -> bool {
         // Right after a full collection another frees nothing, however much is asked for.
         if allocated == 0 && self.external_new.load(Relaxed) == 0 {
@@ -161,7 +161,7 @@ impl Goal {
         self.external.load(Relaxed)
     }
 
-    /// A mutator that detached had used so much processor time.
+    /// A mutator that detached had used `cpu_ns` of processor time.
     pub fn mutator_left(&self, cpu_ns: u64) {
         self.mutator_cpu_ns.fetch_add(cpu_ns, Relaxed);
     }
@@ -271,8 +271,8 @@ impl Goal {
     }
 
     fn keep(&self, decision: &Decision, retained: f64) {
-        // Memory of the VM's may be above any limit of ours: no collection frees it, and the heap is not to
-        // be collected all the time.
+        // External memory may exceed the limit by itself. Collecting cannot help, so do not collect
+        // continuously.
         let beyond = retained > decision.trigger;
         let trigger = if beyond { (retained as usize).saturating_add(LEAST_ROOM) } else { decision.trigger as usize };
         self.trigger.store(trigger, Relaxed);
@@ -324,7 +324,7 @@ impl Goal {
     }
 }
 
-/// The settings of the pacer on a machine that grants so much.
+/// The settings of the pacer on a machine with these grants.
 fn config(options: &Options, limit: usize, machine: Grants) -> PacerConfig {
     let config = options.pacer_config(limit);
     PacerConfig {
