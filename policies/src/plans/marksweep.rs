@@ -40,13 +40,11 @@ impl<VM: VMBinding> Plan<VM> for MarkSweep<VM> {
     }
 
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {
-        match request.semantics {
-            // Nothing moves here anyway.
-            Semantics::Default | Semantics::NonMoving if request.bytes <= MAX_CELL_BYTES => {
-                self.cells.allocate(allocators, request.bytes)
-            }
-            semantics => self.common.allocate_special(allocators, request.bytes, semantics),
+        // Nothing moves here, so objects that must not move have cells, too.
+        if request.semantics != Semantics::Immortal && request.bytes <= MAX_CELL_BYTES {
+            return self.cells.allocate(allocators, request.bytes);
         }
+        self.common.allocate_special(allocators, request.bytes, request.semantics)
     }
 
     fn collect(&self, pause: &mut Pause<'_, VM>) {

@@ -20,10 +20,8 @@ pub struct PageProtect<VM> {
 impl<VM: VMBinding> PageProtect<VM> {
     /// The plan with empty spaces.
     pub fn new(context: &PlanContext<'_, VM>) -> Result<Self, HeapError> {
-        Ok(PageProtect {
-            protect: PageProtectSpace::new(context)?,
-            uncollected: UncollectedSpaces::new(context, INFO.ages())?,
-        })
+        let uncollected = UncollectedSpaces::new(context, INFO.ages())?;
+        Ok(PageProtect { protect: PageProtectSpace::new(context)?, uncollected })
     }
 }
 
