@@ -137,26 +137,36 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
         if bytes > PARTS_FROM_BYTES
             && let Some(slots) = self.vm.slots_of_large(object)
         {
-            self.slots.begin(Some(memory));
-            self.vm.scan_part(object, 0, slots, &mut self.slots);
-            if let Some((place, fault)) = self.slots.end() {
-                self.fail_at_slot(object, place, fault);
+            let mut parts = Vec::new();
+            match self.vm.place_of_slots(object) {
+                Some(place) => self.scan_places(object, bytes, slots, place, &mut parts),
+                None => {
+                    self.slots.begin(Some(memory));
+                    self.vm.scan_part(object, 0, slots, &mut self.slots);
+                    if let Some((place, fault)) = self.slots.end() {
+                        self.fail_at_slot(object, place, fault);
+                    }
+                    parts.extend(self.slots.found.drain(..).map(|(target, _)| target));
+                }
             }
             let mut whole: Vec<_> = references[found].iter().map(|(target, _)| *target).collect();
-            let mut parts: Vec<_> = self.slots.found.drain(..).map(|(target, _)| target).collect();
             whole.sort_unstable();
             parts.sort_unstable();
             if whole != parts {
                 self.fail_in_parts(object, slots, [whole.len(), parts.len()]);
             }
-            if let Some(place) = self.vm.place_of_slots(object) {
-                self.check_places(object, bytes, slots, place);
-            }
         }
     }
 
-    /// Whether the slots of an array are where the binding says.
-    fn check_places(&mut self, object: ObjectReference, bytes: usize, slots: usize, place: Range<Address>) {
+    /// What the slots of an array refer to, if they are where the binding says.
+    fn scan_places(
+        &mut self,
+        object: ObjectReference,
+        bytes: usize,
+        slots: usize,
+        place: Range<Address>,
+        found: &mut Vec<ObjectReference>,
+    ) {
         let at = object.address();
         let length = place.end.as_usize().wrapping_sub(place.start.as_usize());
         if place.start < at
@@ -171,11 +181,14 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
             let to = slots.min(from + SLOTS_AT_ONCE);
             self.slots.begin(Some(place_of(from)..place_of(to)));
             self.vm.scan_part(object, from, to, &mut self.slots);
-            if let Some((slot, Fault::Outside)) = self.slots.end() {
-                self.fail_beside_place(object, from..to, place_of(from)..place_of(to), slot);
+            match self.slots.end() {
+                Some((slot, Fault::Outside)) => {
+                    self.fail_beside_place(object, from..to, place_of(from)..place_of(to), slot)
+                }
+                Some((slot, fault)) => self.fail_at_slot(object, slot, fault),
+                None => found.extend(self.slots.found.drain(..).map(|(target, _)| target)),
             }
         }
-        self.slots.found.clear();
     }
 
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
