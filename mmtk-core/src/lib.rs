@@ -16,7 +16,10 @@
 //!    and so minor collections.
 //! 3. **Allocate**: [`Plan::allocate`] is the slow path. It chooses a space by size and [`Semantics`] and
 //!    asks it for a range or an object. `None` means that the budget is exhausted: the caller collects.
-//!    Any mutator calls it, many at a time.
+//!    Any mutator calls it, many at a time. The fast path serves an object with [`Semantics::Default`] of any
+//!    size from the range [`Allocators::bump`](alloc::Allocators::bump) if it fits there, or from the free
+//!    cells of its size, and asks no plan. So the size that a plan tests decides where an object lies only
+//!    if no other space of the plan fills that range.
 //! 4. **Collect**: [`Plan::collect`] tells the story of one collection from top to bottom, with the mutators
 //!    stopped: [`prepare`](pause::Pause::prepare) the spaces, trace, sweep each space. Tracing is one call:
 //!    [`Pause::trace`](pause::Pause::trace) where objects are marked and stay, and
@@ -24,7 +27,10 @@
 //!    step; between two steps the leader is alone.
 //! 5. **Trace**: each space has a [`SpaceTracer`](trace::SpaceTracer), a small `Copy` value that marks or
 //!    moves an object of its space. A pair of tracers is a tracer too. So a plan traces with nested pairs of
-//!    its spaces' tracers, the space with most objects first, and the tracing loop is compiled for them.
+//!    its spaces' tracers, the space with most objects first, and the tracing loop is compiled for them. Each
+//!    space that [`Plan::spaces`] lists has a place in the pairs. The second pairs of
+//!    [`Pause::evacuate`](pause::Pause::evacuate), for what must stay in place, name the same spaces: one that
+//!    moves nothing gives the same tracer twice.
 //!
 //! `use mmtk_core::plan::*` brings all that the file of a plan names.
 //!

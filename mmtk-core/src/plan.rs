@@ -78,10 +78,10 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
     /// heap is refused, by a panic, if a space was made with other [`Ages`] than [`PlanInfo::ages`].
     fn info(&self) -> &'static PlanInfo;
 
-    /// Its spaces.
+    /// All its spaces. The verifier reports objects of a space that is not among them.
     fn spaces(&self) -> Spaces<'_>;
 
-    /// The slow path of allocation: memory for the request, zeroed, from the present range or a new one;
+    /// The slow path of allocation, for what the fast path has no memory: memory for the request, zeroed, from the present range or a new one;
     /// memory that takes long to zero goes to [`Allocators::zero_later`]. `None` if the budget is exhausted;
     /// then the caller collects and tries again. Called by any mutator; takes no lock in the common case.
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address>;

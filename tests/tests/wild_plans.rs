@@ -2,11 +2,13 @@
 //! heap, but leads to no memory that is not the heap's.
 
 use mmtk_core::alloc::{Allocators, Request};
+use mmtk_core::metadata::Ages;
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::Spaces;
-use mmtk_core::{Address, Heap, HeapError, Needs, Plan, PlanContext, PlanInfo};
-use plan_tests::{TestVM, options};
-use reference::{ReferenceVM, ShadowStack};
+use mmtk_core::{Address, Heap, HeapError, Needs, Plan, PlanContext, PlanInfo, Semantics};
+use plan_tests::{TestVM, options, panic_of};
+use policies::spaces::{CommonSpaces, MarkSweepSpace};
+use reference::{Class, ReferenceVM, ShadowStack, Thread};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const LIMIT: usize = 2 << 20;
@@ -52,4 +54,48 @@ fn an_address_that_is_not_the_heaps_is_never_handed_out() {
     assert!(answer(64, last).is_ok());
     assert!(answer(72, last).is_err(), "its end lies behind the heap");
     assert!(answer(64, |context| whole(context).0.minus(8)).is_err());
+}
+
+/// MarkSweep, which says that it has the common spaces alone.
+struct Unlisted {
+    cells: MarkSweepSpace<ReferenceVM>,
+    common: CommonSpaces<ReferenceVM>,
+}
+
+impl Plan<ReferenceVM> for Unlisted {
+    fn info(&self) -> &'static PlanInfo {
+        &PlanInfo { name: "Unlisted", what: "a space that nobody is told of", needs: Needs::NONE }
+    }
+    fn spaces(&self) -> Spaces<'_> {
+        self.common.spaces_with(&[])
+    }
+    fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {
+        self.cells.allocate(allocators, request.bytes)
+    }
+    fn collect(&self, pause: &mut Pause<'_, ReferenceVM>) {
+        pause.prepare(|kind| {
+            self.cells.prepare(kind);
+            self.common.prepare(kind);
+        });
+        pause.trace((self.cells.tracer(), self.common.tracer()));
+        self.cells.sweep(pause);
+        self.common.sweep(pause);
+    }
+}
+
+#[test]
+fn the_verifier_reports_objects_of_a_space_that_the_plan_does_not_list() {
+    let plan = |context: &PlanContext<'_, ReferenceVM>| -> Result<Box<dyn Plan<ReferenceVM>>, HeapError> {
+        let cells = MarkSweepSpace::new(context, "unlisted", Ages::One)?;
+        Ok(Box::new(Unlisted { cells, common: CommonSpaces::new(context, Ages::One)? }))
+    };
+    let options = options("Unlisted", LIMIT, &[("verify.trace", "true"), ("gc.workers", "1")]);
+    let heap = Heap::new(<ReferenceVM as TestVM>::new(), options, plan).unwrap();
+    let message = panic_of(|| {
+        let thread = Thread::attach(&heap);
+        let object = thread.try_alloc(Class { refs: 1, bytes: 8 }, Semantics::Default).unwrap();
+        thread.push(object);
+        thread.collect();
+    });
+    assert!(message.contains("in no space of the plan") && message.contains("Plan::spaces"), "{message}");
 }

@@ -211,7 +211,7 @@ impl<VM: VMBinding> Collector<VM> {
         if pause.kind == CollectionKind::Full {
             self.store.weak().begin_full();
         }
-        self.watch.verified(self.pauses.ended(), &*self.plan, pause, |pause| {
+        self.watch.verified(self.pauses.ended(), &*self.plan, self.memory().whole(), pause, |pause| {
             let (states, moving) = (self.store.states(), self.store.moving());
             let pinned = PinnedForPause::begin(&*self.vm, states, moving, &pause.ambiguous, pause.arena);
             self.plan.collect(pause);

@@ -5,6 +5,7 @@
 use crate::address::Address;
 use crate::binding::VMBinding;
 use crate::events::Listeners;
+use crate::memory::Extent;
 use crate::options::Options;
 use crate::patience::Patience;
 use crate::pause::Pause;
@@ -57,22 +58,23 @@ impl Watch {
         }
     }
 
-    /// Runs `collect`, collection number `number`, from 0; the verifier traces before and after it, if it is
+    /// Runs `collect`, collection number `number`, from 0, of a heap with these addresses; the verifier traces before and after it, if it is
     /// this collection's turn.
     pub fn verified<'p, VM: VMBinding>(
         &self,
         number: u64,
         plan: &dyn Plan<VM>,
+        heap: Extent,
         pause: &mut Pause<'p, VM>,
         collect: impl FnOnce(&mut Pause<'p, VM>),
     ) {
         let due = self.verify.is_some_and(|every| number.is_multiple_of(every));
         if due {
-            verify::before_collection(pause, plan, &mut self.history.lock());
+            verify::before_collection(pause, plan, heap, &mut self.history.lock());
         }
         collect(pause);
         if due {
-            verify::after_collection(pause, plan, &mut self.history.lock());
+            verify::after_collection(pause, plan, heap, &mut self.history.lock());
         } else if self.verifies() {
             self.history.lock().forget();
         }

@@ -28,7 +28,7 @@ pub(super) enum Cause {
 }
 
 impl Cause {
-    fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             Cause::Dangling => {
                 "a forgotten root: the reference was kept over a collection where no scan visits it (a local variable, a table of the VM), \
@@ -51,7 +51,8 @@ impl Cause {
             }
             Cause::Missed => {
                 "a forgotten root, or one that the scans visit now and not then; an overwritten state byte; slots_of_large and scan_part \
-                 that leave out slots; object_size or scan_object that reads another object"
+                 that leave out slots; object_size or scan_object that reads another object; a plan that leaves a space out of its tracers, \
+                 or does not prepare it"
             }
         }
     }
@@ -118,6 +119,16 @@ impl<VM: VMBinding> Walk<'_, VM> {
             space.name(),
             space.describe(object.address()),
             cause.text()
+        )
+    }
+
+    #[cold]
+    pub(super) fn fail_in_no_space(&self, object: ObjectReference, from: From<VM::Slot>) -> ! {
+        panic!(
+            "{}: {} refers to {object}, an address of this heap that is in no space of the plan\n  \
+             likely causes: a plan that leaves a space out of Plan::spaces; a number in a slot",
+            self.phase,
+            self.describe(from)
         )
     }
 

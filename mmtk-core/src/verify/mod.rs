@@ -15,6 +15,7 @@ mod walk;
 use crate::address::{Address, ObjectReference};
 use crate::binding::{SlotVisitor, VMBinding};
 use crate::events::CollectionKind;
+use crate::memory::Extent;
 use crate::pause::Pause;
 use crate::pause::roots::{RootVisitor, Roots};
 use crate::plan::Plan;
@@ -34,14 +35,24 @@ const PARTS_FROM_BYTES: usize = 8 << 10;
 const SLOTS_AT_ONCE: usize = 512;
 
 /// Checks the graph as mutators left it.
-pub(crate) fn before_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &dyn Plan<VM>, history: &mut History) {
+pub(crate) fn before_collection<VM: VMBinding>(
+    pause: &mut Pause<'_, VM>,
+    plan: &dyn Plan<VM>,
+    heap: Extent,
+    history: &mut History,
+) {
     history.begin_walk();
-    Walk::new(pause, plan, history, true).trace(pause);
+    Walk::new(pause, plan, heap, history, true).trace(pause);
 }
 
 /// Checks the graph as the collection left it.
-pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &dyn Plan<VM>, history: &mut History) {
-    let mut walk = Walk::new(pause, plan, history, false);
+pub(crate) fn after_collection<VM: VMBinding>(
+    pause: &mut Pause<'_, VM>,
+    plan: &dyn Plan<VM>,
+    heap: Extent,
+    history: &mut History,
+) {
+    let mut walk = Walk::new(pause, plan, heap, history, false);
     walk.trace(pause);
     let found = walk.in_order();
     let (objects, bytes) = (found.len(), found.iter().map(|o| o.range.end.bytes_from(o.range.start)).sum());
@@ -50,9 +61,11 @@ pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &
     let full = pause.kind() == CollectionKind::Full;
     assert!(
         !full || pause.found.live_objects() >= objects && pause.live_bytes() >= bytes,
-        "after the collection: {objects} objects of {bytes} bytes are reachable, but the collector found {} of {} bytes",
+        "after the collection: {objects} objects of {bytes} bytes are reachable, but the collector found {} of {} bytes\n  \
+         likely causes: {}",
         pause.found.live_objects(),
-        pause.live_bytes()
+        pause.live_bytes(),
+        Cause::Missed.text()
     );
     // A minor collection leaves dead objects, which weak references may bring back.
     let complete = full && pause.found.live_objects() == objects;
@@ -65,12 +78,13 @@ pub(crate) fn after_collection<VM: VMBinding>(pause: &mut Pause<'_, VM>, plan: &
 }
 
 impl<'a, VM: VMBinding> Walk<'a, VM> {
-    fn new(pause: &Pause<'a, VM>, plan: &'a dyn Plan<VM>, history: &'a History, before: bool) -> Self {
+    fn new(pause: &Pause<'a, VM>, plan: &'a dyn Plan<VM>, heap: Extent, history: &'a History, before: bool) -> Self {
         let spaces = plan.spaces();
         Walk {
             vm: pause.vm(),
             slots: Slots::new(spaces.iter().map(|space| space.extent()).collect()),
             spaces,
+            heap,
             states: pause.states,
             phase: if before { "before the collection" } else { "after the collection" },
             kind: pause.kind(),
@@ -197,7 +211,12 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
 
     /// Checks an object that something refers to. Its size, or none if it is outside the heap.
     fn check(&self, object: ObjectReference, from: From<VM::Slot>) -> Option<usize> {
-        let space = self.spaces.of(object)?;
+        let Some(space) = self.spaces.of(object) else {
+            if self.heap.holds(object) {
+                self.fail_in_no_space(object, from);
+            }
+            return None;
+        };
         match self.inspect(object, space, from) {
             Ok(bytes) => Some(bytes),
             Err((cause, why)) => self.fail(object, space, from, cause, &why),

@@ -5,6 +5,7 @@ use super::slots::Slots;
 use crate::address::ObjectReference;
 use crate::binding::VMBinding;
 use crate::events::CollectionKind;
+use crate::memory::Extent;
 use crate::metadata::ObjectStates;
 use crate::space::Spaces;
 use rustc_hash::FxBuildHasher;
@@ -32,6 +33,8 @@ pub(super) struct Seen<S> {
 pub(super) struct Walk<'a, VM: VMBinding> {
     pub vm: &'a VM,
     pub spaces: Spaces<'a>,
+    /// All addresses of the heap.
+    pub heap: Extent,
     pub states: &'a ObjectStates<VM>,
     pub phase: &'static str,
     pub kind: CollectionKind,

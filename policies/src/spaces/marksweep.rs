@@ -64,7 +64,9 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         Self::with(context, name, CellsOf::Plan, ages)
     }
 
-    /// An empty space in the next extent, for objects that must not move.
+    /// An empty space in the next extent, for objects that must not move: the one in `CommonSpaces`. A space
+    /// of a plan's own is made by `new`, also if the plan puts objects there so that they stay. The two use
+    /// different cells of a thread.
     pub fn nonmoving(context: &PlanContext<'_, VM>, ages: Ages) -> Result<Self, HeapError> {
         Self::with(context, "non-moving", CellsOf::NonMoving, ages)
     }
@@ -93,7 +95,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         })
     }
 
-    /// The slow path: the run at hand, the next run of the block at hand, a block that another thread left, a
+    /// The slow path, for at most [`MAX_CELL_BYTES`]: the run at hand, the next run of the block at hand, a block that another thread left, a
     /// listed block, or a new one.
     pub fn allocate(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
         let mut thread = allocators.cells_of(self.of);

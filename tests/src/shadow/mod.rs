@@ -138,7 +138,8 @@ fn program() -> impl Strategy<Value = Program> {
     )
 }
 
-/// Runs random programs on a plan.
+/// Runs random programs on a plan. Not with a binding whose words are ambiguous: the model knows exactly what
+/// is dead.
 ///
 /// # Panics
 /// With the smallest program found that fails; its seed is kept in `proptest-regressions/`.
