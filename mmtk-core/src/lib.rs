@@ -29,8 +29,8 @@
 //!    moves an object of its space. A pair of tracers is a tracer too. So a plan traces with nested pairs of
 //!    its spaces' tracers, the space with most objects first, and the tracing loop is compiled for them. Each
 //!    space that [`Plan::spaces`] lists has a place in the pairs. The second pairs of
-//!    [`Pause::evacuate`](pause::Pause::evacuate), for what must stay in place, name the same spaces: one that
-//!    moves nothing gives the same tracer twice.
+//!    [`Pause::evacuate`](pause::Pause::evacuate), for what must stay in place, name the same spaces: one
+//!    that moves nothing gives the same tracer twice.
 //!
 //! `use mmtk_core::plan::*` brings all that the file of a plan names.
 //!

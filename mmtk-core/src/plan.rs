@@ -81,9 +81,10 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
     /// All its spaces. The verifier reports objects of a space that is not among them.
     fn spaces(&self) -> Spaces<'_>;
 
-    /// The slow path of allocation, for what the fast path has no memory: memory for the request, zeroed, from the present range or a new one;
-    /// memory that takes long to zero goes to [`Allocators::zero_later`]. `None` if the budget is exhausted;
-    /// then the caller collects and tries again. Called by any mutator; takes no lock in the common case.
+    /// The slow path of allocation, for what the fast path has no memory: memory for the request, zeroed,
+    /// from the present range or a new one; memory that takes long to zero goes to
+    /// [`Allocators::zero_later`]. `None` if the budget is exhausted; then the caller collects and tries
+    /// again. Called by any mutator; takes no lock in the common case.
     fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address>;
 
     /// One collection, from stopped mutators to swept spaces. Called by the leader of a pause.

@@ -222,8 +222,8 @@ impl<const GARBAGE: bool> TestVM for AmbiguousVM<GARBAGE> {
 }
 
 /// What a binding must say whose objects and threads are those of the reference binding, in a field of this
-/// name: the items of its `VMBinding` beside the ones that it is about. Left to the binding are `object_size`,
-/// other roots than those of threads, and `process_weak`.
+/// name: the items of its `VMBinding` beside the ones that it is about. Left to the binding are
+/// `object_size`, other roots than those of threads, and `process_weak`.
 #[macro_export]
 macro_rules! as_the_reference_binding {
     ($vm:tt) => {

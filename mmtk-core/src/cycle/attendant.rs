@@ -232,8 +232,8 @@ impl Idle {
         Idle { shared: Arc::new(shared) }
     }
 
-    /// A full collection has ended; the next is due at `goal` bytes. With a delay of 0 what is above that goes
-    /// at once.
+    /// A full collection has ended; the next is due at `goal` bytes. With a delay of 0 what is above that
+    /// goes at once.
     pub fn collected(&self, ended: &CollectionEnded, goal: usize, delays: Delays) {
         let now = Instant::now();
         let budget = self.shared.memory.budget();

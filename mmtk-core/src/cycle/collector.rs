@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-/// A heap's engine: the VM, the plan, and six parts that drive collections. Each part has a file and keeps its
-/// fields to itself. Code outside of `cycle` reaches it through the methods here.
+/// A heap's engine: the VM, the plan, and six parts that drive collections. Each part has a file and keeps
+/// its fields to itself. Code outside of `cycle` reaches it through the methods here.
 pub(crate) struct Collector<VM: VMBinding> {
     pub(super) vm: Arc<VM>,
     pub(super) options: Options,

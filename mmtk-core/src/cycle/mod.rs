@@ -2,9 +2,9 @@
 //!
 //! `collector` is what the others work on; its parts are `store` (memory), `helpers`, `pauses` (the one in
 //! progress and the sum of all), `pacing` and `watch` (listeners, verifier). `allocate` is the slow path of
-//! mutators; `collect` is a collection from the view of the thread that asks for it; `threads` is how mutators
-//! come and go, `fork` how a process with a heap forks; `late` reports a thread that waits long for others.
-//! `ended` is a collection that has ended: from it `goal` and `nursery` set when the next is due,
+//! mutators; `collect` is a collection from the view of the thread that asks for it; `threads` is how
+//! mutators come and go, `fork` how a process with a heap forks; `late` reports a thread that waits long for
+//! others. `ended` is a collection that has ended: from it `goal` and `nursery` set when the next is due,
 //! `worker_count` chooses helpers, and `attendant`, the thread that looks after a heap while its program is
 //! quiet, learns what may go back to the system.
 

@@ -1,5 +1,5 @@
-//! The nursery of a heap: asks the controller of the crate `pacer` after each collection, and keeps its answer
-//! where mutators see it.
+//! The nursery of a heap: asks the controller of the crate `pacer` after each collection, and keeps its
+//! answer where mutators see it.
 //!
 //! Callers: leaders of pauses; any thread reads the answer.
 

@@ -1,5 +1,5 @@
-//! Pacing: when a collection is due and of which kind, by the goal, by the nursery, and by options that stress
-//! the collector.
+//! Pacing: when a collection is due and of which kind, by the goal, by the nursery, and by options that
+//! stress the collector.
 //!
 //! Callers: mutators ask at refills; leaders tell what came of each collection.
 
@@ -21,8 +21,8 @@ pub(crate) struct Pacing {
     goal: Goal,
     nursery: NurserySize,
     allocated: Arc<Allocated>,
-    /// The options: a collection whenever this was allocated, and every Nth of these is a full one; 0 for none
-    /// and for the usual N.
+    /// The options: a collection whenever this was allocated, and every Nth of these is a full one; 0 for
+    /// none and for the usual N.
     stress_bytes: usize,
     stress_full_every: u64,
 }

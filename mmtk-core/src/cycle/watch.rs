@@ -58,8 +58,8 @@ impl Watch {
         }
     }
 
-    /// Runs `collect`, collection number `number`, from 0, of a heap with these addresses; the verifier traces before and after it, if it is
-    /// this collection's turn.
+    /// Runs `collect`, collection number `number`, from 0, of a heap with these addresses; the verifier
+    /// traces before and after it, if it is this collection's turn.
     pub fn verified<'p, VM: VMBinding>(
         &self,
         number: u64,

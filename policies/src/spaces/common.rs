@@ -53,8 +53,8 @@ impl<VM: VMBinding> CommonSpaces<VM> {
         self.large.allocate(bytes, allocators)
     }
 
-    /// An object for which the VM asked a certain space, or with `Semantics::Default` a large object: one that
-    /// the plan's own spaces do not take.
+    /// An object for which the VM asked a certain space, or with `Semantics::Default` a large object: one
+    /// that the plan's own spaces do not take.
     pub fn allocate_special(&self, allocators: &mut Allocators, bytes: usize, semantics: Semantics) -> Option<Address> {
         match semantics {
             Semantics::Immortal => self.uncollected.allocate_immortal(allocators, bytes),

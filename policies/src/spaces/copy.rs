@@ -75,7 +75,8 @@ impl<VM: VMBinding> CopySpace<VM> {
         })
     }
 
-    /// The slow path, for at most [`COPY_MAX_BYTES`]: the rest of the range at hand, what another thread left, or a new block.
+    /// The slow path, for at most [`COPY_MAX_BYTES`]: the rest of the range at hand, what another thread
+    /// left, or a new block.
     pub fn allocate(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
         if let Some(address) = allocators.bump_or_zero(bytes).or_else(|| allocators.bump_in_leftovers(bytes)) {
             return Some(address);

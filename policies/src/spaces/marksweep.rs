@@ -95,8 +95,8 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         })
     }
 
-    /// The slow path, for at most [`MAX_CELL_BYTES`]: the run at hand, the next run of the block at hand, a block that another thread left, a
-    /// listed block, or a new one.
+    /// The slow path, for at most [`MAX_CELL_BYTES`](super::MAX_CELL_BYTES): the run at hand, the next run of
+    /// the block at hand, a block that another thread left, a listed block, or a new one.
     pub fn allocate(&self, allocators: &mut Allocators, bytes: usize) -> Option<Address> {
         let mut thread = allocators.cells_of(self.of);
         let class = class_of(bytes);

@@ -1,9 +1,9 @@
 //! What threads share, on std and the crate `atomic`.
 //!
-//! Locks are without poisoning and refuse a thread that has them already; `wait` takes the guard by reference.
-//! Std's are one word each. Locks that keep who waits in a table of the process would break in a forked child,
-//! which inherits the table with threads in it that are gone (`fork`). The crate `parking_lot` has such; it
-//! serves where no forked child comes: in reports and the lab.
+//! Locks are without poisoning and refuse a thread that has them already; `wait` takes the guard by
+//! reference. Std's are one word each. Locks that keep who waits in a table of the process would break in a
+//! forked child, which inherits the table with threads in it that are gone (`fork`). The crate `parking_lot`
+//! has such; it serves where no forked child comes: in reports and the lab.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
