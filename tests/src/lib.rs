@@ -12,6 +12,7 @@ mod child;
 mod extent;
 mod freed;
 mod panics;
+mod pinned_roots;
 mod watchdog;
 
 pub use bindings::{AmbiguousVM, CalledVM, HEAPS, SideVM, TestVM};
@@ -19,6 +20,7 @@ pub use child::{is_child, pass_again, run_again};
 pub use extent::Extent;
 pub use freed::{pool_in, region_in};
 pub use panics::{panic_of, text_of};
+pub use pinned_roots::{PinningVM, what_pinned_roots_reach_stays};
 pub use watchdog::Watchdog;
 
 use mmtk_core::{Heap, HeapError, Options};

@@ -1,10 +1,11 @@
 //! Pinned objects stay where they are, and the others around them move.
 
-use mmtk_core::{Heap, Needs, ObjectReference, PlanInfo, Semantics, SlotVisitor, VMBinding, WordSlot};
-use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, options, verified_heap};
+use mmtk_core::{Heap, Needs, ObjectReference, PlanInfo, Semantics};
+use plan_tests::{
+    PinningVM, SideVM, TestVM, Watchdog, collecting_plans, options, verified_heap, what_pinned_roots_reach_stays,
+};
 use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle};
-use std::sync::Mutex;
 
 const SETTINGS: [(&str, &str); 4] =
     [("verify.trace", "true"), ("verify.poison", "true"), ("stress.always_defrag", "true"), ("nursery.bytes", "64K")];
@@ -175,7 +176,7 @@ fn a_plan_that_moves_everything_says_so() {
              objects, or allocate it with Semantics::NonMoving"
         );
         assert_eq!(error, expected);
-        let error = new_heap(Native::new(), options(plan, 16 << 20, &[])).err().expect("it is refused").to_string();
+        let error = new_heap(PinningVM::new(), options(plan, 16 << 20, &[])).err().expect("it is refused").to_string();
         assert!(error.starts_with("MarkCompact moves every object; this binding has roots"), "{error}");
         assert!(error.contains("Immix") && !error.contains("MarkCompact,"), "{error}");
     }
@@ -194,45 +195,6 @@ fn an_object_is_not_unpinned_more_often_than_it_was_pinned() {
     });
 }
 
-/// A VM with roots whose targets must stay.
-struct Native {
-    vm: ReferenceVM,
-    pinned: Mutex<Vec<Ref>>,
-    transitively: Mutex<Vec<Ref>>,
-}
-
-fn visit(roots: &Mutex<Vec<Ref>>, visitor: &mut impl SlotVisitor<WordSlot>) {
-    for root in roots.lock().unwrap().iter() {
-        // SAFETY: a word of a vector that no thread changes in a pause; it holds an object's address.
-        visitor.visit(unsafe { WordSlot::at(mmtk_core::Address::from_ptr(root)) });
-    }
-}
-
-// SAFETY: all but the pinned roots is the reference binding's.
-unsafe impl VMBinding for Native {
-    plan_tests::as_the_reference_binding!(vm);
-    const PINS_ROOTS: bool = true;
-
-    fn object_size(&self, object: ObjectReference) -> usize {
-        self.vm.object_size(object)
-    }
-    fn scan_pinned_roots(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
-        visit(&self.pinned, visitor);
-    }
-    fn scan_transitively_pinned_roots(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
-        visit(&self.transitively, visitor);
-    }
-}
-
-impl TestVM for Native {
-    fn new() -> Self {
-        Native { vm: ReferenceVM::default(), pinned: Mutex::default(), transitively: Mutex::default() }
-    }
-    fn reference(&self) -> &ReferenceVM {
-        &self.vm
-    }
-}
-
 #[test]
 fn pinned_roots_hold_their_targets_and_transitive_ones_all_they_reach() {
     let _watchdog = Watchdog::new();
@@ -242,7 +204,7 @@ fn pinned_roots_hold_their_targets_and_transitive_ones_all_they_reach() {
             if !full && !plan.needs.old_to_new {
                 continue;
             }
-            let heap = heap::<Native>(plan.name);
+            let heap = heap::<PinningVM>(plan.name);
             let thread = Thread::attach(&heap);
             let m = thread.handle();
             let lists = [list(m, LENGTH), list(m, LENGTH), list(m, LENGTH)];
@@ -278,4 +240,9 @@ fn pinned_roots_hold_their_targets_and_transitive_ones_all_they_reach() {
             assert!(!plan.needs.moves || places(m, lists[0])[0] != before[0][0], "{}", plan.name);
         }
     }
+}
+
+#[test]
+fn objects_of_all_sizes_stay_where_a_transitively_pinned_root_reaches_them() {
+    pinning_plans().for_each(|plan| what_pinned_roots_reach_stays(new_heap, plan.name));
 }

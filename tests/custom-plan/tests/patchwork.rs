@@ -27,6 +27,11 @@ fn workloads_compute_the_same_with_side_tables() {
 }
 
 #[test]
+fn objects_of_all_sizes_stay_where_a_transitively_pinned_root_reaches_them() {
+    plan_tests::what_pinned_roots_reach_stays(new_heap, "Patchwork");
+}
+
+#[test]
 fn random_programs_match_the_shadow_heap() {
     random_programs_match_a_plain_model::<ReferenceVM>(new_heap, "Patchwork", 64);
     random_programs_match_a_plain_model::<SideVM<3>>(new_heap, "Patchwork", 32);
