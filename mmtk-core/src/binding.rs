@@ -1,8 +1,9 @@
 //! What a VM implements.
 //!
-//! One trait. Five items are required: the slot type, what a thread keeps, an object's size, its slots, and
-//! the roots of a thread. The rest has defaults that suit a new VM: the collector copies objects byte by
-//! byte, its state lives in side tables, threads poll, and a heap that is out of memory says so and aborts.
+//! One trait, [`VMBinding`]. Five items are required: the type of slots, the type of what the VM keeps for a
+//! thread, an object's size, its slots, and the roots of a thread. The others have defaults that suit a new
+//! VM: the collector copies objects byte by byte and keeps their state in side tables, threads poll, and a
+//! heap that is out of memory prints an error and aborts the process.
 
 use crate::address::{Address, ObjectReference};
 use crate::error::OutOfMemory;
@@ -14,19 +15,20 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A place that holds a reference, or stands for one.
+/// A place that holds a reference.
 ///
-/// A VM whose slots have no stable address can let the slot be the reference itself, and set
+/// If the slots of a VM have no stable address, its slot type can be the reference itself. Such a VM sets
 /// [`VMBinding::CAN_MOVE`] to false.
 ///
-/// Where objects may move, `load` and `store` are atomic: `load` acquires and `store` releases. Two workers
-/// may scan the same object. The second may then load a reference that the first has just stored, and read
-/// the moved object: only the slot orders the two ([`SlotWord`]). [`WordSlot`] does so.
+/// Where objects may move, `load` must be an atomic acquire load, and `store` an atomic release store. The
+/// reason: two workers may scan the same object, so one may load a reference that the other has just stored,
+/// and read the moved object. Only the slot orders that read after the copy ([`SlotWord`]). [`WordSlot`] has
+/// these orderings.
 pub trait Slot: Copy + Send + fmt::Debug + 'static {
-    /// The object it refers to, if any. References out of the heap are allowed; the collector ignores them.
+    /// The object that the slot refers to, if any. The collector ignores objects outside the heap.
     fn load(self) -> Option<ObjectReference>;
-    /// Makes it refer to the new place of a moved object. Called only inside a pause, and only if
-    /// [`VMBinding::CAN_MOVE`].
+    /// Makes the slot refer to `object`, which has moved there. Called only inside a pause, and only if
+    /// [`VMBinding::CAN_MOVE`] is true.
     fn store(self, object: ObjectReference);
     /// The range of memory that the slot occupies, aligned to its length; `None` if the slot stands for the
     /// reference itself. The verifier uses it to find slots that are visited twice, lie outside their object
@@ -46,8 +48,8 @@ impl WordSlot {
     ///
     /// # Safety
     /// As long as the slot is used, the address is mapped, aligned to a word, and holds zero or an object's
-    /// address ([`ObjectReference::from_address`]). A slot of an object is used as long as a reference to
-    /// that object may be.
+    /// address ([`ObjectReference::from_address`]). A slot inside an object counts as used for as long as a
+    /// reference to that object may be used.
     #[inline(always)]
     pub const unsafe fn at(address: Address) -> WordSlot {
         WordSlot(address)
@@ -58,9 +60,9 @@ impl WordSlot {
         self.0
     }
 
-    /// Stores `object`, or null, as a mutator, without a barrier (with one:
-    /// [`Mutator::store`](crate::Mutator::store)). The store orders nothing: a mutator that publishes an
-    /// object to others needs other means.
+    /// Stores `object`, or null, from a mutator. There is no write barrier, unlike in
+    /// [`Mutator::store`](crate::Mutator::store). The store is relaxed: a mutator that publishes an object to
+    /// other threads must order its stores by other means.
     #[inline(always)]
     pub fn write(self, object: Option<ObjectReference>) {
         // SAFETY: `at`'s contract.
@@ -101,11 +103,11 @@ pub trait SlotVisitor<S: Slot> {
     /// Visits one slot.
     fn visit(&mut self, slot: S);
 
-    /// Visits words of an object that may be references, and may be anything else: each that is the address
-    /// of an object or one inside it keeps that object alive. For bindings with
+    /// Visits words of an object that may be references or anything else. A word that is the address of an
+    /// object, or an address inside one, keeps that object alive. Only for bindings with
     /// [`VMBinding::CONSERVATIVE_HEAP`].
     fn visit_ambiguous(&mut self, _words: Range<Address>) {
-        panic!("ambiguous words are visited in objects alone, by bindings with CONSERVATIVE_HEAP");
+        panic!("visit_ambiguous: only for words inside objects, in bindings with CONSERVATIVE_HEAP");
     }
 }
 
@@ -121,46 +123,49 @@ impl<S: Slot, V: SlotVisitor<S>> SlotVisitor<S> for &mut V {
 /// Where the collector keeps an object's state byte (mark epoch and forwarding).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum StateLocation {
-    /// The VM lends the top byte of the 8-byte word at this offset from the object's start. A new object has
-    /// zero there; the VM masks the byte out when it reads the word (relaxed atomically, if it scans in
-    /// parallel), and never writes it. A moved object's old word is overwritten whole.
+    /// The VM lends the top byte of the 8-byte word at this offset from the object's start. The byte is zero
+    /// in a new object. The VM never writes it, and masks it out when it reads the word; scans that run in
+    /// parallel read the word by a relaxed atomic load. When an object moves, the collector overwrites the
+    /// whole word in the old copy.
     HeaderTopByte(isize),
-    /// A side table, one byte a granule. A moved object's first word is overwritten in the old copy.
+    /// A side table with one byte per granule. When an object moves, the collector overwrites the first word
+    /// of the old copy.
     Side,
 }
 
-/// A virtual machine. It is a value: what it knows of objects may be in its fields, and two heaps in one
-/// process may have two of them. The heap and its spaces share it.
+/// A virtual machine, as a value: what it knows about objects may be in its fields, and each heap in a
+/// process may have a VM value of its own. The heap and its spaces share that value.
 ///
 /// # Safety
-/// The collector trusts the binding with memory. An implementation promises:
-/// - `object_size` returns the size that was allocated, for every object, until it is found dead;
+/// A wrong answer of the binding corrupts memory. An implementation promises:
+/// - `object_size` returns the size that was allocated, for every object, until the object is found dead;
 /// - `scan_object` visits every slot of the object that may hold a reference into the heap, each once, and
-///   nothing else; with the same object it visits the same slots until a mutator runs;
-/// - `scan_thread`, `scan_vm` and the two for pinned roots together visit every reference into the heap that
-///   a mutator could still follow, each once, apart from those inside objects;
-/// - where `place_of_slots` gives a range, `scan_part` visits those slots, each where its number says;
-/// - `object_size` and the scans read no other object that may move: it may be elsewhere already, or not yet;
+///   nothing else; called again for the same object, it visits the same slots until a mutator runs;
+/// - `scan_thread`, `scan_vm`, `scan_pinned_roots` and `scan_transitively_pinned_roots` together visit every
+///   root, each once: a root is a reference into the heap that a mutator could still follow and that is not
+///   inside an object;
+/// - where `place_of_slots` gives a range, `scan_part` visits slot number N at the Nth place of that range;
+/// - `object_size` and the scans read no other object that may move: it may have moved already, or not;
 /// - none of these functions waits for a mutator, allocates in this heap, or unwinds: they run in a pause, on
 ///   any thread (with `gc.workers` 1 and `heap.idle_gc_s` 0, on the thread that asked for the collection);
 /// - the ranges of words that `scan_ambiguous` and `scan_object` pass on as ambiguous are mapped, and nothing
 ///   writes to them while they are read;
 /// - with `CAN_MOVE`, every reference to an object is in a slot that the scans visit, or is updated in
-///   `process_weak`; nothing else keeps an address over a safepoint;
-/// - no code uses an [`ObjectReference`] or a slot that it has kept over a safepoint anywhere else: neither
-///   the VM, nor safe code to which the VM gives a heap or a mutator;
+///   `process_weak`; nothing else keeps an address across a safepoint;
+/// - if an [`ObjectReference`] or a slot was kept in any other place across a safepoint, no code uses it
+///   afterwards: neither the VM, nor safe code to which the VM gives a heap or a mutator;
 /// - with [`OldToNew::Barrier`], the VM calls the barrier before every store of a reference into an object
 ///   that is not new, and no safepoint lies between the two; with [`OldToNew::Found`], `scan_vm_minor` visits
 ///   every new object that an old one refers to;
 /// - without `PINS_ROOTS`, every root is in a slot that can be updated; without `CONSERVATIVE_STACKS`,
-///   `scan_thread` visits every reference on a stack; without `CONSERVATIVE_HEAP`, it is known of every word
+///   `scan_thread` visits every reference on a stack; without `CONSERVATIVE_HEAP`, the VM knows of every word
 ///   of an object whether it is a reference;
 /// - a new object is ready to be scanned (its header written, its slots null or valid) before the mutator's
 ///   next safepoint.
 pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// A place that holds a reference.
     type Slot: Slot;
-    /// What the VM keeps for each mutator thread beside the allocator: its shadow stack, for example.
+    /// What the VM keeps for each mutator thread: its shadow stack, for example.
     type Local: Send + 'static;
 
     /// Object sizes are multiples of the granule and objects begin at multiples of it: 8 or 16 bytes.
@@ -172,12 +177,12 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     const CAN_MOVE: bool = true;
 
     /// How a minor collection learns of references from old objects to new ones. Generational plans refuse a
-    /// binding where it is unknown.
+    /// binding where this is `Unknown`.
     const OLD_TO_NEW: OldToNew = OldToNew::Unknown;
 
     /// Whether the heap notes where each object begins, so that it can say what lies at an address
-    /// ([`Heap::find_object`](crate::Heap::find_object)). This costs a bit for each granule, and a store for
-    /// each new object. Compiled code that allocates sets the bit itself
+    /// ([`Heap::find_object`](crate::Heap::find_object)). This costs a bit per granule, and a store per new
+    /// object. Compiled code that allocates without a call sets the bit itself
     /// ([`Mutator::start_parts`](crate::Mutator::start_parts)).
     const OBJECT_STARTS: bool = false;
 
@@ -197,21 +202,21 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     fn scan_thread(&self, local: &mut Self::Local, visitor: &mut impl SlotVisitor<Self::Slot>);
 
     /// Whether the native stacks and registers of mutators are searched for references: any word that is the
-    /// address of an object, or one inside it, keeps it alive and in place. For VMs whose compiler does not
-    /// say where references are. It needs [`VMBinding::OBJECT_STARTS`]; plans that move every object refuse
-    /// such a binding.
+    /// address of an object, or an address inside one, keeps that object alive and in place. For VMs whose
+    /// compiler does not say where references are. This needs [`VMBinding::OBJECT_STARTS`]. Plans that move
+    /// every object refuse such a binding.
     const CONSERVATIVE_STACKS: bool = false;
 
-    /// Whether objects have words that may be references or not. [`VMBinding::scan_object`] passes such words
-    /// to [`SlotVisitor::visit_ambiguous`]. An object whose slots it knows (by a bitmap, or by a procedure)
-    /// it may visit by slots, as ever; an object without references it leaves alone. It needs
-    /// [`VMBinding::OBJECT_STARTS`], and a plan that moves nothing and can find objects while it traces; the
-    /// other plans refuse such a binding.
+    /// Whether objects have words of which the VM does not know if they are references.
+    /// [`VMBinding::scan_object`] passes such words to [`SlotVisitor::visit_ambiguous`]. If the slots of an
+    /// object are known (by a bitmap, or by a procedure), it may visit these slots instead; for an object
+    /// without references it visits nothing. This needs [`VMBinding::OBJECT_STARTS`], and a plan that moves
+    /// nothing and can find objects while it traces. Other plans refuse such a binding.
     const CONSERVATIVE_HEAP: bool = false;
 
     /// With [`VMBinding::CONSERVATIVE_STACKS`]: calls `look` with further ranges whose words may be
-    /// references, such as the stacks of coroutines. It passes all of them, also the one on which the thread
-    /// runs now: the heap knows only the stack on which the thread was attached.
+    /// references, such as the stacks of coroutines. If the thread now runs on such a stack, that one is
+    /// passed too: the heap knows only the stack on which the thread was attached.
     fn scan_ambiguous(&self, _local: &mut Self::Local, _look: &mut dyn FnMut(Range<Address>)) {}
 
     /// The address in an ambiguous word, for VMs that tag references.
@@ -222,9 +227,9 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// Visits roots that belong to no thread.
     fn scan_vm(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}
 
-    /// In a minor collection, in place of [`VMBinding::scan_vm`]: the same roots, except that it may leave
-    /// out roots that refer to old objects. A binding with [`OldToNew::Found`] also visits here each new
-    /// object that an old one refers to. The verifier does not call it.
+    /// Called in a minor collection in place of [`VMBinding::scan_vm`]. Visits the same roots, but may leave
+    /// out those that refer to old objects. A binding with [`OldToNew::Found`] also visits here each new
+    /// object that an old one refers to. The verifier does not call this function.
     fn scan_vm_minor(&self, visitor: &mut impl SlotVisitor<Self::Slot>) {
         self.scan_vm(visitor);
     }
@@ -239,13 +244,13 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// the same slots each time.
     fn scan_pinned_roots(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}
 
-    /// As [`VMBinding::scan_pinned_roots`], for roots whose targets must stay with all that is reachable from
-    /// them.
+    /// As [`VMBinding::scan_pinned_roots`], for roots whose targets must stay where they are, and so must all
+    /// objects that are reachable from those targets.
     fn scan_transitively_pinned_roots(&self, _visitor: &mut impl SlotVisitor<Self::Slot>) {}
 
-    /// If the object consists of many consecutive slots (a large array): how many there are. The collector
-    /// then visits them piece by piece with [`VMBinding::scan_part`], so that workers can share it. Asked for
-    /// objects of more than 8 KiB only.
+    /// If the object has many consecutive slots (a large array): the number of slots. The collector then
+    /// visits them piece by piece with [`VMBinding::scan_part`], so that workers can share the object. Called
+    /// only for objects of more than 8 KiB.
     fn slots_of_large(&self, _object: ObjectReference) -> Option<usize> {
         None
     }
@@ -261,67 +266,70 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
         unreachable!("slots_of_large returned a number, so scan_part must be implemented")
     }
 
-    /// Where the slots are of an object for which [`VMBinding::slots_of_large`] gave a number: in one range
-    /// of the object, one behind the other and equally far apart, in the order of their numbers. The barrier
-    /// of a generational plan then remembers the pages of such an object that were stored into (512 slots of
-    /// a word each), and a minor collection visits their slots alone. Without it, and where slots have no
-    /// [`Slot::place`], it visits them all. Asked for in pauses.
+    /// The range that holds all slots of an object for which [`VMBinding::slots_of_large`] gave a number. In
+    /// this range the slots lie in the order of their numbers, equally far apart. The barrier of a
+    /// generational plan then remembers which pages of the object were stored into (512 slots of one word are
+    /// a page), and a minor collection visits only the slots in these pages. If this returns `None`, or if
+    /// slots have no [`Slot::place`], the minor collection visits all slots of the object. Called only in
+    /// pauses.
     fn place_of_slots(&self, _object: ObjectReference) -> Option<Range<Address>> {
         None
     }
 
-    /// For a VM with ephemerons of its own, instead of those of the heap ([`crate::weak`]): keeps alive the
-    /// values of ephemerons whose keys are live, and clears nothing. Returns whether it kept anything alive;
-    /// if so, it is called again, until it returns false. After finalizers have brought objects back, that is
-    /// done once more. Runs on the thread that leads the pause.
+    /// For a VM that keeps its own ephemerons instead of those of the heap ([`crate::weak`]). Keeps alive the
+    /// values of ephemerons whose keys are live, and clears nothing. Returns whether it kept anything alive.
+    /// The collector calls it until it returns false, and again in the same way after finalizers have brought
+    /// objects back. Runs on the thread that leads the pause.
     fn trace_weak(&self, _weak: &mut dyn WeakProcessor) -> bool {
         false
     }
 
-    /// For a VM with weak references of its own: called when the live objects are known and nothing has been
-    /// freed. It clears what refers to dead objects, and may keep objects alive. Runs on the thread that
-    /// leads the pause. A plan that collects in several rounds calls it in each.
+    /// For a VM that keeps its own weak references. Called when the live objects are known and nothing has
+    /// been freed. Clears the VM's weak references to dead objects, and may keep objects alive. Runs on the
+    /// thread that leads the pause. A plan that collects in several rounds calls it in each round.
     ///
     /// A plan that moves objects only after all live ones are known (MarkCompact) calls it twice in a pause.
-    /// The first call decides: [`WeakProcessor::live`] returns objects where they still are. The second comes
-    /// when they have moved: every object that the VM still refers to is live then, and `live` and
-    /// `keep_alive` turn its old address into the new one. So each call must pass every reference that the VM
-    /// keeps to one of the two, once, and keep the result.
+    /// In the first call the VM decides what to clear and what to keep alive; no object has moved yet. In the
+    /// second call objects have moved, and every object that the VM still refers to is live:
+    /// [`WeakProcessor::live`] and [`WeakProcessor::keep_alive`] only turn its old address into the new one.
+    /// So in each call the VM must pass every weak reference that it keeps to one of these two functions,
+    /// once, and store the result in its place.
     fn process_weak(&self, _weak: &mut dyn WeakProcessor) {}
 
     /// Called at the end of a pause, before mutators resume.
     fn pause_ends(&self) {}
 
-    /// Collections took more than `pacer.gc_cpu_cap` of the processor time for two seconds, and left less
-    /// than a twentieth of the heap free: the program crawls. A VM may raise an error, drop caches, or tell
-    /// its user. Called at the end of a pause, before mutators resume: it must not allocate or unwind; it may
-    /// note what is to be done at the next safepoint. Called again when that lasts for two seconds more.
+    /// Called when collections took more than `pacer.gc_cpu_cap` of the processor time for two seconds and
+    /// left less than a twentieth of the heap free, so that the program hardly advances. A VM may drop
+    /// caches, tell its user, or raise an error at the next safepoint. Called at the end of a pause, before
+    /// mutators resume, so it must not allocate or unwind. Called again each time that this state has lasted
+    /// two seconds more.
     fn limit_exceeded(&self, report: &str) {
         warnings::warn(format_args!("the heap is all but full, and collections take most of the time\n{report}"));
     }
 
-    /// No memory, even after the last emergency collection. May unwind, exit, or free something; if it
-    /// returns, the process aborts. `try_alloc` returns the error instead and does not come here.
+    /// Called when an allocation finds no memory even after the last emergency collection. May unwind or
+    /// exit; if it returns, the process aborts. `try_alloc` returns the error and does not call this.
     fn out_of_memory(&self, error: &OutOfMemory) {
         eprintln!("{error}");
     }
 }
 
-/// The live objects of the pause in progress, for a binding that keeps weak references of its own. Where
-/// objects move after they were found live (MarkCompact), the binding uses it a second time in a pause, to
-/// update what it holds: all of that is live then.
+/// Tells a binding that keeps its own weak references which objects are live in this pause. In MarkCompact
+/// objects move only after all live ones are known, so the binding gets a second one in the same pause, to
+/// update the references that it holds; all of them are live then ([`VMBinding::process_weak`]).
 pub trait WeakProcessor {
-    /// Where the object is now, if it is live; none if it is dead.
+    /// Where the object is now, if it is live; `None` if it is dead.
     fn live(&self, object: ObjectReference) -> Option<ObjectReference>;
-    /// Makes the object live, with all that is reachable from it and with the values of the heap's ephemerons
-    /// whose keys are among those; returns where the object is. If objects have moved since they were found
-    /// live, it only returns that.
+    /// Keeps the object alive, with all that is reachable from it, and with the values of those of the heap's
+    /// ephemerons whose keys this reaches. Returns where the object is now. In the second call of
+    /// [`VMBinding::process_weak`] it only returns that.
     fn keep_alive(&mut self, object: ObjectReference) -> ObjectReference;
-    /// Says in a minor collection, where old objects count as live, that this old object is dead. The binding
-    /// knows so by other means, and uses no reference to the object any more; the heap's own references,
-    /// finalizers, pins and tables must not refer to it either. Spaces that can do so free its memory now,
-    /// the others in the next full collection; until then the object keeps its size. In a full collection the
-    /// trace finds it dead by itself, and this does nothing.
+    /// Tells a minor collection, in which all old objects count as live, that this old object is dead. The
+    /// binding knows this by other means. It must not use any reference to the object again, and the heap's
+    /// own references, finalizers, pins and tables must not refer to the object either. Some spaces free its
+    /// memory now, the others in the next full collection; until then `object_size` must still answer for it.
+    /// In a full collection the trace finds the object dead by itself, and a call does nothing.
     fn release(&mut self, object: ObjectReference);
 }
 
