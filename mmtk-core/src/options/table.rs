@@ -110,24 +110,25 @@ macro_rules! options {
 }
 
 options! {
-    /// Which collector runs. The names are checked where the plan is selected.
+    /// Which collector runs. The name is checked when the heap is made.
     plan: String { key: "plan", default: "Immix".to_owned(), allowed: Name }
 
-    /// The heap never grows beyond this. auto: half of the memory that the machine, its cgroup or `ulimit -v`
-    /// grants.
+    /// The heap never grows beyond this. auto: half of the least that the machine, its cgroup and `ulimit -v`
+    /// grant.
     heap_limit: usize {
         key: "heap.limit",
         default: machine::default_heap_bytes(),
         allowed: Auto { of: Bytes(MIB..=TIB), resolve: machine::default_heap_bytes },
     }
 
-    /// When to collect. fixed: at the limit. proportional: when the heap has outgrown what was live by
-    /// heap.headroom_percent. cpu-target: so often that collecting takes heap.gc_cpu_target of the processor
-    /// time. membalancer: by the square-root rule. delegated: when the VM asks, or at the limit.
+    /// When to collect. fixed: at the limit. proportional: when the heap has grown by heap.headroom_percent
+    /// of the bytes that were live after the last collection. cpu-target: at such intervals that collecting
+    /// takes heap.gc_cpu_target of the processor time. membalancer: by the square-root rule of MemBalancer,
+    /// with the price heap.balance. delegated: when the VM asks, or at the limit.
     heap_mode: HeapMode { key: "heap.mode", default: HeapMode::Fixed, allowed: OneOf, needs: [Need::Collections] }
 
-    /// Proportional mode: how much the heap grows over the live bytes before the next collection. More takes
-    /// more memory and less GC work.
+    /// Proportional mode: how far the heap grows beyond the live bytes before the next collection, in percent
+    /// of the live bytes. A larger value takes more memory and less GC work.
     heap_headroom_percent: u32 {
         key: "heap.headroom_percent", default: 100, allowed: Number(1..=10_000),
         needs: [Need::Collections, Need::Sized],
@@ -140,28 +141,28 @@ options! {
         needs: [Need::Collections, Need::Mode(HeapMode::CpuTarget)],
     }
 
-    /// MemBalancer mode: the price of a byte of memory. Four times the price gives half the room. With the
-    /// default, a heap of 100 MB live has room for another 100 MB if the program allocates 1 GB/s and marking
-    /// does 1 GB/s.
+    /// MemBalancer mode: the price of a byte of memory. Four times the price gives half the room above the
+    /// live bytes. With the default, a heap with 100 MB live has room for another 100 MB if the program
+    /// allocates 1 GB/s and the collector marks 1 GB/s.
     heap_balance: Finite {
         key: "heap.balance", default: Finite::new(1e-8), allowed: Decimal(1e-15..=1.0),
         needs: [Need::Collections, Need::Mode(HeapMode::MemBalancer)],
     }
 
-    /// No goal is above it: the heap then collects more often instead of growing. It gives way to what is
-    /// live, and also before collecting takes more than pacer.gc_cpu_cap of the processor time. 0: nine
-    /// tenths of the memory that the machine or its cgroup grants, which may change.
+    /// A limit that the heap keeps to by collecting more often. The heap still exceeds it if more than that
+    /// is live, or if collecting would otherwise take more than pacer.gc_cpu_cap of the processor time. 0:
+    /// nine tenths of the memory that the machine or its cgroup grants at the time.
     heap_soft_limit: usize { key: "heap.soft_limit", default: 0, allowed: Bytes(0..=TIB), needs: [Need::Collections] }
 
-    /// All modes but fixed and delegated: there is no collection below this size, so that a small heap does
-    /// not collect all the time.
+    /// All modes but fixed and delegated: the heap is not collected while it is smaller than this, so that a
+    /// small heap does not collect all the time.
     heap_min: usize {
         key: "heap.min", default: 4 * MIB, allowed: Bytes(0..=TIB),
         needs: [Need::Collections, Need::Sized],
     }
 
-    /// The controller that sets goals and triggers. adaptive is the toolkit's own; the others are there for
-    /// comparison.
+    /// The algorithm that decides how large the heap may grow and when a collection starts. adaptive is the
+    /// toolkit's own; the others are there for comparison.
     pacer_policy: PolicyName {
         key: "pacer.policy", default: PolicyName::Adaptive, allowed: OneOf,
         needs: [Need::Collections],
@@ -173,13 +174,13 @@ options! {
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: the largest share that marking takes before mutators have to help.
+    /// Concurrent plans: the largest share of the machine that marking takes before mutators have to help.
     pacer_gc_share_max: Finite {
         key: "pacer.gc_share_max", default: Finite::new(0.5), allowed: Decimal(0.01..=1.0),
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: the smallest share that marking takes.
+    /// Concurrent plans: the smallest share of the machine that marking takes.
     pacer_gc_share_min: Finite {
         key: "pacer.gc_share_min", default: Finite::new(0.1), allowed: Decimal(0.0..=1.0),
         needs: [Need::Concurrent],
@@ -191,14 +192,15 @@ options! {
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: how much mutators may allocate while marking runs, as a part of the room over what
-    /// is live.
+    /// Concurrent plans: how much mutators may allocate while marking runs, as a part of the room above the
+    /// live bytes.
     pacer_float_budget: Finite {
         key: "pacer.float_budget", default: Finite::new(0.25), allowed: Decimal(0.01..=1.0),
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: the distance that is kept from the goal, as a part of the room.
+    /// Concurrent plans: the distance below the goal at which marking should end, as a part of the room above
+    /// the live bytes.
     pacer_margin: Finite {
         key: "pacer.margin", default: Finite::new(0.02), allowed: Decimal(0.0..=0.5),
         needs: [Need::Concurrent],
@@ -211,25 +213,27 @@ options! {
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: gain of the correction that the pacer learns from past cycles.
+    /// Concurrent plans: how strongly the pacer corrects its estimates by what it learned from past cycles
+    /// (the gain of that correction).
     pacer_trim_gain: Finite {
         key: "pacer.trim_gain", default: Finite::new(0.3), allowed: Decimal(0.0..=1.0),
         needs: [Need::Concurrent],
     }
 
-    /// The largest part of the processor time that collecting takes for the sake of heap.soft_limit, of
-    /// memory pressure or of memory outside the heap. Beyond it, those three give way. The VM is told when
-    /// collecting has taken more than this for two seconds and nearly all of the heap is live.
+    /// The largest part of the processor time that may be spent on collections caused by heap.soft_limit,
+    /// memory pressure or memory outside the heap. If they would take more, the heap grows instead. The VM is
+    /// told if collecting has taken more than this for two seconds and nearly all of the heap is live.
     pacer_gc_cpu_cap: Finite {
         key: "pacer.gc_cpu_cap", default: Finite::new(0.5), allowed: Decimal(0.01..=1.0),
         needs: [Need::Collections],
     }
 
-    /// When free memory goes back to the system. auto: when it was not needed for heap.uncommit_delay_ms.
+    /// When free memory goes back to the system. auto: when it has been free for heap.uncommit_delay_ms.
     /// always: after each collection. never: not at all.
     return_memory: When { key: "heap.return_memory", default: When::Auto, allowed: OneOf, needs: [Need::Collections] }
 
-    /// All modes but fixed and delegated: leave less room, down to a quarter, while tasks of this cgroup or machine wait for memory (PSI).
+    /// All modes but fixed and delegated: while tasks of this cgroup or machine wait for memory (as the
+    /// kernel's PSI tells), the heap leaves less room above the live bytes, down to a quarter.
     heap_pressure: bool { key: "heap.pressure", default: true, allowed: Flag, needs: [Need::Collections, Need::Sized] }
 
     /// With heap.return_memory=auto: how long memory must have been free before it goes back to the system,
@@ -239,16 +243,16 @@ options! {
         needs: [Need::Collections, Need::DelayedReturn],
     }
 
-    /// A thread of the heap collects when the program has allocated and then was quiet for this many seconds,
-    /// so that the memory of dead objects can go back to the system. 0: never; only mutators lead
-    /// collections.
+    /// A thread of the heap collects when the program has allocated and has then been quiet for this many
+    /// seconds, so that the memory of dead objects can go back to the system. 0: never; then only mutators
+    /// start collections.
     idle_gc_s: Finite {
         key: "heap.idle_gc_s", default: Finite::new(120.0), allowed: Decimal(0.0..=1e6),
         needs: [Need::Collections],
     }
 
-    /// The largest number of threads that work in a pause. auto: the processors that affinity and cgroup
-    /// quota really grant. A pause uses as many of them as made the last pauses shorter.
+    /// The largest number of threads that work in a pause. auto: the number of processors that affinity and
+    /// cgroup quota grant. A pause uses only as many threads as made recent pauses shorter.
     gc_workers: usize {
         key: "gc.workers",
         default: machine::default_workers(),
@@ -256,16 +260,16 @@ options! {
         needs: [Need::Collections],
     }
 
-    /// auto: helpers are woken when the work pays for the wake-up, and only as many as made the last pauses
-    /// shorter. always: all are woken at once, to stress the protocols.
+    /// When a pause wakes the threads that help its leader. auto: when there is enough work to pay for the
+    /// wake-up, and only as many as made recent pauses shorter. always: all at once, to stress the protocols.
     gc_helpers: WakeHelpers {
         key: "gc.wake_helpers", default: WakeHelpers::Auto, allowed: OneOf,
         needs: [Need::Collections, Need::Helpers],
     }
 
-    /// Generational plans: bytes that mutators allocate between two minor collections. More lets more objects
-    /// die before they are looked at. 0: the heap chooses. It takes half of the room there is, and makes no
-    /// minor collections where they do not pay.
+    /// Generational plans: bytes that mutators allocate between two minor collections. The larger the
+    /// nursery, the more of its objects are dead when a collection begins. 0: the heap chooses. It takes half
+    /// of the free room, and makes no minor collections while they do not pay.
     nursery_bytes: usize { key: "nursery.bytes", default: 0, allowed: Bytes(0..=TIB), needs: [Need::Generational] }
 
     /// The largest nursery that the heap chooses by itself.
@@ -288,8 +292,8 @@ options! {
         needs: [Need::Collections],
     }
 
-    /// Part of the heap that is kept free for evacuation, in percent. 0: evacuation has only what happens to
-    /// be free.
+    /// Part of the heap that is kept free for evacuation, in percent. 0: evacuation can use only memory that
+    /// happens to be free.
     immix_headroom_percent: u32 {
         key: "immix.headroom_percent", default: 3, allowed: Number(0..=50),
         needs: [Need::Space("immix"), Need::Moving, Need::Defrag],
@@ -301,47 +305,47 @@ options! {
         needs: [Need::Space("immix"), Need::Moving],
     }
 
-    /// PageProtect: bytes of addresses for objects, each of which takes a page or more. When all are used up,
-    /// the addresses of the objects that died first are used again.
+    /// PageProtect: size of the address range for objects; each object takes at least a page of it. When the
+    /// range is used up, the addresses of dead objects are used again, in their order.
     page_protect_addresses: usize {
         key: "page_protect.addresses", default: TIB, allowed: Bytes(64 * MIB..=TIB),
         needs: [Need::Space("page-protect")],
     }
 
-    /// Huge pages for the heap. auto: for large heaps, if their first touch is not much dearer than that of
-    /// small pages; for other heaps, once the program has run long enough. always: everywhere. never: turned
-    /// off, even where the system would use them by itself.
+    /// Huge pages for the heap. auto: in large heaps from the first touch on, unless that costs much more
+    /// than with small pages; otherwise once the program has run long enough. always: everywhere. never:
+    /// turned off, even where the system would use them by itself.
     huge_pages: When { key: "os.huge_pages", default: When::Auto, allowed: OneOf }
 
-    /// A thread that has waited this long, in ms, for others to stop or to end names them, by a warning and
-    /// an event. It does so again each time that the wait has doubled. 0: never.
+    /// A thread that has waited for this many ms until other threads stop or end reports which threads these
+    /// are, by a warning and an event. It reports again each time that the wait has doubled. 0: never.
     safepoint_warn_ms: u64 { key: "safepoint.warn_ms", default: 1000, allowed: Number(0..=86_400_000) }
 
     /// Where warnings go in a process that has installed no logger (crate log): to standard error, or
-    /// nowhere. One heap that says never silences the whole process.
+    /// nowhere. If one heap says never, the whole process is silent.
     warnings: Warnings { key: "warnings", default: Warnings::Stderr, allowed: OneOf }
 
-    /// Collect each time that this many bytes were allocated, to find missing roots and barriers early. 0:
-    /// off.
+    /// Collect each time that mutators have allocated this many bytes, to find missing roots and barriers
+    /// early. 0: off.
     stress_bytes: usize { key: "stress.every_bytes", default: 0, allowed: Bytes(0..=TIB), needs: [Need::Collections] }
 
     /// Generational plans: every Nth collection that the nursery or stress.every_bytes asks for is a full
-    /// one; with 2, a full collection follows every minor one. 0: the heap decides. Then none that the nursery
-    /// asks for is full, and one in four that stress.every_bytes asks for.
+    /// one; with 2, a full collection follows every minor one. 0: the heap decides: the nursery gets minor
+    /// collections only, and one in four that stress.every_bytes asks for is full.
     stress_full_every: u64 {
         key: "stress.full_every", default: 0, allowed: Number(0..=1_000_000),
         needs: [Need::Generational],
     }
 
-    /// Defragment in every collection, so that whatever may move does move.
+    /// Defragment in every collection, so that each object that may move does move.
     stress_defrag: bool {
         key: "stress.always_defrag", default: false, allowed: Flag,
         needs: [Need::Space("immix"), Need::Moving],
     }
 
     /// Mark in steps: each worker follows at most this many objects, then all begin the next step. Mutators
-    /// stay stopped throughout. It shows that a marking can be interrupted anywhere. 0: one step. It has no
-    /// effect where objects move, nor in minor collections.
+    /// stay stopped throughout. This tests that marking can be interrupted anywhere. 0: one step. It has no
+    /// effect in collections that evacuate objects, nor in minor ones.
     stress_step_objects: usize { key: "stress.step_objects", default: 0, allowed: Number(0..=1_000_000), needs: [Need::Collections] }
 
     /// Yield at random points of the protocols, to visit rare interleavings.
@@ -350,11 +354,12 @@ options! {
     /// Seed of every random choice that a stress option makes; the same seed asks for the same choices.
     stress_seed: u64 { key: "stress.seed", default: 1, allowed: Number(0..=u64::MAX), needs: [Need::RandomYield] }
 
-    /// After each collection, trace the heap again with the simplest code there is, and compare.
+    /// Before and after each collection, trace the heap once more with the simplest code there is, and
+    /// compare.
     verify: bool { key: "verify.trace", default: false, allowed: Flag, needs: [Need::Collections] }
 
-    /// Verify every Nth collection only. Between those, the verifier knows new objects alone, so it may miss
-    /// references to dead ones.
+    /// Verify only every Nth collection. If the collection before was not verified, the verifier knows only
+    /// the objects allocated since, so it may miss references to dead ones.
     verify_every: u64 {
         key: "verify.every", default: 1, allowed: Number(1..=1_000_000),
         needs: [Need::Collections, Need::Verifier],
