@@ -168,7 +168,8 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// What the VM keeps for each mutator thread: its shadow stack, for example.
     type Local: Send + 'static;
 
-    /// Object sizes are multiples of the granule and objects begin at multiples of it: 8 or 16 bytes.
+    /// The logarithm to base 2 of the granule, which is 8 or 16 bytes. Object sizes are multiples of the
+    /// granule, and objects begin at multiples of it.
     const LOG_GRANULE: u32 = 3;
     /// Where the collector's state byte lives.
     const STATE: StateLocation = StateLocation::Side;
@@ -316,8 +317,8 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
 }
 
 /// Tells a binding that keeps its own weak references which objects are live in this pause. In MarkCompact
-/// objects move only after all live ones are known, so the binding gets a second one in the same pause, to
-/// update the references that it holds; all of them are live then ([`VMBinding::process_weak`]).
+/// objects move only after all live ones are known, so the binding gets a second `WeakProcessor` in the same
+/// pause, to update the references that it holds; all of them are live then ([`VMBinding::process_weak`]).
 pub trait WeakProcessor {
     /// Where the object is now, if it is live; `None` if it is dead.
     fn live(&self, object: ObjectReference) -> Option<ObjectReference>;

@@ -16,5 +16,6 @@ fn the_books_table_of_options_is_the_tables_own() {
 const HEAD: &str = "# Options
 
 One table feeds the API (`Options::set`, or the typed fields), the environment (`MMTK_HEAP_LIMIT` for `heap.limit`), TOML files, `--set
-key=value`, `--help`, and this page. Later sources win over earlier ones: file, environment, command line. Bytes take K, M, G and T (binary).
+key=value`, `--help`, and this page. Later sources win over earlier ones: file, environment, command line.
+Sizes take the suffixes K, M, G and T (binary).
 ";
