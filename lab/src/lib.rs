@@ -3,7 +3,7 @@
 //! Read in this order: the crate [`workloads`] (what runs, and the traits it runs over), [`heaps`] and
 //! [`peers`] (what it runs on), [`collector`] and [`request`] (how a run is asked for), [`driver`] and
 //! [`record`] (how it is measured), then [`compare`], [`minimum`] and [`interleave`], which does all its work
-//! in child processes, [`bench`] (the measurements of the book, and its chapter), [`simulate`] (the pacer
+//! in child processes, [`mod@bench`] (the measurements of the book, and its chapter), [`simulate`] (the pacer
 //! without a heap), [`drive`] (the same programs on one), [`report`], and [`commands`].
 //!
 //! Absent on purpose: any knowledge of a plan. Those come by name from `policies`, and the peers by name from
