@@ -11,7 +11,8 @@
 //!
 //! I1. An array has two parts at least, or none.
 //! I2. Between pauses the number of parts does not change, and words change by read-modify-writes of mutators
-//!     alone. In pauses the leader forgets the notes; whoever marks the array says how many parts it has.
+//!     alone. In pauses the leader forgets the notes; the worker that marks the array says how many parts it
+//!     has.
 //! I3. Of mutators that store into the same part, the one whose exchange sets the bit notes it: it then adds
 //!     one to the number of noted parts.
 //! Relaxed throughout: there is no safepoint between a note and its store, and the safepoint orders both with

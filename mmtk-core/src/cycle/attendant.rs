@@ -448,7 +448,6 @@ fn run(shared: &Shared) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::Options;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     const MIB: usize = 1 << 20;
@@ -490,47 +489,6 @@ mod tests {
     fn a_heap_above_its_goal_needs_what_it_has() {
         let began = Instant::now();
         assert_eq!(cycle(began).need(began, 250 * MIB, MIB), 250 * MIB);
-    }
-
-    /// A heap that is gone.
-    struct Gone;
-
-    impl Quiet for Gone {
-        fn collect_while_idle(self: Arc<Self>) {}
-
-        fn look_around(&self) {}
-
-        fn pause_in_progress(&self) -> Option<u64> {
-            None
-        }
-
-        fn report_pause(&self, _: Duration, _: bool) -> bool {
-            false
-        }
-    }
-
-    #[test]
-    fn threads_that_are_not_in_the_child_hold_its_timer_up_no_more() {
-        let options = Options { heap_limit: 8 << 20, ..Options::default() };
-        let memory = Memory::new(&options).unwrap();
-        let heap: Weak<Gone> = Weak::new();
-        let idle = Idle::new(heap, memory, Arc::default(), Arc::new(Patience::new(0)));
-        let delays = Delays { uncommit: None, idle: Some(3600 * SECOND) };
-        let runs = |idle: &Idle| idle.shared.state.lock().running;
-        let is_told = &mut |_: Duration| ();
-        // Two threads were about to fork; one does, in a process that goes on as the parent.
-        idle.hold(is_told);
-        idle.hold(is_told);
-        assert_eq!(idle.fork(|| (1, "parent")).1, "parent");
-        idle.release();
-        idle.attend(delays);
-        assert!(!runs(&idle), "the other thread still holds it");
-        // And as the child, where the other one is not.
-        idle.hold(is_told);
-        assert_eq!(idle.fork(|| (0, "child")).1, "child");
-        idle.release();
-        idle.attend(delays);
-        assert!(runs(&idle), "nobody holds it");
     }
 
     /// The seconds in which an idle collection is due after 10 s of quiet, of a program that has allocated
@@ -627,6 +585,27 @@ mod tests {
         // A thread that waits for a timer that no thread ends waits for ever.
         let handles = finished.recv_timeout(60 * SECOND).expect("it neither hangs nor panics");
         assert_eq!(handles, 1, "a timer that nobody can end is running");
+    }
+
+    #[test]
+    fn threads_that_are_not_in_the_child_hold_its_timer_up_no_more() {
+        let memory = Memory::new(&crate::Options { heap_limit: MIB, ..Default::default() }).unwrap();
+        let idle = Idle::new(Weak::<NoHeap>::new(), memory, Arc::default(), Arc::new(Patience::new(0)));
+        let delays = Delays { uncommit: None, idle: Some(3600 * SECOND) };
+        let is_told = &mut |_: Duration| ();
+        // Two threads were about to fork; one does, in a process that goes on as the parent.
+        idle.hold(is_told);
+        idle.hold(is_told);
+        assert_eq!(idle.fork(|| (1, "parent")).1, "parent");
+        idle.release();
+        idle.attend(delays);
+        assert!(!is_running(&idle), "the other thread still holds it");
+        // And as the child, where the other one is not.
+        idle.hold(is_told);
+        assert_eq!(idle.fork(|| (0, "child")).1, "child");
+        idle.release();
+        idle.attend(delays);
+        assert!(is_running(&idle), "nobody holds it");
     }
 
     /// A heap that keeps the timer until it is told to let it go.
