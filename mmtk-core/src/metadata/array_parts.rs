@@ -226,7 +226,7 @@ mod tests {
     use crate::binding::{SlotVisitor, WordSlot};
     use crate::options::Options;
 
-    /// Objects of 40 pages with slots of so many bytes from an offset on; their places alone matter.
+    /// Objects of 40 pages. Their slots lie one behind the other from `offset` on; only their places matter.
     struct Vm {
         offset: usize,
         slot_bytes: usize,
