@@ -1,9 +1,11 @@
 //! The machine that figures were measured on, and the day.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+use crate::process::Usage;
 
 /// What a figure depends on besides the program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +54,47 @@ pub fn others_running() -> f64 {
     f64::from((0..LOOKS).map(|_| running()).sum::<u32>()) / f64::from(LOOKS)
 }
 
+/// Watches what other programs take of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Others {
+    start: Instant,
+    /// Seconds of processors, of all programs and of ours, when the watch began.
+    all: f64,
+    ours: f64,
+}
+
+impl Others {
+    /// Begins to watch. `None` where the system does not say what its processors do.
+    pub fn watch() -> Option<Others> {
+        Some(Others { start: Instant::now(), all: busy_seconds()?, ours: our_seconds() })
+    }
+
+    /// How many processors others used since then, on average. Ours are this process and its children that
+    /// ended: read it when none runs.
+    pub fn processors(&self) -> Option<f64> {
+        let others = (busy_seconds()? - self.all) - (our_seconds() - self.ours);
+        Some((others / self.start.elapsed().as_secs_f64().max(1e-3)).max(0.0))
+    }
+}
+
+/// Seconds that the processors of the machine have worked since it started: all states of `/proc/stat` but
+/// idle and waiting for devices (proc_stat(5)).
+fn busy_seconds() -> Option<f64> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let ticks: Vec<f64> =
+        text.lines().next()?.split_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
+    // SAFETY: `sysconf` takes any number.
+    let ticks_a_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
+    let [user, nice, system, _idle, _waiting, interrupts, soft_interrupts, ..] = ticks[..] else { return None };
+    Some((user + nice + system + interrupts + soft_interrupts) / ticks_a_second)
+}
+
+/// Processor seconds of this process and of its children that ended.
+fn our_seconds() -> f64 {
+    let seconds = |usage: Usage| (usage.user_ms + usage.sys_ms) / 1e3;
+    seconds(Usage::now()) + seconds(Usage::of_children())
+}
+
 /// The day in universal time, `2026-11-30`.
 pub fn today() -> String {
     // SAFETY: both calls write only the values that they are given; null asks `time` for its result alone.
@@ -67,6 +110,21 @@ pub fn today() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_this_process_does_is_not_counted_as_others() {
+        let others = Others::watch().expect("Linux says what its processors do");
+        let (all, ours) = (busy_seconds().unwrap(), our_seconds());
+        let mut sum = 0u64;
+        while our_seconds() - ours < 0.1 {
+            sum = (0..100_000u64).fold(sum, |sum, i| sum.wrapping_mul(31).wrapping_add(std::hint::black_box(i)));
+        }
+        std::hint::black_box(sum);
+        // The clock of the machine ticks in hundredths of a second.
+        assert!(busy_seconds().unwrap() - all >= 0.07);
+        let share = others.processors().unwrap();
+        assert!(share >= 0.0 && share <= Machine::here().processors as f64 + 0.5, "{share}");
+    }
 
     #[test]
     fn this_machine_has_a_processor_and_the_day_is_of_this_century() {

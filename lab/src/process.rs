@@ -18,10 +18,19 @@ pub struct Usage {
 impl Usage {
     /// The counters now.
     pub fn now() -> Self {
+        Self::of(libc::RUSAGE_SELF)
+    }
+
+    /// The counters of all children that ended and were waited for.
+    pub fn of_children() -> Self {
+        Self::of(libc::RUSAGE_CHILDREN)
+    }
+
+    fn of(whom: libc::c_int) -> Self {
         let mut raw = std::mem::MaybeUninit::<libc::rusage>::zeroed();
         // SAFETY: `getrusage` fills in the struct it is given; all zeroes is a valid `rusage` too.
         let raw = unsafe {
-            libc::getrusage(libc::RUSAGE_SELF, raw.as_mut_ptr());
+            libc::getrusage(whom, raw.as_mut_ptr());
             raw.assume_init()
         };
         let ms = |t: libc::timeval| t.tv_sec as f64 * 1e3 + t.tv_usec as f64 / 1e3;

@@ -168,7 +168,7 @@ const RUNS: Runs = Runs {
     groups: &[],
     workloads: FULL_WORKLOADS,
     heaps: HEAPS,
-    reps: 3,
+    reps: 2,
     iters: 3,
     amounts: (0, 0),
     ratios: &[],
@@ -659,7 +659,7 @@ mod tests {
             Heaps::Sizes(_) => panic!(),
         };
         assert_eq!((factors(&full), factors(&quick)), (vec![1.5, 2.0, 3.0, 6.0], vec![2.0]));
-        assert_eq!((runs.effort(false).reps, runs.effort(true).reps), (3, 1));
+        assert_eq!((runs.effort(false).reps, runs.effort(true).reps), (2, 1));
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub fn draw(entries: &[Entry], folder: Option<&str>) -> Chapter {
         if !section.rows.is_empty() {
             text += &format!("\n{}", table(&section));
         }
+        if let Some(processors) = section.others.filter(|processors| *processors > QUIET) {
+            text += &format!("\nWhile it was measured, other programs used {processors:.1} processors.\n");
+        }
         for line in &section.missing {
             text += &format!("\n- {line}");
         }
@@ -104,6 +107,9 @@ workloads. Spread: the means of the first processes of all cells, of the second,
 the greatest. The worst cell is the greatest ratio of a workload. A target holds for what is shown; \"each\" is
 for every cell. Where our run fails and the base's does not, the target is missed.
 ";
+
+/// As much of a processor is not worth a word.
+const QUIET: f64 = 0.1;
 
 /// As many threads of other programs make the figures doubtful.
 const BUSY: f64 = 0.5;

@@ -25,6 +25,8 @@ pub struct Section {
     pub rows: Vec<Row>,
     /// What is not in the rows, with the reason.
     pub missing: Vec<String>,
+    /// Processors that other programs used while it was measured: the most of all calls.
+    pub others: Option<f64>,
 }
 
 /// A row.
@@ -105,7 +107,12 @@ fn section(measurement: &'static Measurement, entries: &[Entry], quick: bool) ->
     missing.extend(last_failures(name, entries));
     missing.extend(checksums(name, entries).iter().map(|differ| format!("**Checksums differ** on {differ}")));
     missing.dedup();
-    Some(Section { measurement, rows, missing })
+    let others = entries.iter().filter_map(|entry| match entry {
+        Entry::Others { measurement, processors } if measurement == name => Some(*processors),
+        _ => None,
+    });
+    let others = others.reduce(f64::max);
+    Some(Section { measurement, rows, missing, others })
 }
 
 fn not_measured() -> (Vec<Row>, Vec<String>) {

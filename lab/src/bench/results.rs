@@ -75,6 +75,13 @@ pub enum Entry {
         /// What was printed.
         value: Value,
     },
+    /// What other programs took of the machine while runs of a measurement were made.
+    Others {
+        /// The measurement.
+        measurement: String,
+        /// Processors that they used, on average.
+        processors: f64,
+    },
     /// A measurement could not be made.
     Failure {
         /// The measurement.

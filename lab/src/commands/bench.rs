@@ -13,7 +13,7 @@ use crate::cli::{BenchOptions, RunOptions};
 use crate::collector::Collector;
 use crate::failure::Failure;
 use crate::interleave::{Bench, Effort, Heaps};
-use crate::machine::{self, Machine};
+use crate::machine::{self, Machine, Others};
 use crate::table::Table;
 use crate::{child, interrupt, output, progress, suggest};
 
@@ -41,7 +41,14 @@ pub(super) fn bench(options: &RunOptions, how: &BenchOptions) -> Result<(), Fail
         let mut results = Results::open(&path, &session(how.quick)?)?;
         for (number, measurement) in chosen.iter().enumerate() {
             output::note(format!("{}/{} {}: {}", number + 1, chosen.len(), measurement.name, measurement.title));
-            match measure(measurement, how.quick, &mut results) {
+            let (made, others) = (results.entries().len(), Others::watch());
+            let measured = measure(measurement, how.quick, &mut results);
+            if results.entries().len() > made
+                && let Some(processors) = others.and_then(|others| others.processors())
+            {
+                results.keep(Entry::Others { measurement: measurement.name.to_owned(), processors })?;
+            }
+            match measured {
                 Ok(found) => mismatches.extend(found),
                 Err(failure) => {
                     output::note(format!("{}: {failure}", measurement.name));
