@@ -27,6 +27,7 @@ mod part_marks;
 mod pin_count;
 mod safepoint;
 mod slot_word;
+mod units;
 mod weak_clearing;
 mod work_stealing;
 
@@ -51,6 +52,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("../../mmtk-core/protocols/src/termination.rs"),
         include_str!("../../mmtk-core/protocols/src/conditions.rs"),
         include_str!("../../mmtk-core/protocols/src/index.rs"),
+        include_str!("../../mmtk-core/protocols/src/units.rs"),
     ];
     let models = [
         include_str!("barrier.rs"),
@@ -65,6 +67,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("part_marks.rs"),
         include_str!("safepoint.rs"),
         include_str!("slot_word.rs"),
+        include_str!("units.rs"),
         include_str!("weak_clearing.rs"),
         include_str!("work_stealing.rs"),
     ];

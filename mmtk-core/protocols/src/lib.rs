@@ -18,6 +18,7 @@
 //! | [`evacuation`] | blocks that are slid in order | workers |
 //! | [`termination`] | whether any work is left | workers |
 //! | [`conditions`], [`index`] | what an ephemeron waits for | workers |
+//! | [`units`] | work of which threads take one unit after the other | mutators, workers, the leader |
 //! | [`block_list`] | blocks that any thread may take | mutators, workers |
 //! | [`budget`], [`credit`] | bytes that may be reserved, and allocated | mutators |
 
@@ -37,3 +38,4 @@ pub mod safepoint;
 pub mod slot_word;
 pub mod sync;
 pub mod termination;
+pub mod units;
