@@ -26,12 +26,12 @@
 
 use super::allocated::Allocated;
 use super::ended::CollectionEnded;
-use crate::memory::{Asked, Memory, Why};
+use super::side_thread::{SideThread, State};
+use crate::memory::{self, Memory, Why};
 use crate::patience::{Patience, Waiting};
 use crate::warnings;
-use protocols::sync::{Condvar, Mutex, MutexGuard};
+use protocols::sync::MutexGuard;
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Less than this is not worth a look, in bytes.
@@ -192,32 +192,25 @@ impl<'a> Watched<'a> {
     }
 }
 
+/// What the timer is to do.
 #[derive(Default)]
-struct State {
+pub(crate) struct Asked {
     cycle: Option<Cycle>,
     delays: Delays,
     /// How long the timer waits until its next look.
     look: Duration,
-    /// From the start of the timer until it holds this lock for the last time.
-    running: bool,
     /// It is to look at once: it would wait too long.
     look_now: bool,
     /// It is to join pages.
     join_pages: bool,
-    /// How many want no timer to run: it ends, and no other begins.
-    holds: usize,
-    /// The timer that was started last, until a thread has waited for its end.
-    timer: Option<JoinHandle<()>>,
 }
 
 struct Shared {
     heap: Weak<dyn Quiet>,
     memory: Arc<Memory>,
     allocated: Arc<Allocated>,
-    patience: Arc<Patience>,
     created: Instant,
-    state: Mutex<State>,
-    changed: Condvar,
+    thread: SideThread<Asked>,
 }
 
 /// The timer of one heap.
@@ -227,9 +220,8 @@ pub(crate) struct Idle {
 
 impl Idle {
     pub fn new(heap: Weak<dyn Quiet>, memory: Arc<Memory>, allocated: Arc<Allocated>, patience: Arc<Patience>) -> Idle {
-        let (created, changed) = (Instant::now(), Condvar::new());
-        let shared = Shared { heap, memory, allocated, patience, created, state: Mutex::default(), changed };
-        Idle { shared: Arc::new(shared) }
+        let (created, thread) = (Instant::now(), SideThread::new(patience));
+        Idle { shared: Arc::new(Shared { heap, memory, allocated, created, thread }) }
     }
 
     /// A full collection has ended; the next is due at `goal` bytes. With a delay of 0 what is above that
@@ -243,25 +235,25 @@ impl Idle {
                 self.shared.memory.give_back(excess, Why::Unneeded);
             }
         }
-        let mut state = self.shared.state.lock();
-        let last = now - state.cycle.map_or(self.shared.created, |cycle| cycle.began);
+        let mut state = self.shared.thread.lock();
+        let last = now - state.asked.cycle.map_or(self.shared.created, |cycle| cycle.began);
         let rate = ended.bytes.allocated.since_full as f64 / last.as_secs_f64().max(1e-9);
         let cycle = Cycle { began: now, rate, live: ended.bytes.live, retained: budget.reserved(), goal };
-        state.cycle = Some(cycle);
+        state.asked.cycle = Some(cycle);
         drop(state);
         self.attend(delays);
     }
 
     /// Starts the timer, unless it runs, or will have nothing to do; with these delays from now on.
     pub fn attend(&self, delays: Delays) {
-        let mut state = self.shared.state.lock();
-        state.delays = delays;
-        let uncommit = delays.uncommit.filter(|_| excess(&self.shared, &state) >= LEAST);
+        let mut state = self.shared.thread.lock();
+        state.asked.delays = delays;
+        let uncommit = delays.uncommit.filter(|_| excess(&self.shared, &state.asked) >= LEAST);
         let Some(look) = (Delays { uncommit, ..delays }).look() else { return };
-        if state.running {
-            if look < state.look {
-                state.look_now = true;
-                self.shared.changed.notify_all();
+        if state.is_running() {
+            if look < state.asked.look {
+                state.asked.look_now = true;
+                self.shared.thread.tell();
             }
             return;
         }
@@ -273,76 +265,32 @@ impl Idle {
         if !self.shared.memory.may_join_pages() {
             return;
         }
-        let mut state = self.shared.state.lock();
-        state.join_pages = true;
-        if state.running {
-            self.shared.changed.notify_all();
+        let mut state = self.shared.thread.lock();
+        state.asked.join_pages = true;
+        if state.is_running() {
+            self.shared.thread.tell();
             return;
         }
         self.start(state);
     }
 
-    /// Starts the timer, if it may begin.
-    fn start(&self, mut state: MutexGuard<'_, State>) {
-        if state.holds > 0 {
-            return;
-        }
-        if let Some(ended) = state.timer.take() {
-            // It does not take the lock again.
-            let _ = ended.join();
-        }
+    fn start(&self, state: MutexGuard<'_, State<Asked>>) {
         let shared = self.shared.clone();
-        match std::thread::Builder::new().name("gc-idle".to_owned()).spawn(move || run(&shared)) {
-            Ok(thread) => (state.timer, state.running) = (Some(thread), true),
+        if let Err(error) = self.shared.thread.start(state, "gc-idle", move || run(&shared)) {
             // Memory stays, and idle heaps are not collected; the next collection tries again.
-            Err(error) => self.shared.memory.refusals().add(Asked::Thread, 0, &error),
+            self.shared.memory.refusals().add(memory::Asked::Thread, 0, &error);
         }
     }
 
-    /// Ends the timer, and waits for it; no other begins before [`Idle::release`]. Not in a pause: the timer
-    /// may wait for its end. `report` is told how long it has waited, when that is long.
-    pub fn hold(&self, report: &mut dyn FnMut(Duration)) {
-        let mut state = self.shared.state.lock();
-        state.holds += 1;
-        let timer = state.timer.take();
-        self.shared.changed.notify_all();
-        if timer.as_ref().is_some_and(|timer| timer.thread().id() == std::thread::current().id()) {
-            // The timer held the last handle of the heap: it ends by itself.
-            return;
-        }
-        // If another thread waits for its end too, that one has the handle.
-        let mut waiting = Waiting::new(&self.shared.patience);
-        while state.running {
-            waiting.wait(&self.shared.changed, &mut state, &mut *report);
-        }
-        drop(state);
-        if let Some(timer) = timer {
-            let _ = timer.join();
-        }
-    }
-
-    /// Ends one [`Idle::hold`]. Who ends the last sees to it that the timer is started again
-    /// ([`Idle::attend`]).
-    pub fn release(&self) {
-        self.shared.state.lock().holds -= 1;
-    }
-
-    /// Calls `f`, which forks the process and returns 0 first in the child, while nobody else has the lock.
-    /// The caller holds the timer.
-    pub fn fork<R>(&self, f: impl FnOnce() -> (i32, R)) -> (i32, R) {
-        let mut state = self.shared.state.lock();
-        let result = f();
-        if result.0 == 0 {
-            // The others who held it, in native regions, are not in this process.
-            state.holds = 1;
-        }
-        result
+    /// The thread, for a fork.
+    pub fn thread(&self) -> &SideThread<Asked> {
+        &self.shared.thread
     }
 }
 
 impl Drop for Idle {
     fn drop(&mut self) {
-        self.hold(&mut |waited| {
+        self.shared.thread.hold(&mut |waited| {
             warnings::warn(format_args!(
                 "the drop of a heap has waited {:.3} s for its timer, which looks after the idle heap, to end",
                 waited.as_secs_f64()
@@ -352,40 +300,27 @@ impl Drop for Idle {
 }
 
 /// Bytes of memory that the heap could do without, at most.
-fn excess(shared: &Shared, state: &State) -> usize {
+fn excess(shared: &Shared, asked: &Asked) -> usize {
     let budget = shared.memory.budget();
-    match (state.cycle, state.delays.uncommit) {
+    match (asked.cycle, asked.delays.uncommit) {
         (Some(cycle), Some(_)) => budget.resident().saturating_sub(cycle.least(budget.reserved())),
         _ => 0,
     }
 }
 
-/// Lives as long as the timer's loop. If the loop panics (in a listener, for example), no thread may wait for
-/// its end any more, and the next may begin.
-struct Running<'a>(&'a Shared);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.state.lock().running = false;
-            self.0.changed.notify_all();
-        }
-    }
-}
-
 fn run(shared: &Shared) {
-    let _running = Running(shared);
+    let _panics = shared.thread.watch_for_panics();
     let budget = shared.memory.budget();
     let mut returning = Returning { needed: 0, since: Instant::now() };
     let mut activity = Activity::new(Instant::now(), None);
-    let mut watched = Watched::new(&shared.patience);
-    let mut state = shared.state.lock();
-    while state.holds == 0 {
-        state.look_now = false;
+    let mut watched = Watched::new(shared.thread.patience());
+    let mut state = shared.thread.lock();
+    while !state.is_held() {
+        state.asked.look_now = false;
         let now = Instant::now();
         let allocated = shared.allocated.since_full();
-        let (cycle, delays) = (state.cycle, state.delays);
-        let mut returns = excess(shared, &state) >= LEAST;
+        let (cycle, delays) = (state.asked.cycle, state.asked.delays);
+        let mut returns = excess(shared, &state.asked) >= LEAST;
         if let (true, Some(cycle), Some(delay)) = (returns, cycle, delays.uncommit) {
             let needed = returning.needed.max(cycle.need(now, budget.reserved(), allocated));
             returning.needed = needed;
@@ -395,9 +330,9 @@ fn run(shared: &Shared) {
                 if excess >= LEAST {
                     drop(state);
                     let given = shared.memory.give_back(excess, Why::Unneeded);
-                    state = shared.state.lock();
+                    state = shared.thread.lock();
                     // What cannot be returned now will not be before the next collection.
-                    returns = given > 0 || state.cycle.is_some_and(|now| now.began != cycle.began);
+                    returns = given > 0 || state.asked.cycle.is_some_and(|now| now.began != cycle.began);
                 }
             }
         } else {
@@ -417,32 +352,31 @@ fn run(shared: &Shared) {
                 heap.collect_while_idle();
             }
         }
-        state = shared.state.lock();
+        state = shared.thread.lock();
         let uncommit = delays.uncommit.filter(|_| returns);
         let look = (Delays { uncommit, ..delays }).look().map(|look| watches.map_or(look, |soon| look.min(soon)));
         let next = look.map(|look| Instant::now() + look);
-        state.look = look.unwrap_or(Duration::MAX);
-        while state.holds == 0 && !state.look_now {
+        state.asked.look = look.unwrap_or(Duration::MAX);
+        while !state.is_held() && !state.asked.look_now {
             let left = next.map(|next| next.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
                 break;
             }
-            if std::mem::take(&mut state.join_pages) {
+            if std::mem::take(&mut state.asked.join_pages) {
                 drop(state);
                 let joined = shared.memory.join_pages();
-                state = shared.state.lock();
-                state.join_pages |= joined && shared.memory.may_join_pages();
+                state = shared.thread.lock();
+                state.asked.join_pages |= joined && shared.memory.may_join_pages();
                 continue;
             }
             let Some(left) = left else { break };
-            shared.changed.wait_for(&mut state, left);
+            shared.thread.wait(&mut state, left);
         }
-        if next.is_none() && !state.look_now {
+        if next.is_none() && !state.asked.look_now {
             break;
         }
     }
-    state.running = false;
-    shared.changed.notify_all();
+    shared.thread.end(state);
 }
 
 #[cfg(test)]
@@ -547,7 +481,7 @@ mod tests {
     }
 
     fn is_running(idle: &Idle) -> bool {
-        idle.shared.state.lock().running
+        idle.shared.thread.lock().is_running()
     }
 
     #[test]
@@ -571,15 +505,15 @@ mod tests {
                             while !is_running(&idle) && ended.load(Relaxed) == 0 {
                                 std::thread::yield_now();
                             }
-                            idle.hold(&mut |_| ());
+                            idle.thread().hold(&mut |_| ());
                             assert!(!is_running(&idle), "held, it is not there");
-                            idle.release();
+                            idle.thread().release();
                         }
                         ended.fetch_add(1, Relaxed);
                     });
                 }
             });
-            idle.hold(&mut |_| ());
+            idle.thread().hold(&mut |_| ());
             done.send(Arc::strong_count(&idle.shared)).unwrap();
         });
         // A thread that waits for a timer that no thread ends waits for ever.
@@ -594,16 +528,16 @@ mod tests {
         let delays = Delays { uncommit: None, idle: Some(3600 * SECOND) };
         let is_told = &mut |_: Duration| ();
         // Two threads were about to fork; one does, in a process that goes on as the parent.
-        idle.hold(is_told);
-        idle.hold(is_told);
-        assert_eq!(idle.fork(|| (1, "parent")).1, "parent");
-        idle.release();
+        idle.thread().hold(is_told);
+        idle.thread().hold(is_told);
+        assert_eq!(idle.thread().fork(|| (1, "parent")).1, "parent");
+        idle.thread().release();
         idle.attend(delays);
         assert!(!is_running(&idle), "the other thread still holds it");
         // And as the child, where the other one is not.
-        idle.hold(is_told);
-        assert_eq!(idle.fork(|| (0, "child")).1, "child");
-        idle.release();
+        idle.thread().hold(is_told);
+        assert_eq!(idle.thread().fork(|| (0, "child")).1, "child");
+        idle.thread().release();
         idle.attend(delays);
         assert!(is_running(&idle), "nobody holds it");
     }
@@ -638,7 +572,7 @@ mod tests {
         idle.attend(Delays { uncommit: None, idle: Some(SECOND) });
         is_inside.recv_timeout(60 * SECOND).expect("the timer looks at once");
         let mut reports = Vec::new();
-        idle.hold(&mut |waited| {
+        idle.thread().hold(&mut |waited| {
             reports.push(waited);
             if reports.len() == 3 {
                 lets_go.send(()).unwrap();
@@ -646,7 +580,7 @@ mod tests {
         });
         assert!(reports.len() >= 3 && reports.is_sorted(), "{reports:?}");
         assert!(!is_running(&idle));
-        idle.release();
+        idle.thread().release();
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl<VM: VMBinding> Collector<VM> {
     /// Calls `fork` while the heap is at rest, as [`Mutator::fork`](crate::Mutator::fork) says.
     pub(crate) fn fork(&self, me: &ThreadPart<VM>, fork: impl FnOnce() -> i32) -> i32 {
         self.safepoint.enter_native(me.thread());
-        self.idle.hold(&mut |waited| {
+        self.idle.thread().hold(&mut |waited| {
             let what = "its timer, which looks after the idle heap, to end";
             self.report_waiting(Wait::Timer, waited, "a heap whose process is about to fork", what, Vec::new());
         });
@@ -44,7 +44,8 @@ impl<VM: VMBinding> Collector<VM> {
             fork()
         };
         // A listener may set options, and so take the lock of the timer: that of the listeners comes first.
-        let (result, gone) = self.watch.listeners().fork(|| self.idle.fork(|| self.safepoint.fork(me.thread(), fork)));
+        let (result, gone) =
+            self.watch.listeners().fork(|| self.idle.thread().fork(|| self.safepoint.fork(me.thread(), fork)));
         if result >= 0 {
             self.memory().end_joining();
         }
@@ -66,7 +67,7 @@ impl<VM: VMBinding> Collector<VM> {
         }
         std::mem::forget(unfinished);
         self.resume_all();
-        self.idle.release();
+        self.idle.thread().release();
         self.attend_when_idle();
         result
     }

@@ -6,7 +6,7 @@
 //! mutators come and go, `fork` how a process with a heap forks; `late` reports a thread that waits long for
 //! others. `ended` is a collection that has ended: from it `goal` and `nursery` set when the next is due,
 //! `worker_count` chooses helpers, and `attendant`, the thread that looks after a heap while its program is
-//! quiet, learns what may go back to the system.
+//! quiet, learns what may go back to the system; `side_thread` is how such a thread comes and goes.
 
 mod allocate;
 mod allocated;
@@ -21,6 +21,7 @@ mod late;
 mod nursery;
 mod pacing;
 mod pauses;
+mod side_thread;
 mod start;
 mod store;
 mod threads;
