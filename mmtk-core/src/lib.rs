@@ -43,7 +43,8 @@
 //! A **space** of your own implements [`space::Space`], takes blocks or pages from an
 //! [`Extent`](memory::Extent) (which charges the heap's budget), keeps marks in
 //! [side tables](memory), and offers a tracer and a sweep. `policies/src/spaces/bump.rs` is the smallest,
-//! `copy.rs` the smallest that moves.
+//! `copy.rs` the smallest that moves. A space that marks in place may leave its sweep for when mutators run
+//! again ([`space::Unswept`]); no plan has to do anything for that.
 //!
 //! # The modules
 //!

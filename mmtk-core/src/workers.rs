@@ -364,7 +364,7 @@ impl Drop for Gang {
 
 /// Ends the process: `who` has panicked where nothing can go on. The text comes again, since the program may
 /// have a panic hook of its own.
-fn abort(who: &str, panic: &(dyn Any + Send)) -> ! {
+pub(crate) fn abort(who: &str, panic: &(dyn Any + Send)) -> ! {
     let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,
         (_, Some(text)) => text.as_str(),

@@ -37,15 +37,24 @@ pub struct Stress {
     pub settings: &'static [(&'static str, &'static str)],
 }
 
-/// Collect often, and mark object by object.
-pub const EVERY_BYTES: Stress =
-    Stress { name: "every-bytes", settings: &[("stress.every_bytes", "32K"), ("stress.step_objects", "1")] };
+/// Collect often, mark object by object, and leave the sweep to mutators and to the next pause.
+pub const EVERY_BYTES: Stress = Stress {
+    name: "every-bytes",
+    settings: &[
+        ("stress.every_bytes", "32K"),
+        ("stress.step_objects", "1"),
+        ("gc.sweep_beside", "always"),
+        ("stress.no_background", "true"),
+    ],
+};
 /// Move whatever may move.
 pub const ALWAYS_DEFRAG: Stress =
     Stress { name: "always-defrag", settings: &[("stress.every_bytes", "48K"), ("stress.always_defrag", "true")] };
-/// Yield here and there.
-pub const RANDOM_YIELD: Stress =
-    Stress { name: "random-yield", settings: &[("stress.every_bytes", "40K"), ("stress.random_yield", "true")] };
+/// Yield here and there, and sweep beside mutators.
+pub const RANDOM_YIELD: Stress = Stress {
+    name: "random-yield",
+    settings: &[("stress.every_bytes", "40K"), ("stress.random_yield", "true"), ("gc.sweep_beside", "always")],
+};
 /// All workers take part in every section, and in every step of a marking.
 pub const WAKE_HELPERS: Stress = Stress {
     name: "wake-helpers",
@@ -59,6 +68,7 @@ pub const POISON: Stress = Stress {
         ("verify.poison", "true"),
         ("stress.always_defrag", "true"),
         ("gc.wake_helpers", "always"),
+        ("gc.sweep_beside", "always"),
         ("heap.return_memory", "always"),
     ],
 };
@@ -72,6 +82,7 @@ pub const PROPORTIONAL: Stress = Stress {
         ("heap.min", "64K"),
         ("heap.headroom_percent", "25"),
         ("heap.uncommit_delay_ms", "1"),
+        ("gc.sweep_beside", "always"),
         ("stress.step_objects", "1000"),
     ],
 };

@@ -8,7 +8,8 @@ use reference::{Ref, ReferenceVM, Thread, ThreadHandle};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
+    ("gc.sweep_beside", "always"),
     ("verify.trace", "true"),
     ("verify.poison", "true"),
     ("gc.workers", "2"),
@@ -45,6 +46,33 @@ fn check<VM: TestVM>(m: ThreadHandle<VM>, length: u64) {
 
 fn churn<VM: TestVM>(m: ThreadHandle<VM>, objects: usize) {
     (0..objects).for_each(|_| _ = m.alloc(1, 24));
+}
+
+/// Makes garbage until a collection finds it dead, and waits in a native region until it is free.
+fn is_swept_meanwhile<VM: TestVM>(heap: &Heap<VM>, m: ThreadHandle<VM>) {
+    let before = heap.statistics().collections;
+    while heap.statistics().collections == before {
+        churn(m, 100);
+    }
+    m.with_mutator(|mutator| {
+        mutator.native(|| {
+            while heap.statistics().reserved_bytes > 1 << 20 {
+                std::thread::yield_now();
+            }
+        });
+    });
+}
+
+#[test]
+fn the_thread_that_sweeps_beside_mutators_is_there_again_in_both() {
+    let _watchdog = Watchdog::new();
+    let settings = [("gc.sweep_beside", "always"), ("stress.every_bytes", "4M")];
+    let heap = new_heap(ReferenceVM::new(), options("Immix", 64 << 20, &settings)).unwrap();
+    let thread = Thread::attach(&heap);
+    let m = thread.handle();
+    is_swept_meanwhile(&heap, m);
+    assert!(fork(m, || is_swept_meanwhile(&heap, m)));
+    is_swept_meanwhile(&heap, m);
 }
 
 /// Forks; `child` runs in the child, which ends with it. Whether it ended well.

@@ -71,8 +71,13 @@ impl<VM: VMBinding> Collector<VM> {
         // What can never fit is refused before anything is collected for it.
         let mut attempts = if bytes <= limit { Attempts::default() } else { Attempts::OVER };
         while attempts != Attempts::OVER {
+            let swept = self.sweeping.is_over();
             if let Some(address) = attempt(allocators()) {
                 return Ok(checked(address));
+            }
+            if !swept {
+                self.sweep_some(Some(me));
+                continue;
             }
             if !self.plan.can_collect() {
                 break;
@@ -83,7 +88,14 @@ impl<VM: VMBinding> Collector<VM> {
             let seen = self.pauses.ended();
             let led = me.where_it_may_stop(|| {
                 self.collect_unless_done(Some(me), attempts.cause(), Some(seen), |ended| {
-                    attempt(allocators()).ok_or_else(|| attempts.after(ended))
+                    loop {
+                        let swept = self.sweeping.is_over();
+                        match attempt(allocators()) {
+                            Some(address) => return Ok(address),
+                            None if swept => return Err(attempts.after(ended)),
+                            None => _ = self.sweep_some(Some(me)),
+                        }
+                    }
                 })
             });
             match led {
@@ -109,12 +121,16 @@ impl<VM: VMBinding> Collector<VM> {
     ) -> Result<R, E> {
         let mut attempts = if self.plan.can_collect() { Attempts::default() } else { Attempts::OVER };
         loop {
-            let seen = self.pauses.ended();
+            let (seen, swept) = (self.pauses.ended(), self.sweeping.is_over());
             let mut error = match request() {
                 Ok(result) => return Ok(result),
                 Err(error) => error,
             };
             let Some(out_of_memory) = error.out_of_memory() else { return Err(error) };
+            if !swept {
+                self.sweep_some(Some(me));
+                continue;
+            }
             if attempts == Attempts::OVER {
                 if self.plan.can_collect() {
                     *out_of_memory = self.out_of_memory(out_of_memory.requested, Tried::Collections);
@@ -140,13 +156,16 @@ impl<VM: VMBinding> Collector<VM> {
     /// Collects if that is due before `bytes` bytes are allocated.
     fn collect_if_due(self: &Arc<Self>, me: &ThreadPart<VM>, bytes: usize) {
         // A minor collection may leave enough for a full one to be due after all.
-        for _ in 0..2 {
-            if !self.plan.can_collect() {
-                break;
-            }
+        let mut collections = 0;
+        while collections < 2 && self.plan.can_collect() {
             // Threads that cross the goal together want one collection, not one each.
-            let seen = self.pauses.ended();
+            let (seen, swept) = (self.pauses.ended(), self.sweeping.is_over());
             let Some(cause) = self.pacing.due(self.memory().budget().reserved(), bytes) else { break };
+            if !swept && cause == Cause::Growth {
+                self.sweep_some(Some(me));
+                continue;
+            }
+            collections += 1;
             me.where_it_may_stop(|| self.collect_unless_done(Some(me), cause, Some(seen), |_| ()));
         }
     }
@@ -155,10 +174,15 @@ impl<VM: VMBinding> Collector<VM> {
     /// are told: else they would go on in the memory that they have at hand, beside which any amount may be
     /// reported.
     pub(crate) fn tell_if_due(&self) {
-        if self.plan.can_collect() && self.pacing.is_full(self.memory().budget().reserved()) {
+        if self.plan.can_collect() && self.pacing.is_full(self.reserved_when_swept()) {
             // SAFETY: of the registry, so it is attached while its lock is held.
             self.safepoint.ask_to_look(|mutator| unsafe { &*mutator.0 }.hold_if_own());
         }
+    }
+
+    /// Bytes reserved, without what is known to be dead.
+    fn reserved_when_swept(&self) -> usize {
+        self.memory().budget().reserved().saturating_sub(self.sweeping.bytes())
     }
 
     /// A table cannot grow by this many bytes, and its caller cannot stop for a collection.

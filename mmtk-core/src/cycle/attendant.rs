@@ -238,7 +238,7 @@ impl Idle {
         let mut state = self.shared.thread.lock();
         let last = now - state.asked.cycle.map_or(self.shared.created, |cycle| cycle.began);
         let rate = ended.bytes.allocated.since_full as f64 / last.as_secs_f64().max(1e-9);
-        let cycle = Cycle { began: now, rate, live: ended.bytes.live, retained: budget.reserved(), goal };
+        let cycle = Cycle { began: now, rate, live: ended.bytes.live, retained: ended.bytes.reserved_after, goal };
         state.asked.cycle = Some(cycle);
         drop(state);
         self.attend(delays);

@@ -26,6 +26,10 @@ impl<VM: VMBinding> Collector<VM> {
     /// Collects; the caller leads, or takes part in the pause that another thread leads.
     pub(crate) fn collect(self: &Arc<Self>, me: Option<&ThreadPart<VM>>, cause: Cause) {
         self.collect_unless_done(me, cause, None, |_| ());
+        if cause == Cause::Requested {
+            // Who asks for a collection expects that it has freed what it can.
+            self.sweep_all(me);
+        }
     }
 
     /// Collects, unless another thread did since `seen` pauses: then none. Runs `last` before the mutators
@@ -55,12 +59,19 @@ impl<VM: VMBinding> Collector<VM> {
         let result = last(&ended);
         drop(inside);
         std::mem::forget(unfinished);
+        let wake = || {
+            if !self.sweeping.is_over() {
+                self.background.wake()
+            }
+        };
         if self.watch.listeners().is_empty() {
             self.resume_all();
+            wake();
         } else {
             let _inside = self.call(Callback::Listener);
             self.watch.listeners().emit_in_order(|| {
                 self.resume_all();
+                wake();
                 let ended = ended.after(nanos_since(requested));
                 let pause = Event::Pause(Box::new(details.report(&ended)));
                 [pause].into_iter().chain(paced.map(|paced| Event::Paced(Box::new(paced))))
@@ -104,6 +115,39 @@ impl<VM: VMBinding> Collector<VM> {
     /// tries again.
     pub(crate) fn stop_and_lead(&self, me: Option<&ThreadPart<VM>>) {
         while self.safepoint.stop_all(me.map(ThreadPart::thread), &mut Late::new(self)) == Stop::Followed {}
+        self.end_sweep();
+    }
+
+    /// Sweeps what the collection before has left: nothing else is done in a pause before. The leader, and
+    /// whoever was at it. When it began, if there was anything.
+    fn end_sweep(&self) -> Option<Instant> {
+        if self.sweeping.is_over() {
+            return None;
+        }
+        let start = Instant::now();
+        while self.sweeping.sweep_unit() {}
+        self.sweeping.wait();
+        Some(start)
+    }
+
+    /// Sweeps what the last collection has left, until nothing is left or another collection has begun anew.
+    fn sweep_all(&self, me: Option<&ThreadPart<VM>>) {
+        let collections = self.pauses.ended();
+        while self.pauses.ended() == collections && self.sweep_some(me) {}
+    }
+
+    /// Sweeps a unit of what the last collection has left, or waits for those that others have at hand.
+    /// Whether there was anything: then there may be free memory where there was none.
+    pub(super) fn sweep_some(&self, me: Option<&ThreadPart<VM>>) -> bool {
+        if self.sweeping.is_over() {
+            return false;
+        }
+        match (self.sweeping.sweep_unit_beside(), me) {
+            (Some(cpu_ns), Some(me)) => me.meter().skip(cpu_ns),
+            (Some(_), None) => (),
+            (None, _) => self.sweeping.wait(),
+        }
+        true
     }
 
     /// The pause, from stopped mutators to just before they resume.
@@ -111,6 +155,7 @@ impl<VM: VMBinding> Collector<VM> {
         self.pauses.phase().enter(PausePhase::Stopping);
         let to_safepoint = nanos_since(requested);
         let cpu_before = thread_cpu_ns();
+        let ended_sweep = self.end_sweep().map(|start| self.pauses.phase_since("end sweep", start));
         let (reserved_before, goal_before) = (self.memory().budget().reserved(), self.pacing.goal().bytes());
         let mutators = self.retire_stopped();
         let kind = self.pacing.kind_for(cause, self.pauses.next());
@@ -133,7 +178,7 @@ impl<VM: VMBinding> Collector<VM> {
             mutators: &mutators,
             created: self.pauses.heap_created(),
             arena: self.memory().arena(),
-            phases: self.memory().arena().list(),
+            phases: self.memory().arena().collect(ended_sweep),
             emergency: cause == Cause::Emergency,
             kind,
             minor_collections_pay: self.pacing.nursery().pays(),
@@ -147,6 +192,7 @@ impl<VM: VMBinding> Collector<VM> {
         };
         self.run_plan(&mut pause);
         let worker_cpu_ns = self.take_cpu_time(me, thread_cpu_ns() - cpu_before);
+        self.sweeping.begin();
         let found = &pause.found;
         let gc_cpu = worker_cpu_ns.iter().sum();
         let (sequence, live) = self.pauses.collected(kind, found.live_bytes_by_space(), gc_cpu);
@@ -159,13 +205,17 @@ impl<VM: VMBinding> Collector<VM> {
             times: Times { requested: self.pauses.at_ns(requested), to_safepoint, pause: nanos_since(requested) },
             work: Work {
                 gc_cpu,
+                beside_cpu: match kind {
+                    CollectionKind::Full => self.sweeping.take_recent_cpu_ns(),
+                    CollectionKind::Minor => 0,
+                },
                 helped: worker_cpu_ns[1..].iter().any(|ns| *ns > 0),
                 mutator_cpu,
                 objects: found.traced_objects(),
             },
             bytes: Bytes {
                 reserved_before,
-                reserved_after: self.memory().budget().reserved(),
+                reserved_after: self.memory().budget().reserved().saturating_sub(self.sweeping.bytes()),
                 goal_before,
                 traced: found.live_bytes(),
                 live,

@@ -1,10 +1,12 @@
 //! The engine of a heap: what a [`Heap`](crate::Heap) and its mutators share.
 
 use super::attendant::{Idle, Quiet};
+use super::background::Background;
 use super::helpers::Helpers;
 use super::pacing::Pacing;
 use super::pauses::Pauses;
 use super::store::Store;
+use super::sweeping::Sweeping;
 use super::watch::Watch;
 use crate::address::ObjectReference;
 use crate::alloc::{Allocators, MutatorRef};
@@ -23,12 +25,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-/// A heap's engine: the VM, the plan, and six parts that drive collections. Each part has a file and keeps
+/// A heap's engine: the VM, the plan, and the parts that drive collections. Each part has a file and keeps
 /// its fields to itself. Code outside of `cycle` reaches it through the methods here.
 pub(crate) struct Collector<VM: VMBinding> {
     pub(super) vm: Arc<VM>,
     pub(super) options: Options,
-    pub(super) plan: Box<dyn Plan<VM>>,
+    pub(super) plan: Arc<dyn Plan<VM>>,
     /// Memory, and what is kept of objects.
     pub(super) store: Store<VM>,
     /// Mutators, and how they are stopped.
@@ -45,6 +47,9 @@ pub(crate) struct Collector<VM: VMBinding> {
     pub(super) watch: Watch,
     /// The thread that looks after the heap while its program is quiet.
     pub(super) idle: Idle,
+    /// What the last full collection has left to be swept, and the thread that sweeps it beside mutators.
+    pub(super) sweeping: Arc<Sweeping<VM>>,
+    pub(super) background: Background<VM>,
     pub(super) yield_seed: AtomicU64,
 }
 
@@ -105,6 +110,11 @@ impl<VM: VMBinding> Collector<VM> {
     /// The pauses, for statistics.
     pub(crate) fn pauses(&self) -> &Pauses {
         &self.pauses
+    }
+
+    /// Processor time in ns of all collections, and of sweeping beside mutators.
+    pub(crate) fn gc_cpu_ns(&self) -> u64 {
+        self.pauses.gc_cpu_ns() + self.sweeping.cpu_ns()
     }
 
     /// When collections are due.

@@ -58,6 +58,8 @@ pub(crate) struct Times {
 pub(crate) struct Work {
     /// Of the leader and all helpers.
     pub gc_cpu: u64,
+    /// Of sweeping beside mutators, since the last full collection. 0 if it is a minor one.
+    pub beside_cpu: u64,
     /// Whether a helper took part.
     pub helped: bool,
     /// Of attached mutators, since the last full collection. 0 if it is a minor one: their time goes on.
@@ -71,7 +73,7 @@ pub(crate) struct Work {
 pub(crate) struct Bytes {
     /// Reserved when the mutators had stopped.
     pub reserved_before: usize,
-    /// Reserved now.
+    /// Reserved when all is swept: now, less what is left to be swept and will be free.
     pub reserved_after: usize,
     /// Reserved at which the next full collection would have been due.
     pub goal_before: usize,
@@ -140,7 +142,7 @@ impl CollectionEnded {
             emergency: false,
             defragmented: false,
             times: Times { requested: 0, to_safepoint: 0, pause: 0 },
-            work: Work { gc_cpu: 0, helped: false, mutator_cpu: 0, objects: 0 },
+            work: Work { gc_cpu: 0, beside_cpu: 0, helped: false, mutator_cpu: 0, objects: 0 },
             bytes: Bytes {
                 reserved_before: 0,
                 reserved_after: 0,
@@ -167,7 +169,7 @@ mod tests {
             live: 5,
             allocated: AllocatedBytes { since_full: 6, since_pause: 7 },
         };
-        let work = Work { gc_cpu: 8, helped: true, mutator_cpu: 9, objects: 10 };
+        let work = Work { gc_cpu: 8, beside_cpu: 0, helped: true, mutator_cpu: 9, objects: 10 };
         let times = Times { requested: 11, to_safepoint: 12, pause: 13 };
         let minor = CollectionEnded {
             cause: Cause::Nursery,

@@ -4,13 +4,13 @@
 //! held, helpers that should be woken are not there, and the registry lists threads that will never stop. So
 //! the heap comes to rest first:
 //!
-//! 1. the timer that looks after idle heaps ends, and no other begins, while the forking thread is in a
-//!    native region: the timer may be waiting for it;
+//! 1. the timer that looks after idle heaps and the background thread end, and no others begin, while the
+//!    forking thread is in a native region: the timer may be waiting for it;
 //! 2. all mutators stop, as for a collection: they hold none of the heap's locks; and the helpers end;
 //! 3. the locks that others may take at any time, in native regions or without being mutators, are held by
-//!    the forking thread: those of the timer, of the listeners and of the safepoint.
+//!    the forking thread: those of these two threads, of the listeners and of the safepoint.
 //!
-//! Helpers and timer are started again when they are next needed, in each process. Neither joins small pages
+//! Helpers and the two threads are started again when they are next needed, in each process. Neither joins small pages
 //! to huge ones any more: that would double what they share.
 //!
 //! In the child the other mutators are then detached. What they kept for the VM ([`VMBinding::Local`]) is
@@ -35,6 +35,10 @@ impl<VM: VMBinding> Collector<VM> {
             let what = "its timer, which looks after the idle heap, to end";
             self.report_waiting(Wait::Timer, waited, "a heap whose process is about to fork", what, Vec::new());
         });
+        self.background.thread().hold(&mut |waited| {
+            let what = "its background thread to end";
+            self.report_waiting(Wait::Timer, waited, "a heap whose process is about to fork", what, Vec::new());
+        });
         self.safepoint.leave_native(me.thread(), || Late::stopped(self));
         self.stop_and_lead(Some(me));
         let unfinished = self.led_by(Some(me));
@@ -44,8 +48,10 @@ impl<VM: VMBinding> Collector<VM> {
             fork()
         };
         // A listener may set options, and so take the lock of the timer: that of the listeners comes first.
-        let (result, gone) =
-            self.watch.listeners().fork(|| self.idle.thread().fork(|| self.safepoint.fork(me.thread(), fork)));
+        let (result, gone) = self.watch.listeners().fork(|| {
+            let idle = self.idle.thread();
+            idle.fork(|| self.background.thread().fork(|| self.safepoint.fork(me.thread(), fork)))
+        });
         if result >= 0 {
             self.memory().end_joining();
         }
@@ -68,6 +74,7 @@ impl<VM: VMBinding> Collector<VM> {
         std::mem::forget(unfinished);
         self.resume_all();
         self.idle.thread().release();
+        self.background.thread().release();
         self.attend_when_idle();
         result
     }

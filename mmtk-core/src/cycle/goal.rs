@@ -194,7 +194,7 @@ impl Goal {
             external,
             peak: bytes.reserved_before as f64 + external,
             marking_ns: times.pause as f64,
-            gc_cpu_ns: (minor_cpu_ns + work.gc_cpu) as f64,
+            gc_cpu_ns: (minor_cpu_ns + work.gc_cpu + work.beside_cpu) as f64,
             assist_cpu_ns: 0.0,
             black: 0.0,
             mutator_cpu_ns: (self.mutator_cpu_ns.swap(0, Relaxed) + work.mutator_cpu) as f64,

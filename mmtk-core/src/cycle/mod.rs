@@ -6,11 +6,13 @@
 //! mutators come and go, `fork` how a process with a heap forks; `late` reports a thread that waits long for
 //! others. `ended` is a collection that has ended: from it `goal` and `nursery` set when the next is due,
 //! `worker_count` chooses helpers, and `attendant`, the thread that looks after a heap while its program is
-//! quiet, learns what may go back to the system; `side_thread` is how such a thread comes and goes.
+//! quiet, learns what may go back to the system. `sweeping` is what a pause has left to be swept, and
+//! `background` the thread that sweeps it; `side_thread` is what the heap's two threads have in common.
 
 mod allocate;
 mod allocated;
 mod attendant;
+mod background;
 mod collect;
 mod collector;
 mod ended;
@@ -24,6 +26,7 @@ mod pauses;
 mod side_thread;
 mod start;
 mod store;
+mod sweeping;
 mod threads;
 mod watch;
 mod worker_count;

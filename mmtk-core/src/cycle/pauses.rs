@@ -3,7 +3,7 @@
 //!
 //! Callers: leaders write. Any thread reads: for statistics, and to say in a message what the heap does.
 
-use crate::events::CollectionKind;
+use crate::events::{CollectionKind, Phase};
 use crate::memory::{EXTENTS, Extent};
 use crate::pause::{PausePhase, PhaseCell};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -56,6 +56,11 @@ impl Pauses {
     /// In ns since then.
     pub fn at_ns(&self, instant: Instant) -> u64 {
         (instant - self.heap_created).as_nanos() as u64
+    }
+
+    /// A phase that ends now.
+    pub fn phase_since(&self, name: &'static str, start: Instant) -> Phase {
+        Phase { name, start_ns: self.at_ns(start), duration_ns: start.elapsed().as_nanos() as u64 }
     }
 
     /// Where the pause in progress stands.

@@ -1,12 +1,14 @@
 //! How a heap's engine is made, and which bindings, plans and options are refused before that.
 
 use super::attendant::Idle;
+use super::background::Background;
 use super::collector::Collector;
 use super::helpers::Helpers;
 use super::late;
 use super::pacing::Pacing;
 use super::pauses::Pauses;
 use super::store::Store;
+use super::sweeping::Sweeping;
 use super::watch::Watch;
 use crate::binding::VMBinding;
 use crate::error::HeapError;
@@ -36,7 +38,8 @@ impl<VM: VMBinding> Collector<VM> {
         let memory = Memory::new(&options)?;
         let states = ObjectStates::new(&memory)?;
         let parts = ArrayParts::for_barrier_of::<VM>(&memory)?;
-        let plan = plan(&PlanContext::new(&vm, &memory, &options, states.clone(), parts.clone()))?;
+        let plan: Arc<dyn Plan<VM>> =
+            plan(&PlanContext::new(&vm, &memory, &options, states.clone(), parts.clone()))?.into();
         let needs = plan.info().needs;
         let unsuitable = |need| HeapError::Unsuitable { plan: plan.info().name, need, suits: Vec::new() };
         if let Some(need) = needs.unmet::<VM>() {
@@ -76,8 +79,11 @@ impl<VM: VMBinding> Collector<VM> {
         let pacing = Pacing::new(&options, store.memory().budget().limit(), ages);
         let watch = Watch::new(&options);
         Ok(Arc::new_cyclic(|me: &Weak<Collector<VM>>| {
-            let patience = watch.patience();
+            let (patience, sweeping) = (watch.patience(), Arc::new(Sweeping::new(plan.clone())));
+            let idles = options.stress_no_background;
             Collector {
+                background: Background::new(sweeping.clone(), store.memory().clone(), patience.clone(), idles),
+                sweeping,
                 idle: Idle::new(me.clone(), store.memory().clone(), pacing.allocated().clone(), patience.clone()),
                 helpers: Helpers::new(&options, patience.clone(), late::workers_are_late(me.clone())),
                 yield_seed: AtomicU64::new(options.stress_seed),

@@ -70,7 +70,8 @@ pub enum Wait {
     Leader,
     /// The leader of a pause: until its helpers have ended their part of a step.
     Workers,
-    /// A thread that forks: until the thread that looks after the idle heap has ended.
+    /// A thread that forks: until the heap's own threads, the one that looks after the idle heap and the one
+    /// that works beside mutators, have ended.
     Timer,
 }
 
@@ -130,7 +131,7 @@ pub struct PauseReport {
     pub phases: Vec<Phase>,
     /// Bytes held by the spaces when the mutators had stopped.
     pub reserved_before_bytes: usize,
-    /// Bytes held by the spaces at the end.
+    /// Bytes held by the spaces at the end, or when all is swept, if the sweep is left for when mutators run.
     pub reserved_after_bytes: usize,
     /// Bytes found reachable.
     pub live_bytes: usize,

@@ -113,7 +113,7 @@ impl<VM: VMBinding> Heap<VM> {
         mutator
     }
 
-    /// Collects now. If this thread is a mutator of the heap and runs, it is [`Mutator::collect`], a
+    /// Collects now, and sweeps: when it returns, what was found dead is free. If this thread is a mutator of the heap and runs, it is [`Mutator::collect`], a
     /// safepoint.
     ///
     /// # Panics
@@ -213,7 +213,7 @@ impl<VM: VMBinding> Heap<VM> {
         HeapStatistics {
             collections: pauses.ended(),
             full_collections: pauses.fulls(),
-            gc_cpu_ns: pauses.gc_cpu_ns(),
+            gc_cpu_ns: self.0.gc_cpu_ns(),
             reserved_bytes: budget.reserved(),
             peak_reserved_bytes: budget.peak_reserved(),
             resident_bytes: budget.resident(),

@@ -19,7 +19,8 @@
 
 use crate::address::Address;
 use crate::memory::{Block, Extent, LOG_BLOCK_BYTES, SideWords};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// Slots of a worker, eight KiB in all: as many as 32 MiB of heap have blocks.
 const SLOTS: usize = 1024;
@@ -50,18 +51,41 @@ fn place_of(address: Address) -> u32 {
 pub struct BlockTotals {
     words: SideWords,
     extent: Extent,
+    sums: Arc<Sums>,
+}
+
+/// What all blocks have together.
+#[derive(Debug, Default)]
+struct Sums {
+    /// Blocks in which anything is live.
+    blocks: AtomicU32,
+    /// Bytes that are live.
+    bytes: AtomicUsize,
 }
 
 impl BlockTotals {
     /// The totals of the space that has this extent, in these words, one a block.
     pub fn new(words: SideWords, extent: Extent) -> Self {
-        BlockTotals { words, extent }
+        BlockTotals { words, extent, sums: Arc::default() }
     }
 
     fn add(&self, place: u32, bytes: u32) {
         let block = place.wrapping_sub(place_of(self.extent.start()));
         // Relaxed: the end of the section orders the additions before the leader reads their sums.
-        self.words.word(block).fetch_add(bytes, Relaxed);
+        if self.words.word(block).fetch_add(bytes, Relaxed) == 0 {
+            self.sums.blocks.fetch_add(1, Relaxed);
+        }
+        self.sums.bytes.fetch_add(bytes as usize, Relaxed);
+    }
+
+    /// In how many blocks anything was found live. When no worker traces.
+    pub fn live_blocks(&self) -> u32 {
+        self.sums.blocks.load(Relaxed)
+    }
+
+    /// Bytes that were found live in all blocks. When no worker traces.
+    pub fn live_bytes(&self) -> usize {
+        self.sums.bytes.load(Relaxed)
     }
 
     /// What was found live in the block, in bytes.
@@ -72,6 +96,8 @@ impl BlockTotals {
     /// The totals of the first blocks start at nothing. The leader, before a trace.
     pub fn clear(&self, blocks: u32) {
         (0..blocks).for_each(|block| self.words.word(block).store(0, Relaxed));
+        self.sums.blocks.store(0, Relaxed);
+        self.sums.bytes.store(0, Relaxed);
     }
 }
 
@@ -168,6 +194,7 @@ mod tests {
             }
         });
         assert_eq!(blocks.map(|block| totals.bytes_in(block)), [8, 9].map(|bytes| WORKERS * ADDED / 2 * bytes));
+        assert_eq!((totals.live_blocks(), totals.live_bytes()), (2, WORKERS * ADDED / 2 * 17));
     }
 
     #[test]
@@ -184,7 +211,9 @@ mod tests {
         assert_eq!(all(), [48, 0, 0]);
         add(0, 64);
         assert_eq!((own.flush(), all()), (Some((totals.extent, 144)), [112, 24, 8]));
+        assert_eq!(totals.live_blocks(), 3);
         totals.clear(2);
+        assert_eq!((totals.live_blocks(), totals.live_bytes()), (0, 0));
         assert_eq!(all(), [0, 0, 8]);
     }
 }

@@ -132,7 +132,8 @@ pub fn class_bytes(number: usize) -> usize {
 
 /// The block holds no cells.
 pub const BLOCK_FREE: u8 = 0;
-/// Taken since the last pause: no cell of it was ever marked.
+/// The state of a block that was taken since a collection, and no cell of it was ever marked: this, and the
+/// epoch of that collection.
 pub const BLOCK_NEW: u8 = 0x80;
 
 /// The marks of the cells of one space.
@@ -141,7 +142,7 @@ pub struct CellMarks<K = Owned> {
     extent: Extent,
     /// Class number of each block.
     classes: BytePer<LOG_BLOCK_BYTES, K>,
-    /// A byte a block: `BLOCK_FREE`, `BLOCK_NEW`, or the epoch in which a cell of it was last marked.
+    /// A byte a block: `BLOCK_FREE`, `BLOCK_NEW` with an epoch, or the epoch in which a cell of it was last marked.
     states: BytePer<LOG_BLOCK_BYTES, K>,
 }
 
@@ -191,15 +192,16 @@ impl<K> CellMarks<K> {
         BlockCells { start, class, memory: PhantomData }
     }
 
-    /// Gives a block that the caller owns alone a class, with no cell marked (I1).
-    pub fn format(&self, block: Block, class_number: usize) -> BlockCells<'_> {
+    /// Gives a block that the caller owns alone a class, with no cell marked (I1); taken since the collection
+    /// of this epoch.
+    pub fn format(&self, block: Block, class_number: usize, epoch: u8) -> BlockCells<'_> {
         let start = self.start_of(block);
         self.classes.at(start).store(class_number as u8, Relaxed);
-        self.states.at(start).store(BLOCK_NEW, Relaxed);
+        self.states.at(start).store(BLOCK_NEW | epoch, Relaxed);
         self.cells_at(start, class(class_number))
     }
 
-    /// The block's state: `BLOCK_FREE`, `BLOCK_NEW`, or the epoch in which a cell of it was last marked. Its
+    /// The block's state: `BLOCK_FREE`, `BLOCK_NEW` with an epoch, or the epoch in which a cell of it was last marked. Its
     /// owner, or the one worker that sweeps it, may set it free.
     pub fn state(&self, block: Block) -> &AtomicU8 {
         self.states.at(self.extent.block_start(block))
@@ -240,11 +242,14 @@ impl<K> CellMarks<K> {
     }
 
     /// Marks the object's cell; false if it was marked in this epoch. `alone` says that no other worker
-    /// traces.
+    /// traces. `first` is called if it is the first mark of its block.
     #[inline(always)]
-    pub fn mark(&self, object: ObjectReference, epoch: u8, alone: bool) -> bool {
+    pub fn mark(&self, object: ObjectReference, epoch: u8, alone: bool, first: impl FnOnce()) -> bool {
         let (cells, cell) = self.locate(object);
-        mark_bits::begin(self.state_around(object), epoch, || cells.clear_marks());
+        mark_bits::begin(self.state_around(object), epoch, || {
+            cells.clear_marks();
+            first();
+        });
         mark_bits::set(cells.mark_word(cell), 1 << (cell % 64), alone)
     }
 
@@ -400,15 +405,15 @@ mod tests {
         let extent = memory.extent();
         memory.commit(extent.start(), BLOCK_BYTES).unwrap();
         let marks = CellMarks::new(&memory, extent).unwrap();
-        let cells = marks.format(Block(0), class_of(48));
+        let cells = marks.format(Block(0), class_of(48), 4);
         let n = cells.class().cells;
-        assert_eq!(marks.state(Block(0)).load(Relaxed), BLOCK_NEW);
+        assert_eq!(marks.state(Block(0)).load(Relaxed), BLOCK_NEW | 4);
         for (live, alone) in
             [0, 1, 9, 10, 11, 12, 13, 14, 15, 63, 64, 200, n - 1].into_iter().zip([false, true].into_iter().cycle())
         {
             let object = ObjectReference::for_test(cells.cell_start(live));
-            assert!(marks.mark(object, 5, alone));
-            assert!(!marks.mark(object, 5, alone));
+            assert!(marks.mark(object, 5, alone, || ()));
+            assert!(!marks.mark(object, 5, alone, || ()));
         }
         let mut runs = Vec::new();
         let mut from = 0;
@@ -420,7 +425,7 @@ mod tests {
         assert_eq!(cells.live_cells(), 13);
         let object = ObjectReference::for_test(cells.cell_start(1));
         assert!(marks.is_marked(object, 5) && !marks.is_marked(object, 6), "marks are of their epoch");
-        assert!(marks.mark(object, 6, true));
+        assert!(marks.mark(object, 6, true, || ()));
         assert_eq!(cells.live_cells(), 1, "the first mark of an epoch clears the older ones");
     }
 
@@ -432,7 +437,7 @@ mod tests {
         for (number, class) in CLASSES.iter().enumerate() {
             let block = Block(number as u32);
             memory.commit(extent.block_start(block), BLOCK_BYTES).unwrap();
-            let cells = marks.format(block, number);
+            let cells = marks.format(block, number, 6);
             assert_eq!((class_bytes(number), marks.class_number(block)), (class.bytes as usize, number));
             assert_eq!(marks.block(block).start, cells.start);
             let (first, count, bytes) = (cells.cell_start(0), class.cells, class.bytes as usize);
@@ -451,7 +456,7 @@ mod tests {
                 assert_eq!(marks.cell_around(cells.cell_start(cell).plus(bytes - 1)), Some(cells.cell_start(cell)));
                 assert_eq!(marks.cell(object(cell)), (cells.cell_start(cell), bytes));
                 assert!(marks.mark_address(object(cell)) == cells.start.plus(cell as usize / 8));
-                assert!(!marks.is_marked(object(cell), 7) && marks.mark(object(cell), 7, cell % 2 == 0));
+                assert!(!marks.is_marked(object(cell), 7) && marks.mark(object(cell), 7, cell % 2 == 0, || ()));
             }
             let visited = || {
                 let mut visited = Vec::new();

@@ -267,6 +267,14 @@ options! {
         needs: [Need::Collections, Need::Helpers],
     }
 
+    /// Whether a full collection leaves the sweep for when mutators run again, in spaces that mark in place.
+    /// auto: when that saves more of the pause than it costs to wake a thread. always: whenever there is
+    /// anything to sweep. Both not if the pause needs to know what is free. never: pauses sweep.
+    gc_sweep_beside: When {
+        key: "gc.sweep_beside", default: When::Auto, allowed: OneOf,
+        needs: [Need::Collections],
+    }
+
     /// Generational plans: bytes that mutators allocate between two minor collections. The larger the
     /// nursery, the more of its objects are dead when a collection begins. 0: the heap chooses. It takes half
     /// of the free room, and makes no minor collections while they do not pay.
@@ -347,6 +355,12 @@ options! {
     /// stay stopped throughout. This tests that marking can be interrupted anywhere. 0: one step. It has no
     /// effect in collections that evacuate objects, nor in minor ones.
     stress_step_objects: usize { key: "stress.step_objects", default: 0, allowed: Number(0..=1_000_000), needs: [Need::Collections] }
+
+    /// No thread of the heap works beside mutators: what pauses leave to be swept is left to mutators that
+    /// need memory, and to the next pause.
+    stress_no_background: bool {
+        key: "stress.no_background", default: false, allowed: Flag, needs: [Need::Collections],
+    }
 
     /// Yield at random points of the protocols, to visit rare interleavings.
     stress_yield: bool { key: "stress.random_yield", default: false, allowed: Flag }
@@ -457,6 +471,7 @@ mod tests {
             ("heap.idle_gc_s", "0.5"),
             ("gc.workers", "7"),
             ("gc.wake_helpers", "always"),
+            ("gc.sweep_beside", "always"),
             ("nursery.bytes", "4M"),
             ("nursery.max_bytes", "16M"),
             ("nursery.pause_goal_us", "500"),
@@ -471,6 +486,7 @@ mod tests {
             ("stress.full_every", "2"),
             ("stress.always_defrag", "true"),
             ("stress.step_objects", "7"),
+            ("stress.no_background", "true"),
             ("stress.random_yield", "true"),
             ("stress.seed", "18446744073709551615"),
             ("verify.trace", "true"),

@@ -27,7 +27,7 @@ use crate::binding::VMBinding;
 use crate::events::{CollectionKind, Phase};
 use crate::memory::{Arena, List};
 use crate::metadata::{ObjectStates, Remembered};
-use crate::options::{Options, WakeHelpers};
+use crate::options::{Options, WakeHelpers, When};
 use crate::space::Spaces;
 use crate::weak::WeakTables;
 use crate::workers::{Gang, Worker};
@@ -68,6 +68,8 @@ pub struct Pause<'a, VM: VMBinding> {
 
 /// A range of items that a worker takes at a time.
 const ITEMS_AT_ONCE: usize = 64;
+/// A pause sweeps fewer blocks than this in the time that it takes to wake a thread.
+const BLOCKS_TO_LEAVE: usize = 512;
 /// Fewer items than this are not worth a wake-up.
 const ITEMS_FOR_HELPERS: usize = 2048;
 
@@ -175,6 +177,21 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.parallel("sweep", items, f);
     }
 
+    /// Whether the sweep of so many blocks or large objects is left for when mutators run again
+    /// ([`LeftToSweep`](crate::space::LeftToSweep)). Only in the first round of a full collection, and not if
+    /// the pause needs to know what is free: before out of memory, when all that is free goes back to the
+    /// system at once, or if the space says that `it_needs` it.
+    pub fn leaves_sweep(&self, blocks: usize, it_needs: impl FnOnce() -> bool) -> bool {
+        let may = self.kind == CollectionKind::Full && !self.emergency && self.found.rounds() == 0;
+        let free_is_kept = self.options.return_memory != When::Always && self.options.uncommit_delay_ms > 0;
+        let wants = match self.options.gc_sweep_beside {
+            When::Never => false,
+            When::Always => blocks > 0,
+            When::Auto => blocks >= BLOCKS_TO_LEAVE && free_is_kept,
+        };
+        may && wants && !it_needs()
+    }
+
     /// Begins the compaction, in plans that move objects when all that are live are known: the roots and what
     /// the binding kept alive. Then the plan decides where objects go, updates references
     /// ([`Pause::update_roots`]), moves objects, and ends with [`Pause::forward_weak`].
@@ -207,8 +224,16 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
         self.gang.for_each_worker(f);
     }
 
-    /// Begins another round in the same pause, to collect harder.
+    /// Begins another round in the same pause, to collect harder. What spaces have left to be swept is swept
+    /// before: they are prepared once more.
     pub fn again(&mut self) {
+        for space in self.spaces.iter().filter_map(|space| space.unswept()) {
+            space.left().begin();
+            while let Some(unit) = space.left().units().take() {
+                space.sweep_unit(unit);
+                space.left().units().done();
+            }
+        }
         self.found.begin_round();
     }
 }

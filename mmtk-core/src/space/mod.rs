@@ -4,10 +4,12 @@
 mod pool;
 mod region;
 mod spaces;
+mod unswept;
 
 pub use pool::{PoolCells, Pools, SharedCells};
 pub use region::{RegionMemory, Regions};
 pub use spaces::Spaces;
+pub use unswept::{LeftToSweep, Unswept};
 
 use crate::address::{Address, ObjectReference};
 use crate::alloc::Allocators;
@@ -32,6 +34,11 @@ pub trait Space: Send + Sync {
     /// A mutator's ranges are about to be forgotten, at the beginning of each pause and when it detaches: a
     /// space that must know about them takes note.
     fn retire(&self, _allocators: &mut Allocators) {}
+    /// Itself, if its sweep may leave something for when mutators run again
+    /// ([`Pause::leaves_sweep`](crate::pause::Pause::leaves_sweep)).
+    fn unswept(&self) -> Option<&dyn Unswept> {
+        None
+    }
     /// Bytes it has reserved: blocks or pages it owns, and what it holds in reserve for them.
     fn reserved_bytes(&self) -> usize;
     /// Whether `[address, address + bytes)` is memory that an object can occupy now. The answer is for the

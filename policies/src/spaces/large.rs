@@ -6,7 +6,9 @@
 //!
 //! I1. An object begins at a page, and no other object is on its pages.
 //! I2. `objects` lists every object in use; mutators append under the lock, the sweep replaces it while they
-//!     are stopped.
+//!     are stopped. While a sweep is left for when they run again, what it has not swept is in `unswept`: it
+//!     puts live objects back under the lock of `objects`. `unswept` does not change meanwhile.
+//! Lock order: `objects` before `unswept`.
 
 use super::epoch::Epoch;
 use derive_where::derive_where;
@@ -15,7 +17,7 @@ use mmtk_core::memory::{CHUNK_BYTES, Charge, Extent, PageRuns, SideBytes};
 use mmtk_core::metadata::{Ages, ArrayParts, Moves, ObjectStates};
 use mmtk_core::os::{PAGE_BYTES, PageVec};
 use mmtk_core::pause::Pause;
-use mmtk_core::space::Space;
+use mmtk_core::space::{LeftToSweep, Space, Unswept};
 use mmtk_core::trace::{ArrayPart, ObjectItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
@@ -27,6 +29,9 @@ const LOG_PAGE_BYTES: u32 = PAGE_BYTES.trailing_zeros();
 
 /// Fewer objects than this are not worth a wake-up, if none is a large array.
 const OBJECTS_FOR_HELPERS: usize = 64;
+
+/// Objects of a unit of the sweep that is left.
+const UNIT_OBJECTS: usize = 64;
 
 #[derive(Copy, Clone, Debug)]
 struct LargeObject {
@@ -50,6 +55,11 @@ pub struct LargeObjectSpace<VM> {
     /// order.
     sorted: AtomicBool,
     reserved: AtomicUsize,
+    /// Bytes of the objects that the last full collection marked, whole pages each.
+    live: AtomicUsize,
+    /// What it has left to be swept.
+    unswept: Mutex<PageVec<LargeObject>>,
+    left: LeftToSweep,
 }
 
 impl<VM: VMBinding> LargeObjectSpace<VM> {
@@ -72,6 +82,9 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
             objects: Mutex::default(),
             sorted: AtomicBool::new(true),
             reserved: AtomicUsize::new(0),
+            live: AtomicUsize::new(0),
+            unswept: Mutex::default(),
+            left: LeftToSweep::default(),
         })
     }
 
@@ -93,6 +106,8 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     /// Begins an epoch.
     pub fn prepare(&self) {
         self.epoch.advance();
+        self.live.store(0, Relaxed);
+        *self.unswept.lock() = PageVec::default();
     }
 
     /// The policy for this pause's trace.
@@ -128,22 +143,65 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
         });
     }
 
-    /// Frees what was not marked.
+    /// Frees what was not marked: now, or when mutators run again.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         let epoch = self.epoch.current();
         for released in pause.released().iter().filter(|object| self.pages.extent().holds(**object)) {
             self.marks.at(released.address()).store(0, Relaxed);
         }
         let mut objects = std::mem::take(&mut *self.objects.lock());
-        let live = |object: &LargeObject| self.marks.at(object.start).load(Relaxed) == epoch;
+        let live = |object: &LargeObject| self.is_marked(object, epoch);
+        if pause.leaves_sweep(objects.len(), || false) {
+            let dead = self.reserved.load(Relaxed).saturating_sub(self.live.load(Relaxed));
+            self.left.leave(objects.len().div_ceil(UNIT_OBJECTS) as u32, dead);
+            *self.unswept.lock() = objects;
+            return;
+        }
         pause.sweep(objects.len(), |_, range| {
-            for object in objects[range].iter().filter(|o| !live(o)) {
-                self.pages.release(object.start, object.pages);
-                self.reserved.fetch_sub(object.pages * PAGE_BYTES, Relaxed);
-            }
+            objects[range].iter().filter(|object| !live(object)).for_each(|object| self.free(object));
         });
         objects.retain(live);
         *self.objects.lock() = objects;
+    }
+
+    /// The live object that `is_it` of those that are not swept yet. While `objects` is locked, so that none
+    /// goes there unseen.
+    fn find_unswept(&self, is_it: impl Fn(&LargeObject) -> bool) -> Option<LargeObject> {
+        let epoch = self.epoch.current();
+        let is_live = |object: &&LargeObject| is_it(object) && self.is_marked(object, epoch);
+        if self.left.is_over() { None } else { self.unswept.lock().iter().find(is_live).copied() }
+    }
+
+    fn is_marked(&self, object: &LargeObject, epoch: u8) -> bool {
+        self.marks.at(object.start).load(Relaxed) == epoch
+    }
+
+    fn free(&self, object: &LargeObject) {
+        self.pages.release(object.start, object.pages);
+        self.reserved.fetch_sub(object.pages * PAGE_BYTES, Relaxed);
+    }
+}
+
+impl<VM: VMBinding> Unswept for LargeObjectSpace<VM> {
+    fn left(&self) -> &LeftToSweep {
+        &self.left
+    }
+
+    fn sweep_unit(&self, unit: u32) {
+        let epoch = self.epoch.current();
+        let mut of_unit = [const { None }; UNIT_OBJECTS];
+        let from = unit as usize * UNIT_OBJECTS;
+        for (place, object) in of_unit.iter_mut().zip(&self.unswept.lock()[from..]) {
+            *place = Some(*object);
+        }
+        let of_unit = || of_unit.iter().flatten();
+        for object in of_unit().filter(|object| !self.is_marked(object, epoch)) {
+            self.free(object);
+            self.left.freed(object.pages * PAGE_BYTES);
+        }
+        let mut objects = self.objects.lock();
+        objects.extend(of_unit().filter(|object| self.is_marked(object, epoch)));
+        self.sorted.store(false, Relaxed);
     }
 }
 
@@ -168,7 +226,9 @@ impl<VM: VMBinding> SpaceTracer<VM> for LargeTracer<'_, VM> {
         if self.space.marks.at(object.address()).swap(self.epoch, Relaxed) == self.epoch {
             return Traced::Seen(object);
         }
-        worker.count(self.extent, self.space.vm.object_size(object));
+        let bytes = self.space.vm.object_size(object);
+        worker.count(self.extent, bytes);
+        self.space.live.fetch_add(bytes.next_multiple_of(PAGE_BYTES), Relaxed);
         if self.space.ages.has_old() {
             self.space.parts.begin(&*self.space.vm, object);
             self.space.states.unlog(object);
@@ -195,11 +255,16 @@ impl<VM: VMBinding> Space for LargeObjectSpace<VM> {
     fn ages(&self) -> Ages {
         self.ages
     }
+    fn unswept(&self) -> Option<&dyn Unswept> {
+        Some(self)
+    }
     fn reserved_bytes(&self) -> usize {
         self.reserved.load(Relaxed)
     }
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
-        match self.objects.lock().iter().find(|o| o.start == object.address()) {
+        let objects = self.objects.lock();
+        let is_it = |large: &LargeObject| large.start == object.address();
+        match objects.iter().find(|large| is_it(large)).copied().or_else(|| self.find_unswept(is_it)) {
             None => Err("no large object begins there, or it was collected".to_string()),
             Some(o) if bytes > o.pages * PAGE_BYTES => Err(format!("it was given {} pages", o.pages)),
             Some(_) => Ok(()),
@@ -211,7 +276,9 @@ impl<VM: VMBinding> Space for LargeObjectSpace<VM> {
             objects.sort_unstable_by_key(|o| o.start);
         }
         let next = objects.partition_point(|o| o.start <= address);
-        let object = self.pages.object_at(objects[..next].last()?.start);
+        let holds = |o: &LargeObject| (o.start..o.start.plus(o.pages * PAGE_BYTES)).contains(&address);
+        let found = objects[..next].last().filter(|o| holds(o)).copied().or_else(|| self.find_unswept(holds))?;
+        let object = self.pages.object_at(found.start);
         let offset = address.bytes_from(object.address());
         (offset < 1 << VM::LOG_GRANULE || offset < self.vm.object_size(object)).then_some(object)
     }

@@ -12,11 +12,13 @@
 //! `touched`. Old objects that the binding releases lose their marks before that, and their blocks are
 //! touched, too.
 //!
-//! I1. A listed block is swept by the thread that pops it. A block goes back to a `partial` list only in a
-//!     pause.
+//! I1. A listed block is swept by the thread that pops it. A block comes to a `partial` list by the sweep
+//!     alone: in a pause, or when mutators run again.
 //! I2. Between pauses a cell of a listed block is free if it is not marked; cells handed out since are behind
 //!     their owner's cursor, which only moves forward.
-//! Callers: `allocate` any mutator; the tracer any worker; the rest the leader.
+//! I3. While the sweep is left for mutators, a block that was taken since the trace is told by its state:
+//!     `BLOCK_NEW` with this epoch.
+//! Callers: `allocate` any mutator; the tracer any worker; `sweep_unit` any thread; the rest the leader.
 
 use super::epoch::Epoch;
 use derive_where::derive_where;
@@ -30,13 +32,16 @@ use mmtk_core::metadata::{
     Ages, BLOCK_FREE, BLOCK_NEW, CellMarks, Moves, ObjectStates, SIZE_CLASSES, class_bytes, class_of,
 };
 use mmtk_core::pause::Pause;
-use mmtk_core::space::Space;
+use mmtk_core::space::{LeftToSweep, Space, Unswept};
 use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
 use mmtk_core::workers::Worker;
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Blocks of a unit of the sweep that is left: some ten microseconds.
+const UNIT_BLOCKS: u32 = 64;
 
 /// The space.
 pub struct MarkSweepSpace<VM> {
@@ -56,6 +61,10 @@ pub struct MarkSweepSpace<VM> {
     full: SideBytes,
     states: ObjectStates<VM>,
     ages: Ages,
+    /// Blocks in which the last full collection marked anything.
+    live_blocks: AtomicU32,
+    /// What it has left to be swept.
+    left: LeftToSweep,
 }
 
 impl<VM: VMBinding> MarkSweepSpace<VM> {
@@ -92,6 +101,8 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             full: context.memory.side_bytes(extent, LOG_BLOCK_BYTES)?,
             states: context.states.clone(),
             ages,
+            live_blocks: AtomicU32::new(0),
+            left: LeftToSweep::default(),
         })
     }
 
@@ -127,7 +138,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
                 continue;
             }
             let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES, Charge::Mutator))?;
-            let block = self.marks.format(acquired.block, class);
+            let block = self.marks.format(acquired.block, class, self.epoch.current());
             self.states.forget_starts(self.pool.extent().block_start(acquired.block), BLOCK_BYTES);
             let cells = block.class().cells;
             (cell.block, cell.next_cell) = (Some(acquired.block), cells);
@@ -158,6 +169,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             self.epoch.advance();
             self.partial.iter().for_each(BlockList::clear);
             self.touched.clear();
+            self.live_blocks.store(0, Relaxed);
         }
     }
 
@@ -170,6 +182,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             epoch: self.epoch.current(),
             states: self.states.view(),
             ages: self.ages,
+            live_blocks: &self.live_blocks,
         }
     }
 
@@ -186,13 +199,18 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         });
     }
 
-    /// Frees blocks without a live cell and lists the others: all of them, or in a minor collection those
-    /// that mutators took.
+    /// Frees blocks without a live cell and lists the others: all of them, now or when mutators run again, or
+    /// in a minor collection those that mutators took.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         let blocks = self.pool.watermark() as usize;
         match pause.kind() {
+            // Objects that are found by address must not be found dead, and cells do not tell.
+            CollectionKind::Full if !VM::OBJECT_STARTS && pause.leaves_sweep(blocks, || false) => {
+                let dead = self.pool.owned().saturating_sub(self.live_blocks.load(Relaxed));
+                self.left.leave(self.pool.watermark().div_ceil(UNIT_BLOCKS), dead as usize * BLOCK_BYTES);
+            }
             CollectionKind::Full => {
-                pause.sweep(blocks, |_, blocks| self.sweep_blocks(blocks));
+                pause.sweep(blocks, |_, blocks| _ = self.sweep_blocks(blocks));
             }
             CollectionKind::Minor => {
                 self.release(pause.released());
@@ -219,7 +237,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         for block in (0..blocks).map_while(|_| self.touched.pop(self.pool.links())).map(Block) {
             let (state, cells) = (self.marks.state(block), self.marks.block(block));
             let run = match state.load(Relaxed) {
-                BLOCK_NEW => Some(0..cells.class().cells),
+                state if state & BLOCK_NEW != 0 => Some(0..cells.class().cells),
                 _ => cells.next_free_run(0),
             };
             match run {
@@ -239,7 +257,8 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         self.pool.memory().budget().unreserve(freed);
     }
 
-    fn sweep_blocks(&self, blocks: Range<usize>) {
+    /// Returns the bytes that became free.
+    fn sweep_blocks(&self, blocks: Range<usize>) -> usize {
         let epoch = self.epoch.current();
         let mut freed = 0;
         // From the end, so that a list begins with its lowest address.
@@ -252,6 +271,8 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             }
             match state.load(Relaxed) {
                 BLOCK_FREE => (),
+                // Taken since the trace (I3).
+                taken if taken == BLOCK_NEW | epoch => (),
                 // A block that is released as a whole goes back sooner if it is on no list.
                 marked
                     if marked == epoch && self.ages.has_old() && self.marks.block(block).next_free_run(0).is_none() =>
@@ -270,6 +291,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             }
         }
         self.pool.memory().budget().unreserve(freed);
+        freed
     }
 
     /// What is to be done at once with cells that are free: for poison, and so that nobody finds objects
@@ -299,6 +321,7 @@ pub struct MarkSweepTracer<'a, VM> {
     epoch: u8,
     states: ObjectStates<VM, Borrowed<'a>>,
     ages: Ages,
+    live_blocks: &'a AtomicU32,
 }
 
 impl<VM: VMBinding> SpaceTracer<VM> for MarkSweepTracer<'_, VM> {
@@ -311,7 +334,7 @@ impl<VM: VMBinding> SpaceTracer<VM> for MarkSweepTracer<'_, VM> {
 
     #[inline(always)]
     fn trace(&self, object: ObjectReference, worker: &mut Worker) -> Traced {
-        if !self.marks.mark(object, self.epoch, worker.alone) {
+        if !self.marks.mark(object, self.epoch, worker.alone, || _ = self.live_blocks.fetch_add(1, Relaxed)) {
             return Traced::Seen(object);
         }
         worker.count(self.extent, self.vm.object_size(object));
@@ -334,6 +357,17 @@ impl<VM: VMBinding> SpaceTracer<VM> for MarkSweepTracer<'_, VM> {
     }
 }
 
+impl<VM: VMBinding> Unswept for MarkSweepSpace<VM> {
+    fn left(&self) -> &LeftToSweep {
+        &self.left
+    }
+
+    fn sweep_unit(&self, unit: u32) {
+        let end = self.pool.watermark().min((unit + 1) * UNIT_BLOCKS);
+        self.left.freed(self.sweep_blocks((unit * UNIT_BLOCKS) as usize..end as usize));
+    }
+}
+
 impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
     fn name(&self) -> &'static str {
         self.name
@@ -349,6 +383,9 @@ impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
     }
     fn ages(&self) -> Ages {
         self.ages
+    }
+    fn unswept(&self) -> Option<&dyn Unswept> {
+        Some(self)
     }
     fn reserved_bytes(&self) -> usize {
         self.pool.owned() as usize * BLOCK_BYTES

@@ -94,7 +94,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
     /// The next block for a pool, none of its cells taken.
     fn acquire(&self, pool: &mut PoolCells) -> Option<Block> {
         let block = self.blocks.acquire(Payment::Bytes(BLOCK_BYTES, Charge::Mutator))?.block;
-        self.cells.format(block, pool.class);
+        self.cells.format(block, pool.class, 0);
         self.owners.word(block.0).store(pool.number, Relaxed);
         pool.blocks.insert(block, 0);
         pool.partial.insert(block, ());
@@ -249,7 +249,7 @@ impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
         }
         let (start, bytes) = (cells.cell_start(cell), class_bytes(pool.class));
         // Marked by this thread alone: it holds the pool's lock, and a block belongs to one pool.
-        self.cells.mark(self.blocks.object_at(start), TAKEN, true);
+        self.cells.mark(self.blocks.object_at(start), TAKEN, true, || ());
         self.states.forget(start, bytes);
         if VM::OBJECT_STARTS {
             self.states.starts().set_shared(start);

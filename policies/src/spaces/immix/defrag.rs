@@ -144,8 +144,30 @@ impl Defrag {
     /// Whether memory runs out: this is an emergency, or the last collection yielded next to nothing, and
     /// neither does this one.
     pub fn is_urgent<VM: VMBinding>(&self, pause: &Pause<'_, VM>, budget: &Budget) -> bool {
+        pause.is_emergency() || self.yields_little(pause, budget, budget.free_for_mutators())
+    }
+
+    /// Whether the last collection yielded next to nothing, and neither does this one, which leaves `free`
+    /// bytes for mutators.
+    fn yields_little<VM: VMBinding>(&self, pause: &Pause<'_, VM>, budget: &Budget, free: usize) -> bool {
         let little = budget.limit() / 100;
-        pause.is_emergency() || pause.allocated_bytes() < little && budget.free_for_mutators() < little.max(BLOCK_BYTES)
+        pause.allocated_bytes() < little && free < little.max(BLOCK_BYTES)
+    }
+
+    /// What a round must free to pay while memory does not run out, in bytes.
+    fn worth_a_round<VM: VMBinding>(pause: &Pause<'_, VM>, budget: &Budget) -> usize {
+        (pause.allocated_bytes() / 2).max(budget.limit() / 100)
+    }
+
+    /// After a trace, and before its sweep: whether there will be anything to decide when all is swept. The
+    /// trace has counted what is wasted in blocks with live objects; the others, of `owned_bytes` in all,
+    /// become free.
+    pub fn may_pay<VM: VMBinding>(&self, pause: &Pause<'_, VM>, budget: &Budget, owned_bytes: usize) -> bool {
+        let live_blocks = self.live_bytes.live_blocks() as usize * BLOCK_BYTES;
+        let waste = live_blocks.saturating_sub(self.live_bytes.live_bytes());
+        let free = budget.free_for_mutators() + owned_bytes.saturating_sub(live_blocks);
+        let urgent = self.yields_little(pause, budget, free);
+        self.enabled && (urgent || waste >= Self::worth_a_round(pause, budget))
     }
 
     /// Makes sources of the sparsest blocks if evacuating them now pays. Returns whether there are any.
@@ -167,7 +189,7 @@ impl Defrag {
         } else if self.is_urgent(pause, budget) {
             (budget.limit() / 1024).min(BLOCK_BYTES)
         } else {
-            (pause.allocated_bytes() / 2).max(budget.limit() / 100)
+            Self::worth_a_round(pause, budget)
         };
         if self.waste.load(Relaxed) < gain_min {
             return false;

@@ -4,7 +4,7 @@
 use super::defrag::Defrag;
 use super::hole_search::HoleSearch;
 use super::lines::{LINE_BYTES, LINES, LOG_LINE_BYTES, Lines};
-use super::states::{BlockState, MEDIUM_BYTES};
+use super::states::{BlockState, MEDIUM_BYTES, Turn};
 use crate::spaces::epoch::Epoch;
 use crate::spaces::lookup;
 use mmtk_core::alloc::{Allocators, BumpRange, CopyTarget, HoleCursor};
@@ -15,9 +15,9 @@ use mmtk_core::memory::{
 };
 use mmtk_core::metadata::{Ages, EPOCH_MAX, ObjectStates};
 use mmtk_core::pause::Pause;
-use mmtk_core::space::Space;
+use mmtk_core::space::{LeftToSweep, Space, Unswept};
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
-use protocols::sync::Mutex;
+use protocols::sync::{Atomic, Mutex};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -33,6 +33,9 @@ const FIRST_FRESH: u8 = EPOCH_MAX + 1;
 /// live ones share with them, and they keep their starts. Both must be gone before that number comes round.
 /// Sweeping them in two epochs of each round, not in all, is enough: one of the two is another than theirs.
 const NUMBERS_SWEPT: [u8; 2] = [EPOCH_MAX / 2, EPOCH_MAX];
+
+/// Blocks of a unit of the sweep that is left: some ten microseconds.
+const UNIT_BLOCKS: u32 = 64;
 
 /// The space.
 pub struct ImmixSpace<VM> {
@@ -59,6 +62,9 @@ pub struct ImmixSpace<VM> {
     pub(super) shared_copies: Mutex<BumpRange>,
     /// Whether the blocks that mutators take whole are evacuated by the next collection.
     pub(super) has_nursery: bool,
+    /// What the last full collection has left to be swept, and the turn that began with it.
+    left: LeftToSweep,
+    turn: Atomic<Turn>,
 }
 
 impl<VM: VMBinding> ImmixSpace<VM> {
@@ -93,6 +99,8 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             defrag: Defrag::new(context, extent, VM::CAN_MOVE)?,
             shared_copies: Mutex::default(),
             has_nursery,
+            left: LeftToSweep::default(),
+            turn: Atomic::new(Turn::default()),
         };
         space.defrag.keep_headroom(context.memory.budget());
         Ok(space)
@@ -142,6 +150,11 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         if let Some(block) = self.take_block(Charge::Mutator, 0) {
             return allocators.refill_overflow(block, bytes, MEDIUM_BYTES);
         }
+        if !self.left.is_over() {
+            // What sweeping lists must not come while the lists change roles. The caller sweeps, and comes
+            // again.
+            return None;
+        }
         let lines = bytes.div_ceil(LINE_BYTES) as u32;
         loop {
             if let Some(hole) = self.next_hole(&mut allocators.overflow_hole, lines) {
@@ -154,7 +167,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
 
     /// A mutator looks for holes in a block it popped.
     fn search(&self, block: Block) -> HoleCursor {
-        self.blocks.at(self.pool.extent().block_start(block)).store(BlockState::Fresh, Relaxed);
+        self.blocks.at(self.pool.extent().block_start(block)).store(self.turn.load(Relaxed).fresh(), Relaxed);
         HoleCursor { block: Some(block), line: 0 }
     }
 
@@ -203,10 +216,11 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         let memory = self.pool.memory_of(acquired);
         let start = memory.start();
         self.states.forget(start, BLOCK_BYTES);
+        let turn = self.turn.load(Relaxed);
         let (lines, state) = match by {
-            Charge::Mutator if self.has_nursery => (self.handed_out(), BlockState::Nursery),
-            Charge::Mutator => (self.handed_out(), BlockState::Fresh),
-            Charge::Collector => (0, BlockState::Fresh),
+            Charge::Mutator if self.has_nursery => (self.handed_out(), turn.nursery()),
+            Charge::Mutator => (self.handed_out(), turn.fresh()),
+            Charge::Collector => (0, turn.fresh()),
         };
         self.lines.take(start, 0..LINES, lines);
         self.blocks.at(start).store(state, Relaxed);
@@ -243,7 +257,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             let source = state.load(Relaxed) == BlockState::Source;
             if !source {
                 // The sweep lists it again.
-                state.store(BlockState::Fresh, Relaxed);
+                state.store(self.turn.load(Relaxed).fresh(), Relaxed);
             }
             *cursor = HoleCursor { block: (!source).then_some(block), line: 0 };
         }
@@ -269,8 +283,9 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         }
         let blocks = if self.has_nursery { self.pool.watermark() } else { 0 };
         for state in (0..blocks).map(|n| self.blocks.at(self.pool.extent().block_start(Block(n)))) {
-            if state.load(Relaxed) == BlockState::Nursery {
-                state.store(if evacuate_nursery { BlockState::Source } else { BlockState::Fresh }, Relaxed);
+            if state.load(Relaxed).is_nursery() {
+                let fresh = self.turn.load(Relaxed).fresh();
+                state.store(if evacuate_nursery { BlockState::Source } else { fresh }, Relaxed);
             }
         }
     }
@@ -308,7 +323,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         [free, free + self.defrag.holes()]
     }
 
-    /// Frees empty blocks and lists those with holes.
+    /// Frees empty blocks and lists those with holes: now, or when mutators run again.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
         pause.for_each_worker(|worker| worker.allocators.clear());
         self.shared_copies.lock().clear();
@@ -319,7 +334,13 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             self.defrag.begin_sweep();
             self.recyclable.clear();
         }
-        pause.sweep(self.pool.watermark() as usize, |_, blocks| self.sweep_blocks(blocks, kind));
+        if self.leaves_sweep(pause) {
+            self.turn.store(self.turn.load(Relaxed).next(), Relaxed);
+            let dead = self.pool.owned().saturating_sub(self.defrag.live_bytes().live_blocks());
+            self.left.leave(self.pool.watermark().div_ceil(UNIT_BLOCKS), dead as usize * BLOCK_BYTES);
+        } else {
+            pause.sweep(self.pool.watermark() as usize, |_, blocks| _ = self.sweep_blocks(blocks, kind, None));
+        }
         match self.fresh.load(Relaxed) {
             u8::MAX => {
                 pause.sweep(self.pool.watermark() as usize, |_, blocks| {
@@ -332,7 +353,17 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         }
     }
 
-    fn sweep_blocks(&self, blocks: Range<usize>, kind: CollectionKind) {
+    /// Whether it is swept when mutators run again: nothing in this pause depends on it.
+    fn leaves_sweep(&self, pause: &Pause<'_, VM>) -> bool {
+        let numbers_end = self.fresh.load(Relaxed) == u8::MAX;
+        let owned = self.pool.owned() as usize * BLOCK_BYTES;
+        let may_pay = || self.defrag.may_pay(pause, self.pool.memory().budget(), owned);
+        !numbers_end && !self.defrag.always() && pause.leaves_sweep(self.pool.watermark() as usize, may_pay)
+    }
+
+    /// Sweeps blocks, but for those of which memory was handed out in the turn `passes`. Returns the bytes
+    /// that became free.
+    fn sweep_blocks(&self, blocks: Range<usize>, kind: CollectionKind, passes: Option<Turn>) -> usize {
         let epoch = self.epoch.current();
         let (mut freed, mut waste, mut holes) = (0, 0, 0);
         for number in blocks.rev() {
@@ -341,6 +372,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             let state = self.blocks.at(start);
             match (state.load(Relaxed), kind) {
                 (BlockState::Free, _) | (BlockState::Used, CollectionKind::Minor) => continue,
+                (now, _) if passes.is_some_and(|turn| turn.has_handed_out(now)) => continue,
                 _ => (),
             }
             let live = self.lines.count_live(start, epoch);
@@ -366,6 +398,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         }
         self.pool.memory().budget().unreserve(freed);
         self.defrag.add_swept(waste, holes);
+        freed
     }
 
     fn poison_holes(&self, block: Address, epoch: u8) {
@@ -377,6 +410,18 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             let hole = self.lines.range(block, hole);
             self.pool.poison(hole.start, hole.end.bytes_from(hole.start));
         }
+    }
+}
+
+impl<VM: VMBinding> Unswept for ImmixSpace<VM> {
+    fn left(&self) -> &LeftToSweep {
+        &self.left
+    }
+
+    fn sweep_unit(&self, unit: u32) {
+        let end = self.pool.watermark().min((unit + 1) * UNIT_BLOCKS);
+        let blocks = (unit * UNIT_BLOCKS) as usize..end as usize;
+        self.left.freed(self.sweep_blocks(blocks, CollectionKind::Full, Some(self.turn.load(Relaxed))));
     }
 }
 
@@ -403,6 +448,9 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
     }
     fn ages(&self) -> Ages {
         self.ages
+    }
+    fn unswept(&self) -> Option<&dyn Unswept> {
+        Some(self)
     }
     fn reserved_bytes(&self) -> usize {
         self.pool.owned() as usize * BLOCK_BYTES

@@ -1,0 +1,256 @@
+//! What a full collection leaves to be swept when mutators run again: it becomes free all the same, whoever
+//! sweeps it, and nobody is told of it as live or free too soon.
+
+use mmtk_core::events::{Event, PauseReport};
+use mmtk_core::{Heap, Semantics};
+use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, dense_plans, options};
+use policies::new_heap;
+use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle};
+use std::sync::{Arc, Mutex};
+
+/// Nothing but mutators and pauses sweep.
+const NO_BACKGROUND: (&str, &str) = ("stress.no_background", "true");
+const ALWAYS: (&str, &str) = ("gc.sweep_beside", "always");
+
+type Pauses = Arc<Mutex<Vec<PauseReport>>>;
+
+fn heap_and_pauses<VM: TestVM>(plan: &str, limit: usize, settings: &[(&str, &str)]) -> (Heap<VM>, Pauses) {
+    let heap = new_heap(VM::new(), options(plan, limit, settings)).unwrap();
+    let pauses = Pauses::default();
+    let seen = pauses.clone();
+    heap.listen(Box::new(move |event: &Event| {
+        if let Event::Pause(report) = event {
+            seen.lock().unwrap().push((**report).clone());
+        }
+    }));
+    (heap, pauses)
+}
+
+/// A list whose nodes lie among as much garbage, in all spaces; the list is root 0.
+fn fill<VM: TestVM>(m: ThreadHandle<VM>, bytes: usize) {
+    const KINDS: [(usize, Semantics); 4] = [
+        (40, Semantics::Default),
+        (3000, Semantics::Default),
+        (40 << 10, Semantics::Default),
+        (72, Semantics::NonMoving),
+    ];
+    m.push(Ref::NULL);
+    let mut made = 0;
+    for n in 0.. {
+        let (bytes_of_one, semantics) = KINDS[if n % 64 > 2 { 0 } else { 1 + n % 3 }];
+        let node = m.try_alloc(Class { refs: 1, bytes: bytes_of_one }, semantics).unwrap();
+        if n % 128 < 64 {
+            m.write_ref(node, 0, m.get(0));
+            m.set(0, node);
+        }
+        made += bytes_of_one;
+        if made > bytes {
+            break;
+        }
+    }
+}
+
+fn length<VM: TestVM>(m: ThreadHandle<VM>) -> usize {
+    let there = |node: Ref| Some(node).filter(|node| !node.is_null());
+    std::iter::successors(there(m.get(0)), |node| there(m.read_ref(*node, 0))).count()
+}
+
+/// The pause says what the heap will hold when all is swept, and so it comes.
+fn a_requested_collection_frees_what_the_pause_announced<VM: TestVM>() {
+    for plan in dense_plans() {
+        let (heap, pauses) = heap_and_pauses::<VM>(plan, 64 << 20, &[ALWAYS, NO_BACKGROUND, ("verify.poison", "true")]);
+        let thread = Thread::attach(&heap);
+        fill(thread.handle(), 8 << 20);
+        let before = length(thread.handle());
+        for _ in 0..3 {
+            heap.collect();
+            let announced = pauses.lock().unwrap().last().unwrap().reserved_after_bytes;
+            assert_eq!(heap.statistics().reserved_bytes, announced, "{plan}");
+            assert_eq!(length(thread.handle()), before, "{plan}");
+        }
+        let pauses = pauses.lock().unwrap();
+        assert!(pauses[0].reserved_after_bytes < pauses[0].reserved_before_bytes, "{plan}");
+    }
+}
+
+#[test]
+fn a_requested_collection_has_freed_what_its_pause_announced_when_it_returns() {
+    let _watchdog = Watchdog::new();
+    a_requested_collection_frees_what_the_pause_announced::<ReferenceVM>();
+    a_requested_collection_frees_what_the_pause_announced::<SideVM<3>>();
+}
+
+/// The program never stops at the end of a collection, so what is left is swept by somebody else.
+#[test]
+fn while_the_only_mutator_is_in_native_code_what_is_left_is_swept() {
+    let _watchdog = Watchdog::new();
+    for plan in ["Immix", "MarkSweep", "StickyImmix", "StickyMarkSweep"] {
+        let settings = [ALWAYS, ("stress.every_bytes", "4M"), ("stress.full_every", "1")];
+        let (heap, pauses) = heap_and_pauses::<ReferenceVM>(plan, 64 << 20, &settings);
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        fill(m, 3 << 20);
+        while pauses.lock().unwrap().is_empty() {
+            m.alloc(0, 1000);
+        }
+        m.with_mutator(|mutator| {
+            mutator.native(|| {
+                let announced = pauses.lock().unwrap()[0].reserved_after_bytes;
+                // The leader took a block or two for what it came for.
+                while heap.statistics().reserved_bytes > announced + (128 << 10) {
+                    std::thread::yield_now();
+                }
+            });
+        });
+        assert_eq!(pauses.lock().unwrap().len(), 1, "{plan}");
+    }
+}
+
+/// How many collections a program takes that fills a heap again and again with objects of these sizes. Before
+/// that, it makes `old` bytes of them, and half of these stay.
+fn collections(plan: &str, sizes: [usize; 3], old: usize, settings: &[(&str, &str)]) -> u64 {
+    let (heap, _) = heap_and_pauses::<ReferenceVM>(plan, 16 << 20, settings);
+    let thread = Thread::attach(&heap);
+    let m = thread.handle();
+    fill(m, 2 << 20);
+    // Every second one dies, so there are holes of their size.
+    let (mut made, mut size) = (0, sizes.into_iter().cycle());
+    for n in 0.. {
+        let node = m.alloc(1, size.next().unwrap());
+        if n % 2 == 0 {
+            m.write_ref(node, 0, m.get(0));
+            m.set(0, node);
+        }
+        made += 16 + sizes[n % 3];
+        if made > old {
+            break;
+        }
+    }
+    let (nodes, mut made) = (length(m), 0);
+    while made < 64 << 20 {
+        let bytes = size.next().unwrap();
+        m.alloc(1, bytes);
+        if made % (100 << 10) < bytes {
+            m.alloc(1, 20 << 10);
+        }
+        made += bytes;
+    }
+    assert_eq!(length(m), nodes, "{plan}");
+    heap.statistics().collections
+}
+
+#[test]
+fn memory_that_is_not_swept_yet_is_found_before_the_heap_is_collected_again() {
+    let _watchdog = Watchdog::new();
+    let plans = dense_plans().flat_map(|plan| [(plan, [40, 24, 200], 6 << 20), (plan, [1600; 3], 6 << 20)]);
+    // In the last ones hardly a block becomes free: larger objects have to find holes.
+    let full = ["Immix", "StickyImmix"].map(|plan| (plan, [1600; 3], 14 << 20));
+    for (plan, sizes, old) in plans.chain(full) {
+        // Whether evacuation pays is another question.
+        let as_is = ("immix.defrag", "false");
+        let in_pauses = collections(plan, sizes, old, &[("gc.sweep_beside", "never"), as_is]);
+        for settings in [vec![ALWAYS, NO_BACKGROUND, as_is], vec![ALWAYS, as_is]] {
+            let beside = collections(plan, sizes, old, &settings);
+            let most = in_pauses + in_pauses / 10;
+            assert!(beside <= most, "{plan}, {sizes:?}, {settings:?}: {beside} collections instead of {in_pauses}");
+        }
+    }
+}
+
+#[test]
+fn a_pause_first_sweeps_what_the_one_before_has_left() {
+    let _watchdog = Watchdog::new();
+    for plan in ["Immix", "MarkSweep", "StickyImmix"] {
+        let (heap, pauses) = heap_and_pauses::<ReferenceVM>(
+            plan,
+            64 << 20,
+            &[
+                ALWAYS,
+                NO_BACKGROUND,
+                ("stress.every_bytes", "2M"),
+                ("stress.full_every", "1"),
+                ("verify.trace", "true"),
+            ],
+        );
+        let thread = Thread::attach(&heap);
+        fill(thread.handle(), 10 << 20);
+        let pauses = pauses.lock().unwrap();
+        let names = |pause: &PauseReport| pause.phases.iter().map(|phase| phase.name).collect::<Vec<_>>();
+        assert!(!names(&pauses[0]).contains(&"end sweep"), "{plan}: {:?}", names(&pauses[0]));
+        let later = pauses[1..].iter().filter(|pause| names(pause).first() == Some(&"end sweep")).count();
+        assert!(later > 0, "{plan}: of {} pauses none swept what was left", pauses.len());
+    }
+}
+
+/// A thread that is no mutator sees that all is swept while the next pause leaves something again.
+#[test]
+fn a_thread_that_is_no_mutator_asks_for_collections_beside_those_of_a_mutator() {
+    let _watchdog = Watchdog::new();
+    for plan in ["Immix", "MarkSweep"] {
+        let settings = [ALWAYS, ("stress.every_bytes", "32K")];
+        let (heap, pauses) = heap_and_pauses::<ReferenceVM>(plan, 16 << 20, &settings);
+        let thread = Thread::attach(&heap);
+        fill(thread.handle(), 1 << 20);
+        let nodes = length(thread.handle());
+        let enough = || pauses.lock().unwrap().len() > 1000;
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                while !enough() {
+                    heap.collect();
+                }
+            });
+            while !other.is_finished() {
+                thread.handle().alloc(1, 500);
+            }
+        });
+        assert_eq!(length(thread.handle()), nodes, "{plan}");
+    }
+}
+
+#[test]
+fn heaps_are_dropped_while_they_are_swept() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        for n in 0..10 {
+            let settings = [ALWAYS, ("stress.every_bytes", "64K"), ("stress.full_every", "1")];
+            let (heap, pauses) = heap_and_pauses::<ReferenceVM>(plan, 16 << 20, &settings);
+            let thread = Thread::attach(&heap);
+            while pauses.lock().unwrap().len() <= n {
+                thread.handle().alloc(1, 500);
+            }
+        }
+    }
+}
+
+/// A space leaves its sweep, and another of the same plan calls for a second round: it evacuates.
+#[test]
+fn what_a_round_leaves_is_swept_before_the_next_round_of_the_pause() {
+    let _watchdog = Watchdog::new();
+    let settings = [ALWAYS, NO_BACKGROUND, ("stress.always_defrag", "true"), ("verify.trace", "true")];
+    let (heap, pauses) = heap_and_pauses::<ReferenceVM>("Immix", 64 << 20, &settings);
+    let thread = Thread::attach(&heap);
+    fill(thread.handle(), 8 << 20);
+    let nodes = length(thread.handle());
+    (0..3).for_each(|_| heap.collect());
+    assert!(pauses.lock().unwrap().iter().all(|pause| pause.defrag));
+    assert_eq!(length(thread.handle()), nodes);
+}
+
+/// The spaces whose pauses get shorter by it do so without being told.
+#[test]
+fn a_heap_of_some_size_leaves_its_sweep_by_itself_and_a_small_one_does_not() {
+    let _watchdog = Watchdog::new();
+    for plan in ["Immix", "MarkSweep"] {
+        for (bytes, leaves) in [(4 << 20, false), (40 << 20, true)] {
+            let (heap, pauses) = heap_and_pauses::<ReferenceVM>(plan, 128 << 20, &[NO_BACKGROUND]);
+            let thread = Thread::attach(&heap);
+            let m = thread.handle();
+            // All dies, so nothing is worth an evacuation.
+            (0..bytes / 64).for_each(|_| _ = m.alloc(0, 48));
+            heap.collect();
+            let pauses = pauses.lock().unwrap();
+            let swept = pauses[0].phases.iter().any(|phase| phase.name == "sweep");
+            assert_eq!(!swept, leaves, "{plan}, {bytes} bytes: {:?}", pauses[0].phases);
+        }
+    }
+}
