@@ -6,6 +6,7 @@ use mmtk_core::{Address, AddressTable, HeapError, Mutator, ObjectReference, OutO
 use plan_tests::{SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options, verified_heap as heap};
 use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread, ThreadHandle, object};
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::Arc;
@@ -77,6 +78,12 @@ fn out_of_memory_is_an_error_wherever_it_arises_and_the_heap_stays_usable() {
     }
 }
 
+/// Numbers below `count`, in an order in which each follows each, itself too, once: a de Bruijn sequence.
+fn each_after_each(count: usize) -> impl Iterator<Item = usize> {
+    let with_larger = move |one| std::iter::once(one).chain((one + 1..count).flat_map(move |other| [one, other]));
+    (0..count).flat_map(with_larger).chain([0])
+}
+
 #[test]
 fn every_kind_of_object_finds_room_when_another_kind_has_filled_the_heap_and_died() {
     let _watchdog = Watchdog::new();
@@ -85,17 +92,19 @@ fn every_kind_of_object_finds_room_when_another_kind_has_filled_the_heap_and_die
         let thread = Thread::attach(&heap);
         let m = *thread;
         m.push(Ref::NULL);
-        let mortal = || KINDS.into_iter().filter(|kind| kind.2 != Semantics::Immortal);
-        for (first, class, semantics) in mortal() {
-            for (then, other, other_semantics) in mortal() {
-                fill(m, class, semantics);
-                m.set(0, Ref::NULL);
-                let (count, error) = fill(m, other, other_semantics);
-                let bytes = count * other.words() * 8;
-                assert!(bytes > LIMIT / 4, "{then} after {first} on {plan}: only {bytes} bytes: {error}");
-                m.set(0, Ref::NULL);
-            }
+        let mortal: Vec<_> = KINDS.into_iter().filter(|kind| kind.2 != Semantics::Immortal).collect();
+        let mut pairs = HashSet::new();
+        let mut first = None;
+        for kind in each_after_each(mortal.len()) {
+            let (then, class, semantics) = mortal[kind];
+            let (count, error) = fill(m, class, semantics);
+            let bytes = count * class.words() * 8;
+            assert!(bytes > LIMIT / 4, "{then} after {first:?} on {plan}: only {bytes} bytes: {error}");
+            m.set(0, Ref::NULL);
+            pairs.extend(first.map(|first| (first, then)));
+            first = Some(then);
         }
+        assert_eq!(pairs.len(), mortal.len().pow(2));
         m.pop(1);
         assert_within_limit(&heap);
     }
