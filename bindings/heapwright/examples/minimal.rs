@@ -1,7 +1,7 @@
 //! A complete binding in one file: objects, roots, threads, and every collector. The book's tutorial goes
 //! through it.
 //!
-//! `cargo run --release -p reference --example minimal -- SemiSpace`
+//! `cargo run --release -p heapwright --example minimal -- SemiSpace`
 
 use heapwright::{
     Address, Heap, HeapError, Mapping, Mutator, ObjectReference, OldToNew, Options, Slot, SlotVisitor, StateLocation,
