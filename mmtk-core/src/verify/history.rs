@@ -59,7 +59,8 @@ impl History {
 
     /// All mutators have said what they asked for.
     pub(super) fn begin_walk(&mut self) {
-        self.requested.sort_unstable_by_key(|range| range.start);
+        // Mutators ask for one object after the other in ranges of memory: a stable sort makes use of such runs.
+        self.requested.sort_by_key(|range| range.start);
     }
 
     /// The collection left these objects, which are in the order of their addresses, and no others if
@@ -71,6 +72,11 @@ impl History {
     /// A collection went by that was not verified.
     pub fn forget(&mut self) {
         self.collected(Vec::new(), false);
+    }
+
+    /// How many objects the last walk after a collection found.
+    pub(super) fn survivors(&self) -> usize {
+        self.survivors.len()
     }
 
     /// Whether every object that may be alive is known.

@@ -23,7 +23,9 @@ use crate::space::Space;
 use crate::weak::QueuedRoot;
 use breach::Cause;
 use history::Survivor;
+use rustc_hash::FxBuildHasher;
 use slots::{Fault, Slots};
+use std::collections::HashMap;
 use std::ops::Range;
 use walk::{From, Seen, Walk};
 
@@ -90,7 +92,9 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
             kind: pause.kind(),
             history,
             before,
-            seen: Default::default(),
+            // About as many as the last walk found.
+            seen: HashMap::with_capacity_and_hasher(history.survivors(), FxBuildHasher),
+            found: Vec::new(),
         }
     }
 
@@ -131,6 +135,10 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
             }
             let Some(bytes) = self.check(object, from) else { continue };
             self.seen.insert(object, Seen { bytes, from });
+            if !self.before {
+                let range = object.address()..object.address().plus(bytes);
+                self.found.push(Survivor { range, state: self.states.lent_byte(object) });
+            }
             self.scan(object, bytes, &mut references);
         }
     }
@@ -143,9 +151,11 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
         if let Some((place, fault)) = self.slots.end() {
             self.fail_at_slot(object, place, fault);
         }
-        let words = std::mem::take(&mut self.slots.ambiguous);
-        let targets = words.into_iter().filter_map(|word| self.find_object(self.vm.address_in(word)));
-        references.extend(targets.map(|target| (target, From::Word(object))));
+        if !self.slots.ambiguous.is_empty() {
+            let words = std::mem::take(&mut self.slots.ambiguous);
+            let targets = words.into_iter().filter_map(|word| self.find_object(self.vm.address_in(word)));
+            references.extend(targets.map(|target| (target, From::Word(object))));
+        }
         let found = references.len()..references.len() + self.slots.found.len();
         references.extend(self.slots.found.drain(..).map(|(target, slot)| (target, From::Object(object, slot))));
         if bytes > PARTS_FROM_BYTES
@@ -294,13 +304,11 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
     }
 
     /// What the walk has found, in the order of the addresses. Objects must not overlap.
-    fn in_order(&self) -> Vec<Survivor> {
-        let survivor = |(object, seen): (&ObjectReference, &Seen<VM::Slot>)| Survivor {
-            range: object.address()..object.address().plus(seen.bytes),
-            state: self.states.lent_byte(*object),
-        };
-        let mut found: Vec<_> = self.seen.iter().map(survivor).collect();
-        found.sort_unstable_by_key(|survivor| survivor.range.start);
+    fn in_order(&mut self) -> Vec<Survivor> {
+        let mut found = std::mem::take(&mut self.found);
+        // Lists and arrays often lie in the order in which they are walked, or the other way round, and a stable
+        // sort makes use of such runs.
+        found.sort_by_key(|survivor| survivor.range.start);
         for pair in found.windows(2) {
             if pair[0].range.end > pair[1].range.start {
                 self.fail_overlapping(pair[0].range.clone(), pair[1].range.start);

@@ -1,6 +1,6 @@
 //! What the verifier's walk through the graph knows.
 
-use super::history::History;
+use super::history::{History, Survivor};
 use super::slots::Slots;
 use crate::address::ObjectReference;
 use crate::binding::VMBinding;
@@ -43,6 +43,8 @@ pub(super) struct Walk<'a, VM: VMBinding> {
     pub before: bool,
     /// Looked up for each reference, so hashing must be quick.
     pub seen: HashMap<ObjectReference, Seen<VM::Slot>, FxBuildHasher>,
+    /// After the collection: what was seen, in the order of the walk.
+    pub found: Vec<Survivor>,
     pub slots: Slots<VM::Slot>,
 }
 
