@@ -243,7 +243,10 @@ impl<VM: VMBinding> ThreadPart<VM> {
             bytes > 0 && bytes.is_multiple_of(granule),
             "{bytes} bytes requested: an object is whole granules of {granule} bytes, at least one"
         );
-        assert!(!self.thread.is_native(), "{bytes} bytes requested inside a native region of the same mutator");
+        assert!(
+            !self.thread.is_native(),
+            "this thread is inside a native region of the mutator that it uses: {bytes} bytes were requested there; end the region first"
+        );
         // SAFETY: this thread owns the allocators while it runs (I2); the borrow ends with this statement.
         Self::check_cursor(unsafe { &*self.allocators.get() });
     }
