@@ -8,6 +8,7 @@ use reference::{Class, Ref, ReferenceHeap, ReferenceVM, Thread};
 use std::collections::HashSet;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
 
 const NODE: Class = Class { refs: 2, bytes: 8 };
 
@@ -236,9 +237,14 @@ fn a_full_heap_is_out_of_memory_and_a_freed_one_serves_again() {
     assert!(thread.try_alloc(NODE, Semantics::Immortal).is_ok());
 }
 
+/// Held by a test that uses up the mappings of the process. A heap counts its own alone: two such tests at the
+/// same time would leave none to the threads that are started meanwhile.
+static MAPPINGS: Mutex<()> = Mutex::new(());
+
 /// More live objects than the system grants mappings.
 #[test]
 fn more_objects_than_mappings_share_them() {
+    let _alone = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
     let _watchdog = Watchdog::new();
     if !is_child() {
         // While no mapping is left, no test beside this one could start a thread.
@@ -327,6 +333,7 @@ fn where_mappings_are_used_up_dead_objects_stay_accessible_and_the_program_goes_
 
 #[test]
 fn two_hundred_thousand_live_objects_among_as_many_dead_ones_complete() {
+    let _alone = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
     let _watchdog = Watchdog::new();
     if !is_child() {
         // As above.
