@@ -252,6 +252,32 @@ fn died_young_is_not_found(plan: &str, collections: u64) {
     m.pop(60);
 }
 
+/// The block of a pinned object is kept. What lay beside it has moved, and left where it began.
+#[test]
+fn what_moved_out_of_a_block_that_is_kept_is_not_found_there() {
+    let _watchdog = Watchdog::new();
+    for plan in ["SemiSpace", "GenCopy", "Immix", "StickyImmix", "GenImmix"] {
+        let settings = [("gc.workers", "1"), ("stress.always_defrag", "true")];
+        let heap: Heap<FindingVM> = new_heap(FindingVM::new(), options(plan, 32 << 20, &settings)).unwrap();
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        (0..100).for_each(|_| _ = m.push(m.alloc(0, 248)));
+        let before: Vec<usize> = (0..100).map(|n| m.get(n).0).collect();
+        m.mutator().pin(m.get(50).object().unwrap()).unwrap();
+        for round in 0..3 {
+            m.mutator().collect();
+            let now: Vec<usize> = (0..100).map(|n| m.get(n).0).collect();
+            assert_eq!(now[50], before[50], "{plan}");
+            assert!(now.iter().zip(&before).filter(|(now, before)| now != before).count() > 50, "{plan}: they moved");
+            for place in before.iter().filter(|place| !now.contains(place)) {
+                let found = m.mutator().find_object(Address::from_usize(*place));
+                assert_eq!(found, None, "{plan}, round {round}");
+            }
+        }
+        m.pop(100);
+    }
+}
+
 #[test]
 fn objects_that_survive_grow_old() {
     let _watchdog = Watchdog::new();
@@ -732,6 +758,15 @@ fn what_a_collection_did_not_reach_is_found_no_more_though_it_keeps_its_memory()
         for round in 0..5 {
             // Beside those that live, in the same pages and blocks, and in those that are taken next.
             let mut dead = Vec::new();
+            if round == 0 {
+                // More than the pages that a region takes at a time.
+                for _ in 0..1400 {
+                    let at = region.alloc(&m.mutator(), 24).address();
+                    // SAFETY: just returned by the allocator, of three words.
+                    unsafe { object::write_header(at, 1, 3) };
+                    dead.push(Ref(at.as_usize()));
+                }
+            }
             for _ in 0..200 {
                 dead.extend(uncollected(m, &region, &pool));
             }

@@ -114,6 +114,11 @@ fn each_space_reports_its_own<VM: TestVM>(plan: &str) {
     m.mutator().collect();
     let empty = pauses.lock().unwrap().pop().unwrap();
     assert!(empty.spaces.iter().all(|space| space.live_bytes == 0), "{plan}: {:?}", empty.spaces);
+    // PageProtect remembers what died.
+    let gone = |name: &str| name == "large" || name == "non-moving" || name == own_space(plan) && plan != "PageProtect";
+    for space in empty.spaces.iter().filter(|space| gone(space.name)) {
+        assert_eq!(space.reserved_bytes, 0, "{plan}: {space:?}");
+    }
     region.release(&m.mutator());
     pool.release(&m.mutator());
 }

@@ -1,5 +1,6 @@
 //! Pinned objects stay where they are, and the others around them move.
 
+use mmtk_core::metadata::EPOCH_MAX;
 use mmtk_core::{Heap, Needs, ObjectReference, PlanInfo, Semantics};
 use plan_tests::{
     PinningVM, SideVM, TestVM, Watchdog, collecting_plans, options, verified_heap, what_pinned_roots_reach_stays,
@@ -138,6 +139,27 @@ fn a_pin_goes_with_its_object() {
             let new = thread.alloc(1, 8);
             let pinned = thread.with_mutator(|mutator| mutator.is_pinned(new.object().unwrap()));
             assert!(!moves || !pinned, "{plan}: a new object is pinned");
+        }
+    }
+}
+
+/// A block that was kept for a pinned object is not kept again when the number of that collection comes round.
+#[test]
+fn a_block_is_kept_for_a_pinned_object_and_once() {
+    let _watchdog = Watchdog::new();
+    for plan in ["SemiSpace", "GenCopy"] {
+        let heap = new_heap(ReferenceVM::new(), options(plan, 16 << 20, &[("gc.workers", "1")])).unwrap();
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        m.push(m.alloc(1, 8));
+        m.mutator().collect();
+        let reserved = heap.statistics().reserved_bytes;
+        m.mutator().pin(object(m.get(0))).unwrap();
+        m.mutator().collect();
+        m.mutator().unpin(object(m.get(0)));
+        for later in 1..=2 * u32::from(EPOCH_MAX) + 2 {
+            m.mutator().collect();
+            assert_eq!(heap.statistics().reserved_bytes, reserved, "{plan}: {later} collections later");
         }
     }
 }

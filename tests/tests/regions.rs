@@ -1,6 +1,7 @@
 //! Regions and pools: their objects keep others alive and are referred to, until the VM frees them;
 //! references that are left then are found.
 
+use mmtk_core::metadata::EPOCH_MAX;
 use mmtk_core::{Heap, ObjectReference, Pool, Region};
 use plan_tests::{
     AmbiguousVM, SideVM, TestVM, Watchdog, assert_within_limit, collecting_plans, options, panic_of, pool_in, region_in,
@@ -577,5 +578,39 @@ fn threads_share_a_region_and_a_pool() {
             }
         });
         assert_eq!(pool.len(), 200, "{plan}");
+    }
+}
+
+/// Objects in memory of others that were freed carried the marks of those, and passed for reached when the
+/// number of that collection came round: what they refer to died.
+fn holds_where_others_were<VM: TestVM>(plan: &str) {
+    let heap = heap::<VM>(plan, 16 << 20, &QUIET);
+    let thread = Thread::attach(&heap);
+    let m = thread.handle();
+    for idle in 0..=EPOCH_MAX {
+        let (region, pool) = (region_in(&heap), node_pool(&heap));
+        let holders = [m.push(in_region(m, &region, 2, 16)), m.push(in_pool(m, &pool))];
+        for holder in holders {
+            let held = numbered(m, u64::from(idle));
+            m.write_ref(m.get(holder), 0, held);
+        }
+        m.mutator().collect();
+        for holder in holders {
+            let held = m.read_ref(m.get(holder), 0);
+            assert_eq!(m.read_word(held, 2), u64::from(idle), "{plan}: holder {holder}");
+        }
+        m.pop(2);
+        region.release(&m.mutator());
+        pool.release(&m.mutator());
+        (0..idle).for_each(|_| m.mutator().collect());
+    }
+}
+
+#[test]
+fn what_is_allocated_where_freed_objects_were_holds_whichever_number_comes_round() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        holds_where_others_were::<ReferenceVM>(plan);
+        holds_where_others_were::<SideVM<4>>(plan);
     }
 }
