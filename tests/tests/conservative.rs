@@ -820,6 +820,32 @@ fn what_was_allocated_in_regions_that_are_gone_is_found_no_more() {
     }
 }
 
+/// A block of a pool that is gone goes to the next pool, and the cells that are still free there hold nothing.
+#[test]
+fn what_was_in_a_pool_that_is_gone_is_found_no_more_when_another_has_its_block() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = heap::<FindingVM>(plan);
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        let made = |pool: &Pool<FindingVM>| {
+            let at = pool.alloc(&m.mutator()).address();
+            // SAFETY: just returned by the allocator; the pool's objects have three words.
+            unsafe { object::write_header(at, 1, 3) };
+            at
+        };
+        let gone = pool_in(&heap, 24);
+        let before: Vec<Address> = (0..100).map(|_| made(&gone)).collect();
+        gone.release(&m.mutator());
+        m.mutator().collect();
+        let next = pool_in(&heap, 24);
+        let only = made(&next);
+        assert!(before.contains(&only), "{plan}: the block is used again");
+        let found: Vec<_> = before.iter().filter(|at| m.mutator().is_object(**at)).collect();
+        assert_eq!(found, [&only], "{plan}");
+    }
+}
+
 #[test]
 fn a_stale_word_does_not_revive_what_a_minor_collection_did_not_reach() {
     let _watchdog = Watchdog::new();

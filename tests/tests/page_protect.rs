@@ -237,6 +237,95 @@ fn a_full_heap_is_out_of_memory_and_a_freed_one_serves_again() {
     assert!(thread.try_alloc(NODE, Semantics::Immortal).is_ok());
 }
 
+#[test]
+fn a_heap_whose_addresses_are_all_live_says_that_they_are_used_up() {
+    let _watchdog = Watchdog::new();
+    let heap = heap(256 << 20, &[("page_protect.addresses", "64M")]);
+    let thread = Thread::attach(&heap);
+    thread.push(Ref::NULL);
+    let error = loop {
+        match thread.try_alloc(NODE, Semantics::Default) {
+            Ok(node) => {
+                thread.write_ref(node, 0, thread.get(0));
+                thread.set(0, node);
+            }
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.contains("of addresses (page_protect.addresses)"), "{error}");
+}
+
+/// A page that stayed accessible for want of mappings when its object died was made inaccessible when another
+/// lived there.
+#[test]
+fn pages_that_were_used_again_before_they_could_be_protected_stay_accessible() {
+    const FIRST: usize = 400;
+    let _watchdog = Watchdog::new();
+    let heap = heap(64 << 20, &[("page_protect.addresses", "64M")]);
+    heap.memory().limit_mappings(FIRST);
+    let thread = Thread::attach(&heap);
+    let array = thread.push(thread.alloc(2 * FIRST, 0));
+    let new = |number: u64| {
+        let object = thread.try_alloc(NODE, Semantics::Default).unwrap_or_else(|error| panic!("{number}: {error}"));
+        thread.write_word(object, 2, number);
+        object
+    };
+    let keep = |slot: usize, object: Ref| thread.write_ref(thread.get(array), slot, object);
+    let mut dead = Vec::new();
+    for slot in 0..FIRST {
+        keep(slot, new(slot as u64));
+        dead.push(new(0).0 & !4095);
+    }
+    thread.collect();
+    assert!(heap.statistics().refusals > 0, "all could be protected");
+    // Once round all addresses. What comes to lie between the first ones stays.
+    let mut again = 0;
+    for n in 0..20_000 {
+        let object = new(n);
+        if again < FIRST && dead.contains(&(object.0 & !4095)) {
+            thread.write_word(object, 2, again as u64);
+            keep(FIRST + again, object);
+            again += 1;
+        }
+    }
+    assert!(again > FIRST / 2, "{again} pages were used again");
+    thread.collect();
+    for slot in 0..FIRST + again {
+        assert_eq!(thread.read_word(thread.read_ref(thread.get(array), slot), 2), (slot % FIRST) as u64);
+    }
+}
+
+/// The page of the first object in shared memory may be free while others live there: no new memory is begun
+/// under its number.
+#[test]
+fn memory_whose_first_object_died_is_not_given_to_others() {
+    const OBJECTS: usize = 6400;
+    // As many share a page of memory.
+    const SHARED: usize = 64;
+    let _watchdog = Watchdog::new();
+    let heap = heap(64 << 20, &[("page_protect.addresses", "64M")]);
+    let thread = Thread::attach(&heap);
+    let array = thread.push(thread.alloc(OBJECTS, 0));
+    for n in 0..OBJECTS {
+        let object = thread.alloc_class(NODE);
+        thread.write_word(object, 2, n as u64);
+        if n % SHARED > 0 {
+            thread.write_ref(thread.get(array), n, object);
+        }
+    }
+    thread.collect();
+    // Twice round all addresses.
+    for n in 0..40_000 {
+        thread.write_word(thread.alloc_class(NODE), 2, u64::MAX);
+        if n % 4000 == 0 {
+            thread.collect();
+        }
+    }
+    for n in (0..OBJECTS).filter(|n| n % SHARED > 0) {
+        assert_eq!(thread.read_word(thread.read_ref(thread.get(array), n), 2), n as u64);
+    }
+}
+
 /// Held by a test that uses up the mappings of the process. A heap counts its own alone: two such tests at the
 /// same time would leave none to the threads that are started meanwhile.
 static MAPPINGS: Mutex<()> = Mutex::new(());

@@ -614,3 +614,20 @@ fn what_is_allocated_where_freed_objects_were_holds_whichever_number_comes_round
         holds_where_others_were::<SideVM<4>>(plan);
     }
 }
+
+#[test]
+fn a_cell_of_a_pool_that_was_freed_is_poisoned() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans() {
+        let heap = heap::<ReferenceVM>(plan, 16 << 20, &[("verify.poison", "true"), ("gc.workers", "1")]);
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        let pool = node_pool(&heap);
+        let [stays, freed] = [(); 2].map(|()| in_pool(m, &pool));
+        m.push(stays);
+        pool.free(&m.mutator(), object_of(freed));
+        m.mutator().collect();
+        let words = (0..4).map(|word| m.read_word(freed, word));
+        assert!(words.into_iter().all(|word| word == 0xdbdb_dbdb_dbdb_dbdb), "{plan}");
+    }
+}
