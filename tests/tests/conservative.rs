@@ -252,6 +252,30 @@ fn died_young_is_not_found(plan: &str, collections: u64) {
     m.pop(60);
 }
 
+/// The numbers that a compiler builds into code which bumps by itself and notes what begins where.
+#[test]
+fn compiled_code_finds_the_bit_of_an_address() {
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans().filter(|plan| *plan != "PageProtect") {
+        let heap = heap::<FindingVM>(plan);
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        let parts = m.mutator().start_parts();
+        let begins = |address: usize| {
+            let byte = parts.base.wrapping_add(address >> (parts.shift + 3)) as *const u8;
+            // SAFETY: the byte of an address in the heap, as the documentation says.
+            let byte = unsafe { *byte };
+            byte >> ((address >> parts.shift) & 7) & 1 == 1
+        };
+        for n in 0..100 {
+            let object = m.alloc(0, 8 * n);
+            assert!(begins(object.0), "{plan}: {n}");
+            let inside = (1..=n).map(|word| object.0 + 8 * word).find(|word| begins(*word));
+            assert_eq!(inside, None, "{plan}: {n}");
+        }
+    }
+}
+
 /// The block of a pinned object is kept. What lay beside it has moved, and left where it began.
 #[test]
 fn what_moved_out_of_a_block_that_is_kept_is_not_found_there() {

@@ -326,6 +326,24 @@ fn memory_whose_first_object_died_is_not_given_to_others() {
     }
 }
 
+#[test]
+fn the_room_of_dead_objects_in_shared_memory_serves_others() {
+    const SHARED: usize = 64;
+    const OBJECTS: usize = 10 * SHARED;
+    let _watchdog = Watchdog::new();
+    let heap = heap(16 << 20, &[]);
+    let thread = Thread::attach(&heap);
+    let array = thread.push(thread.alloc(OBJECTS, 0));
+    let keep = |n: usize| thread.write_ref(thread.get(array), n, thread.alloc_class(NODE));
+    (0..OBJECTS).for_each(keep);
+    (0..OBJECTS).filter(|n| n % SHARED > 0).for_each(|n| thread.write_ref(thread.get(array), n, Ref::NULL));
+    thread.collect();
+    let before = heap.statistics().reserved_bytes;
+    (0..OBJECTS).filter(|n| n % SHARED > 0).for_each(keep);
+    let grown = heap.statistics().reserved_bytes - before;
+    assert!(grown <= NOTE_BYTES * OBJECTS + (8 << 10), "{grown} bytes beside the notes");
+}
+
 /// Held by a test that uses up the mappings of the process. A heap counts its own alone: two such tests at the
 /// same time would leave none to the threads that are started meanwhile.
 static MAPPINGS: Mutex<()> = Mutex::new(());
