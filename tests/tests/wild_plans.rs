@@ -2,12 +2,14 @@
 //! heap, but leads to no memory that is not the heap's.
 
 use mmtk_core::alloc::{Allocators, Request};
+use mmtk_core::memory::Extent;
 use mmtk_core::metadata::Ages;
 use mmtk_core::pause::Pause;
 use mmtk_core::plan::Spaces;
-use mmtk_core::{Address, Heap, HeapError, Needs, Plan, PlanContext, PlanInfo, Semantics};
+use mmtk_core::space::Space;
+use mmtk_core::{Address, Heap, HeapError, Needs, ObjectReference, Plan, PlanContext, PlanInfo, Semantics};
 use plan_tests::{TestVM, options, panic_of};
-use policies::spaces::{CommonSpaces, MarkSweepSpace};
+use policies::spaces::{CommonSpaces, CopySpace, MarkSweepSpace};
 use reference::{Class, ReferenceVM, ShadowStack, Thread};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -81,6 +83,78 @@ impl Plan<ReferenceVM> for Unlisted {
         self.cells.sweep(pause);
         self.common.sweep(pause);
     }
+}
+
+/// A copy space that says that nothing moves in it.
+struct Still(CopySpace<ReferenceVM>);
+
+impl Space for Still {
+    fn name(&self) -> &'static str {
+        "still"
+    }
+    fn extent(&self) -> Extent {
+        self.0.extent()
+    }
+    fn moves(&self) -> bool {
+        false
+    }
+    fn ages(&self) -> Ages {
+        self.0.ages()
+    }
+    fn reserved_bytes(&self) -> usize {
+        self.0.reserved_bytes()
+    }
+    fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
+        self.0.check_object(object, bytes)
+    }
+    fn check_live(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
+        self.0.check_live(object, bytes)
+    }
+}
+
+/// SemiSpace, with that space.
+struct Restless {
+    copy: Still,
+    common: CommonSpaces<ReferenceVM>,
+}
+
+impl Plan<ReferenceVM> for Restless {
+    fn info(&self) -> &'static PlanInfo {
+        &PlanInfo { name: "Restless", what: "moves objects and says that it does not", needs: Needs::NONE }
+    }
+    fn spaces(&self) -> Spaces<'_> {
+        self.common.spaces_with(&[&self.copy])
+    }
+    fn allocate(&self, allocators: &mut Allocators, request: Request) -> Option<Address> {
+        self.copy.0.allocate(allocators, request.bytes)
+    }
+    fn collect(&self, pause: &mut Pause<'_, ReferenceVM>) {
+        pause.prepare(|kind| {
+            self.copy.0.prepare(kind);
+            self.common.prepare(kind);
+        });
+        let common = self.common.tracer();
+        pause.evacuate((self.copy.0.tracer(), common), (self.copy.0.in_place(), common));
+        self.copy.0.sweep(pause);
+        self.common.sweep(pause);
+    }
+}
+
+#[test]
+fn the_verifier_reports_objects_that_moved_where_the_space_says_that_nothing_moves() {
+    let plan = |context: &PlanContext<'_, ReferenceVM>| -> Result<Box<dyn Plan<ReferenceVM>>, HeapError> {
+        let copy = Still(CopySpace::new(context, Ages::One)?);
+        Ok(Box::new(Restless { copy, common: CommonSpaces::new(context, Ages::One)? }))
+    };
+    let options = options("Restless", LIMIT, &[("verify.trace", "true"), ("gc.workers", "1")]);
+    let heap = Heap::new(<ReferenceVM as TestVM>::new(), options, plan).unwrap();
+    let message = panic_of(|| {
+        let thread = Thread::attach(&heap);
+        let object = thread.try_alloc(Class { refs: 1, bytes: 8 }, Semantics::Default).unwrap();
+        thread.push(object);
+        thread.collect();
+    });
+    assert!(message.contains("it was moved there") && message.contains("Space::moves"), "{message}");
 }
 
 #[test]

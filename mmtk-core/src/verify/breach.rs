@@ -25,6 +25,8 @@ pub(super) enum Cause {
     Barrier,
     /// The collector did not find what the walk finds.
     Missed,
+    /// The collector moved an object where none may move.
+    Moved,
 }
 
 impl Cause {
@@ -53,6 +55,10 @@ impl Cause {
                 "a forgotten root, or one that the scans visit now and not then; an overwritten state byte; slots_of_large and scan_part \
                  that leave out slots; object_size or scan_object that reads another object; a plan that leaves a space out of its tracers, \
                  or does not prepare it"
+            }
+            Cause::Moved => {
+                "a space whose tracer moves objects, and whose Space::moves is false: then no binding is refused that cannot follow, and no \
+                 pin is heeded"
             }
         }
     }

@@ -258,6 +258,10 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
             self.check_known(object, space)?;
         } else {
             space.check_live(object, granule).map_err(|why| (self.missed_by(from), why))?;
+            if !space.moves() && self.history.is_complete() && self.history.known(object).is_none() {
+                let why = "it was moved there, and the space says that nothing moves".to_string();
+                return Err((Cause::Moved, why));
+            }
         }
         let bytes = self.vm.object_size(object);
         if bytes == 0 || !bytes.is_multiple_of(granule) {
