@@ -314,7 +314,7 @@ impl<VM: VMBinding> Collector<VM> {
         }
         let report = |s: &dyn Space| SpaceReport {
             name: s.name(),
-            reserved_bytes: s.reserved_bytes(),
+            reserved_bytes: s.reserved_bytes().saturating_sub(s.unswept().map_or(0, |left| left.left().bytes())),
             live_bytes: self.pauses.live_bytes_in(s.extent()),
         };
         arena.collect(self.plan.spaces().iter().map(report))

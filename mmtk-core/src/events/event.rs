@@ -174,7 +174,7 @@ pub struct Phase {
 pub struct SpaceReport {
     /// Name of the space, unique within its plan.
     pub name: &'static str,
-    /// Bytes the space holds.
+    /// Bytes the space holds, or will hold when all is swept.
     pub reserved_bytes: usize,
     /// Bytes found reachable in it.
     pub live_bytes: usize,

@@ -1,7 +1,9 @@
 //! Immix: blocks of lines; mark in place, allocate in the holes, evacuate sparse blocks now and then.
 //!
 //! 1. Marking an object marks its lines with the epoch, all of them and no others (`lines`).
-//! 2. After the trace, a block without a marked line is free; one with some is listed for reuse.
+//! 2. After the trace, a block without a marked line is free; one with some is listed for reuse. Where nothing
+//!    is to be evacuated, this is done when mutators run again, block by block; until then a block is on no
+//!    list.
 //! 3. A mutator bumps through the holes of a listed block. The lines that it takes are marked at once, so
 //!    that any thread can search the block again, until it has no holes.
 //! 4. An object of more than a line that does not fit the present hole goes to an overflow block, which saves
@@ -23,7 +25,9 @@
 //! I4. A block is on at most one list; the thread that popped it searches its holes.
 //! I5. An object in a `Source` block is claimed before it is copied or marked; others are marked with plain
 //!     stores.
-//! Callers: `allocate` any mutator; the tracers any worker; the rest the leader.
+//! I6. While a sweep is left, a block of which memory was handed out since carries the state of this turn
+//!     (`states`), so the sweep passes it over.
+//! Callers: `allocate` any mutator; the tracers any worker; `sweep_unit` any thread; the rest the leader.
 //! Source: Blackburn and McKinley, PLDI 2008. Exact line marks, and marks for what is handed out, are ours.
 
 mod defrag;

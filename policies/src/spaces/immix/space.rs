@@ -1,5 +1,5 @@
 //! The space of Immix. The header of `mod.rs` in this folder says how it works, and has its invariants, I1 to
-//! I5.
+//! I6.
 
 use super::defrag::Defrag;
 use super::hole_search::HoleSearch;
