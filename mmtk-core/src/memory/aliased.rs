@@ -9,8 +9,9 @@
 //! A home is named by the page with the same number. Neighbouring pages that are mapped onto their own homes
 //! are one mapping to the system, and so are neighbouring inaccessible ones; most others are a mapping each.
 //! The system limits the mappings of a process (`vm.max_map_count`), and threads and other memory need some.
-//! So they are counted (`Mappings`). Pages that share homes may take half of the limit; with inaccessible
-//! pages between others it is five eighths, and with all pages three quarters.
+//! So they are counted (`Mappings`), those of all heaps of the process together. Pages that share homes may
+//! take half of the limit; with inaccessible pages between others it is five eighths, and with all pages three
+//! quarters.
 //!
 //! I1. What is mapped or protected lies inside the range, which is this value's (checked).
 //! I2. The caller that maps, protects or releases a page promises that no other code uses it; the caller's
@@ -32,6 +33,10 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Mappings of all `AliasedPages` of this process: the system's limit is the process's.
+static OF_PROCESS: AtomicUsize = AtomicUsize::new(0);
 
 /// Address space and the file behind it.
 pub struct AliasedPages {
@@ -78,6 +83,7 @@ impl AliasedPages {
         file.set_len(1 << log_bytes)?;
         let extent = Extent::new(range.start(), log_bytes, memory.next_extent() as u32);
         memory.add_elsewhere(extent);
+        OF_PROCESS.fetch_add(1, Relaxed);
         Ok(AliasedPages {
             memory: memory.clone(),
             extent,
@@ -102,14 +108,22 @@ impl AliasedPages {
         self.memory.refusals().add(Asked::Page, PAGE_BYTES, &error);
     }
 
+    /// How many mappings are in use. Where a test grants some, it grants them to this heap alone.
+    fn in_use(&self) -> usize {
+        match self.memory.mappings_max() {
+            Some(_) => self.mappings.lock().count(),
+            None => OF_PROCESS.load(Relaxed),
+        }
+    }
+
     /// Whether more pages may share homes.
     pub fn may_share(&self) -> bool {
-        self.mappings.lock().count() < self.mappings_max() / 2
+        self.in_use() < self.mappings_max() / 2
     }
 
     /// Whether half of the mappings that pages may take by sharing homes are in use.
     pub fn is_crowded(&self) -> bool {
-        self.mappings.lock().count() > self.mappings_max() / 4
+        self.in_use() > self.mappings_max() / 4
     }
 
     /// Whether the process has as many mappings or fewer when these pages are inaccessible.
@@ -128,11 +142,24 @@ impl AliasedPages {
     ) -> io::Result<()> {
         let mut mappings = self.mappings.lock();
         let change = mappings.change(page, pages, home);
-        if change > 0 && mappings.count() + change as usize > most {
+        let (most_here, most_of_process) = match self.memory.mappings_max() {
+            Some(_) => (most, usize::MAX),
+            None => (usize::MAX, most),
+        };
+        if change > 0 && mappings.count().saturating_add_signed(change) > most_here {
             return Err(io::Error::other(refusals::too_many_mappings(mappings.count())));
         }
+        // Another heap may take some at the same time.
+        let add = |used: usize| {
+            Some(used.saturating_add_signed(change)).filter(|used| change <= 0 || *used <= most_of_process)
+        };
+        if let Err(used) = OF_PROCESS.fetch_update(Relaxed, Relaxed, add) {
+            return Err(io::Error::other(refusals::too_many_mappings(used)));
+        }
         if !call() {
-            return Err(io::Error::last_os_error());
+            let error = io::Error::last_os_error();
+            OF_PROCESS.fetch_sub(change as usize, Relaxed);
+            return Err(error);
         }
         mappings.set(page, pages, home);
         Ok(())
@@ -241,13 +268,21 @@ impl Memory {
     }
 }
 
+impl Drop for AliasedPages {
+    fn drop(&mut self) {
+        OF_PROCESS.fetch_sub(self.mappings.lock().count(), Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::options::Options;
 
+    /// With mappings of its own, whatever other tests use.
     fn pages() -> AliasedPages {
         let memory = Memory::new(&Options { heap_limit: 1 << 20, ..Options::default() }).unwrap();
+        memory.limit_mappings(10_000);
         AliasedPages::reserve(&memory, 1 << 26).unwrap()
     }
 
@@ -272,6 +307,35 @@ mod tests {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         let start = |line: &str| usize::from_str_radix(line.split('-').next().unwrap(), 16).unwrap();
         maps.lines().filter(|line| pages.extent().contains(Address::from_usize(start(line)))).count()
+    }
+
+    /// Maps every second page, as long as that is granted, and at most `most`.
+    fn map_apart(pages: &AliasedPages, most: u32) -> u32 {
+        let apart = (0..most).map(|n| 2 * n + 1).take_while(|&page| pages.map(page, page, 1).is_ok());
+        apart.count() as u32
+    }
+
+    #[test]
+    fn heaps_of_one_process_share_the_mappings_that_it_may_have() {
+        let reserve = || {
+            let memory = Memory::new(&Options { heap_limit: 1 << 20, ..Options::default() }).unwrap();
+            AliasedPages::reserve(&memory, 1 << 30).unwrap()
+        };
+        let (one, other) = (reserve(), reserve());
+        let most = (one.mappings_max() / 4 * 3) as u32;
+        // Each page is a mapping of its own, and so is what lies between two.
+        if most / 2 > one.pages() / 2 - 1 {
+            // A system that grants more than this test has pages.
+            return;
+        }
+        let first = map_apart(&one, most / 4);
+        assert_eq!(first, most / 4, "half of what is granted");
+        let second = map_apart(&other, most);
+        assert!(second.abs_diff(most / 4) < most / 16, "{second} of {most}");
+        let error = other.map(2 * second + 9, 2 * second + 9, 1).unwrap_err().to_string();
+        assert!(error.contains("vm.max_map_count"), "{error}");
+        drop(one);
+        assert!(other.map(2 * second + 9, 2 * second + 9, 1).is_ok());
     }
 
     #[test]
