@@ -2,6 +2,7 @@
 //! sweeps it, and nobody is told of it as live or free too soon.
 
 use mmtk_core::events::{Event, PauseReport};
+use mmtk_core::weak::{ReferenceKind, Terms};
 use mmtk_core::{Heap, Semantics};
 use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, dense_plans, options};
 use policies::new_heap;
@@ -157,6 +158,29 @@ fn memory_that_is_not_swept_yet_is_found_before_the_heap_is_collected_again() {
             let most = in_pauses + in_pauses / 10;
             assert!(beside <= most, "{plan}, {sizes:?}, {settings:?}: {beside} collections instead of {in_pauses}");
         }
+    }
+}
+
+/// Who makes an entry does not collect, since that would make its references stale; but it may sweep.
+#[test]
+fn tables_grow_into_memory_that_is_not_swept_yet() {
+    let _watchdog = Watchdog::new();
+    for plan in ["Immix", "MarkSweep", "StickyImmix", "StickyMarkSweep"] {
+        let settings = [ALWAYS, NO_BACKGROUND, ("stress.every_bytes", "24M"), ("stress.full_every", "1")];
+        let (heap, pauses) = heap_and_pauses::<ReferenceVM>(plan, 32 << 20, &settings);
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        while pauses.lock().unwrap().is_empty() {
+            m.alloc(0, 1000);
+        }
+        m.push(m.alloc(0, 8));
+        let entries = (16 << 20) / 32;
+        let made = m.with_mutator(|mutator| {
+            let target = m.get(0).object().unwrap();
+            let make = || mutator.references().create(ReferenceKind::Weak, target, Terms::default());
+            (0..entries).take_while(|_| make().is_ok()).count()
+        });
+        assert_eq!((made, pauses.lock().unwrap().len()), (entries, 1), "{plan}");
     }
 }
 

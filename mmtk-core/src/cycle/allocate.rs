@@ -185,8 +185,28 @@ impl<VM: VMBinding> Collector<VM> {
         self.memory().budget().reserved().saturating_sub(self.sweeping.bytes())
     }
 
+    /// Calls `request`, which says by how many bytes a table cannot grow, and whose caller cannot stop for a
+    /// collection; as long as it fails, what the last collection has left is swept. Any thread.
+    pub(crate) fn or_sweep<R>(
+        &self,
+        me: Option<&ThreadPart<VM>>,
+        mut request: impl FnMut() -> Result<R, usize>,
+    ) -> Result<R, OutOfMemory> {
+        // Hardly ever does a table grow, and hardly ever in vain.
+        request().or_else(|_| {
+            loop {
+                let swept = self.sweeping.is_over();
+                match request() {
+                    Ok(result) => return Ok(result),
+                    Err(bytes) if swept => return Err(self.no_memory_for_tables(bytes)),
+                    Err(_) => _ = self.sweep_some(me),
+                }
+            }
+        })
+    }
+
     /// A table cannot grow by this many bytes, and its caller cannot stop for a collection.
-    pub(crate) fn no_memory_for_tables(&self, bytes: usize) -> OutOfMemory {
+    fn no_memory_for_tables(&self, bytes: usize) -> OutOfMemory {
         let tried = if self.plan.can_collect() { Tried::MayNotCollect } else { Tried::PlanNeverCollects };
         self.out_of_memory(bytes, tried)
     }

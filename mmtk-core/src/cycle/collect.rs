@@ -145,7 +145,9 @@ impl<VM: VMBinding> Collector<VM> {
         match (self.sweeping.sweep_unit_beside(), me) {
             (Some(cpu_ns), Some(me)) => me.meter().skip(cpu_ns),
             (Some(_), None) => (),
-            (None, _) => self.sweeping.wait(),
+            (None, Some(_)) => self.sweeping.wait(),
+            // The next pause may leave more meanwhile, and nobody may come to sweep that.
+            (None, None) => std::thread::yield_now(),
         }
         true
     }

@@ -44,10 +44,8 @@ impl AddressTable {
         object: ObjectReference,
         bits: u64,
     ) -> Result<Option<u64>, OutOfMemory> {
-        match self.entries(mutator).update(object, |_| bits) {
-            Ok((before, _)) => Ok(before),
-            Err(bytes) => Err(mutator.no_memory_for_tables(bytes)),
-        }
+        let entries = self.entries(mutator);
+        mutator.or_sweep(|| entries.update(object, |_| bits)).map(|(before, _)| before)
     }
 
     /// Forgets an object; returns the bits it had.

@@ -372,9 +372,11 @@ impl<VM: VMBinding> Mutator<VM> {
         self.shared().heap.memory()
     }
 
-    /// The error of a table that cannot grow by `bytes` bytes.
-    pub(crate) fn no_memory_for_tables(&self, bytes: usize) -> OutOfMemory {
-        self.shared().heap.no_memory_for_tables(bytes)
+    /// Calls `request`, which says by how many bytes a table cannot grow, until there is room for it or all
+    /// is swept. Not a safepoint.
+    pub(crate) fn or_sweep<R>(&self, request: impl FnMut() -> Result<R, usize>) -> Result<R, OutOfMemory> {
+        let state = self.shared();
+        state.heap.or_sweep(Some(&state.part), request)
     }
 
     /// The space of an object that may move.

@@ -84,8 +84,9 @@ impl<VM: VMBinding> Mutator<VM> {
         }
         let states = self.states();
         let set = |pinned| states.set_pinned(object, pinned);
-        let added = self.weak_tables().pins().update(object, |count| pin_count::one_more(count, set));
-        added.map(|_| ()).map_err(|bytes| PinError::OutOfMemory(self.no_memory_for_tables(bytes)))
+        let pins = self.weak_tables().pins();
+        let added = self.or_sweep(|| pins.update(object, |count| pin_count::one_more(count, set)));
+        added.map(|_| ()).map_err(PinError::OutOfMemory)
     }
 
     /// Takes back one [`Mutator::pin`].

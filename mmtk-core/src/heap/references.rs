@@ -43,10 +43,6 @@ impl<VM: VMBinding> References<'_, VM> {
         self.tables().of(kind)
     }
 
-    fn or_out_of_memory<T>(&self, created: Result<T, usize>) -> Result<T, OutOfMemory> {
-        created.map_err(|bytes| self.mutator.no_memory_for_tables(bytes))
-    }
-
     /// A soft, weak or phantom reference to `target`, or an ephemeron with this key and no value.
     ///
     /// # Errors
@@ -54,7 +50,8 @@ impl<VM: VMBinding> References<'_, VM> {
     pub fn create(&self, kind: ReferenceKind, target: ObjectReference, terms: Terms) -> Result<Reference, OutOfMemory> {
         let flags = if terms.notify { NOTIFY } else { 0 };
         let table = self.of(kind);
-        let handle = self.or_out_of_memory(table.create(self.mutator.memory(), target, terms.owner, flags))?;
+        let memory = self.mutator.memory();
+        let handle = self.mutator.or_sweep(|| table.create(memory, target, terms.owner, flags))?;
         if kind == ReferenceKind::Soft {
             table.in_use(handle).use_now(self.tables().fulls.load(Relaxed));
         }
@@ -144,8 +141,8 @@ impl<VM: VMBinding> References<'_, VM> {
     /// # Errors
     /// Out of memory: see [`References`].
     pub fn add_finalizer(&self, object: ObjectReference, order: FinalizerOrder) -> Result<Finalizer, OutOfMemory> {
-        let created = self.tables().finalizers.create(self.mutator.memory(), object, None, 0);
-        let handle = self.or_out_of_memory(created)?;
+        let (finalizers, memory) = (&self.tables().finalizers, self.mutator.memory());
+        let handle = self.mutator.or_sweep(|| finalizers.create(memory, object, None, 0))?;
         let bits = match order {
             FinalizerOrder::Any => 0,
             FinalizerOrder::ReferrersFirst => REFERRERS_FIRST,
@@ -182,6 +179,6 @@ impl<VM: VMBinding> References<'_, VM> {
         if self.mutator.moving(object).is_none() {
             return Ok(crate::weak::mix(object.address().as_usize() as u64));
         }
-        self.or_out_of_memory(self.tables().addresses.identity_hash(object))
+        self.mutator.or_sweep(|| self.tables().addresses.identity_hash(object))
     }
 }

@@ -26,10 +26,8 @@ impl<VM: VMBinding> Heap<VM> {
         let inner = self.inner();
         inner.refuse_in("Heap::add_vm_object", &[Callback::Pause]);
         assert!(!inner.holds(object), "{object} lies in the heap: it is no object of the VM space");
-        match inner.store().vm_space().add(object, inner.memory()) {
-            true => Ok(()),
-            false => Err(inner.no_memory_for_tables(CHARGED_BYTES)),
-        }
+        let add = || inner.store().vm_space().add(object, inner.memory()).then_some(()).ok_or(CHARGED_BYTES);
+        inner.or_sweep(None, add)
     }
 
     /// The slots of `object` are no roots any more, and its memory may be freed. Returns whether it was
