@@ -184,6 +184,34 @@ fn tables_grow_into_memory_that_is_not_swept_yet() {
     }
 }
 
+/// The heap learns in the pause that it has too much, though nothing of it is free yet.
+#[test]
+fn memory_that_is_swept_beside_a_quiet_program_goes_back_to_the_system() {
+    let _watchdog = Watchdog::new();
+    for plan in ["Immix", "MarkSweep"] {
+        let settings = [
+            ALWAYS,
+            ("stress.every_bytes", "24M"),
+            ("heap.idle_gc_s", "0"),
+            ("heap.return_memory", "auto"),
+            ("heap.uncommit_delay_ms", "10"),
+        ];
+        let (heap, pauses) = heap_and_pauses::<ReferenceVM>(plan, 32 << 20, &settings);
+        let thread = Thread::attach(&heap);
+        while pauses.lock().unwrap().is_empty() {
+            thread.handle().alloc(0, 1000);
+        }
+        thread.handle().with_mutator(|mutator| {
+            mutator.native(|| {
+                while heap.statistics().resident_bytes > 8 << 20 {
+                    std::thread::yield_now();
+                }
+            });
+        });
+        assert_eq!(pauses.lock().unwrap().len(), 1, "{plan}");
+    }
+}
+
 #[test]
 fn a_pause_first_sweeps_what_the_one_before_has_left() {
     let _watchdog = Watchdog::new();

@@ -205,12 +205,23 @@ pub(crate) struct Asked {
     join_pages: bool,
 }
 
+/// Bytes that are reserved until what the last collection has left is swept.
+pub(crate) type UnsweptBytes = Box<dyn Fn() -> usize + Send + Sync>;
+
 struct Shared {
     heap: Weak<dyn Quiet>,
     memory: Arc<Memory>,
+    unswept: UnsweptBytes,
     allocated: Arc<Allocated>,
     created: Instant,
     thread: SideThread<Asked>,
+}
+
+impl Shared {
+    /// Bytes reserved when all is swept. Else what is about to become free would count as needed.
+    fn reserved(&self) -> usize {
+        self.memory.budget().reserved().saturating_sub((self.unswept)())
+    }
 }
 
 /// The timer of one heap.
@@ -219,9 +230,15 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    pub fn new(heap: Weak<dyn Quiet>, memory: Arc<Memory>, allocated: Arc<Allocated>, patience: Arc<Patience>) -> Idle {
+    pub fn new(
+        heap: Weak<dyn Quiet>,
+        memory: Arc<Memory>,
+        unswept: UnsweptBytes,
+        allocated: Arc<Allocated>,
+        patience: Arc<Patience>,
+    ) -> Idle {
         let (created, thread) = (Instant::now(), SideThread::new(patience));
-        Idle { shared: Arc::new(Shared { heap, memory, allocated, created, thread }) }
+        Idle { shared: Arc::new(Shared { heap, memory, unswept, allocated, created, thread }) }
     }
 
     /// A full collection has ended; the next is due at `goal` bytes. With a delay of 0 what is above that
@@ -303,7 +320,7 @@ impl Drop for Idle {
 fn excess(shared: &Shared, asked: &Asked) -> usize {
     let budget = shared.memory.budget();
     match (asked.cycle, asked.delays.uncommit) {
-        (Some(cycle), Some(_)) => budget.resident().saturating_sub(cycle.least(budget.reserved())),
+        (Some(cycle), Some(_)) => budget.resident().saturating_sub(cycle.least(shared.reserved())),
         _ => 0,
     }
 }
@@ -322,7 +339,7 @@ fn run(shared: &Shared) {
         let (cycle, delays) = (state.asked.cycle, state.asked.delays);
         let mut returns = excess(shared, &state.asked) >= LEAST;
         if let (true, Some(cycle), Some(delay)) = (returns, cycle, delays.uncommit) {
-            let needed = returning.needed.max(cycle.need(now, budget.reserved(), allocated));
+            let needed = returning.needed.max(cycle.need(now, shared.reserved(), allocated));
             returning.needed = needed;
             if now - returning.since >= delay {
                 returning = Returning { needed: 0, since: now };
@@ -331,8 +348,9 @@ fn run(shared: &Shared) {
                     drop(state);
                     let given = shared.memory.give_back(excess, Why::Unneeded);
                     state = shared.thread.lock();
-                    // What cannot be returned now will not be before the next collection.
-                    returns = given > 0 || state.asked.cycle.is_some_and(|now| now.began != cycle.began);
+                    // What cannot be returned now will not be before more is swept or the next collection.
+                    let more = (shared.unswept)() > 0 || state.asked.cycle.is_some_and(|now| now.began != cycle.began);
+                    returns = given > 0 || more;
                 }
             }
         } else {
@@ -487,7 +505,7 @@ mod tests {
     #[test]
     fn a_timer_that_is_ended_while_it_is_started_is_not_lost() {
         let memory = Memory::new(&crate::Options { heap_limit: MIB, ..Default::default() }).unwrap();
-        let idle = Idle::new(Weak::<NoHeap>::new(), memory, Arc::default(), Arc::new(Patience::new(0)));
+        let idle = Idle::new(Weak::<NoHeap>::new(), memory, Box::new(|| 0), Arc::default(), Arc::new(Patience::new(0)));
         let (done, finished) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             // Two end it as before a fork, one starts it as after each full collection.
@@ -524,7 +542,7 @@ mod tests {
     #[test]
     fn threads_that_are_not_in_the_child_hold_its_timer_up_no_more() {
         let memory = Memory::new(&crate::Options { heap_limit: MIB, ..Default::default() }).unwrap();
-        let idle = Idle::new(Weak::<NoHeap>::new(), memory, Arc::default(), Arc::new(Patience::new(0)));
+        let idle = Idle::new(Weak::<NoHeap>::new(), memory, Box::new(|| 0), Arc::default(), Arc::new(Patience::new(0)));
         let delays = Delays { uncommit: None, idle: Some(3600 * SECOND) };
         let is_told = &mut |_: Duration| ();
         // Two threads were about to fork; one does, in a process that goes on as the parent.
@@ -568,7 +586,7 @@ mod tests {
         let (inside, is_inside) = std::sync::mpsc::channel();
         let (lets_go, go_on) = std::sync::mpsc::channel();
         let heap: Arc<dyn Quiet> = Arc::new(Keeping { inside, go_on: go_on.into() });
-        let idle = Idle::new(Arc::downgrade(&heap), memory, Arc::default(), Arc::new(Patience::new(1)));
+        let idle = Idle::new(Arc::downgrade(&heap), memory, Box::new(|| 0), Arc::default(), Arc::new(Patience::new(1)));
         idle.attend(Delays { uncommit: None, idle: Some(SECOND) });
         is_inside.recv_timeout(60 * SECOND).expect("the timer looks at once");
         let mut reports = Vec::new();

@@ -81,10 +81,13 @@ impl<VM: VMBinding> Collector<VM> {
         Ok(Arc::new_cyclic(|me: &Weak<Collector<VM>>| {
             let (patience, sweeping) = (watch.patience(), Arc::new(Sweeping::new(plan.clone())));
             let idles = options.stress_no_background;
+            let of_idle = sweeping.clone();
+            let unswept = Box::new(move || of_idle.bytes());
+            let (memory, allocated) = (store.memory().clone(), pacing.allocated().clone());
             Collector {
                 background: Background::new(sweeping.clone(), store.memory().clone(), patience.clone(), idles),
                 sweeping,
-                idle: Idle::new(me.clone(), store.memory().clone(), pacing.allocated().clone(), patience.clone()),
+                idle: Idle::new(me.clone(), memory, unswept, allocated, patience.clone()),
                 helpers: Helpers::new(&options, patience.clone(), late::workers_are_late(me.clone())),
                 yield_seed: AtomicU64::new(options.stress_seed),
                 vm,
