@@ -241,8 +241,9 @@ fn a_pause_first_sweeps_what_the_one_before_has_left() {
 #[test]
 fn a_thread_that_is_no_mutator_asks_for_collections_beside_those_of_a_mutator() {
     let _watchdog = Watchdog::new();
-    for plan in ["Immix", "MarkSweep"] {
-        let settings = [ALWAYS, ("stress.every_bytes", "32K")];
+    let second_round = ("stress.always_defrag", "true");
+    for (plan, setting) in [("Immix", ALWAYS), ("MarkSweep", ALWAYS), ("Immix", second_round)] {
+        let settings = [ALWAYS, ("stress.every_bytes", "32K"), setting];
         let (heap, pauses) = heap_and_pauses::<ReferenceVM>(plan, 16 << 20, &settings);
         let thread = Thread::attach(&heap);
         fill(thread.handle(), 1 << 20);
@@ -289,6 +290,41 @@ fn what_a_round_leaves_is_swept_before_the_next_round_of_the_pause() {
     (0..3).for_each(|_| heap.collect());
     assert!(pauses.lock().unwrap().iter().all(|pause| pause.defrag));
     assert_eq!(length(thread.handle()), nodes);
+}
+
+/// Bytes reserved after a collection that finds every second object of a list dead, and large garbage.
+fn packed(settings: &[(&str, &str)]) -> usize {
+    let (heap, pauses) = heap_and_pauses::<ReferenceVM>("Immix", 12 << 20, settings);
+    let thread = Thread::attach(&heap);
+    let m = thread.handle();
+    m.push(Ref::NULL);
+    for _ in 0..(7 << 20) / 1600 {
+        let node = m.alloc(1, 1600 - 16);
+        m.write_ref(node, 0, m.get(0));
+        m.set(0, node);
+    }
+    heap.collect();
+    let mut node = m.get(0);
+    while !node.is_null() {
+        let dead = m.read_ref(node, 0);
+        let next = if dead.is_null() { dead } else { m.read_ref(dead, 0) };
+        m.write_ref(node, 0, next);
+        node = next;
+    }
+    for _ in 0..(5 << 19) / (40 << 10) {
+        m.alloc(0, 40 << 10);
+    }
+    heap.collect();
+    assert_eq!(pauses.lock().unwrap().iter().map(|pause| pause.defrag).collect::<Vec<_>>(), [false, true]);
+    heap.statistics().reserved_bytes
+}
+
+/// To evacuate, a space takes all the room that there is: also what becomes free in others.
+#[test]
+fn evacuation_has_as_much_room_as_if_all_was_swept_in_the_pause() {
+    let _watchdog = Watchdog::new();
+    let (now, beside) = (packed(&[("gc.sweep_beside", "never")]), packed(&[ALWAYS, NO_BACKGROUND]));
+    assert!(beside <= now + (256 << 10), "{beside} bytes are reserved instead of {now}");
 }
 
 /// The spaces whose pauses get shorter by it do so without being told.

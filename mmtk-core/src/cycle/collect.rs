@@ -59,19 +59,14 @@ impl<VM: VMBinding> Collector<VM> {
         let result = last(&ended);
         drop(inside);
         std::mem::forget(unfinished);
-        let wake = || {
-            if !self.sweeping.is_over() {
-                self.background.wake()
-            }
-        };
         if self.watch.listeners().is_empty() {
             self.resume_all();
-            wake();
+            self.sweep_beside();
         } else {
             let _inside = self.call(Callback::Listener);
             self.watch.listeners().emit_in_order(|| {
                 self.resume_all();
-                wake();
+                self.sweep_beside();
                 let ended = ended.after(nanos_since(requested));
                 let pause = Event::Pause(Box::new(details.report(&ended)));
                 [pause].into_iter().chain(paced.map(|paced| Event::Paced(Box::new(paced))))
@@ -128,6 +123,13 @@ impl<VM: VMBinding> Collector<VM> {
         while self.sweeping.sweep_unit() {}
         self.sweeping.wait();
         Some(start)
+    }
+
+    /// Mutators run again: if the pause has left anything, the background thread sweeps it.
+    pub(super) fn sweep_beside(&self) {
+        if !self.sweeping.is_over() {
+            self.background.wake();
+        }
     }
 
     /// Sweeps what the last collection has left, until nothing is left or another collection has begun anew.
@@ -190,6 +192,7 @@ impl<VM: VMBinding> Collector<VM> {
             remembered: self.take_remembered(&mutators, kind),
             released: self.memory().arena().list(),
             allocated_bytes: allocated.since_no_less(kind),
+            sweeps_now: false,
             found: Found::default(),
         };
         self.run_plan(&mut pause);

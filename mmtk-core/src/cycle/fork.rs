@@ -75,6 +75,7 @@ impl<VM: VMBinding> Collector<VM> {
         self.resume_all();
         self.idle.thread().release();
         self.background.thread().release();
+        self.sweep_beside();
         self.attend_when_idle();
         result
     }

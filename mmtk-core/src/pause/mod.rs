@@ -63,6 +63,8 @@ pub struct Pause<'a, VM: VMBinding> {
     /// Old objects that the binding knows to be dead.
     pub(crate) released: List<'a, ObjectReference>,
     pub(crate) allocated_bytes: usize,
+    /// A space needs to know what is free: all sweep now.
+    pub(crate) sweeps_now: bool,
     pub(crate) found: Found,
 }
 
@@ -180,16 +182,21 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     /// Whether the sweep of so many blocks or large objects is left for when mutators run again
     /// ([`LeftToSweep`](crate::space::LeftToSweep)). Only in the first round of a full collection, and not if
     /// the pause needs to know what is free: before out of memory, when all that is free goes back to the
-    /// system at once, or if the space says that `it_needs` it.
-    pub fn leaves_sweep(&self, blocks: usize, it_needs: impl FnOnce() -> bool) -> bool {
+    /// system at once, or if this space says that `it_needs` it, or one that was swept before: what is free
+    /// in one space is room in the others.
+    pub fn leaves_sweep(&mut self, blocks: usize, it_needs: impl FnOnce(&Self) -> bool) -> bool {
         let may = self.kind == CollectionKind::Full && !self.emergency && self.found.rounds() == 0;
+        if !may || self.options.gc_sweep_beside == When::Never {
+            return false;
+        }
+        self.sweeps_now |= it_needs(self);
         let free_is_kept = self.options.return_memory != When::Always && self.options.uncommit_delay_ms > 0;
         let wants = match self.options.gc_sweep_beside {
             When::Never => false,
             When::Always => blocks > 0,
             When::Auto => blocks >= BLOCKS_TO_LEAVE && free_is_kept,
         };
-        may && wants && !it_needs()
+        wants && !self.sweeps_now
     }
 
     /// Begins the compaction, in plans that move objects when all that are live are known: the roots and what
@@ -228,11 +235,9 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     /// before: they are prepared once more.
     pub fn again(&mut self) {
         for space in self.spaces.iter().filter_map(|space| space.unswept()) {
-            space.left().begin();
-            while let Some(unit) = space.left().units().take() {
-                space.sweep_unit(unit);
-                space.left().units().done();
-            }
+            // They do not begin, so that no thread that sweeps beside pauses takes one: this pause goes on.
+            (0..space.left().promised()).for_each(|unit| space.sweep_unit(unit));
+            space.left().leave(0, 0);
         }
         self.found.begin_round();
     }

@@ -5,7 +5,8 @@
 //!    out.
 //! 2. At the end of the pause the units begin. Threads of the heap, mutators that find no memory, and the
 //!    leader of the next pause take them one by one. Memory of a unit that is done is handed out.
-//! 3. A pause begins when all are done. So does another round in the same pause.
+//! 3. A pause begins when all are done. Another round in the same pause begins when the leader has swept what
+//!    the round before has left.
 //!
 //! What was allocated meanwhile is told from what is to be swept: that is the space's business, and each says
 //! how.
@@ -51,7 +52,7 @@ impl LeftToSweep {
         self.promised.load(Relaxed)
     }
 
-    /// The pause ends, or its round. The leader.
+    /// The pause ends. The leader.
     pub(crate) fn begin(&self) {
         self.units.begin(self.promised.swap(0, Relaxed));
     }

@@ -151,7 +151,7 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
         }
         let mut objects = std::mem::take(&mut *self.objects.lock());
         let live = |object: &LargeObject| self.is_marked(object, epoch);
-        if pause.leaves_sweep(objects.len(), || false) {
+        if pause.leaves_sweep(objects.len(), |_| false) {
             let dead = self.reserved.load(Relaxed).saturating_sub(self.live.load(Relaxed));
             self.left.leave(objects.len().div_ceil(UNIT_OBJECTS) as u32, dead);
             *self.unswept.lock() = objects;

@@ -205,7 +205,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         let blocks = self.pool.watermark() as usize;
         match pause.kind() {
             // Objects that are found by address must not be found dead, and cells do not tell.
-            CollectionKind::Full if !VM::OBJECT_STARTS && pause.leaves_sweep(blocks, || false) => {
+            CollectionKind::Full if !VM::OBJECT_STARTS && pause.leaves_sweep(blocks, |_| false) => {
                 let dead = self.pool.owned().saturating_sub(self.live_blocks.load(Relaxed));
                 self.left.leave(self.pool.watermark().div_ceil(UNIT_BLOCKS), dead as usize * BLOCK_BYTES);
             }

@@ -354,11 +354,11 @@ impl<VM: VMBinding> ImmixSpace<VM> {
     }
 
     /// Whether it is swept when mutators run again: nothing in this pause depends on it.
-    fn leaves_sweep(&self, pause: &Pause<'_, VM>) -> bool {
+    fn leaves_sweep(&self, pause: &mut Pause<'_, VM>) -> bool {
         let numbers_end = self.fresh.load(Relaxed) == u8::MAX;
         let owned = self.pool.owned() as usize * BLOCK_BYTES;
-        let may_pay = || self.defrag.may_pay(pause, self.pool.memory().budget(), owned);
-        !numbers_end && !self.defrag.always() && pause.leaves_sweep(self.pool.watermark() as usize, may_pay)
+        let may_pay = |pause: &Pause<'_, VM>| self.defrag.may_pay(pause, self.pool.memory().budget(), owned);
+        !self.defrag.always() && pause.leaves_sweep(self.pool.watermark() as usize, may_pay) && !numbers_end
     }
 
     /// Sweeps blocks, but for those of which memory was handed out in the turn `passes`. Returns the bytes
