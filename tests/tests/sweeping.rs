@@ -213,6 +213,22 @@ fn memory_that_is_swept_beside_a_quiet_program_goes_back_to_the_system() {
 }
 
 #[test]
+fn a_heap_told_to_return_memory_at_once_sweeps_in_its_pauses() {
+    let _watchdog = Watchdog::new();
+    for (key, value) in [("heap.return_memory", "always"), ("heap.uncommit_delay_ms", "0")] {
+        let settings = [ALWAYS, NO_BACKGROUND, ("stress.every_bytes", "24M")];
+        let (heap, pauses) = heap_and_pauses::<ReferenceVM>("Immix", 64 << 20, &settings);
+        heap.retune(|options| options.set(key, value)).unwrap();
+        let thread = Thread::attach(&heap);
+        while pauses.lock().unwrap().is_empty() {
+            thread.handle().alloc(0, 1000);
+        }
+        let phases = &pauses.lock().unwrap()[0].phases;
+        assert!(phases.iter().any(|phase| phase.name == "sweep"), "{key}={value}: {phases:?}");
+    }
+}
+
+#[test]
 fn a_pause_first_sweeps_what_the_one_before_has_left() {
     let _watchdog = Watchdog::new();
     for plan in ["Immix", "MarkSweep", "StickyImmix"] {

@@ -192,6 +192,7 @@ impl<VM: VMBinding> Collector<VM> {
             remembered: self.take_remembered(&mutators, kind),
             released: self.memory().arena().list(),
             allocated_bytes: allocated.since_no_less(kind),
+            keeps_free: self.pacing.goal().keeps_free(),
             sweeps_now: false,
             found: Found::default(),
         };

@@ -318,6 +318,12 @@ impl Goal {
         (options.return_memory, delays)
     }
 
+    /// Whether memory that becomes free in a pause stays resident when that ends.
+    pub fn keeps_free(&self) -> bool {
+        let (when, delays) = self.idling();
+        when != When::Always && delays.uncommit != Some(Duration::ZERO)
+    }
+
     /// The options in force.
     pub fn options(&self) -> Options {
         self.control.lock().options.clone()

@@ -63,6 +63,8 @@ pub struct Pause<'a, VM: VMBinding> {
     /// Old objects that the binding knows to be dead.
     pub(crate) released: List<'a, ObjectReference>,
     pub(crate) allocated_bytes: usize,
+    /// Whether memory that becomes free stays resident for now; else it goes back at the end of the pause.
+    pub(crate) keeps_free: bool,
     /// A space needs to know what is free: all sweep now.
     pub(crate) sweeps_now: bool,
     pub(crate) found: Found,
@@ -185,16 +187,15 @@ impl<'a, VM: VMBinding> Pause<'a, VM> {
     /// system at once, or if this space says that `it_needs` it, or one that was swept before: what is free
     /// in one space is room in the others.
     pub fn leaves_sweep(&mut self, blocks: usize, it_needs: impl FnOnce(&Self) -> bool) -> bool {
-        let may = self.kind == CollectionKind::Full && !self.emergency && self.found.rounds() == 0;
-        if !may || self.options.gc_sweep_beside == When::Never {
+        let first = self.kind == CollectionKind::Full && self.found.rounds() == 0;
+        if !first || self.emergency || !self.keeps_free || self.options.gc_sweep_beside == When::Never {
             return false;
         }
         self.sweeps_now |= it_needs(self);
-        let free_is_kept = self.options.return_memory != When::Always && self.options.uncommit_delay_ms > 0;
         let wants = match self.options.gc_sweep_beside {
             When::Never => false,
             When::Always => blocks > 0,
-            When::Auto => blocks >= BLOCKS_TO_LEAVE && free_is_kept,
+            When::Auto => blocks >= BLOCKS_TO_LEAVE,
         };
         wants && !self.sweeps_now
     }
