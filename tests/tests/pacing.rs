@@ -73,9 +73,14 @@ fn every_mode_keeps_its_goal_on_every_plan() {
 #[test]
 fn a_heap_whose_objects_die_here_and_there_is_not_larger_after_each_collection() {
     let _watchdog = Watchdog::new();
-    for plan in ["MarkSweep", "Immix"] {
+    for (plan, beside) in [("MarkSweep", "auto"), ("MarkSweep", "always"), ("Immix", "auto"), ("Immix", "always")] {
         // Nothing is evacuated while there is memory.
-        let settings = [("heap.mode", "proportional"), ("gc.workers", "1"), ("heap.headroom_percent", "50")];
+        let settings = [
+            ("heap.mode", "proportional"),
+            ("gc.workers", "1"),
+            ("heap.headroom_percent", "50"),
+            ("gc.sweep_beside", beside),
+        ];
         let (heap, log) = heap(plan, 256 * MIB, &settings);
         let thread = Thread::attach(&heap);
         let m = thread.handle();

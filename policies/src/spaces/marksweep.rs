@@ -63,8 +63,9 @@ pub struct MarkSweepSpace<VM> {
     ages: Ages,
     /// Blocks in which the last full collection marked anything.
     live_blocks: AtomicU32,
-    /// What it has left to be swept.
+    /// What it has left to be swept, and the blocks that it owned then.
     left: LeftToSweep,
+    owned_when_left: AtomicU32,
 }
 
 impl<VM: VMBinding> MarkSweepSpace<VM> {
@@ -103,6 +104,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             ages,
             live_blocks: AtomicU32::new(0),
             left: LeftToSweep::default(),
+            owned_when_left: AtomicU32::new(0),
         })
     }
 
@@ -136,6 +138,12 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             if let Some(number) = self.partial[class].pop(self.pool.links()) {
                 (cell.block, cell.next_cell) = (Some(Block(number)), 0);
                 continue;
+            }
+            let grows = self.pool.owned() >= self.owned_when_left.load(Relaxed);
+            if matches!(self.of, CellsOf::Plan) && grows && !self.left.is_over() {
+                // It would grow beside cells that are free. The caller sweeps, and comes again. Beside another
+                // plan's space it is small, and that space's units come first.
+                return None;
             }
             let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES, Charge::Mutator))?;
             let block = self.marks.format(acquired.block, class, self.epoch.current());
@@ -207,6 +215,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             // Objects that are found by address must not be found dead, and cells do not tell.
             CollectionKind::Full if !VM::OBJECT_STARTS && pause.leaves_sweep(blocks, |_| false) => {
                 let dead = self.pool.owned().saturating_sub(self.live_blocks.load(Relaxed));
+                self.owned_when_left.store(self.pool.owned(), Relaxed);
                 self.left.leave(self.pool.watermark().div_ceil(UNIT_BLOCKS), dead as usize * BLOCK_BYTES);
             }
             CollectionKind::Full => {
