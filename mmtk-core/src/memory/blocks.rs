@@ -7,7 +7,7 @@
 //! I2. A fresh block reads as zero. A freed one holds anything, or poison.
 //! I3. Every owned block is charged to the budget by the thread that asked for it; owned and free blocks are
 //!     resident.
-//! Callers: `acquire` any mutator or worker; `release` the space, in a pause.
+//! Callers: `acquire` any mutator or worker; `release` any thread that sweeps.
 
 use super::chunks::Chunks;
 use super::extent::{BLOCK_BYTES, Block, CHUNK_BLOCKS, Extent};
