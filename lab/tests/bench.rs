@@ -90,7 +90,7 @@ fn measurements_are_listed_with_what_they_need() {
     let text = succeed(&["--list"]);
     let line =
         |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
-    assert!(line("crate-full ").contains(" 360 ") && line("crate-full ").contains("`peers`"), "{text}");
+    assert!(line("crate-full ").contains(" 240 ") && line("crate-full ").contains("`peers`"), "{text}");
     assert!(line("smoke ").contains("made only when named"), "{text}");
     let quick = succeed(&["--list", "--quick"]);
     assert!(quick.lines().any(|line| line.starts_with("crate-full ") && line.contains(" 12 ")), "{quick}");
