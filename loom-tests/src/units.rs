@@ -1,5 +1,5 @@
-//! Units that threads take: each is done once, by a thread that sees what the leader did before, and who finds
-//! the work over sees all that was done in it.
+//! Units that threads take: each is done once, by a thread that sees what the leader did before, and who
+//! finds the work over sees all that was done in it.
 
 use crate::check::{Failure, fails_without, holds};
 use loom::cell::UnsafeCell;

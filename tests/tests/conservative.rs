@@ -229,8 +229,8 @@ fn died_young_is_not_found(plan: &str, collections: u64) {
     let heap: Heap<FindingVM> = new_heap(FindingVM::new(), options(plan, 32 << 20, &settings)).unwrap();
     let thread = Thread::attach(&heap);
     let m = thread.handle();
-    // Live and dead ones in turn, a line each: what is allocated later does not fit into the holes. All lie in a
-    // block, which stays.
+    // Live and dead ones in turn, a line each: what is allocated later does not fit into the holes. All lie
+    // in a block, which stays.
     let dead: Vec<Address> = (0..60)
         .map(|_| {
             m.push(m.alloc(0, 248));
@@ -844,7 +844,8 @@ fn what_was_allocated_in_regions_that_are_gone_is_found_no_more() {
     }
 }
 
-/// A block of a pool that is gone goes to the next pool, and the cells that are still free there hold nothing.
+/// A block of a pool that is gone goes to the next pool, and the cells that are still free there hold
+/// nothing.
 #[test]
 fn what_was_in_a_pool_that_is_gone_is_found_no_more_when_another_has_its_block() {
     let _watchdog = Watchdog::new();

@@ -344,8 +344,8 @@ fn the_room_of_dead_objects_in_shared_memory_serves_others() {
     assert!(grown <= NOTE_BYTES * OBJECTS + (8 << 10), "{grown} bytes beside the notes");
 }
 
-/// Held by a test that uses up the mappings of the process. A heap counts its own alone: two such tests at the
-/// same time would leave none to the threads that are started meanwhile.
+/// Held by a test that uses up the mappings of the process: two such tests at the same time would each find
+/// half of them.
 static MAPPINGS: Mutex<()> = Mutex::new(());
 
 /// More live objects than the system grants mappings.

@@ -143,7 +143,8 @@ fn a_pin_goes_with_its_object() {
     }
 }
 
-/// A block that was kept for a pinned object is not kept again when the number of that collection comes round.
+/// A block that was kept for a pinned object is not kept again when the number of that collection comes
+/// round.
 #[test]
 fn a_block_is_kept_for_a_pinned_object_and_once() {
     let _watchdog = Watchdog::new();

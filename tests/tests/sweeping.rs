@@ -1,5 +1,5 @@
-//! What a full collection leaves to be swept when mutators run again: it becomes free all the same, whoever
-//! sweeps it, and nobody is told of it as live or free too soon.
+//! What a full collection leaves to be swept when mutators run again: it becomes free, by whatever
+//! thread it is swept, and nobody is told of it as live or free too soon.
 
 use mmtk_core::events::{Event, PauseReport};
 use mmtk_core::weak::{ReferenceKind, Terms};

@@ -1,6 +1,6 @@
 //! The thread that works beside mutators: it sweeps what full collections have left.
 //!
-//! 1. Whoever leads a pause that leaves something wakes it when mutators run again.
+//! 1. The leader of a pause that leaves something wakes it when mutators run again.
 //! 2. It takes unit after unit. A pause takes the rest itself, and waits for the unit at hand alone.
 //! 3. When nothing was asked of it for a while, it ends, and is started anew when it is next needed.
 //!

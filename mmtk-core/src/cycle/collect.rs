@@ -113,8 +113,8 @@ impl<VM: VMBinding> Collector<VM> {
         self.end_sweep();
     }
 
-    /// Sweeps what the collection before has left: nothing else is done in a pause before. The leader, and
-    /// whoever was at it. When it began, if there was anything.
+    /// Sweeps what the collection before has left: nothing else is done in a pause before. The leader takes
+    /// what no other thread has at hand. When it began, if there was anything.
     fn end_sweep(&self) -> Option<Instant> {
         if self.sweeping.is_over() {
             return None;

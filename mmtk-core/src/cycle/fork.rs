@@ -10,8 +10,8 @@
 //! 3. the locks that others may take at any time, in native regions or without being mutators, are held by
 //!    the forking thread: those of these two threads, of the listeners and of the safepoint.
 //!
-//! Helpers and the two threads are started again when they are next needed, in each process. Neither joins small pages
-//! to huge ones any more: that would double what they share.
+//! Helpers and the two threads are started again when they are next needed, in each process. Neither joins
+//! small pages to huge ones any more: that would double what they share.
 //!
 //! In the child the other mutators are then detached. What they kept for the VM ([`VMBinding::Local`]) is
 //! neither dropped nor scanned any more: objects that they alone referred to are garbage. Each keeps the

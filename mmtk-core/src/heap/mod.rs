@@ -113,8 +113,8 @@ impl<VM: VMBinding> Heap<VM> {
         mutator
     }
 
-    /// Collects now, and sweeps: when it returns, what was found dead is free. If this thread is a mutator of the heap and runs, it is [`Mutator::collect`], a
-    /// safepoint.
+    /// Collects now, and sweeps: when it returns, what was found dead is free. If this thread is a mutator of
+    /// the heap and runs, it is [`Mutator::collect`], a safepoint.
     ///
     /// # Panics
     /// In a callback of this heap.

@@ -10,8 +10,8 @@
 //! are one mapping to the system, and so are neighbouring inaccessible ones; most others are a mapping each.
 //! The system limits the mappings of a process (`vm.max_map_count`), and threads and other memory need some.
 //! So they are counted (`Mappings`), those of all heaps of the process together. Pages that share homes may
-//! take half of the limit; with inaccessible pages between others it is five eighths, and with all pages three
-//! quarters.
+//! take half of the limit; with inaccessible pages between others it is five eighths, and with all pages
+//! three quarters.
 //!
 //! I1. What is mapped or protected lies inside the range, which is this value's (checked).
 //! I2. The caller that maps, protects or releases a page promises that no other code uses it; the caller's

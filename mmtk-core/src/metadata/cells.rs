@@ -142,7 +142,8 @@ pub struct CellMarks<K = Owned> {
     extent: Extent,
     /// Class number of each block.
     classes: BytePer<LOG_BLOCK_BYTES, K>,
-    /// A byte a block: `BLOCK_FREE`, `BLOCK_NEW` with an epoch, or the epoch in which a cell of it was last marked.
+    /// A byte a block: `BLOCK_FREE`, `BLOCK_NEW` with an epoch, or the epoch in which a cell of it was last
+    /// marked.
     states: BytePer<LOG_BLOCK_BYTES, K>,
 }
 
@@ -201,8 +202,8 @@ impl<K> CellMarks<K> {
         self.cells_at(start, class(class_number))
     }
 
-    /// The block's state: `BLOCK_FREE`, `BLOCK_NEW` with an epoch, or the epoch in which a cell of it was last marked. Its
-    /// owner, or the one worker that sweeps it, may set it free.
+    /// The block's state: `BLOCK_FREE`, `BLOCK_NEW` with an epoch, or the epoch in which a cell of it was
+    /// last marked. Its owner, or the one worker that sweeps it, may set it free.
     pub fn state(&self, block: Block) -> &AtomicU8 {
         self.states.at(self.extent.block_start(block))
     }

@@ -1,8 +1,8 @@
 //! What a full collection leaves to be swept when mutators run again.
 //!
 //! 1. In the pause, a space says how many units its sweep has, and how much they will free
-//!    ([`LeftToSweep::leave`]). It makes its lists of free memory empty, so what is not swept yet is not handed
-//!    out.
+//!    ([`LeftToSweep::leave`]). It makes its lists of free memory empty, so what is not swept yet is not
+//!    handed out.
 //! 2. At the end of the pause the units begin. Threads of the heap, mutators that find no memory, and the
 //!    leader of the next pause take them one by one. Memory of a unit that is done is handed out.
 //! 3. A pause begins when all are done. Another round in the same pause begins when the leader has swept what

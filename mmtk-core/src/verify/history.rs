@@ -59,7 +59,8 @@ impl History {
 
     /// All mutators have said what they asked for.
     pub(super) fn begin_walk(&mut self) {
-        // Mutators ask for one object after the other in ranges of memory: a stable sort makes use of such runs.
+        // Mutators ask for one object after the other in ranges of memory: a stable sort makes use of such
+        // runs.
         self.requested.sort_by_key(|range| range.start);
     }
 

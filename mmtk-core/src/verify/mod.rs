@@ -310,8 +310,8 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
     /// What the walk has found, in the order of the addresses. Objects must not overlap.
     fn in_order(&mut self) -> Vec<Survivor> {
         let mut found = std::mem::take(&mut self.found);
-        // Lists and arrays often lie in the order in which they are walked, or the other way round, and a stable
-        // sort makes use of such runs.
+        // Lists and arrays often lie in the order in which they are walked, or the other way round, and a
+        // stable sort makes use of such runs.
         found.sort_by_key(|survivor| survivor.range.start);
         for pair in found.windows(2) {
             if pair[0].range.end > pair[1].range.start {

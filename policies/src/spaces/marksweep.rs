@@ -141,8 +141,8 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             }
             let grows = self.pool.owned() >= self.owned_when_left.load(Relaxed);
             if matches!(self.of, CellsOf::Plan) && grows && !self.left.is_over() {
-                // It would grow beside cells that are free. The caller sweeps, and comes again. Beside another
-                // plan's space it is small, and that space's units come first.
+                // It would grow beside cells that are free. The caller sweeps, and comes again. Beside
+                // another plan's space it is small, and that space's units come first.
                 return None;
             }
             let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES, Charge::Mutator))?;

@@ -1,9 +1,9 @@
 //! Immix: blocks of lines; mark in place, allocate in the holes, evacuate sparse blocks now and then.
 //!
 //! 1. Marking an object marks its lines with the epoch, all of them and no others (`lines`).
-//! 2. After the trace, a block without a marked line is free; one with some is listed for reuse. Where nothing
-//!    is to be evacuated, this is done when mutators run again, block by block; until then a block is on no
-//!    list.
+//! 2. After the trace, a block without a marked line is free; one with some is listed for reuse. Where
+//!    nothing is to be evacuated, this is done when mutators run again, block by block; until then a block is
+//!    on no list.
 //! 3. A mutator bumps through the holes of a listed block. The lines that it takes are marked at once, so
 //!    that any thread can search the block again, until it has no holes.
 //! 4. An object of more than a line that does not fit the present hole goes to an overflow block, which saves

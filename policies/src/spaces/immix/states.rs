@@ -21,8 +21,8 @@ pub(super) const MEDIUM_BYTES: usize = LINE_BYTES + 1;
 /// leader writes the rest in pauses, and the sweep.
 ///
 /// A sweep that is left for when mutators run again begins a turn. It passes over what was handed out in its
-/// own turn, and visits every other block that is not free. So when it is over no block carries a state of the
-/// turn before, and two turns are enough to tell them apart.
+/// own turn, and visits every other block that is not free. So when it is over no block carries a state of
+/// the turn before, and two turns are enough to tell them apart.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, NoUninit, Zeroable)]
 #[repr(u8)]
 pub(super) enum BlockState {
