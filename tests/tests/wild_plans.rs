@@ -140,36 +140,35 @@ impl Plan<ReferenceVM> for Restless {
     }
 }
 
-#[test]
-fn the_verifier_reports_objects_that_moved_where_the_space_says_that_nothing_moves() {
-    let plan = |context: &PlanContext<'_, ReferenceVM>| -> Result<Box<dyn Plan<ReferenceVM>>, HeapError> {
-        let copy = Still(CopySpace::new(context, Ages::One)?);
-        Ok(Box::new(Restless { copy, common: CommonSpaces::new(context, Ages::One)? }))
-    };
-    let options = options("Restless", LIMIT, &[("verify.trace", "true"), ("gc.workers", "1")]);
+/// What the verifier says of a collection of one object.
+fn verdict(
+    name: &str,
+    plan: impl FnOnce(&PlanContext<'_, ReferenceVM>) -> Result<Box<dyn Plan<ReferenceVM>>, HeapError>,
+) -> String {
+    let options = options(name, LIMIT, &[("verify.trace", "true"), ("gc.workers", "1")]);
     let heap = Heap::new(<ReferenceVM as TestVM>::new(), options, plan).unwrap();
-    let message = panic_of(|| {
+    panic_of(|| {
         let thread = Thread::attach(&heap);
         let object = thread.try_alloc(Class { refs: 1, bytes: 8 }, Semantics::Default).unwrap();
         thread.push(object);
         thread.collect();
+    })
+}
+
+#[test]
+fn the_verifier_reports_objects_that_moved_where_the_space_says_that_nothing_moves() {
+    let message = verdict("Restless", |context| {
+        let copy = Still(CopySpace::new(context, Ages::One)?);
+        Ok(Box::new(Restless { copy, common: CommonSpaces::new(context, Ages::One)? }))
     });
     assert!(message.contains("it was moved there") && message.contains("Space::moves"), "{message}");
 }
 
 #[test]
 fn the_verifier_reports_objects_of_a_space_that_the_plan_does_not_list() {
-    let plan = |context: &PlanContext<'_, ReferenceVM>| -> Result<Box<dyn Plan<ReferenceVM>>, HeapError> {
+    let message = verdict("Unlisted", |context| {
         let cells = MarkSweepSpace::new(context, "unlisted", Ages::One)?;
         Ok(Box::new(Unlisted { cells, common: CommonSpaces::new(context, Ages::One)? }))
-    };
-    let options = options("Unlisted", LIMIT, &[("verify.trace", "true"), ("gc.workers", "1")]);
-    let heap = Heap::new(<ReferenceVM as TestVM>::new(), options, plan).unwrap();
-    let message = panic_of(|| {
-        let thread = Thread::attach(&heap);
-        let object = thread.try_alloc(Class { refs: 1, bytes: 8 }, Semantics::Default).unwrap();
-        thread.push(object);
-        thread.collect();
     });
     assert!(message.contains("in no space of the plan") && message.contains("Plan::spaces"), "{message}");
 }

@@ -40,7 +40,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// Blocks of a unit of the sweep that is left: some ten microseconds.
+/// Blocks of a unit of the sweep that is left: a few microseconds.
 const UNIT_BLOCKS: u32 = 64;
 
 /// The space.

@@ -34,7 +34,7 @@ const FIRST_FRESH: u8 = EPOCH_MAX + 1;
 /// Sweeping them in two epochs of each round, not in all, is enough: one of the two is another than theirs.
 const NUMBERS_SWEPT: [u8; 2] = [EPOCH_MAX / 2, EPOCH_MAX];
 
-/// Blocks of a unit of the sweep that is left: some ten microseconds.
+/// Blocks of a unit of the sweep that is left: a few microseconds.
 const UNIT_BLOCKS: u32 = 64;
 
 /// The space.
