@@ -17,6 +17,7 @@ mod barrier;
 mod block_list;
 mod budget;
 mod check;
+mod claim;
 mod credit;
 mod ephemerons;
 mod evacuation;
@@ -58,6 +59,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("barrier.rs"),
         include_str!("block_list.rs"),
         include_str!("budget.rs"),
+        include_str!("claim.rs"),
         include_str!("credit.rs"),
         include_str!("ephemerons.rs"),
         include_str!("evacuation.rs"),

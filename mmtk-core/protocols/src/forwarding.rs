@@ -19,8 +19,19 @@
 //!     stay. Two workers may both win a plain `mark`: the object is then scanned twice, which is harmless,
 //!     and no locked instruction is paid for it.
 //! I4. The worker that wins the claim of a pinned object settles it.
-//! Callers: GC workers inside a pause. Between pauses mutators own UNLOGGED and PINNED, and nothing else:
-//! both bits are raised and cleared by exchanges, so that one change does not undo the other.
+//!
+//! While mutators run, a collection beside them sets the epoch by `claim_beside`, and nothing else. Nothing
+//! moves then, so BUSY and FORWARDED are clear.
+//! I5. Who claims an object has read all its slots before, and a store into it comes after its claim. So the
+//!     winner has read what the slots held when the mutators were stopped last. A loser may have read
+//!     anything, and forgets it.
+//! I6. Epoch, UNLOGGED and PINNED each change by an exchange that keeps the others and, in a header, the VM's
+//!     part, which may change at any time.
+//!
+//! Callers, in a pause: GC workers. They alone call what stores plainly: `mark`, `settle`, `publish`,
+//! `store_state`, `unlog`.
+//! Callers, while mutators run: background markers and the barriers of mutators (`is_claimed`,
+//! `claim_beside`), barriers (`is_unlogged`, `log`), who pins (`set_pinned`).
 
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
 use crate::sync::{Spin, dropped, order};
@@ -63,6 +74,11 @@ pub fn is_pinned(seen: u64) -> bool {
 pub trait StateCell: Copy {
     /// The raw value now.
     fn read(self, order: Ordering) -> u64;
+    /// The state byte now.
+    fn state(self, order: Ordering) -> u8;
+    /// Replaces the state byte if the cell still holds `seen`, and keeps the rest; otherwise says what it
+    /// holds now. Beside mutators.
+    fn exchange_state(self, seen: u64, state: u8) -> Result<(), u64>;
     /// Raises BUSY if the cell still holds `seen`; otherwise says what it holds now.
     fn try_claim(self, seen: u64) -> Result<(), u64>;
     /// The claimer publishes the copy.
@@ -126,6 +142,42 @@ pub trait StateCell: Copy {
             self.store_state(seen, others | mark);
         }
         true
+    }
+
+    /// Whether the object is claimed in `epoch`: its slots have been read, and a store into it may follow.
+    /// Any thread, while mutators run.
+    #[inline(always)]
+    fn is_claimed(self, epoch: u8) -> bool {
+        // Acquire pairs with Release in `exchange_state`: the winner's reads come before a store of this
+        // thread (I5).
+        self.state(order!(Acquire, "claim-seen")) & EPOCH_MASK == epoch
+    }
+
+    /// Claims the object in `epoch`, after its slots were read; keeps the other bits (I6). True for the one
+    /// of several threads that did it; the others forget what they read (I5). In both cases a store may
+    /// follow. Any thread, while mutators run.
+    #[inline]
+    #[must_use = "the loser forgets what it read"]
+    fn claim_beside(self, epoch: u8) -> bool {
+        debug_assert!(epoch != 0 && epoch & !EPOCH_MASK == 0, "{epoch} is no epoch");
+        // Acquire as in `is_claimed`, here and where the exchange fails.
+        let mut seen = self.read(order!(Acquire, "claim-read"));
+        loop {
+            let state = (seen >> SHIFT) as u8;
+            debug_assert!(state & (BUSY | FORWARDED) == 0, "state {state:#x}: nothing moves beside mutators");
+            if state & EPOCH_MASK == epoch {
+                return false;
+            }
+            let claimed = state & !EPOCH_MASK | epoch;
+            if dropped!("claim-exchange") {
+                self.store_state(seen, claimed);
+                return true;
+            }
+            match self.exchange_state(seen, claimed) {
+                Ok(()) => return true,
+                Err(now) => seen = now,
+            }
+        }
     }
 
     /// The claimer leaves the object where it is, marked with `mark`. `seen` is what the claim found.
@@ -201,6 +253,17 @@ impl StateCell for HeaderCell<'_> {
         self.0.load(order)
     }
     #[inline(always)]
+    fn state(self, order: Ordering) -> u8 {
+        (self.0.load(order) >> SHIFT) as u8
+    }
+    #[inline(always)]
+    fn exchange_state(self, seen: u64, state: u8) -> Result<(), u64> {
+        // Release publishes that this thread has read the slots (I5). Success needs no Acquire: no claim came
+        // before.
+        let new = seen & LOW | u64::from(state) << SHIFT;
+        self.0.compare_exchange(seen, new, order!(Release, "claim-won"), order!(Acquire, "claim-lost")).map(|_| ())
+    }
+    #[inline(always)]
     fn try_claim(self, seen: u64) -> Result<(), u64> {
         // Acquire on failure pairs with Release in `publish`: a loser that sees Forwarded also sees the
         // copied bytes.
@@ -247,6 +310,18 @@ impl StateCell for SideCell<'_> {
         let state = self.state.load(order);
         let low = if state & FORWARDED != 0 { self.pointer.load(Relaxed) } else { 0 };
         u64::from(state) << SHIFT | low
+    }
+    #[inline(always)]
+    fn state(self, order: Ordering) -> u8 {
+        self.state.load(order)
+    }
+    #[inline(always)]
+    fn exchange_state(self, seen: u64, state: u8) -> Result<(), u64> {
+        // As for the header word.
+        self.state
+            .compare_exchange((seen >> SHIFT) as u8, state, order!(Release, "claim-won"), order!(Acquire, "claim-lost"))
+            .map(|_| ())
+            .map_err(|now| u64::from(now) << SHIFT)
     }
     #[inline(always)]
     fn try_claim(self, seen: u64) -> Result<(), u64> {
@@ -365,6 +440,24 @@ mod tests {
             assert_eq!(state(), 4 | PINNED | UNLOGGED, "a mark replaces the epoch alone");
             assert!(call!(cell, mark(5 | UNLOGGED)) && call!(cell, is_marked(5)));
             assert_eq!(state(), 5 | PINNED | UNLOGGED, "what is unlogged stays so");
+        });
+    }
+
+    #[test]
+    fn an_object_is_claimed_once_in_each_epoch_and_keeps_its_other_bits() {
+        on_both(|state, cell| {
+            for (epoch, others) in [(1, 0), (2, PINNED), (EPOCH_MAX, PINNED | UNLOGGED), (1, UNLOGGED)] {
+                call!(cell, set_pinned(others & PINNED != 0));
+                if others & UNLOGGED != 0 {
+                    call!(cell, unlog());
+                }
+                assert!(!call!(cell, is_claimed(epoch)));
+                assert!(call!(cell, claim_beside(epoch)), "the first claim");
+                assert!(call!(cell, is_claimed(epoch)) && !call!(cell, claim_beside(epoch)), "the second claim");
+                assert_eq!(state(), epoch | others);
+                assert_eq!(call!(cell, state(Relaxed)), epoch | others);
+                assert!(call!(cell, is_marked(epoch)), "a pause takes a claim for a mark");
+            }
         });
     }
 
