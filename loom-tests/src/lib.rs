@@ -27,6 +27,7 @@ mod mark_byte;
 mod part_marks;
 mod pin_count;
 mod safepoint;
+mod shared_work;
 mod slot_word;
 mod units;
 mod weak_clearing;
@@ -54,6 +55,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("../../mmtk-core/protocols/src/conditions.rs"),
         include_str!("../../mmtk-core/protocols/src/index.rs"),
         include_str!("../../mmtk-core/protocols/src/units.rs"),
+        include_str!("../../mmtk-core/protocols/src/shared_work.rs"),
     ];
     let models = [
         include_str!("barrier.rs"),
@@ -68,6 +70,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("mark_byte.rs"),
         include_str!("part_marks.rs"),
         include_str!("safepoint.rs"),
+        include_str!("shared_work.rs"),
         include_str!("slot_word.rs"),
         include_str!("units.rs"),
         include_str!("weak_clearing.rs"),

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | [`sync`] | atomics and locks, `order!` and `dropped!` | all |
 //! | [`safepoint`] | the word that stops the world | mutators and the leader |
-//! | [`forwarding`] | an object's state: marks, claim, new place, pin, log bit | workers, mutators |
+//! | [`forwarding`] | an object's state: marks, claims, new place, pin, log bit | workers, mutators |
 //! | [`slot_word`] | a slot that two workers visit | workers |
 //! | [`part_marks`] | which parts of a large array were stored into | mutators |
 //! | [`mark_bits`] | marks of neighbours in a word | workers |
@@ -19,6 +19,7 @@
 //! | [`termination`] | whether any work is left | workers |
 //! | [`conditions`], [`index`] | what an ephemeron waits for | workers |
 //! | [`units`] | work of which threads take one unit after the other | mutators, workers, the leader |
+//! | [`shared_work`] | packets of work, which a leader closes for a pause | background workers, mutators, the leader |
 //! | [`block_list`] | blocks that any thread may take | mutators, workers |
 //! | [`budget`], [`credit`] | bytes that may be reserved, and allocated | mutators |
 
@@ -35,6 +36,7 @@ pub mod mark_bits;
 pub mod part_marks;
 pub mod pin_count;
 pub mod safepoint;
+pub mod shared_work;
 pub mod slot_word;
 pub mod sync;
 pub mod termination;
