@@ -22,6 +22,7 @@ mod credit;
 mod ephemerons;
 mod evacuation;
 mod forwarding;
+mod handshake;
 mod mark_bits;
 mod mark_byte;
 mod part_marks;
@@ -66,6 +67,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("ephemerons.rs"),
         include_str!("evacuation.rs"),
         include_str!("forwarding.rs"),
+        include_str!("handshake.rs"),
         include_str!("mark_bits.rs"),
         include_str!("mark_byte.rs"),
         include_str!("part_marks.rs"),

@@ -10,7 +10,7 @@
 //! I2. A worker that sees the epoch sees the bits cleared, so it does not take a bit of an older epoch for a
 //!     mark.
 //! I3. One worker wins each bit.
-//! Callers: GC workers inside a pause.
+//! Callers: GC workers inside a pause; threads that mark while mutators run.
 
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use crate::sync::{Spin, dropped, order};

@@ -1,4 +1,5 @@
-//! Stopping mutators: poll, park, native regions, stop-all and resume-all, attach and detach.
+//! Stopping mutators: poll, park, native regions, stop-all and resume-all, attach and detach; and handshakes,
+//! for which nobody stops.
 //!
 //! Each mutator has one state word. The leader of a pause raises STOP in every word; a running mutator
 //! acknowledges at its next poll and parks; one in a native region counts as stopped already, and waits when
@@ -15,6 +16,18 @@
 //! the mutator to check whether a collection is due: at its next poll, at its next slow path of allocation,
 //! or at the end of its native region.
 //!
+//! A handshake makes each mutator hand in what it keeps for others, its log say, once and soon. SHAKE asks
+//! for it. A running mutator hands in at its next slow path and goes on. For one in a native region the
+//! asking thread does it, and the region cannot end meanwhile. A pause ends a handshake at once: its leader
+//! has all mutators stopped and can take what they keep.
+//!
+//! ```text
+//!  word                answer                   pause
+//!  RUNNING        --ask--> RUNNING|SHAKE --> RUNNING       SHAKE goes, STOP comes
+//!  NATIVE         --ask--> NATIVE|SHAKE --on behalf of it--> NATIVE
+//!  RUNNING|SHAKE --enter native--> NATIVE|SHAKE --leave--> RUNNING|SHAKE
+//! ```
+//!
 //! I1. The transition into a native region and the stop request are read-modify-writes of the same word, so
 //!     one of the two sees the other; no fence is needed between two words.
 //! I2. `unacknowledged` and the bit ANSWERED are written under the lock only. `unacknowledged` counts the
@@ -27,7 +40,13 @@
 //! I5. A pause whose leader panicked is never over: no thread may touch the heap again. A thread that waits
 //!     for its end, or comes to a safepoint later, panics; it can only detach.
 //! I6. A mutator that looks sees what the thread that asked had done before: the word carries it.
-//! Callers: mutator threads, and whichever thread leads a pause; `ask_to_look` any thread.
+//! I7. SHAKE is raised and cleared under the lock, and a word in which it is up enters and leaves NATIVE
+//!     under the lock. `unshaken` counts the words that hold it. While `stopping` is set it is up in no word.
+//! I8. What a mutator hands in, it or the asking thread takes when no other uses it: the mutator outside
+//!     native regions, the asking thread with the lock held while NATIVE and SHAKE are up. A mutator that
+//!     answers sees what the asking thread had done before; that thread sees all that was handed in.
+//! Callers: mutator threads, and whichever thread leads a pause; `ask_to_look` any thread; `handshake` one
+//! thread at a time that is no mutator and leads no pause.
 
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::sync::{Condvar, Mutex, MutexGuard, dropped, order};
@@ -39,8 +58,22 @@ const STOP: u32 = 2;
 const LOOK: u32 = 4;
 /// With STOP: the mutator has acknowledged this pause.
 const ANSWERED: u32 = 8;
+/// A handshake waits until the mutator has handed in.
+const SHAKE: u32 = 16;
 
 /// One mutator's state word. Compiled code may poll by itself: anything but zero means "call the slow path".
+/// The slow path is: [`Safepoint::park`], then [`Safepoint::answer`], then [`Safepoint::take_look`].
+///
+/// | bit | meaning | raised by | cleared by |
+/// |---|---|---|---|
+/// | NATIVE | in a native region: touches no object | the mutator | the mutator |
+/// | STOP | a pause begins or is in progress | its leader | its leader |
+/// | ANSWERED | has acknowledged this pause | the mutator | the leader |
+/// | LOOK | a collection may be due | any thread | the mutator |
+/// | SHAKE | a handshake waits for it | the asking thread | the mutator, the asking thread, a leader |
+///
+/// Its place is the mutator's; it stays there until the mutator is detached, and the registry of one
+/// [`Safepoint`] refers to it.
 #[derive(Debug)]
 #[repr(transparent)]
 pub struct ThreadState(AtomicU32);
@@ -59,9 +92,19 @@ impl ThreadState {
         self.0.load(Relaxed) != RUNNING
     }
 
+    /// Whether a pause waits for the mutator, or is in progress.
+    pub fn is_asked_to_stop(&self) -> bool {
+        self.0.load(Relaxed) & STOP != 0
+    }
+
     /// Whether a pause waits for its answer.
     fn is_late(&self) -> bool {
         self.0.load(Relaxed) & !LOOK == RUNNING | STOP
+    }
+
+    /// Whether a handshake waits for it.
+    fn is_asked_to_hand_in(&self) -> bool {
+        self.0.load(Relaxed) & SHAKE != 0
     }
 
     /// Whether the mutator is inside a native region.
@@ -93,6 +136,9 @@ pub enum WaitsFor<T> {
     /// A stopped mutator, or a thread that wants to lead, to attach or to detach: for the end of the pause of
     /// another leader. It may be over.
     Leader,
+    /// A handshake: for this number of mutators to hand in. They may have done so meanwhile, and may detach,
+    /// so they have no names here.
+    Answers(usize),
 }
 
 /// Waits as long as it takes.
@@ -109,6 +155,12 @@ struct Registry<T> {
     unacknowledged: usize,
     /// The leader of the pause in progress panicked (I5).
     abandoned: bool,
+    /// A handshake has not returned yet.
+    asking: bool,
+    /// A handshake is made, and no pause has ended it.
+    shaking: bool,
+    /// Mutators that have not handed in (I7).
+    unshaken: usize,
 }
 
 impl<T> Registry<T> {
@@ -126,6 +178,9 @@ pub struct Safepoint<T> {
     registry: Mutex<Registry<T>>,
     all_stopped: Condvar,
     resumed: Condvar,
+    /// For the thread that makes a handshake: all have handed in, a pause has ended it, or a mutator that was
+    /// asked has entered a native region.
+    shaken: Condvar,
 }
 
 /// Whether this thread leads the pause.
@@ -153,9 +208,13 @@ impl<T: Stoppable> Safepoint<T> {
                 stopping: false,
                 unacknowledged: 0,
                 abandoned: false,
+                asking: false,
+                shaking: false,
+                unshaken: 0,
             }),
             all_stopped: Condvar::new(),
             resumed: Condvar::new(),
+            shaken: Condvar::new(),
         }
     }
 
@@ -178,7 +237,8 @@ impl<T: Stoppable> Safepoint<T> {
     }
 
     /// Removes the calling mutator and returns its entry. It may be inside a native region. `retire` runs
-    /// while no pause can begin, just before the entry goes; not in a heap in doubt (I5).
+    /// while no pause can begin, just before the entry goes; not in a heap in doubt (I5). It hands in what a
+    /// handshake would ask for.
     pub fn detach(&self, state: &ThreadState, lateness: &mut impl Lateness<T>, retire: impl FnOnce()) -> Option<T> {
         let mut registry = self.registry.lock();
         if !dropped!("safepoint-detach-waits") {
@@ -186,6 +246,9 @@ impl<T: Stoppable> Safepoint<T> {
         }
         if !registry.abandoned {
             retire();
+        }
+        if !dropped!("safepoint-detach-answers") {
+            self.handed_in(&mut registry, state);
         }
         let at = registry.threads.iter().position(|t| std::ptr::eq(t.state(), state))?;
         Some(registry.threads.swap_remove(at))
@@ -237,6 +300,95 @@ impl<T: Stoppable> Safepoint<T> {
         true
     }
 
+    /// Asks each mutator to hand in what it keeps for others, and waits until all have: the calling thread
+    /// sees it then. `hand_in` is called with those in native regions, with the lock held: it calls nothing
+    /// of this safepoint. A running mutator does it itself ([`Safepoint::answer`]), one that detaches in its
+    /// `retire`. One that attaches meanwhile has nothing yet.
+    ///
+    /// False as soon as a pause begins or is in progress: then its leader does what is left of it, and
+    /// mutators may or may not have handed in. What takes long is reported to `lateness`.
+    ///
+    /// The caller is no mutator and leads no pause, and a leader does not wait for it.
+    ///
+    /// # Panics
+    /// If another thread makes a handshake.
+    pub fn handshake(&self, mut hand_in: impl FnMut(&T), lateness: &mut impl Lateness<T>) -> bool {
+        let mut registry = self.registry.lock();
+        if registry.stopping {
+            return false;
+        }
+        assert!(!registry.asking, "two threads make a handshake at once: one at a time may");
+        (registry.asking, registry.shaking) = (true, true);
+        for thread in &registry.threads {
+            // Acquire pairs with Release in `enter_native`, Release with Acquire in `answer` (I8).
+            thread.state().0.fetch_or(SHAKE, order!(AcqRel, "safepoint-shake"));
+        }
+        registry.unshaken = registry.threads.len();
+        while registry.shaking {
+            self.hand_in_for_native(&mut registry, &mut hand_in);
+            if registry.unshaken == 0 {
+                break;
+            }
+            match lateness.patience() {
+                None => self.shaken.wait(&mut registry),
+                Some(left) if !left.is_zero() => self.shaken.wait_for(&mut registry, left),
+                Some(_) => {
+                    let late = registry.unshaken;
+                    MutexGuard::without(&mut registry, || lateness.report(WaitsFor::Answers(late)));
+                    if dropped!("safepoint-late-handshake-looks-again") {
+                        self.shaken.wait(&mut registry);
+                    }
+                }
+            }
+        }
+        registry.asking = false;
+        std::mem::take(&mut registry.shaking)
+    }
+
+    /// Hands in for mutators that were asked and are in native regions.
+    fn hand_in_for_native(&self, registry: &mut Registry<T>, hand_in: &mut impl FnMut(&T)) {
+        for thread in &registry.threads {
+            let state = thread.state();
+            if state.is_asked_to_hand_in() && state.is_native() {
+                hand_in(thread);
+                // Release publishes it to the mutator, which leaves its region without the lock (I8).
+                state.0.fetch_and(!SHAKE, order!(Release, "safepoint-handed-in"));
+                registry.unshaken -= 1;
+            }
+        }
+    }
+
+    /// The calling mutator answers a handshake, if one waits for it: `hand_in` hands in what the mutator
+    /// keeps. One load otherwise. Not while it is in a native region. Best after [`Safepoint::park`], so that
+    /// a pause does not wait for it.
+    #[inline]
+    pub fn answer(&self, state: &ThreadState, hand_in: impl FnOnce()) {
+        // Acquire: I8.
+        let word = state.0.load(order!(Acquire, "safepoint-answer"));
+        if word & SHAKE == 0 || word & NATIVE != 0 {
+            return;
+        }
+        if dropped!("safepoint-hands-in-first") {
+            self.handed_in(&mut self.registry.lock(), state);
+            return hand_in();
+        }
+        // Without the lock: a pause that begins waits for this thread.
+        hand_in();
+        self.handed_in(&mut self.registry.lock(), state);
+    }
+
+    /// The mutator has handed in, if it was asked. A pause may have ended the handshake.
+    fn handed_in(&self, registry: &mut Registry<T>, state: &ThreadState) {
+        if state.is_asked_to_hand_in() {
+            // Relaxed: the lock carries what was handed in.
+            state.0.fetch_and(!SHAKE, Relaxed);
+            registry.unshaken -= 1;
+            if registry.unshaken == 0 {
+                self.shaken.notify_one();
+            }
+        }
+    }
+
     /// Enters a native region: until [`Safepoint::leave_native`] the thread touches no object, and pauses do
     /// not wait for it.
     pub fn enter_native(&self, state: &ThreadState) {
@@ -250,19 +402,31 @@ impl<T: Stoppable> Safepoint<T> {
             stopped = enter(LOOK);
         }
         if let Some(before) = stopped {
-            // Asked, then; and that pause cannot end before the answer. Relaxed: the lock carries what I4
-            // says.
+            // A pause or a handshake has asked, and waits. Relaxed: the lock carries what I4 and I8 say.
             assert!(before & NATIVE == 0, "native regions do not nest");
             let mut registry = self.registry.lock();
             registry.assert_usable();
-            self.acknowledge(&mut registry, state);
-            state.0.fetch_or(NATIVE, Relaxed);
+            if state.is_late() {
+                self.acknowledge(&mut registry, state);
+            }
+            let before = state.0.fetch_or(NATIVE, Relaxed);
+            if before & SHAKE != 0 && !dropped!("safepoint-native-wakes") {
+                // It is the asking thread's turn.
+                self.shaken.notify_one();
+            }
         }
     }
 
-    /// Leaves a native region; waits for the end of a pause, and asks for a `lateness` only then.
+    /// Leaves a native region; waits for the end of a pause, and asks for a `lateness` only then. If a
+    /// handshake hands in on its behalf, waits for that.
     pub fn leave_native<L: Lateness<T>>(&self, state: &ThreadState, lateness: impl FnOnce() -> L) {
-        // Acquire pairs with Release in `resume_all`: objects may have moved (I4).
+        if dropped!("safepoint-leave-in-handshake")
+            && state.0.compare_exchange(NATIVE | SHAKE, RUNNING | SHAKE, Relaxed, Relaxed).is_ok()
+        {
+            return;
+        }
+        // Acquire pairs with Release in `resume_all`: objects may have moved (I4). And with Release where a
+        // handshake was answered on its behalf (I8). It fails if another bit is up.
         let left = state.0.compare_exchange(NATIVE, RUNNING, order!(Acquire, "safepoint-leave-native"), Relaxed);
         if left.is_err() {
             let mut lateness = lateness();
@@ -271,16 +435,17 @@ impl<T: Stoppable> Safepoint<T> {
                 self.wait_for_end(&mut registry, &mut lateness);
             }
             // The region is over in any case, and its mutator may be dropped; in a heap in doubt STOP stays
-            // up (I5).
-            let look = state.0.load(Relaxed) & LOOK;
-            state.0.store(if registry.abandoned { RUNNING | STOP } else { RUNNING } | look, Relaxed);
+            // up (I5). LOOK and SHAKE are the mutator's to answer now; both are raised under the lock.
+            let asked = state.0.load(Relaxed) & (LOOK | SHAKE);
+            state.0.store(if registry.abandoned { RUNNING | STOP } else { RUNNING } | asked, Relaxed);
             registry.assert_usable();
         }
     }
 
     /// Stops every mutator but `me` (none, if the caller is not one) and makes the caller the leader; if
-    /// another thread leads already, takes part in its pause instead and returns when that is over. What
-    /// takes long is reported to `lateness`.
+    /// another thread leads already, takes part in its pause instead and returns when that is over. A
+    /// handshake ends at once, and mutators may not have handed in. What takes long is reported to
+    /// `lateness`.
     pub fn stop_all(&self, me: Option<&ThreadState>, lateness: &mut impl Lateness<T>) -> Stop
     where
         T: Clone,
@@ -293,8 +458,14 @@ impl<T: Stoppable> Safepoint<T> {
         }
         registry.stopping = true;
         assert_eq!(registry.unacknowledged, 0, "a pause began before the last one was answered");
+        // The pause does what a handshake waits for (I7).
+        let ends_handshake = !dropped!("safepoint-stop-ends-handshake") && std::mem::take(&mut registry.shaking);
         let mut asked = 0;
         for thread in &registry.threads {
+            if ends_handshake {
+                // Relaxed: the lock orders it.
+                thread.state().0.fetch_and(!SHAKE, Relaxed);
+            }
             if me.is_some_and(|me| std::ptr::eq(me, thread.state())) {
                 continue;
             }
@@ -303,6 +474,10 @@ impl<T: Stoppable> Safepoint<T> {
             asked += usize::from(before & NATIVE == 0);
         }
         registry.unacknowledged = asked;
+        if ends_handshake {
+            registry.unshaken = 0;
+            self.shaken.notify_one();
+        }
         while registry.unacknowledged > 0 && !dropped!("safepoint-leader-waits") {
             match lateness.patience() {
                 None => self.all_stopped.wait(&mut registry),
@@ -333,6 +508,8 @@ impl<T: Stoppable> Safepoint<T> {
         let mut registry = self.registry.lock();
         assert!(registry.stopping, "a process is forked while mutators are stopped");
         let result = fork();
+        // In the child the thread that made a handshake is gone, too.
+        registry.asking &= result != 0;
         let gone = match result {
             0 => registry.threads.extract_if(.., |thread| !std::ptr::eq(thread.state(), me)).collect(),
             _ => Vec::new(),
@@ -507,6 +684,124 @@ mod tests {
             assert!(!safepoint.take_look(state), "once for one request");
             assert!(safepoint.detach(state, &mut (), || ()).is_some());
         }
+    }
+
+    #[test]
+    fn a_handshake_hands_in_for_native_regions_and_not_in_a_pause() {
+        let safepoint = Safepoint::<Arc<ThreadState>>::new();
+        let mut handed_in = Vec::new();
+        assert!(safepoint.handshake(|_| unreachable!("there is nobody"), &mut ()));
+        let states = [(); 3].map(|()| Arc::new(ThreadState::default()));
+        for state in &states {
+            safepoint.attach(state.clone(), &mut (), || ());
+            safepoint.answer(state, || unreachable!("nobody asks"));
+            safepoint.enter_native(state);
+        }
+        assert!(safepoint.handshake(|state| handed_in.push(Arc::as_ptr(state)), &mut ()));
+        assert_eq!(handed_in, states.each_ref().map(Arc::as_ptr), "each once");
+        assert_eq!(safepoint.stop_all(None, &mut ()), Stop::Leader);
+        assert!(!safepoint.handshake(|_| unreachable!("in a pause"), &mut ()));
+        safepoint.resume_all();
+        for state in &states {
+            safepoint.leave_native(state, || ());
+            assert!(!state.should_stop());
+            safepoint.answer(state, || unreachable!("it was done on its behalf"));
+        }
+    }
+
+    /// Without patience: the first mutator answers when it is reported first; then the other leads a pause.
+    struct Impatient<'a> {
+        safepoint: &'a Safepoint<Arc<ThreadState>>,
+        mutators: &'a [Arc<ThreadState>; 2],
+        reports: Vec<usize>,
+    }
+
+    impl Lateness<Arc<ThreadState>> for Impatient<'_> {
+        fn patience(&mut self) -> Option<Duration> {
+            Some(Duration::ZERO)
+        }
+        fn report(&mut self, waits: WaitsFor<Arc<ThreadState>>) {
+            let WaitsFor::Answers(late) = waits else { panic!("a handshake waits for mutators") };
+            self.reports.push(late);
+            let ([one, two], safepoint) = (self.mutators, self.safepoint);
+            assert_eq!((one.should_stop(), two.should_stop()), (late == 2, true));
+            if late == 2 {
+                let mut handed_in = false;
+                safepoint.answer(one, || handed_in = true);
+                assert!(handed_in && !one.should_stop());
+                return safepoint.answer(one, || unreachable!("once"));
+            }
+            safepoint.enter_native(one);
+            assert_eq!(safepoint.stop_all(Some(two), &mut ()), Stop::Leader);
+            assert!(!two.should_stop(), "the pause has ended the handshake");
+            safepoint.resume_all();
+            safepoint.leave_native(one, || ());
+        }
+    }
+
+    #[test]
+    fn a_handshake_says_how_many_it_waits_for_and_ends_when_a_pause_begins() {
+        let safepoint = Safepoint::<Arc<ThreadState>>::new();
+        let mutators = [(); 2].map(|()| Arc::new(ThreadState::default()));
+        mutators.iter().for_each(|state| safepoint.attach(state.clone(), &mut (), || ()));
+        let mut lateness = Impatient { safepoint: &safepoint, mutators: &mutators, reports: Vec::new() };
+        assert!(!safepoint.handshake(|_| unreachable!("nobody is in a region"), &mut lateness));
+        assert_eq!(lateness.reports, [2, 1]);
+        assert!(mutators.iter().all(|state| !state.should_stop()));
+    }
+
+    #[test]
+    fn handshakes_lose_nothing_beside_mutators_and_pauses() {
+        struct Logger(ThreadState, AtomicUsize);
+        impl Stoppable for Arc<Logger> {
+            fn state(&self) -> &ThreadState {
+                &self.0
+            }
+        }
+        let safepoint = Safepoint::<Arc<Logger>>::new();
+        let (handed_in, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let hand_in = |logger: &Logger| {
+            // Two steps, so that one of two that do it at once loses something.
+            let things = logger.1.load(Relaxed);
+            std::thread::yield_now();
+            logger.1.store(0, Relaxed);
+            handed_in.fetch_add(things, Relaxed);
+        };
+        let logged = std::thread::scope(|scope| {
+            let mutators = [(); 3].map(|()| {
+                scope.spawn(|| {
+                    let me = Arc::new(Logger(ThreadState::default(), AtomicUsize::new(0)));
+                    let mut logged = 0;
+                    safepoint.attach(me.clone(), &mut (), || ());
+                    while !done.load(Relaxed) {
+                        me.1.store(me.1.load(Relaxed) + 1, Relaxed);
+                        logged += 1;
+                        if me.0.should_stop() {
+                            safepoint.park(&me.0, &mut ());
+                            safepoint.answer(&me.0, || hand_in(&me));
+                        }
+                        safepoint.enter_native(&me.0);
+                        safepoint.leave_native(&me.0, || ());
+                    }
+                    safepoint.detach(&me.0, &mut (), || hand_in(&me));
+                    logged
+                })
+            });
+            scope.spawn(|| {
+                while !done.load(Relaxed) {
+                    assert_eq!(safepoint.stop_all(None, &mut ()), Stop::Leader);
+                    safepoint.with_stopped(|mutators| mutators.iter().for_each(|logger| hand_in(logger)));
+                    safepoint.resume_all();
+                    std::thread::yield_now();
+                }
+            });
+            for _ in 0..200 {
+                safepoint.handshake(|logger| hand_in(logger), &mut ());
+            }
+            done.store(true, Relaxed);
+            mutators.map(|mutator| mutator.join().unwrap()).iter().sum::<usize>()
+        });
+        assert_eq!(handed_in.load(Relaxed), logged);
     }
 
     #[test]

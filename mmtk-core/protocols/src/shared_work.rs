@@ -6,12 +6,12 @@
 //! ```text
 //! Open --close--> Closed, waits for busy threads --the last gives back--> Closed, the leader's --open--> Open
 //! ```
-//! One lock protects it all: a packet is some hundred objects, so the lock is rarely taken. Two hints are read
-//! without it, between two objects of a packet: whether others would take a packet, and whether somebody
+//! One lock protects it all: a packet is some hundred objects, so the lock is rarely taken. Two hints are
+//! read without it, between two objects of a packet: whether others would take a packet, and whether somebody
 //! closes the work.
 //!
-//! I1. Packets and the count of busy threads change together, under the lock. So "dry" (no packets, and nobody
-//!     busy) means that no work is left but what threads add that are not busy.
+//! I1. Packets and the count of busy threads change together, under the lock. So "dry" (no packets, and
+//!     nobody busy) means that no work is left but what threads add that are not busy.
 //! I2. Between `close` and `open` nobody is busy, and the leader sees what all that were busy had done. Who
 //!     takes a packet sees what the thread that gave it had done, and what leaders did before. The lock
 //!     carries it.

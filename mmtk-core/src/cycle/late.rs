@@ -60,6 +60,7 @@ impl<VM: VMBinding> Lateness<MutatorRef<VM>> for Late<'_, VM> {
                 let late = late.into_iter().map(|mutator| unsafe { &*mutator.0 });
                 self.heap.report_late(waited, late.map(ThreadPart::late_thread).collect());
             }
+            WaitsFor::Answers(late) => self.heap.report_late_answers(waited, late),
             WaitsFor::Leader => {
                 let subject = match self.stopped {
                     // The leader itself reports those that have not stopped.
@@ -141,6 +142,17 @@ impl<VM: VMBinding> Collector<VM> {
             named(&threads)
         );
         self.report_waiting(Wait::Mutators, waited, "a collection", &what, threads);
+    }
+
+    /// A handshake waits for this number of mutators. All may have answered meanwhile, and may be gone: so
+    /// they have no names.
+    fn report_late_answers(&self, waited: Duration, late: usize) {
+        let what = format!(
+            "{late} of its {} mutators to hand in what their barriers noted. A mutator does so when it polls, allocates or enters a \
+             native region: long loops have to poll, and long calls of other code belong inside `Mutator::native`",
+            self.safepoint.attached()
+        );
+        self.report_waiting(Wait::Mutators, waited, "a collection beside mutators", &what, Vec::new());
     }
 
     /// `subject`, on this thread, has waited so long for `what`.
