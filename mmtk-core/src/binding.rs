@@ -181,6 +181,22 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// binding where this is `Unknown`.
     const OLD_TO_NEW: OldToNew = OldToNew::Unknown;
 
+    /// Whether objects may be scanned while mutators use them, for plans that mark beside mutators; others
+    /// ask for nothing here. It promises that
+    /// - [`VMBinding::scan_object`], `scan_part` and `object_size` may be called for an object into which a
+    ///   mutator stores at that moment, and change nothing (no count, for example);
+    /// - a slot is one word, aligned, that both sides read and write whole
+    ///   ([`WordSlot`] does; compiled code does with plain moves);
+    /// - the size of an object, and what its words mean, change only after [`Mutator::before_reshape`] of
+    ///   this mutator was called for it, and no safepoint lies between; it does not grow beyond what was
+    ///   asked for;
+    /// - a reference to an object that the VM took from anywhere but a slot, a root or a function of this
+    ///   crate (a weak table of its own, say) is told to [`Mutator::keep`] before the next safepoint.
+    ///
+    /// [`Mutator::before_reshape`]: crate::Mutator::before_reshape
+    /// [`Mutator::keep`]: crate::Mutator::keep
+    const SCAN_BESIDE: bool = false;
+
     /// Whether the heap notes where each object begins, so that it can say what lies at an address
     /// ([`Heap::find_object`](crate::Heap::find_object)). This costs a bit per granule, and a store per new
     /// object. Compiled code that allocates without a call sets the bit itself
@@ -342,6 +358,12 @@ impl Needs {
         }
         if self.old_to_new && matches!(VM::OLD_TO_NEW, OldToNew::Unknown) {
             return Some(Need::OldToNew);
+        }
+        if self.snapshot && !matches!(VM::OLD_TO_NEW, OldToNew::Barrier) {
+            return Some(Need::Barrier);
+        }
+        if self.snapshot && !VM::SCAN_BESIDE {
+            return Some(Need::ScanBeside);
         }
         if !self.pins && VM::PINS_ROOTS {
             return Some(Need::PinnedRoots);

@@ -57,7 +57,7 @@
 //! | [`address`], [`os`], [`warnings`], [`options`], [`events`] | words, system calls, what users set and hear |
 //! | [`memory`] | extents, blocks, pages, side tables, the budget |
 //! | [`binding`], [`needs`], [`metadata`] | what a VM provides, and what plans need of that; what is known of each object, line and block |
-//! | [`alloc`], [`barrier`], [`space`] | ranges and a thread's part; what is noted at a store; what a space is |
+//! | [`barrier`], [`alloc`], [`space`] | what is noted at a store; ranges and a thread's part; what a space is |
 //! | [`workers`], [`trace`], [`weak`] | helpers, the tracing loop, tables of weak references |
 //! | [`pause`], [`plan`] | what a collector is made of, and what it is |
 //! | `verify` | the second opinion |
@@ -74,8 +74,9 @@ pub mod memory;
 pub mod metadata;
 pub mod needs;
 
-pub mod alloc;
 pub mod barrier;
+
+pub mod alloc;
 
 pub mod workers;
 

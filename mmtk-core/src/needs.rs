@@ -14,6 +14,10 @@ pub struct Needs {
     pub moves: bool,
     /// It has minor collections, and needs to know what old objects were made to refer to.
     pub old_to_new: bool,
+    /// It marks while mutators run, and needs to be told before a store what it overwrites: a binding with a
+    /// barrier ([`OldToNew::Barrier`]) whose objects may be scanned meanwhile
+    /// ([`VMBinding::SCAN_BESIDE`](crate::VMBinding::SCAN_BESIDE)).
+    pub snapshot: bool,
     /// It leaves pinned objects where they are.
     pub pins: bool,
     /// Its tracer finds objects by their addresses while it traces, and moves none of them: objects may have
@@ -23,7 +27,7 @@ pub struct Needs {
 
 impl Needs {
     /// Nothing is needed, and pinned objects stay.
-    pub const NONE: Needs = Needs { moves: false, old_to_new: false, pins: true, conservative: false };
+    pub const NONE: Needs = Needs { moves: false, old_to_new: false, snapshot: false, pins: true, conservative: false };
 }
 
 /// How a minor collection learns what old objects were made to refer to since the last collection.
@@ -47,6 +51,10 @@ pub enum Need {
     Move,
     /// The plan has minor collections, and the binding does not tell what old objects refer to.
     OldToNew,
+    /// The plan marks while mutators run, and the binding does not tell of stores before they are made.
+    Barrier,
+    /// The plan marks while mutators run, and the binding's objects cannot be scanned then.
+    ScanBeside,
     /// The plan moves every object, and the binding has roots whose targets must stay.
     PinnedRoots,
     /// The plan moves every object, and the binding scans stacks conservatively.
@@ -62,6 +70,13 @@ impl fmt::Display for Need {
             Need::Move => "moves objects; this binding's slots cannot be updated (CAN_MOVE)",
             Need::OldToNew => {
                 "needs to know what old objects were made to refer to; this binding has no write barrier (OLD_TO_NEW)"
+            }
+            Need::Barrier => {
+                "marks while mutators run, and needs to be told of each store before it is made; this binding has no write barrier \
+                 (OLD_TO_NEW is not Barrier)"
+            }
+            Need::ScanBeside => {
+                "marks while mutators run; this binding's objects cannot be scanned then (SCAN_BESIDE)"
             }
             Need::PinnedRoots => "moves every object; this binding has roots whose targets must stay (PINS_ROOTS)",
             Need::ConservativeStacks => {

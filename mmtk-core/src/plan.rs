@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// What the file of a plan names.
 pub use crate::{
-    address::Address,
+    address::{Address, ObjectReference},
     alloc::{Allocators, Request, Semantics},
     binding::VMBinding,
     error::HeapError,
@@ -15,6 +15,7 @@ pub use crate::{
     needs::Needs,
     pause::Pause,
     space::Spaces,
+    trace::{Log, SnapshotTracer, Step},
 };
 
 /// What a plan gets to build its spaces from.
@@ -65,7 +66,11 @@ impl PlanInfo {
     /// For the constructors of the plan's spaces: a plan that needs to know what old objects refer to has
     /// minor collections, and its spaces tell old objects from new ones.
     pub const fn ages(&self) -> Ages {
-        if self.needs.old_to_new { Ages::NewAndOld } else { Ages::One }
+        match (self.needs.old_to_new, self.needs.snapshot) {
+            (true, _) => Ages::NewAndOld,
+            (false, true) => Ages::Snapshot,
+            (false, false) => Ages::One,
+        }
     }
 }
 
@@ -90,6 +95,13 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
     /// One collection, from stopped mutators to swept spaces. Called by the leader of a pause.
     fn collect(&self, pause: &mut Pause<'_, VM>);
 
+    /// How it collects beside mutators; none for plans whose collections are pauses. `collect` is then the
+    /// collection of a heap in which no marking is in progress, with mutators stopped: when memory is out, or
+    /// the VM asks for it.
+    fn beside(&self) -> Option<&dyn Beside<VM>> {
+        None
+    }
+
     /// Whether a forked process has memory of its own for the objects
     /// ([`Mutator::fork`](crate::Mutator::fork)).
     fn can_fork(&self) -> bool {
@@ -100,4 +112,33 @@ pub trait Plan<VM: VMBinding>: Send + Sync {
     fn can_collect(&self) -> bool {
         true
     }
+}
+
+/// A collection beside mutators, in the order in which it happens: a pause begins it, threads mark while
+/// mutators run, a pause ends it, and the spaces are swept when mutators run again. Between the two pauses
+/// there may be others, which find the marking at rest.
+///
+/// Each of these is a line or two: the plan prepares its spaces, and hands [`SnapshotTracer`]s of all of them
+/// to the step.
+pub trait Beside<VM: VMBinding>: Send + Sync {
+    /// In a pause: the spaces begin an epoch and a snapshot, then
+    /// [`Pause::copy_roots`](crate::pause::Pause::copy_roots).
+    fn begin(&self, pause: &mut Pause<'_, VM>);
+
+    /// While mutators run, by any thread: [`Step::mark`].
+    fn mark(&self, step: &mut Step<'_, VM>);
+
+    /// In a pause: [`Pause::finish_marking`](crate::pause::Pause::finish_marking), then the spaces sweep, now
+    /// or when mutators run again.
+    fn end(&self, pause: &mut Pause<'_, VM>);
+
+    /// A mutator is about to store into an object, and the marking is in progress: [`Log::visit`].
+    fn visit(&self, object: ObjectReference, log: &mut Log<'_, VM>);
+
+    /// A mutator has a reference that came from nowhere, and the marking is in progress: [`Log::keep`].
+    fn keep(&self, object: ObjectReference, log: &mut Log<'_, VM>);
+
+    /// The epoch of the marking in progress, which claimed objects carry in their state bytes. The same in
+    /// all spaces.
+    fn epoch(&self) -> u8;
 }

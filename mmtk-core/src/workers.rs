@@ -18,6 +18,7 @@ use crate::address::{Address, ObjectReference};
 use crate::alloc::Allocators;
 use crate::callback::{self, Frame};
 use crate::memory::{EXTENTS, Extent};
+pub use crate::metadata::Count;
 use crate::metadata::{BlockBytes, BlockTotals};
 use crate::os::{self, PageVec, Pages, thread_cpu_ns};
 use crate::patience::{Patience, Waiting};
@@ -69,6 +70,17 @@ impl Worker {
     pub fn count_in_block(&mut self, totals: &BlockTotals, address: Address, bytes: usize) {
         self.block_bytes.add(totals, address, bytes);
         self.objects += 1;
+    }
+}
+
+impl Count for Worker {
+    #[inline(always)]
+    fn count(&mut self, extent: Extent, bytes: usize) {
+        Worker::count(self, extent, bytes);
+    }
+    #[inline(always)]
+    fn count_in_block(&mut self, totals: &BlockTotals, address: Address, bytes: usize) {
+        Worker::count_in_block(self, totals, address, bytes);
     }
 }
 

@@ -1,8 +1,8 @@
 //! From the plan's name at startup to the plan, compiled for the binding.
 
 use crate::plans::{
-    Immix, MarkCompact, MarkSweep, NoGC, PageProtect, SemiSpace, gencopy, genimmix, immix, markcompact, marksweep,
-    nogc, pageprotect, semispace, stickyimmix, stickymarksweep,
+    Immix, MarkCompact, MarkSweep, NoGC, PageProtect, SemiSpace, concurrentimmix, gencopy, genimmix, immix,
+    markcompact, marksweep, nogc, pageprotect, semispace, stickyimmix, stickymarksweep,
 };
 use mmtk_core::options::{Options, near_miss};
 use mmtk_core::plan::{Plan, PlanContext, PlanInfo};
@@ -13,6 +13,7 @@ pub const PLANS: &[PlanInfo] = &[
     immix::INFO,
     stickyimmix::INFO,
     genimmix::INFO,
+    concurrentimmix::INFO,
     semispace::INFO,
     gencopy::INFO,
     markcompact::INFO,
@@ -40,6 +41,9 @@ fn build<VM: VMBinding>(name: &str, context: &PlanContext<'_, VM>) -> Result<Box
         "Immix" if const { immix::INFO.needs.are_met::<VM>() } => Box::new(Immix::new(context)?),
         "StickyImmix" if const { stickyimmix::INFO.needs.are_met::<VM>() } => Box::new(stickyimmix::new(context)?),
         "GenImmix" if const { genimmix::INFO.needs.are_met::<VM>() } => Box::new(genimmix::new(context)?),
+        "ConcurrentImmix" if const { concurrentimmix::INFO.needs.are_met::<VM>() } => {
+            Box::new(concurrentimmix::new(context)?)
+        }
         "SemiSpace" if const { semispace::INFO.needs.are_met::<VM>() } => Box::new(SemiSpace::new(context)?),
         "GenCopy" if const { gencopy::INFO.needs.are_met::<VM>() } => Box::new(gencopy::new(context)?),
         "MarkCompact" if const { markcompact::INFO.needs.are_met::<VM>() } => Box::new(MarkCompact::new(context)?),

@@ -86,6 +86,7 @@ unsafe impl<const LOG_GRANULE: u32> VMBinding for SideVM<LOG_GRANULE> {
     const LOG_GRANULE: u32 = LOG_GRANULE;
     const STATE: StateLocation = StateLocation::Side;
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
+    const SCAN_BESIDE: bool = true;
 
     fn object_size(&self, object: ObjectReference) -> usize {
         self.0.object_size(object)
@@ -133,6 +134,7 @@ unsafe impl VMBinding for CalledVM {
     type Local = ShadowStack;
 
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
+    const SCAN_BESIDE: bool = true;
 
     fn object_size(&self, object: ObjectReference) -> usize {
         self.vm.object_size(object)
@@ -172,6 +174,7 @@ unsafe impl<const GARBAGE: bool> VMBinding for AmbiguousVM<GARBAGE> {
 
     const STATE: StateLocation = ReferenceVM::STATE;
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
+    const SCAN_BESIDE: bool = true;
     const OBJECT_STARTS: bool = true;
     const CONSERVATIVE_STACKS: bool = true;
 
@@ -231,6 +234,7 @@ macro_rules! as_the_reference_binding {
         type Local = reference::ShadowStack;
         const STATE: mmtk_core::StateLocation = <reference::ReferenceVM as mmtk_core::VMBinding>::STATE;
         const OLD_TO_NEW: mmtk_core::OldToNew = mmtk_core::OldToNew::Barrier;
+        const SCAN_BESIDE: bool = true;
 
         fn scan_object(
             &self,

@@ -96,6 +96,30 @@ pub const NURSERY_AND_FULL: Stress = Stress {
     settings: &[("nursery.bytes", "32K"), ("stress.full_every", "2")],
 };
 
+/// Mutators mark, a few objects a step. For plans that mark beside them.
+pub const QUANTA: Stress = Stress {
+    name: "marked in quanta",
+    settings: &[
+        ("gc.driver", "quanta"),
+        ("stress.step_objects", "7"),
+        ("stress.every_bytes", "96K"),
+        ("verify.poison", "true"),
+        ("stress.no_background", "true"),
+    ],
+};
+
+/// The heap's thread marks, in short cycles, with pauses of others between its steps. For the same plans.
+pub const BACKGROUND: Stress = Stress {
+    name: "marked in the background",
+    settings: &[
+        ("gc.driver", "background"),
+        ("stress.every_bytes", "24K"),
+        ("verify.poison", "true"),
+        ("gc.sweep_beside", "always"),
+        ("stress.random_yield", "true"),
+    ],
+};
+
 /// A test for each stress setting that suits every plan; `$run` takes the setting.
 #[macro_export]
 macro_rules! tests_under_stress {
@@ -133,8 +157,18 @@ macro_rules! tests_under_stress {
 }
 
 /// All stress settings, in the order in which they take turns. A heap near its minimum is the one after them.
-const STRESSES: [Stress; 8] =
-    [EVERY_BYTES, ALWAYS_DEFRAG, RANDOM_YIELD, WAKE_HELPERS, POISON, PROPORTIONAL, NURSERY, NURSERY_AND_FULL];
+const STRESSES: [Stress; 10] = [
+    EVERY_BYTES,
+    ALWAYS_DEFRAG,
+    RANDOM_YIELD,
+    WAKE_HELPERS,
+    POISON,
+    PROPORTIONAL,
+    NURSERY,
+    NURSERY_AND_FULL,
+    QUANTA,
+    BACKGROUND,
+];
 const TINY_HEAP: &str = "tiny heap";
 
 /// The number of threads that the variable names when it has this value.

@@ -1,7 +1,7 @@
 //! The write barrier of generational plans: what it keeps, and what happens to a program that leaves it out.
 
 use mmtk_core::events::{CollectionKind, Event};
-use mmtk_core::{Heap, HeapStatistics, Mutator, ObjectReference, Semantics, WordSlot};
+use mmtk_core::{Heap, HeapStatistics, Mutator, MutatorState, ObjectReference, Semantics, WordSlot};
 use plan_tests::matrix::{self, all_workloads};
 use plan_tests::{SideVM, TestVM, Watchdog, options, panic_of};
 use policies::{PLANS, new_heap};
@@ -66,9 +66,15 @@ fn compiled<VM: TestVM>(mutator: &Mutator<VM>, object: ObjectReference, slot: Wo
     let at = test.base.wrapping_add(object.address().as_usize() >> test.shift);
     // SAFETY: where the test says, for a live object of the heap; others access it atomically.
     let state = unsafe { &*(at as *const AtomicU8) }.load(Relaxed);
-    if state & test.bit != 0 {
+    if state & mask(mutator) != 0 {
         mutator.remember(object, slot);
     }
+}
+
+/// What the barrier tests; it expects these bits to be clear.
+fn mask<VM: TestVM>(mutator: &Mutator<VM>) -> u8 {
+    // SAFETY: an offset of the state, where leaders write in pauses.
+    unsafe { &*mutator.state().byte_add(MutatorState::<VM>::BARRIER_OFFSET).cast::<AtomicU8>() }.load(Relaxed)
 }
 
 /// The barrier of a copy of one reference.

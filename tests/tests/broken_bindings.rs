@@ -200,6 +200,7 @@ unsafe impl VMBinding for Liar {
     type Local = ShadowStack;
     const STATE: StateLocation = ReferenceVM::STATE;
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
+    const SCAN_BESIDE: bool = true;
 
     fn object_size(&self, object: ObjectReference) -> usize {
         match lie_about(object) {

@@ -55,6 +55,7 @@ unsafe impl<const STACKS: bool> VMBinding for OpaqueVM<STACKS> {
     type Local = ShadowStack;
     const STATE: StateLocation = ReferenceVM::STATE;
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
+    const SCAN_BESIDE: bool = true;
     const OBJECT_STARTS: bool = true;
     const CONSERVATIVE_HEAP: bool = true;
     const CONSERVATIVE_STACKS: bool = STACKS;
@@ -602,6 +603,7 @@ unsafe impl VMBinding for KindsVM {
     type Local = ShadowStack;
     const STATE: StateLocation = ReferenceVM::STATE;
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
+    const SCAN_BESIDE: bool = true;
     const OBJECT_STARTS: bool = true;
     const CONSERVATIVE_HEAP: bool = true;
 

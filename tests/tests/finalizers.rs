@@ -351,6 +351,7 @@ unsafe impl VMBinding for Counting {
 
     const STATE: StateLocation = ReferenceVM::STATE;
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
+    const SCAN_BESIDE: bool = true;
 
     fn object_size(&self, object: ObjectReference) -> usize {
         self.0.object_size(object)

@@ -21,6 +21,7 @@ unsafe impl VMBinding for Fixed {
     type Local = ();
     const CAN_MOVE: bool = false;
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
+    const SCAN_BESIDE: bool = true;
 
     fn object_size(&self, _: ObjectReference) -> usize {
         unreachable!("there are no objects")

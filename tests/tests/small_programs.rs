@@ -196,6 +196,7 @@ on_each_plan! {
     gencopy: "GenCopy",
     genimmix: "GenImmix",
     stickyimmix: "StickyImmix",
+    concurrentimmix: "ConcurrentImmix",
     stickymarksweep: "StickyMarkSweep",
     #[cfg_attr(miri, ignore = "there is no page protection in Miri")]
     pageprotect: "PageProtect",

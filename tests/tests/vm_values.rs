@@ -32,6 +32,7 @@ unsafe impl VMBinding for Described {
     type Local = Box<usize>;
 
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
+    const SCAN_BESIDE: bool = true;
 
     fn object_size(&self, object: ObjectReference) -> usize {
         self.layout(object).words * 8

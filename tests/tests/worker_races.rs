@@ -33,6 +33,7 @@ unsafe impl<VM: TestVM> VMBinding for Yielding<VM> {
     const LOG_GRANULE: u32 = VM::LOG_GRANULE;
     const STATE: StateLocation = VM::STATE;
     const OLD_TO_NEW: OldToNew = VM::OLD_TO_NEW;
+    const SCAN_BESIDE: bool = VM::SCAN_BESIDE;
 
     fn object_size(&self, object: ObjectReference) -> usize {
         // The worker may have claimed the object, and the others wait.

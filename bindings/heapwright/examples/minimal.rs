@@ -40,6 +40,7 @@ unsafe impl VMBinding for TinyVM {
     type Local = Roots;
     const STATE: StateLocation = StateLocation::HeaderTopByte(0);
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
+    const SCAN_BESIDE: bool = true;
 
     fn object_size(&self, object: ObjectReference) -> usize {
         (header(object) >> 32 & 0xff_ffff) as usize * 8

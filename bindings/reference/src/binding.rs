@@ -28,6 +28,7 @@ unsafe impl VMBinding for ReferenceVM {
 
     const STATE: StateLocation = StateLocation::HeaderTopByte(0);
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
+    const SCAN_BESIDE: bool = true;
     const OBJECT_STARTS: bool = cfg!(feature = "conservative");
     const CONSERVATIVE_STACKS: bool = cfg!(feature = "conservative");
 
@@ -122,7 +123,8 @@ impl ReferenceVM {
         weak.len() - 1
     }
 
-    /// The target of a weak reference, or null once it has died.
+    /// The target of a weak reference, or null once it has died. Who goes on to use it calls
+    /// [`ThreadHandle::keep`](crate::ThreadHandle::keep).
     pub fn weak(&self, number: usize) -> Ref {
         self.weak.lock().expect("not poisoned")[number].map_or(Ref::NULL, Ref::from)
     }

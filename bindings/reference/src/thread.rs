@@ -193,6 +193,14 @@ impl<VM: SameObjects> ThreadHandle<VM> {
         unsafe { Self::word(object, index).write(value) }
     }
 
+    /// Says that the thread goes on to use what it got from a weak reference of the VM.
+    #[inline(always)]
+    pub fn keep(&self, target: Ref) {
+        if let Some(object) = target.object() {
+            self.mutator().keep(object);
+        }
+    }
+
     /// A safepoint.
     #[inline(always)]
     pub fn poll(&self) {

@@ -95,7 +95,7 @@ pub fn replay(log: &[Paced], by: Option<PolicyName>) -> Result<Vec<Decision>, Fa
             policy.configure(paced.config);
             policy.decide();
         }
-        policy.cycle_ended(&paced.sample);
+        policy.cycle_passed(&paced.sample);
         decisions.push(policy.decide());
         last = Some(&paced.sample);
     }

@@ -147,9 +147,9 @@ impl PacerPolicy for Adaptive {
         self.saturated = wanted < earliest || wanted > latest;
         let cause = match planned {
             None => Cause::FirstCycle,
+            _ if goal.gives_way => Cause::SoftLimitGivesWay,
             _ if wanted < earliest => Cause::Earliest,
             _ if wanted > latest => Cause::Latest,
-            _ if goal.gives_way => Cause::SoftLimitGivesWay,
             _ if goal.limited => Cause::Limit,
             _ => Cause::Estimate,
         };
@@ -193,6 +193,8 @@ impl PacerPolicy for Adaptive {
         } else {
             self.trim *= FORGET;
         }
-        self.work.observe(cycle.traced);
+        // Who asks for a collection may do so because little is live at that moment.
+        let least = if cycle.forced { self.work.expected() } else { 0.0 };
+        self.work.observe(cycle.traced.max(least));
     }
 }

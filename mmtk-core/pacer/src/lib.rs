@@ -125,6 +125,19 @@ pub trait PacerPolicy {
         self.common_mut().size.released(bytes);
     }
 
+    /// A cycle ended; of one that marked while mutators ran, the policy has not been told the beginning nor
+    /// any tick. What the sample tells is enough: the policy learns as if it had been told.
+    fn cycle_passed(&mut self, cycle: &CycleSample) {
+        if self.config().concurrent {
+            let cycle = cycle.sane();
+            self.marking_begins((cycle.peak - cycle.black).max(0.0));
+            if cycle.mutator_cpu_ns > 0.0 {
+                self.mutators_ran(cycle.allocated / cycle.mutator_cpu_ns);
+            }
+        }
+        self.cycle_ended(cycle);
+    }
+
     /// A cycle ended.
     fn cycle_ended(&mut self, cycle: &CycleSample) {
         let cycle = cycle.sane();

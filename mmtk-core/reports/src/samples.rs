@@ -1,6 +1,6 @@
 //! Events and files that the tests here share.
 
-use mmtk_core::events::{Cause, CollectionKind, Event, Paced, PauseReport, Phase, SpaceReport};
+use mmtk_core::events::{Cause, CollectionKind, Event, Paced, PauseReport, PauseStep, Phase, SpaceReport};
 use pacer::{CycleSample, PacerConfig, PacerPolicy, Policy, PolicyName};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ pub fn pause(sequence: u64) -> PauseReport {
         sequence,
         cause: Cause::HeapFull,
         kind: CollectionKind::Full,
+        step: PauseStep::Whole,
         start_ns,
         time_to_safepoint_ns: 100_000,
         duration_ns: 2_000_000,
@@ -31,6 +32,7 @@ pub fn pause(sequence: u64) -> PauseReport {
         spaces: vec![SpaceReport { name: "immix", reserved_bytes: 24 << 20, live_bytes: 20 << 20 }],
         defrag: false,
         emergency: false,
+        marking: None,
     }
 }
 

@@ -11,7 +11,7 @@ pub use bump::{BumpRange, CellRange, CopyTarget, HoleCursor, Pace};
 pub use leftovers::CellsOf;
 pub(crate) use leftovers::Leftovers;
 pub use new_object::NewObject;
-pub(crate) use thread::{MutatorRef, ThreadPart};
+pub(crate) use thread::{MutatorRef, Noted, ThreadPart};
 
 /// Where an object shall live.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]

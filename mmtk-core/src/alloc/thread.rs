@@ -11,9 +11,10 @@ use super::allocators::Allocators;
 use super::bump::Pace;
 use super::leftovers::Leftovers;
 use crate::address::{Address, ObjectReference};
+use crate::barrier::{Armed, BarrierBytes};
 use crate::binding::{Slot, VMBinding};
 use crate::events::LateThread;
-use crate::metadata::{ArrayParts, MAX_CELL_BYTES, ObjectStates, Remembered, class_bytes, class_of};
+use crate::metadata::{ArrayParts, MAX_CELL_BYTES, ObjectStates, Remembered, Tally, class_bytes, class_of};
 use crate::options::Options;
 use crate::os::{self, CpuMeter, PageVec};
 use crate::stack::StackNote;
@@ -22,8 +23,19 @@ use std::cell::{Cell, UnsafeCell};
 use std::mem::offset_of;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread::Thread;
+
+/// What a thread has noted for a marking in progress.
+#[derive(Debug, Default)]
+pub(crate) struct Noted {
+    /// Grey objects: what those refer to that it has claimed.
+    pub grey: PageVec<ObjectReference>,
+    /// What it has claimed, in numbers.
+    pub tally: Tally,
+    /// Bytes that it has allocated since it last helped to mark.
+    pub owes: usize,
+}
 
 /// What the toolkit keeps for one thread.
 #[repr(C)]
@@ -32,8 +44,8 @@ pub(crate) struct ThreadPart<VM: VMBinding> {
     thread: ThreadState,
     local: UnsafeCell<VM::Local>,
     states: ObjectStates<VM>,
-    /// Whether the barrier looks at objects at all. Set by its owner when it attaches, and by leaders.
-    barrier: AtomicBool,
+    /// What the barrier tests. Set by its owner when it attaches, and by leaders.
+    barrier: BarrierBytes,
     /// Whether the heap is verified, and requests are noted.
     is_verified: bool,
     /// The mutator was dropped inside its own native region, whose end frees the state. For the owner alone.
@@ -41,6 +53,8 @@ pub(crate) struct ThreadPart<VM: VMBinding> {
     /// What the barrier noted since the last collection. As `allocators` (I2).
     remembered: UnsafeCell<PageVec<Remembered>>,
     parts: ArrayParts,
+    /// What the thread has noted for a marking in progress. As `allocators` (I2).
+    noted: UnsafeCell<Noted>,
     /// While the heap is verified: the memory of objects that were asked for since the last collection. As
     /// `allocators` (I2).
     requested: UnsafeCell<Vec<Range<Address>>>,
@@ -57,7 +71,7 @@ impl<VM: VMBinding> ThreadPart<VM> {
     pub(crate) const ALLOCATORS_OFFSET: usize = offset_of!(ThreadPart<VM>, allocators);
     /// Offset of the 32-bit word to poll.
     pub(crate) const THREAD_OFFSET: usize = offset_of!(ThreadPart<VM>, thread);
-    /// Offset of the byte that says whether the barrier looks at objects.
+    /// Offset of the byte that says which bits the barrier compares; what with is the byte behind it.
     pub(crate) const BARRIER_OFFSET: usize = offset_of!(ThreadPart<VM>, barrier);
     /// Offset of what the VM keeps for the thread.
     pub(crate) const LOCAL_OFFSET: usize = offset_of!(ThreadPart<VM>, local);
@@ -85,11 +99,12 @@ impl<VM: VMBinding> ThreadPart<VM> {
             thread: ThreadState::default(),
             local: UnsafeCell::new(local),
             states,
-            barrier: AtomicBool::new(false),
+            barrier: BarrierBytes::default(),
             is_verified,
             detached: Cell::new(false),
             remembered: UnsafeCell::default(),
             parts,
+            noted: UnsafeCell::default(),
             requested: UnsafeCell::default(),
             stack: if VM::CONSERVATIVE_STACKS { StackNote::of_this_thread() } else { StackNote::default() },
             meter: CpuMeter::of_this_thread(),
@@ -99,9 +114,28 @@ impl<VM: VMBinding> ThreadPart<VM> {
     }
 
     /// Arms the barrier, or takes it down. While the thread is stopped, or by itself.
-    pub(crate) fn arm_barrier(&self, armed: bool) {
-        // Relaxed: the safepoint orders it.
-        self.barrier.store(armed, Relaxed);
+    pub(crate) fn arm_barrier(&self, armed: Armed) {
+        self.barrier.set(armed);
+    }
+
+    /// The epoch of the marking in progress, if there is one.
+    #[inline(always)]
+    pub(crate) fn marking_epoch(&self) -> Option<u8> {
+        match self.barrier.get() {
+            Armed::Snapshot(epoch) => Some(epoch),
+            Armed::No | Armed::Remember => None,
+        }
+    }
+
+    /// What the thread has noted for a marking in progress.
+    ///
+    /// # Safety
+    /// As for [`ThreadPart::allocators_of_stopped`], or the owner itself while it runs, for a borrow that
+    /// ends before it comes to a safepoint.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn noted_of_stopped<'a>(this: *const Self) -> &'a mut Noted {
+        // SAFETY: the caller's promise.
+        unsafe { &mut *(*this).noted.get() }
     }
 
     pub(crate) fn thread(&self) -> &ThreadState {
@@ -277,10 +311,15 @@ impl<VM: VMBinding> ThreadPart<VM> {
         }
     }
 
-    /// Whether a store into `object` is to be noted.
+    /// Whether a store into `object` must come to the slow path.
     #[inline(always)]
-    pub(crate) fn is_unlogged(&self, object: ObjectReference) -> bool {
-        self.barrier.load(Relaxed) && self.states.is_unlogged(object)
+    pub(crate) fn is_to_note(&self, object: ObjectReference) -> bool {
+        self.barrier.asks(|| self.states.state(object))
+    }
+
+    /// The same in plans whose barrier remembers.
+    fn is_unlogged(&self, object: ObjectReference) -> bool {
+        self.barrier.get() == Armed::Remember && self.states.is_unlogged(object)
     }
 
     /// Whether a store into a slot of `object` needs no note, since the part of an array that it lies in is
@@ -319,7 +358,7 @@ impl<VM: VMBinding> ThreadPart<VM> {
     /// object logged.
     #[cold]
     fn end_test(&self, object: ObjectReference) {
-        if !self.barrier.load(Relaxed) {
+        if self.barrier.get() == Armed::No {
             self.states.log(object);
         }
     }
@@ -369,7 +408,7 @@ impl<VM: VMBinding> Copy for MutatorRef<VM> {}
 
 impl<VM: VMBinding> MutatorRef<VM> {
     /// See [`ThreadPart::arm_barrier`].
-    pub(crate) fn arm_barrier(&self, armed: bool) {
+    pub(crate) fn arm_barrier(&self, armed: Armed) {
         // SAFETY: an entry of the registry points to an attached mutator's state, which lives until it is
         // detached.
         unsafe { &*self.0 }.arm_barrier(armed);

@@ -31,6 +31,8 @@ impl Attempts {
         match ended.kind {
             // Nothing was allocated since, so the next is a full one.
             CollectionKind::Minor => self,
+            // What died since the marking began is still there.
+            CollectionKind::Full if ended.marking.is_some() => self,
             CollectionKind::Full if self.0 >= 2 && ended.bytes.freed() < BLOCK_BYTES => Attempts::OVER,
             CollectionKind::Full => Attempts(self.0 + 1),
         }
@@ -54,10 +56,16 @@ impl<VM: VMBinding> Collector<VM> {
         self.refuse_in("an allocation", Callback::ANY);
         if me.thread().should_stop() {
             me.where_it_may_stop(|| self.safepoint.park(me.thread(), &mut Late::stopped(self)));
+            self.answer(me);
             self.safepoint.take_look(me.thread());
         }
-        self.flush_allocated(allocators());
-        self.collect_if_due(me, bytes);
+        let allocated = self.flush_allocated(allocators());
+        let limit = self.memory().budget().limit();
+        match self.marks_beside {
+            true if bytes > limit => (),
+            true => self.pace_beside(me, allocated, bytes),
+            false => self.collect_if_due(me, bytes),
+        }
         // A plan is safe code, and can return any address.
         let checked = |address: Address| {
             assert!(
@@ -67,7 +75,6 @@ impl<VM: VMBinding> Collector<VM> {
             );
             address
         };
-        let limit = self.memory().budget().limit();
         // What can never fit is refused before anything is collected for it.
         let mut attempts = if bytes <= limit { Attempts::default() } else { Attempts::OVER };
         while attempts != Attempts::OVER {
@@ -148,8 +155,12 @@ impl<VM: VMBinding> Collector<VM> {
     /// The slow path of a poll.
     pub(crate) fn stop_or_look(self: &Arc<Self>, me: &ThreadPart<VM>) {
         me.where_it_may_stop(|| self.safepoint.park(me.thread(), &mut Late::stopped(self)));
+        self.answer(me);
         if self.safepoint.take_look(me.thread()) {
-            self.collect_if_due(me, 0);
+            match self.marks_beside {
+                true => self.pace_beside(me, 0, 0),
+                false => self.collect_if_due(me, 0),
+            }
         }
     }
 

@@ -1,23 +1,32 @@
-//! The thread that works beside mutators: it sweeps what full collections have left.
+//! The thread that works beside mutators: it sweeps what full collections have left, and takes steps of a
+//! marking in progress.
 //!
 //! 1. The leader of a pause that leaves something wakes it when mutators run again.
-//! 2. It takes unit after unit. A pause takes the rest itself, and waits for the unit at hand alone.
+//! 2. It takes unit after unit, and step after step. A pause takes the rest itself, and waits for what is at
+//!    hand alone. When no object is grey, it leads the pause that ends the marking.
 //! 3. When nothing was asked of it for a while, it ends, and is started anew when it is next needed.
 //!
-//! It has no handle of the heap, so it does not keep a heap that is dropped.
+//! Between steps it has no handle of the heap, so it does not keep a heap that is dropped.
 //! Callers: leaders, when mutators run; a thread that forks or drops the heap.
 
+use super::marking::{MarkingBeside, Stepped};
 use super::side_thread::SideThread;
 use super::sweeping::Sweeping;
 use crate::binding::VMBinding;
 use crate::memory::{Asked, Memory};
 use crate::patience::Patience;
 use crate::warnings;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// How long it waits for more to do. To start a thread takes as long as many pauses.
 const LINGER: Duration = Duration::from_secs(10);
+
+/// A heap whose marking can be ended.
+pub(crate) trait EndsMarking: Send + Sync {
+    /// The background thread has found no grey object: the marking ends, unless mutators have noted some.
+    fn end_if_dry(self: Arc<Self>);
+}
 
 /// The thread of one heap.
 pub(crate) struct Background<VM: VMBinding> {
@@ -29,6 +38,8 @@ pub(crate) struct Background<VM: VMBinding> {
 
 struct Shared<VM: VMBinding> {
     sweeping: Arc<Sweeping<VM>>,
+    marking: Arc<MarkingBeside<VM>>,
+    heap: Weak<dyn EndsMarking>,
     thread: SideThread<Work>,
 }
 
@@ -37,30 +48,51 @@ struct Shared<VM: VMBinding> {
 pub(crate) struct Work {
     /// There are units to sweep.
     sweep: bool,
+    /// There may be grey objects.
+    mark: bool,
 }
 
 impl<VM: VMBinding> Background<VM> {
-    /// For this sweep. No thread runs yet, and none ever if it `idles`.
-    pub fn new(sweeping: Arc<Sweeping<VM>>, memory: Arc<Memory>, patience: Arc<Patience>, idles: bool) -> Self {
-        Background { shared: Arc::new(Shared { sweeping, thread: SideThread::new(patience) }), memory, idles }
+    /// For this sweep and this marking of a heap. No thread runs yet, and none ever if it `idles`.
+    pub fn new(
+        sweeping: Arc<Sweeping<VM>>,
+        marking: Arc<MarkingBeside<VM>>,
+        heap: Weak<dyn EndsMarking>,
+        memory: Arc<Memory>,
+        patience: Arc<Patience>,
+        idles: bool,
+    ) -> Self {
+        let shared = Shared { sweeping, marking, heap, thread: SideThread::new(patience) };
+        Background { shared: Arc::new(shared), memory, idles }
     }
 
     /// There is something to sweep. Not in a pause: it may start the thread.
-    pub fn wake(&self) {
+    pub fn sweep(&self) {
+        _ = self.wake(|asked| asked.sweep = true);
+    }
+
+    /// There is something to mark; whether a thread hears of it. Not in a pause.
+    pub fn mark(&self) -> bool {
+        self.wake(|asked| asked.mark = true)
+    }
+
+    fn wake(&self, ask: impl FnOnce(&mut Work)) -> bool {
         if self.idles {
-            return;
+            return false;
         }
         let mut state = self.shared.thread.lock();
-        state.asked.sweep = true;
+        ask(&mut state.asked);
         if state.is_running() {
             self.shared.thread.tell();
-            return;
+            return true;
         }
         let shared = self.shared.clone();
-        if let Err(error) = self.shared.thread.start(state, "gc-background", move || run(&shared)) {
-            // Mutators and the next pause sweep.
-            self.memory.refusals().add(Asked::Thread, 0, &error);
+        let started = self.shared.thread.start(state, "gc-background", move || run(&shared));
+        if let Err(error) = &started {
+            // Mutators and the next pause sweep and mark.
+            self.memory.refusals().add(Asked::Thread, 0, error);
         }
+        started.is_ok()
     }
 
     /// The thread, for a fork.
@@ -93,8 +125,20 @@ fn run<VM: VMBinding>(shared: &Shared<VM>) {
             state.asked.sweep |= swept;
             continue;
         }
+        if std::mem::take(&mut state.asked.mark) {
+            drop(state);
+            let stepped = shared.marking.step_beside();
+            if stepped == Stepped::Dry
+                && let Some(heap) = shared.heap.upgrade()
+            {
+                heap.end_if_dry();
+            }
+            state = thread.lock();
+            state.asked.mark |= stepped == Stepped::More;
+            continue;
+        }
         thread.wait(&mut state, LINGER);
-        if !state.asked.sweep {
+        if !state.asked.sweep && !state.asked.mark {
             break;
         }
     }

@@ -4,17 +4,18 @@
 use super::collector::Collector;
 use super::ended::{Bytes, CollectionEnded, Times, Work};
 use super::late::Late;
+use crate::address::ObjectReference;
 use crate::alloc::{Allocators, MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
 use crate::callback::Callback;
-use crate::events::{Cause, CollectionKind, Event, Paced, PauseReport, Phase, SpaceReport};
+use crate::events::{Cause, CollectionKind, Event, MarkingReport, Paced, PauseReport, PauseStep, Phase, SpaceReport};
 use crate::memory::{List, Why};
 use crate::metadata::Remembered;
 use crate::options::When;
 use crate::os::{self, PageVec, thread_cpu_ns};
 use crate::pause::{Found, Pause, PausePhase, PinnedForPause, ambiguous_roots};
 use crate::plan::Plan;
-use crate::space::Space;
+use crate::space::{Space, Spaces};
 use protocols::safepoint::Stop;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,7 +26,10 @@ const KEPT_NOTES: usize = 4096;
 impl<VM: VMBinding> Collector<VM> {
     /// Collects; the caller leads, or takes part in the pause that another thread leads.
     pub(crate) fn collect(self: &Arc<Self>, me: Option<&ThreadPart<VM>>, cause: Cause) {
-        self.collect_unless_done(me, cause, None, |_| ());
+        // What died since a marking began is garbage only for the next collection. Whoever took part in the
+        // pause of another thread does not know which that was.
+        let ends_marking = || self.collect_unless_done(me, cause, None, |ended| ended.marking.is_some());
+        while ends_marking().unwrap_or(self.marks_beside) {}
         if cause == Cause::Requested {
             // Who asks for a collection expects that it has freed what it can.
             self.sweep_all(me);
@@ -46,7 +50,7 @@ impl<VM: VMBinding> Collector<VM> {
         }
         self.get_ready();
         let requested = Instant::now();
-        if self.safepoint.stop_all(me.map(ThreadPart::thread), &mut Late::new(self)) == Stop::Followed {
+        if self.stop(me) == Stop::Followed {
             return None;
         }
         if seen.is_some_and(|seen| seen != self.pauses.ended()) {
@@ -61,12 +65,12 @@ impl<VM: VMBinding> Collector<VM> {
         std::mem::forget(unfinished);
         if self.watch.listeners().is_empty() {
             self.resume_all();
-            self.sweep_beside();
+            self.go_on_beside();
         } else {
             let _inside = self.call(Callback::Listener);
             self.watch.listeners().emit_in_order(|| {
                 self.resume_all();
-                self.sweep_beside();
+                self.go_on_beside();
                 let ended = ended.after(nanos_since(requested));
                 let pause = Event::Pause(Box::new(details.report(&ended)));
                 [pause].into_iter().chain(paced.map(|paced| Event::Paced(Box::new(paced))))
@@ -77,7 +81,7 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// Before mutators are asked to stop: what a pause may not do, since a thread that has stopped may hold
     /// the lock of `malloc`. Helpers are started, and files of the system are read.
-    fn get_ready(&self) {
+    pub(super) fn get_ready(&self) {
         self.pacing.goal().look_at_machine();
         self.helpers.get_ready(self.memory().budget().resident());
     }
@@ -91,6 +95,7 @@ impl<VM: VMBinding> Collector<VM> {
         drop(inside);
         std::mem::forget(unfinished);
         self.resume_all();
+        self.go_on_beside();
         result
     }
 
@@ -100,8 +105,21 @@ impl<VM: VMBinding> Collector<VM> {
         Unfinished(self)
     }
 
-    /// The leader lets all mutators go on.
+    /// Stops all mutators but the caller, which then leads, and every step of a marking; or takes part in the
+    /// pause of another thread.
+    pub(super) fn stop(&self, me: Option<&ThreadPart<VM>>) -> Stop {
+        let stop = self.safepoint.stop_all(me.map(ThreadPart::thread), &mut Late::new(self));
+        if stop == Stop::Leader && self.marks_beside {
+            self.marking.grey().close();
+        }
+        stop
+    }
+
+    /// The leader lets all mutators go on, and the steps of a marking.
     pub(crate) fn resume_all(&self) {
+        if self.marks_beside {
+            self.marking.grey().open();
+        }
         self.pauses.leader_gone();
         self.safepoint.resume_all();
     }
@@ -109,13 +127,13 @@ impl<VM: VMBinding> Collector<VM> {
     /// Stops all mutators but the caller, which leads. A caller that took part in the pause of another thread
     /// tries again.
     pub(crate) fn stop_and_lead(&self, me: Option<&ThreadPart<VM>>) {
-        while self.safepoint.stop_all(me.map(ThreadPart::thread), &mut Late::new(self)) == Stop::Followed {}
+        while self.stop(me) == Stop::Followed {}
         self.end_sweep();
     }
 
     /// Sweeps what the collection before has left: nothing else is done in a pause before. The leader takes
     /// what no other thread has at hand. When it began, if there was anything.
-    fn end_sweep(&self) -> Option<Instant> {
+    pub(super) fn end_sweep(&self) -> Option<Instant> {
         if self.sweeping.is_over() {
             return None;
         }
@@ -125,10 +143,14 @@ impl<VM: VMBinding> Collector<VM> {
         Some(start)
     }
 
-    /// Mutators run again: if the pause has left anything, the background thread sweeps it.
-    pub(super) fn sweep_beside(&self) {
+    /// Mutators run again: if the pause has left anything, the background thread sweeps it; and it goes on
+    /// with a marking in progress.
+    pub(super) fn go_on_beside(&self) {
         if !self.sweeping.is_over() {
-            self.background.wake();
+            self.background.sweep();
+        }
+        if self.marking.is_in_progress() {
+            self.mark_beside();
         }
     }
 
@@ -162,6 +184,7 @@ impl<VM: VMBinding> Collector<VM> {
         let ended_sweep = self.end_sweep().map(|start| self.pauses.phase_since("end sweep", start));
         let (reserved_before, goal_before) = (self.memory().budget().reserved(), self.pacing.goal().bytes());
         let mutators = self.retire_stopped();
+        let ends = self.marking.is_in_progress();
         let kind = self.pacing.kind_for(cause, self.pauses.next());
         self.helpers.allow(kind);
         let mutator_cpu = match kind {
@@ -171,32 +194,18 @@ impl<VM: VMBinding> Collector<VM> {
         let allocated = self.pacing.begin(kind);
         let vm_objects = self.store.vm_space().objects();
         let spaces = self.plan.spaces();
-        let mut pause = Pause {
-            vm: &*self.vm,
-            spaces: &spaces,
-            vm_objects: &vm_objects,
-            gang: self.helpers.gang(),
-            solo: self.helpers.solo(),
-            phase: self.pauses.phase(),
-            options: &self.options,
-            mutators: &mutators,
-            created: self.pauses.heap_created(),
-            arena: self.memory().arena(),
-            phases: self.memory().arena().collect(ended_sweep),
-            emergency: cause == Cause::Emergency,
-            kind,
-            minor_collections_pay: self.pacing.nursery().pays(),
-            states: self.store.states(),
-            weak: self.store.weak(),
-            ambiguous: ambiguous_roots(&*self.vm, &spaces, self.memory().arena(), &mutators),
-            remembered: self.take_remembered(&mutators, kind),
-            released: self.memory().arena().list(),
-            allocated_bytes: allocated.since_no_less(kind),
-            keeps_free: self.pacing.goal().keeps_free(),
-            sweeps_now: false,
-            found: Found::default(),
-        };
+        let stopped = StoppedHeap { spaces: &spaces, vm_objects: &vm_objects, mutators: &mutators };
+        let mut pause = self.pause(stopped, kind);
+        pause.phases.extend(ended_sweep);
+        pause.emergency = cause == Cause::Emergency;
+        pause.allocated_bytes = allocated.since_no_less(kind);
+        pause.remembered = self.take_remembered(&mutators, kind);
+        match ends {
+            true => pause.marking = Some(self.marking.take(self.take_noted(&mutators))),
+            false => pause.ambiguous = ambiguous_roots(&*self.vm, &spaces, self.memory().arena(), &mutators),
+        }
         self.run_plan(&mut pause);
+        let marking = ends.then(|| self.end_marking(&mutators));
         let worker_cpu_ns = self.take_cpu_time(me, thread_cpu_ns() - cpu_before);
         self.sweeping.begin();
         let found = &pause.found;
@@ -208,11 +217,14 @@ impl<VM: VMBinding> Collector<VM> {
             kind,
             emergency: pause.emergency,
             defragmented: found.defragmented(),
+            marking,
             times: Times { requested: self.pauses.at_ns(requested), to_safepoint, pause: nanos_since(requested) },
             work: Work {
                 gc_cpu,
                 beside_cpu: match kind {
-                    CollectionKind::Full => self.sweeping.take_recent_cpu_ns(),
+                    CollectionKind::Full => {
+                        self.sweeping.take_recent_cpu_ns() + marking.map_or(0, |marking| marking.cpu_ns)
+                    }
                     CollectionKind::Minor => 0,
                 },
                 helped: worker_cpu_ns[1..].iter().any(|ns| *ns > 0),
@@ -245,9 +257,40 @@ impl<VM: VMBinding> Collector<VM> {
         Led { ended, details, paced }
     }
 
+    /// What the plan sees of a pause, before anything is known of what it is for.
+    pub(super) fn pause<'a>(&'a self, stopped: StoppedHeap<'a, VM>, kind: CollectionKind) -> Pause<'a, VM> {
+        let arena = self.memory().arena();
+        Pause {
+            vm: &*self.vm,
+            spaces: stopped.spaces,
+            vm_objects: stopped.vm_objects,
+            gang: self.helpers.gang(),
+            solo: self.helpers.solo(),
+            phase: self.pauses.phase(),
+            options: &self.options,
+            mutators: stopped.mutators,
+            created: self.pauses.heap_created(),
+            arena,
+            phases: arena.list(),
+            emergency: false,
+            kind,
+            minor_collections_pay: self.pacing.nursery().pays(),
+            states: self.store.states(),
+            weak: self.store.weak(),
+            ambiguous: arena.list(),
+            remembered: arena.list(),
+            released: arena.list(),
+            allocated_bytes: 0,
+            keeps_free: self.pacing.goal().keeps_free(),
+            sweeps_now: false,
+            found: Found::default(),
+            marking: None,
+        }
+    }
+
     /// Takes the ranges of stopped mutators from them, and those that others left. Only the leader, as all
     /// that follows.
-    fn retire_stopped(&self) -> List<'_, MutatorRef<VM>> {
+    pub(super) fn retire_stopped(&self) -> List<'_, MutatorRef<VM>> {
         let arena = self.memory().arena();
         let mutators = self.safepoint.with_stopped(|mutators| arena.collect(mutators.iter().copied()));
         for mutator in &mutators {
@@ -270,7 +313,10 @@ impl<VM: VMBinding> Collector<VM> {
         self.watch.verified(self.pauses.ended(), &*self.plan, self.memory().whole(), pause, |pause| {
             let (states, moving) = (self.store.states(), self.store.moving());
             let pinned = PinnedForPause::begin(&*self.vm, states, moving, &pause.ambiguous, pause.arena);
-            self.plan.collect(pause);
+            match (&pause.marking, self.plan.beside()) {
+                (Some(_), Some(beside)) => beside.end(pause),
+                _ => self.plan.collect(pause),
+            }
             pinned.end();
         });
         self.vm.pause_ends();
@@ -280,7 +326,7 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// The processor time of each worker, the first of which is the leader. A mutator that led is not charged
     /// for it.
-    fn take_cpu_time(&self, me: Option<&ThreadPart<VM>>, leader_ns: u64) -> List<'_, u64> {
+    pub(super) fn take_cpu_time(&self, me: Option<&ThreadPart<VM>>, leader_ns: u64) -> List<'_, u64> {
         let mut worker_cpu_ns = self.memory().arena().collect(self.helpers.gang().take_cpu_ns());
         worker_cpu_ns[0] = leader_ns;
         if let Some(me) = me {
@@ -307,13 +353,13 @@ impl<VM: VMBinding> Collector<VM> {
         let fresh_bytes = goal.saturating_sub(self.memory().budget().resident());
         let nursery = self.pacing.nursery();
         if nursery.ended(ended, goal, self.memory().touch_ns_per_byte() * fresh_bytes as f64) {
-            let armed = nursery.pays();
+            let armed = self.armed();
             mutators.iter().for_each(|mutator| mutator.arm_barrier(armed));
         }
     }
 
     /// What lies in each space, if anybody listens.
-    fn report_spaces(&self) -> List<'_, SpaceReport> {
+    pub(super) fn report_spaces(&self) -> List<'_, SpaceReport> {
         let arena = self.memory().arena();
         if self.watch.listeners().is_empty() {
             return arena.list();
@@ -366,7 +412,14 @@ impl<VM: VMBinding> Collector<VM> {
     }
 }
 
-fn nanos_since(then: Instant) -> u64 {
+/// What stands still in a pause.
+pub(super) struct StoppedHeap<'a, VM: VMBinding> {
+    pub spaces: &'a Spaces<'a>,
+    pub vm_objects: &'a [ObjectReference],
+    pub mutators: &'a [MutatorRef<VM>],
+}
+
+pub(super) fn nanos_since(then: Instant) -> u64 {
     then.elapsed().as_nanos() as u64
 }
 
@@ -391,11 +444,12 @@ struct Details<'a> {
 
 impl Details<'_> {
     fn report(&self, ended: &CollectionEnded) -> PauseReport {
-        let CollectionEnded { sequence, cause, kind, emergency, defragmented, times, work, bytes } = *ended;
+        let CollectionEnded { sequence, cause, kind, emergency, defragmented, marking, times, work, bytes } = *ended;
         PauseReport {
             sequence,
             cause,
             kind,
+            step: if marking.is_some() { PauseStep::End } else { PauseStep::Whole },
             start_ns: times.requested,
             time_to_safepoint_ns: times.to_safepoint,
             duration_ns: times.pause,
@@ -412,6 +466,13 @@ impl Details<'_> {
             spaces: self.spaces.to_vec(),
             defrag: defragmented,
             emergency,
+            marking: marking.map(|marking| MarkingReport {
+                duration_ns: times.end().saturating_sub(marking.began_ns),
+                cpu_ns: marking.cpu_ns,
+                helped_cpu_ns: marking.helped_cpu_ns,
+                bytes_beside: marking.bytes_beside,
+                allocated_bytes: bytes.allocated.since_full.saturating_sub(marking.allocated_before),
+            }),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::attendant::{Idle, Quiet};
 use super::background::Background;
 use super::helpers::Helpers;
+use super::marking::MarkingBeside;
 use super::pacing::Pacing;
 use super::pauses::Pauses;
 use super::store::Store;
@@ -15,7 +16,7 @@ use crate::callback::{self, Callback, Frame};
 use crate::events::{Cause, Event};
 use crate::memory::Memory;
 use crate::metadata::Remembered;
-use crate::options::Options;
+use crate::options::{Driver, Options};
 use crate::os::PageVec;
 use crate::plan::Plan;
 use protocols::safepoint::Safepoint;
@@ -50,6 +51,11 @@ pub(crate) struct Collector<VM: VMBinding> {
     /// What the last full collection has left to be swept, and the thread that sweeps it beside mutators.
     pub(super) sweeping: Arc<Sweeping<VM>>,
     pub(super) background: Background<VM>,
+    /// The marking beside mutators, in plans that have it.
+    pub(super) marking: Arc<MarkingBeside<VM>>,
+    pub(super) marks_beside: bool,
+    /// Who marks; never `Auto`.
+    pub(super) driver: Driver,
     pub(super) yield_seed: AtomicU64,
 }
 
@@ -114,7 +120,7 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// Processor time in ns of all collections, and of sweeping beside mutators.
     pub(crate) fn gc_cpu_ns(&self) -> u64 {
-        self.pauses.gc_cpu_ns() + self.sweeping.cpu_ns()
+        self.pauses.gc_cpu_ns() + self.sweeping.cpu_ns() + self.marking.cpu_ns()
     }
 
     /// When collections are due.
@@ -141,11 +147,13 @@ impl<VM: VMBinding> Collector<VM> {
         self.plan.info().name
     }
 
-    pub(crate) fn flush_allocated(&self, allocators: &mut Allocators) {
+    /// What the thread has allocated is counted; returns it.
+    pub(crate) fn flush_allocated(&self, allocators: &mut Allocators) -> usize {
         let bytes = std::mem::take(&mut allocators.allocated);
         if bytes > 0 {
             self.pacing.allocated().add(bytes);
         }
+        bytes
     }
 
     /// Whether collections are verified, and mutators note what they ask for.
@@ -205,7 +213,12 @@ impl<VM: VMBinding> Collector<VM> {
 
 impl<VM: VMBinding> Quiet for Collector<VM> {
     fn collect_while_idle(self: Arc<Self>) {
-        self.collect(None, Cause::Idle);
+        // No mutator helps an idle heap: where no thread of its own marks, a pause does.
+        if !self.marks_beside || !self.mark_beside() {
+            self.collect(None, Cause::Idle);
+        } else if !self.marking.is_in_progress() {
+            self.begin_marking(None, Cause::Idle, self.pauses.ended());
+        }
     }
 
     fn look_around(&self) {

@@ -23,6 +23,7 @@
 //! Callers: leaders of pauses.
 
 use super::allocated::AllocatedBytes;
+use super::marking::EndedMarking;
 use crate::events::{Cause, CollectionKind};
 use pacer::nursery::NurserySample;
 
@@ -37,6 +38,8 @@ pub(crate) struct CollectionEnded {
     pub emergency: bool,
     /// Whether sparse blocks were evacuated.
     pub defragmented: bool,
+    /// Of one that marked beside mutators: what that took. The times are those of the pause that ended it.
+    pub marking: Option<EndedMarking>,
     pub times: Times,
     pub work: Work,
     pub bytes: Bytes,
@@ -141,6 +144,7 @@ impl CollectionEnded {
             kind,
             emergency: false,
             defragmented: false,
+            marking: None,
             times: Times { requested: 0, to_safepoint: 0, pause: 0 },
             work: Work { gc_cpu: 0, beside_cpu: 0, helped: false, mutator_cpu: 0, objects: 0 },
             bytes: Bytes {

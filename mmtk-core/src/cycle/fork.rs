@@ -60,14 +60,16 @@ impl<VM: VMBinding> Collector<VM> {
         }
         for mutator in gone {
             // SAFETY: of a thread that stood still when the process was forked and is not in this one.
-            let (allocators, remembered, requested) = unsafe {
+            let (allocators, noted, remembered, requested) = unsafe {
                 (
                     ThreadPart::allocators_of_stopped(mutator.0),
+                    ThreadPart::noted_of_stopped(mutator.0),
                     ThreadPart::remembered_of_stopped(mutator.0),
                     ThreadPart::requested_of_stopped(mutator.0),
                 )
             };
             self.leave(allocators);
+            self.keep_noted(noted);
             self.keep_remembered(remembered);
             self.watch.keep_requested(requested);
         }
@@ -75,7 +77,7 @@ impl<VM: VMBinding> Collector<VM> {
         self.resume_all();
         self.idle.thread().release();
         self.background.thread().release();
-        self.sweep_beside();
+        self.go_on_beside();
         self.attend_when_idle();
         result
     }

@@ -23,6 +23,9 @@ use std::time::Duration;
 /// What a heap may grow by before the next collection where what it retains is above its goal, in bytes.
 const LEAST_ROOM: usize = 64 << 10;
 
+/// A marking that has come to the goal is paced as if this part of the goal were left.
+const LEAST_PART: usize = 64;
+
 /// The goal follows what the VM has freed outside the heap in steps of this part.
 const LEAST_RELEASED: f64 = 1.0 / 32.0;
 
@@ -47,6 +50,15 @@ struct Control {
 pub(crate) struct Goal {
     control: Mutex<Control>,
     limit: usize,
+    /// Whether the plan marks while mutators run.
+    beside: bool,
+    /// Bytes reserved, external ones included, by which a collection should have ended; written in pauses.
+    /// The trigger, where mutators stop for it.
+    goal: AtomicUsize,
+    /// Bytes that the marking in progress is expected to mark; written in pauses.
+    expected: AtomicUsize,
+    /// Bytes reserved when it began; written in pauses.
+    at_begin: AtomicUsize,
     machine: Machine,
     /// Bytes reserved, external ones included, at which a collection is due; written in pauses.
     trigger: AtomicUsize,
@@ -69,12 +81,13 @@ pub(crate) struct Goal {
 }
 
 impl Goal {
-    pub fn new(options: &Options, limit: usize) -> Goal {
-        Goal::on(Machine::new(Path::new("/")), options, limit)
+    /// Of a heap with this limit. `beside`: its plan marks while mutators run.
+    pub fn new(options: &Options, limit: usize, beside: bool) -> Goal {
+        Goal::on(Machine::new(Path::new("/")), options, limit, beside)
     }
 
-    fn on(machine: Machine, options: &Options, limit: usize) -> Goal {
-        let mut policy = Policy::new(options.pacer_policy, config(options, limit, machine.now()), 0.0);
+    fn on(machine: Machine, options: &Options, limit: usize, beside: bool) -> Goal {
+        let mut policy = Policy::new(options.pacer_policy, config(options, limit, machine.now(), beside), 0.0);
         let decision = policy.decide();
         Goal {
             control: Mutex::new(Control {
@@ -86,6 +99,10 @@ impl Goal {
                 options: options.clone(),
             }),
             limit,
+            beside,
+            goal: AtomicUsize::new(decision.goal as usize),
+            expected: AtomicUsize::new(0),
+            at_begin: AtomicUsize::new(0),
             machine,
             trigger: AtomicUsize::new(decision.trigger as usize),
             allocation: AtomicUsize::new(decision.allocation as usize),
@@ -116,9 +133,37 @@ impl Goal {
         reserved > trigger || trigger < self.limit && reserved.saturating_add(request) > trigger
     }
 
-    /// Bytes reserved at which a collection is due, without those outside the heap.
+    /// Bytes reserved by which a collection should have ended, without those outside the heap: where mutators
+    /// stop for it, those at which one is due.
     pub fn bytes(&self) -> usize {
-        self.trigger.load(Relaxed).saturating_sub(self.external.load(Relaxed))
+        self.goal.load(Relaxed).saturating_sub(self.external.load(Relaxed))
+    }
+
+    /// A marking begins beside mutators, with `reserved` bytes reserved. The leader.
+    pub fn marking_begins(&self, reserved: usize) {
+        let last = self.control.lock().last.map_or(0.0, |last| last.traced);
+        self.expected.store(last as usize, Relaxed);
+        self.at_begin.store(reserved, Relaxed);
+    }
+
+    /// How many bytes are to be marked for each that a mutator allocates, so that the marking ends by the
+    /// goal: with `reserved` bytes reserved, and `marked` of this marking. Beyond the goal all that was
+    /// reserved when it began may be live, and there is hardly any room.
+    pub fn help(&self, reserved: usize, marked: usize) -> f64 {
+        let goal = self.bytes();
+        let expected = match reserved < goal {
+            true => self.expected.load(Relaxed).max(marked + marked / 8),
+            false => self.at_begin.load(Relaxed),
+        };
+        let left = expected.saturating_sub(marked).max(LEAST_ROOM);
+        left as f64 / goal.saturating_sub(reserved).max(goal / LEAST_PART).max(LEAST_ROOM) as f64
+    }
+
+    /// Whether so much is reserved that the marking in progress must end now. What the program allocates in
+    /// small pieces, `by_pieces`, may go a little beyond the goal.
+    pub fn is_exceeded(&self, reserved: usize, by_pieces: bool) -> bool {
+        let goal = self.bytes();
+        reserved > goal + if by_pieces { goal / LEAST_PART } else { 0 }
     }
 
     /// The VM's memory outside the heap grew, or shrank. Takes no lock that somebody may hold.
@@ -186,17 +231,20 @@ impl Goal {
         let grown = bytes.reserved_before.saturating_sub(control.reserved);
         control.reserved = bytes.reserved_after;
         let allocated = bytes.allocated.since_full;
-        // Mutators stand still while the heap is marked: marking takes as long as the pause, nothing is
+        // Where mutators stand still while the heap is marked, marking takes as long as the pause, nothing is
         // allocated meanwhile, and no mutator helps but the one that leads.
+        let marking_ns = full.marking.map_or(times.pause, |marking| times.end().saturating_sub(marking.began_ns));
+        let black =
+            full.marking.map_or(0, |marking| bytes.allocated.since_full.saturating_sub(marking.allocated_before));
         let sample = CycleSample {
             traced: bytes.live as f64 + external,
             retained: bytes.reserved_after as f64 + external,
             external,
             peak: bytes.reserved_before as f64 + external,
-            marking_ns: times.pause as f64,
+            marking_ns: marking_ns as f64,
             gc_cpu_ns: (minor_cpu_ns + work.gc_cpu + work.beside_cpu) as f64,
-            assist_cpu_ns: 0.0,
-            black: 0.0,
+            assist_cpu_ns: full.marking.map_or(0, |marking| marking.helped_cpu_ns) as f64,
+            black: black as f64,
             mutator_cpu_ns: (self.mutator_cpu_ns.swap(0, Relaxed) + work.mutator_cpu) as f64,
             allocated: allocated as f64 + external_new,
             // What minor collections freed was used again too, and nothing tells the one from the other.
@@ -206,7 +254,7 @@ impl Goal {
             forced: !full.was_full(),
         };
         self.heed(control, self.machine.known());
-        control.policy.cycle_ended(&sample);
+        control.policy.cycle_passed(&sample);
         control.last = Some(sample);
         let decision = control.policy.decide();
         self.keep(&decision, sample.retained);
@@ -246,7 +294,7 @@ impl Goal {
 
     /// What the machine and its cgroup say; whether it has changed.
     fn heed(&self, control: &mut Control, grants: Grants) -> bool {
-        let config = config(&control.options, self.limit, grants);
+        let config = config(&control.options, self.limit, grants, self.beside);
         let changed = *control.policy.config() != config;
         if changed {
             control.policy.configure(config);
@@ -276,6 +324,7 @@ impl Goal {
         let beyond = retained > decision.trigger;
         let trigger = if beyond { (retained as usize).saturating_add(LEAST_ROOM) } else { decision.trigger as usize };
         self.trigger.store(trigger, Relaxed);
+        self.goal.store(trigger.max(decision.goal as usize), Relaxed);
         // As in `minor_ended`: settings may change after a minor collection.
         let minors = self.gc_cpu_ns.load(Relaxed) > 0;
         self.allocation.store(if minors { usize::MAX } else { decision.allocation as usize }, Relaxed);
@@ -293,7 +342,7 @@ impl Goal {
         change(&mut options)?;
         options.validate()?;
         options.check_tunable(&control.options)?;
-        let config = config(&options, self.limit, self.machine.now());
+        let config = config(&options, self.limit, self.machine.now(), self.beside);
         if options.pacer_policy == control.options.pacer_policy {
             control.policy.configure(config);
         } else {
@@ -331,9 +380,10 @@ impl Goal {
 }
 
 /// The settings of the pacer on a machine with these grants.
-fn config(options: &Options, limit: usize, machine: Grants) -> PacerConfig {
+fn config(options: &Options, limit: usize, machine: Grants, concurrent: bool) -> PacerConfig {
     let config = options.pacer_config(limit);
     PacerConfig {
+        concurrent,
         pressure: if options.heap_pressure { machine.pressure } else { 0.0 },
         soft_limit: if options.heap_soft_limit > 0 { config.soft_limit } else { SOFT_PART * machine.memory },
         ..config
@@ -357,7 +407,7 @@ mod tests {
         let root = Root::new("allocation", &[]);
         let options = Options { heap_headroom_percent: 50, heap_limit: 900 * MB, ..Options::default() };
         let options = Options { heap_mode: pacer::HeapMode::Proportional, ..options };
-        let goal = Goal::on(Machine::new(root.path()), &options, 900 * MB);
+        let goal = Goal::on(Machine::new(root.path()), &options, 900 * MB, false);
         // Half of what is reserved lies between live objects, and new ones take it.
         for sequence in 0..4 {
             let ended = CollectionEnded::for_test(CollectionKind::Full);
@@ -390,7 +440,7 @@ mod tests {
         write(waited("0.00"));
         let heap_mode = pacer::HeapMode::MemBalancer;
         let options = Options { heap_mode, heap_min: 500 * MB, heap_limit: 500 * MB, ..Options::default() };
-        let goal = Goal::on(Machine::new(root.path()), &options, 500 * MB);
+        let goal = Goal::on(Machine::new(root.path()), &options, 500 * MB, false);
         assert_eq!(goal.bytes(), 90 * MB, "nothing is known yet but the limits");
         let look = || {
             goal.machine.forget();

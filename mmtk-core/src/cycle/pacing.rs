@@ -30,7 +30,7 @@ pub(crate) struct Pacing {
 impl Pacing {
     /// Of a heap with this limit.
     pub fn new(options: &Options, limit: usize, ages: Ages) -> Pacing {
-        let goal = Goal::new(options, limit);
+        let goal = Goal::new(options, limit, ages.at_snapshot());
         Pacing {
             nursery: NurserySize::new(options, ages, goal.bytes()),
             goal,
@@ -55,10 +55,15 @@ impl Pacing {
         &self.allocated
     }
 
+    /// Whether a stress option wants a collection now.
+    pub fn stress_is_due(&self) -> bool {
+        self.stress_bytes != 0 && self.allocated.since_pause() >= self.stress_bytes
+    }
+
     /// Why to collect before `request` more bytes are reserved; none if there is no reason.
     pub fn due(&self, reserved: usize, request: usize) -> Option<Cause> {
         let since_pause = self.allocated.since_pause();
-        if self.stress_bytes != 0 && since_pause >= self.stress_bytes {
+        if self.stress_is_due() {
             return Some(Cause::Stress);
         }
         if since_pause >= self.nursery.bytes() {

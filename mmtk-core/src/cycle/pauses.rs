@@ -20,6 +20,8 @@ pub(crate) struct Pauses {
     /// Pauses that ended, and those of them that were full collections.
     ended: AtomicU64,
     fulls: AtomicU64,
+    /// Those of the full ones that marked beside mutators.
+    concurrent: AtomicU64,
     gc_cpu_ns: AtomicU64,
     /// Bytes found live in each space, by the number of its extent.
     live_bytes: [AtomicUsize; EXTENTS],
@@ -43,6 +45,7 @@ impl Pauses {
             reported: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             fulls: AtomicU64::new(0),
+            concurrent: AtomicU64::new(0),
             gc_cpu_ns: AtomicU64::new(0),
             live_bytes: Default::default(),
         }
@@ -76,6 +79,16 @@ impl Pauses {
     /// How many of them were full collections.
     pub fn fulls(&self) -> u64 {
         self.fulls.load(Relaxed)
+    }
+
+    /// How many full collections marked beside mutators.
+    pub fn concurrent(&self) -> u64 {
+        self.concurrent.load(Relaxed)
+    }
+
+    /// The collection that is about to end has marked beside mutators.
+    pub fn note_concurrent(&self) {
+        self.concurrent.fetch_add(1, Relaxed);
     }
 
     /// Processor time of all of them.
@@ -117,6 +130,12 @@ impl Pauses {
     /// Whether no thread has said yet that it waits for the end of this pause.
     pub fn first_to_report(&self, pause: u64) -> bool {
         self.reported.swap(pause, Relaxed) != pause
+    }
+
+    /// A pause has begun a collection, which another ends.
+    pub fn began(&self, gc_cpu_ns: u64) {
+        self.gc_cpu_ns.fetch_add(gc_cpu_ns, Relaxed);
+        self.phase.enter(PausePhase::Idle);
     }
 
     /// A collection has found `found` bytes live in each space. A minor one found only what was promoted, and

@@ -5,6 +5,7 @@ use super::background::Background;
 use super::collector::Collector;
 use super::helpers::Helpers;
 use super::late;
+use super::marking::MarkingBeside;
 use super::pacing::Pacing;
 use super::pauses::Pauses;
 use super::store::Store;
@@ -55,6 +56,13 @@ impl<VM: VMBinding> Collector<VM> {
                 plan.info().name
             );
         }
+        assert!(
+            plan.beside().is_some() == ages.at_snapshot(),
+            "{}: its info() says needs.snapshot={}, and it has {}beside()",
+            plan.info().name,
+            ages.at_snapshot(),
+            if plan.beside().is_some() { "" } else { "no " }
+        );
         let store = Store::new(memory, states, parts, &plan.spaces(), ages);
         // What the spaces do has the last word.
         if !store.moving().is_empty() && !VM::CAN_MOVE {
@@ -70,6 +78,7 @@ impl<VM: VMBinding> Collector<VM> {
             name: plan.info().name,
             collects: plan.can_collect(),
             generational: ages.has_old(),
+            concurrent: ages.at_snapshot(),
             may_move: VM::CAN_MOVE,
             spaces: plan.spaces().iter().map(|space| space.name()).collect(),
         };
@@ -77,7 +86,8 @@ impl<VM: VMBinding> Collector<VM> {
             warnings::warn_of_text(sentence);
         }
         let pacing = Pacing::new(&options, store.memory().budget().limit(), ages);
-        let watch = Watch::new(&options);
+        let marking = Arc::new(MarkingBeside::new(vm.clone(), plan.clone(), options.stress_step_objects));
+        let watch = Watch::new(&options, plan.info().name);
         Ok(Arc::new_cyclic(|me: &Weak<Collector<VM>>| {
             let (patience, sweeping) = (watch.patience(), Arc::new(Sweeping::new(plan.clone())));
             let idles = options.stress_no_background;
@@ -85,7 +95,17 @@ impl<VM: VMBinding> Collector<VM> {
             let unswept = Box::new(move || of_idle.bytes());
             let (memory, allocated) = (store.memory().clone(), pacing.allocated().clone());
             Collector {
-                background: Background::new(sweeping.clone(), store.memory().clone(), patience.clone(), idles),
+                background: Background::new(
+                    sweeping.clone(),
+                    marking.clone(),
+                    me.clone(),
+                    store.memory().clone(),
+                    patience.clone(),
+                    idles,
+                ),
+                marking,
+                marks_beside: ages.at_snapshot(),
+                driver: options.driver(),
                 sweeping,
                 idle: Idle::new(me.clone(), memory, unswept, allocated, patience.clone()),
                 helpers: Helpers::new(&options, patience.clone(), late::workers_are_late(me.clone())),

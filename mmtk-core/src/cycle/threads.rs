@@ -10,7 +10,7 @@ use crate::binding::VMBinding;
 impl<VM: VMBinding> Collector<VM> {
     /// Makes the thread a mutator. Waits while a pause is in progress.
     pub(crate) fn attach(&self, me: &ThreadPart<VM>) {
-        let arm = || me.arm_barrier(self.pacing.nursery().pays());
+        let arm = || me.arm_barrier(self.armed());
         self.safepoint.attach(MutatorRef(me), &mut Late::stopped(self), arm);
         self.attend_when_idle();
     }
@@ -25,6 +25,7 @@ impl<VM: VMBinding> Collector<VM> {
         self.safepoint.detach(me.thread(), &mut Late::stopped(self), || unsafe {
             self.leave(ThreadPart::allocators_of_stopped(me));
             self.keep_remembered(ThreadPart::remembered_of_stopped(me));
+            self.keep_noted(ThreadPart::noted_of_stopped(me));
             self.watch.keep_requested(ThreadPart::requested_of_stopped(me));
             self.pacing.goal().mutator_left(me.meter().take());
         });

@@ -4,7 +4,7 @@
 
 use crate::address::Address;
 use crate::binding::VMBinding;
-use crate::events::Listeners;
+use crate::events::{GcLog, Listeners};
 use crate::memory::Extent;
 use crate::options::Options;
 use crate::patience::Patience;
@@ -21,17 +21,24 @@ pub(crate) struct Watch {
     patience: Arc<Patience>,
     /// For the verifier. Taken alone: by the leader of a pause, and by threads that detach.
     history: Mutex<verify::History>,
+    /// For the verifier: what was there when the marking in progress began. Of leaders.
+    snapshot: Mutex<Option<verify::Snapshot>>,
     /// Whether collections are verified: every Nth of them.
     verify: Option<u64>,
 }
 
 impl Watch {
-    /// With these options.
-    pub fn new(options: &Options) -> Watch {
+    /// With these options, of a heap with this plan.
+    pub fn new(options: &Options, plan: &'static str) -> Watch {
+        let listeners = Listeners::new();
+        if options.log_gc {
+            listeners.add(Box::new(GcLog::new(plan)));
+        }
         Watch {
-            listeners: Listeners::new(),
+            listeners,
             patience: Arc::new(Patience::new(options.safepoint_warn_ms)),
             history: Mutex::default(),
+            snapshot: Mutex::default(),
             verify: options.verify.then_some(options.verify_every),
         }
     }
@@ -58,6 +65,16 @@ impl Watch {
         }
     }
 
+    fn is_due(&self, number: u64) -> bool {
+        self.verify.is_some_and(|every| number.is_multiple_of(every))
+    }
+
+    /// A marking beside mutators begins, in collection number `number`: what it has to reach is noted, if the
+    /// verifier will look at it. The leader, with the roots of this pause.
+    pub fn note_snapshot<VM: VMBinding>(&self, number: u64, plan: &dyn Plan<VM>, pause: &Pause<'_, VM>) {
+        *self.snapshot.lock() = self.is_due(number).then(|| verify::note_snapshot(pause, plan));
+    }
+
     /// Runs `collect`, collection number `number`, from 0, of a heap with these addresses; the verifier
     /// traces before and after it, if it is this collection's turn.
     pub fn verified<'p, VM: VMBinding>(
@@ -68,11 +85,18 @@ impl Watch {
         pause: &mut Pause<'p, VM>,
         collect: impl FnOnce(&mut Pause<'p, VM>),
     ) {
-        let due = self.verify.is_some_and(|every| number.is_multiple_of(every));
+        let due = self.is_due(number);
+        let snapshot = self.snapshot.lock().take();
+        if let Some(snapshot) = &snapshot {
+            snapshot.check_unclaimed(pause, plan);
+        }
         if due {
             verify::before_collection(pause, plan, heap, &mut self.history.lock());
         }
         collect(pause);
+        if let Some(snapshot) = &snapshot {
+            snapshot.check_reached(pause, plan);
+        }
         if due {
             verify::after_collection(pause, plan, heap, &mut self.history.lock());
         } else if self.verifies() {

@@ -111,12 +111,15 @@ impl fmt::Display for LateThread {
 /// One pause: when, why, how long, and what the heap looked like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PauseReport {
-    /// Counts the pauses of this heap.
+    /// Counts the collections of this heap. The two pauses of one that marks beside mutators have the same
+    /// number.
     pub sequence: u64,
     /// What asked for it.
     pub cause: Cause,
     /// Whether only new objects could be freed.
     pub kind: CollectionKind,
+    /// Which part of the collection was made in this pause.
+    pub step: PauseStep,
     /// When it was requested, in ns since heap creation.
     pub start_ns: u64,
     /// From the request until the last mutator stopped.
@@ -149,6 +152,23 @@ pub struct PauseReport {
     pub defrag: bool,
     /// Whether this was the last attempt before out of memory.
     pub emergency: bool,
+    /// Of a pause that ended a marking beside mutators: what that took.
+    pub marking: Option<MarkingReport>,
+}
+
+/// A marking beside mutators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarkingReport {
+    /// From the request of the pause that began it to the end of the one that ended it.
+    pub duration_ns: u64,
+    /// Processor time outside pauses, over all threads.
+    pub cpu_ns: u64,
+    /// Of it, of mutators that helped because they allocated.
+    pub helped_cpu_ns: u64,
+    /// Bytes that were marked outside pauses.
+    pub bytes_beside: usize,
+    /// Bytes allocated meanwhile: they live until the next collection.
+    pub allocated_bytes: usize,
 }
 
 impl PauseReport {
@@ -195,6 +215,28 @@ impl CollectionKind {
         match self {
             Self::Minor => "minor",
             Self::Full => "full",
+        }
+    }
+}
+
+/// Which part of a collection a pause makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseStep {
+    /// All of it.
+    Whole,
+    /// It begins: roots are copied, and objects are marked when mutators run again. Nothing is freed.
+    Begin,
+    /// The marking ends.
+    End,
+}
+
+impl PauseStep {
+    /// The name used in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Begin => "begin",
+            Self::End => "end",
         }
     }
 }

@@ -14,9 +14,13 @@
 #![deny(unsafe_code)]
 
 mod event;
+mod gc_log;
 mod listeners;
 mod paced;
 
-pub use event::{Cause, CollectionKind, Event, LateThread, PauseReport, Phase, SpaceReport, Wait};
+pub use event::{
+    Cause, CollectionKind, Event, LateThread, MarkingReport, PauseReport, PauseStep, Phase, SpaceReport, Wait,
+};
+pub use gc_log::GcLog;
 pub use listeners::{Listener, Listeners};
 pub use paced::Paced;

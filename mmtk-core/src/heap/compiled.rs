@@ -42,10 +42,11 @@ impl<VM: VMBinding> MutatorState<VM> {
     pub const CELLS_MOVED_OFFSET: usize = Self::ALLOCATORS + Allocators::FAST_CELLS_OFFSET;
     /// Offset of the 32-bit word to poll: not zero means "call [`Mutator::poll`]". Other threads write it.
     pub const THREAD_OFFSET: usize = offset_of!(MutatorState<VM>, part) + ThreadPart::<VM>::THREAD_OFFSET;
-    /// Offset of a byte: zero as long as no store is to be noted. Compiled code may leave out the barrier's
-    /// test then ([`Mutator::barrier_test`]); without a look at it the test is right, too. It changes at
-    /// safepoints alone.
+    /// Offset of the barrier's mask, a byte: zero as long as no store is to be noted. Else the barrier tests
+    /// the object ([`Mutator::barrier_test`]). It changes at safepoints alone.
     pub const BARRIER_OFFSET: usize = offset_of!(MutatorState<VM>, part) + ThreadPart::<VM>::BARRIER_OFFSET;
+    /// Offset of what the barrier expects in the bits of the mask, a byte: the one behind the mask.
+    pub const BARRIER_EXPECTED_OFFSET: usize = Self::BARRIER_OFFSET + 1;
     /// Offset of what the VM keeps for the thread ([`VMBinding::Local`]), a shadow stack, for example.
     pub const LOCAL_OFFSET: usize = offset_of!(MutatorState<VM>, part) + ThreadPart::<VM>::LOCAL_OFFSET;
 
@@ -68,6 +69,6 @@ impl<VM: VMBinding> Mutator<VM> {
     /// before a copy of references [`Mutator::array_copy_barrier`].
     pub fn barrier_test(&self) -> Option<BarrierTest> {
         let states = self.states();
-        self.heap().plan().info().ages().has_old().then(|| BarrierTest::new(states))
+        self.heap().plan().info().ages().has_barrier().then(|| BarrierTest::new(states))
     }
 }

@@ -77,7 +77,7 @@ impl<VM: VMBinding> Mutator<VM> {
     /// In a native region of this mutator.
     pub fn find_object(&self, address: Address) -> Option<ObjectReference> {
         self.check_running();
-        self.heap().find_object(address)
+        self.heap().find_object(address).inspect(|object| self.keep(*object))
     }
 
     /// Whether an object begins at `address`. As [`Mutator::find_object`].
@@ -88,13 +88,14 @@ impl<VM: VMBinding> Mutator<VM> {
     /// All that is known of the object at `address`. As [`Mutator::find_object`].
     pub fn describe(&self, address: Address) -> Option<ObjectInfo> {
         self.check_running();
-        self.heap().describe(address)
+        self.heap().describe(address).inspect(|found| self.keep(found.object))
     }
 
     /// Visits every object of the heap: those that `find_object` would find. Objects that became unreachable
     /// since the last collection are among them; collect first to leave these out. A safepoint. The other
     /// threads stand still while `visit` is called; `visit` must neither allocate in this heap nor come to a
-    /// safepoint. If it unwinds, the heap is as after a panic in a pause.
+    /// safepoint. If it unwinds, the heap is as after a panic in a pause. For an object that the program is
+    /// to use afterwards, and did not know, `visit` calls [`Mutator::keep`].
     ///
     /// # Panics
     /// In a native region of this mutator.

@@ -52,6 +52,8 @@ pub struct HeapStatistics {
     pub collections: u64,
     /// Those of them that were full ones.
     pub full_collections: u64,
+    /// Those of the full ones that marked while mutators ran.
+    pub concurrent_collections: u64,
     /// Processor time spent collecting, on all threads, in nanoseconds.
     pub gc_cpu_ns: u64,
     /// Bytes reserved now.
@@ -213,6 +215,7 @@ impl<VM: VMBinding> Heap<VM> {
         HeapStatistics {
             collections: pauses.ended(),
             full_collections: pauses.fulls(),
+            concurrent_collections: pauses.concurrent(),
             gc_cpu_ns: self.0.gc_cpu_ns(),
             reserved_bytes: budget.reserved(),
             peak_reserved_bytes: budget.peak_reserved(),

@@ -18,6 +18,7 @@ use crate::weak::WeakTables;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// An attached mutator's state: the part of its thread, and the heap.
 #[repr(C)]
@@ -167,23 +168,25 @@ impl<VM: VMBinding> Mutator<VM> {
     /// The write barrier: says that a reference, or null, is about to be stored into `slot` of `object`, an
     /// object of this heap. No safepoint may lie between the barrier and the store. A VM with
     /// [`OldToNew::Barrier`](crate::OldToNew) calls it before every such store, except stores that initialise
-    /// an object allocated since the last safepoint. It costs one relaxed load of the object's state and one
-    /// branch; in plans that are not generational, and while no minor collection is to come, it only tests a
-    /// flag of the mutator. For compiled code see [`Mutator::barrier_test`].
+    /// an object allocated since the last safepoint. It costs one load of the object's state and one branch;
+    /// in plans without a barrier, and while there is nothing to note, it only tests a byte of the mutator.
+    /// For compiled code see [`Mutator::barrier_test`].
     ///
-    /// Of an old array of more than 512 slots in the space for large objects, the barrier remembers the page
-    /// that the slot lies in ([`VMBinding::place_of_slots`]). Then each store into the array comes to the
-    /// slow path, until half of its pages are remembered: two dozen instructions. Any other object is
-    /// remembered whole, and so is an array whose slot lies elsewhere: only the first store since a
-    /// collection comes to the slow path. The plans of today do not look at what is in the slot. A plan that
-    /// marks while mutators run will: so the barrier comes while the slot still holds the old reference.
+    /// In a generational plan: of an old array of more than 512 slots in the space for large objects, the
+    /// barrier remembers the page that the slot lies in ([`VMBinding::place_of_slots`]). Then each store into
+    /// the array comes to the slow path, until half of its pages are remembered: two dozen instructions. Any
+    /// other object is remembered whole, and so is an array whose slot lies elsewhere: only the first store
+    /// since a collection comes to the slow path.
+    ///
+    /// In a plan that marks while mutators run: while it does, the first store into an object reads all slots
+    /// of the object, which still hold the old references. So it takes as long as the object has slots.
     ///
     /// # Panics
     /// In a native region of this mutator: in a debug build at once, in a release build when the object is to
     /// be noted.
     #[inline(always)]
     pub fn write_barrier(&self, object: ObjectReference, slot: VM::Slot) {
-        if self.is_unlogged(object) {
+        if self.is_to_note(object) {
             self.remember(object, slot);
         }
     }
@@ -195,17 +198,17 @@ impl<VM: VMBinding> Mutator<VM> {
     /// As [`Mutator::write_barrier`].
     #[inline(always)]
     pub fn array_copy_barrier(&self, object: ObjectReference, slots: Range<Address>) {
-        if self.is_unlogged(object) {
+        if self.is_to_note(object) {
             self.remember_range(object, slots);
         }
     }
 
     #[inline(always)]
-    fn is_unlogged(&self, object: ObjectReference) -> bool {
+    fn is_to_note(&self, object: ObjectReference) -> bool {
         if cfg!(debug_assertions) {
             self.check_running();
         }
-        self.part().is_unlogged(object)
+        self.part().is_to_note(object)
     }
 
     /// The barrier's slow path, before a store into `slot` of an object whose test says so; for others it
@@ -222,14 +225,79 @@ impl<VM: VMBinding> Mutator<VM> {
     #[inline(never)]
     fn remember_first(&self, object: ObjectReference, slot: VM::Slot) {
         self.check_running();
-        self.part().remember(object, slot);
+        match self.part().marking_epoch() {
+            Some(epoch) => self.visit(object, epoch),
+            None => self.part().remember(object, slot),
+        }
+    }
+
+    /// A store into an object is to come, and a marking of this epoch is in progress.
+    fn visit(&self, object: ObjectReference, epoch: u8) {
+        let state = self.shared();
+        state.heap.visit_before_store(&state.part, object, epoch);
     }
 
     #[cold]
     #[inline(never)]
     fn remember_range(&self, object: ObjectReference, slots: Range<Address>) {
         self.check_running();
-        self.part().remember_range(object, slots);
+        match self.part().marking_epoch() {
+            Some(epoch) if slots.start < slots.end => self.visit(object, epoch),
+            Some(_) => (),
+            None => self.part().remember_range(object, slots),
+        }
+    }
+
+    /// Says that the size of `object`, or what its words mean, is about to change (an array is truncated,
+    /// say): a plan that marks while mutators run reads its slots first. As for the barrier, no safepoint may
+    /// lie between. Only bindings with [`VMBinding::SCAN_BESIDE`] call it; in other plans it does nothing.
+    ///
+    /// # Panics
+    /// As [`Mutator::write_barrier`].
+    #[inline(always)]
+    pub fn before_reshape(&self, object: ObjectReference) {
+        if let Some(epoch) = self.part().marking_epoch()
+            && self.is_to_note(object)
+        {
+            self.check_running();
+            self.visit(object, epoch);
+        }
+    }
+
+    /// Says that this thread took a reference to `object` from anywhere but a slot, a root or a function of
+    /// this crate: from a weak table of the VM's own, say. A plan that marks while mutators run may not have
+    /// reached the object, and will then. Call it before the next safepoint. Only bindings with
+    /// [`VMBinding::SCAN_BESIDE`] have to; in other plans it does nothing.
+    ///
+    /// # Panics
+    /// In a native region of this mutator, while the heap is marked.
+    #[inline(always)]
+    pub fn keep(&self, object: ObjectReference) {
+        if self.part().marking_epoch().is_some() {
+            self.keep_slow(object);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn keep_slow(&self, object: ObjectReference) {
+        self.check_running();
+        let state = self.shared();
+        state.heap.keep_object(&state.part, object);
+    }
+
+    /// In a plan that marks while mutators run: helps to mark, for about as long as `most`, and ends the
+    /// marking if nothing is left. For threads that have time: an event loop that waits, say. A safepoint.
+    /// Returns whether there is more to do, marking or sweeping.
+    ///
+    /// # Panics
+    /// In a native region of this mutator, and in a callback of its heap.
+    pub fn step(&self, most: Duration) -> bool {
+        self.poll();
+        self.check_running();
+        let state = self.shared();
+        state.heap.refuse_in("Mutator::step", Callback::ANY);
+        state.heap.step_until(&state.part, Instant::now() + most)
     }
 
     /// A safepoint: stops here while a pause is in progress, and collects if that is due

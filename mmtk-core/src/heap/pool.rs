@@ -80,7 +80,8 @@ impl<VM: VMBinding> Pool<VM> {
     }
 
     /// Frees an object of this pool. Its cell can be used again at once; under the verifier and in
-    /// generational plans, after the next pause. The caller of [`Heap::pool`] has promised what this needs.
+    /// generational plans, after the next pause; in plans that mark while mutators run, when the next
+    /// collection has ended. The caller of [`Heap::pool`] has promised what this needs.
     ///
     /// # Panics
     /// When it is no object of this pool, or was freed before and its cell not used again; and as

@@ -82,6 +82,7 @@ impl<VM: VMBinding> References<'_, VM> {
         if reference.kind == ReferenceKind::Soft {
             entry.use_now(self.tables().fulls.load(Relaxed));
         }
+        self.mutator.keep(target);
         Some(target)
     }
 
@@ -96,7 +97,9 @@ impl<VM: VMBinding> References<'_, VM> {
     /// When it is no ephemeron.
     pub fn value(&self, ephemeron: Reference) -> Option<ObjectReference> {
         let entry = self.of(Self::check_ephemeron(ephemeron)).in_use(ephemeron.handle);
-        entry.target().and(entry.value())
+        let value = entry.target().and(entry.value())?;
+        self.mutator.keep(value);
+        Some(value)
     }
 
     /// Changes the value of an ephemeron; false if it is cleared. No write barrier is needed.
@@ -124,7 +127,9 @@ impl<VM: VMBinding> References<'_, VM> {
 
     /// The owner of a reference.
     pub fn owner(&self, reference: Reference) -> Option<ObjectReference> {
-        self.of(reference.kind).in_use(reference.handle).owner()
+        let owner = self.of(reference.kind).in_use(reference.handle).owner()?;
+        self.mutator.keep(owner);
+        Some(owner)
     }
 
     /// The next reference that a collection cleared and whose [`Terms`] ask for notice. Each is returned

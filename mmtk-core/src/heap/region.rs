@@ -93,7 +93,8 @@ impl<VM: VMBinding> Region<VM> {
     }
 
     /// Ends the region and frees its memory: at once; under the verifier and in generational plans, in the
-    /// next pause. The caller of [`Heap::region`] has promised what this needs.
+    /// next pause; in plans that mark while mutators run, when the next collection ends. The caller of
+    /// [`Heap::region`] has promised what this needs.
     ///
     /// # Panics
     /// When the mutator belongs to another heap, or is in a native region.

@@ -14,6 +14,9 @@ use protocols::forwarding::{EPOCH_MAX, UNLOGGED};
 pub enum Ages {
     /// All are alike: each collection is a full one.
     One,
+    /// All are alike, and collections mark beside mutators: the tables of the space tell which objects
+    /// existed when the marking began (`trace/snapshot.rs`).
+    Snapshot,
     /// What survived a collection is old. Old objects become unlogged as they are marked, so that the barrier
     /// notes them, and a minor collection takes them for live.
     NewAndOld,
@@ -24,6 +27,18 @@ impl Ages {
     #[inline(always)]
     pub fn has_old(self) -> bool {
         self == Ages::NewAndOld
+    }
+
+    /// Whether objects are marked beside mutators, so that the barrier claims them.
+    #[inline(always)]
+    pub fn at_snapshot(self) -> bool {
+        self == Ages::Snapshot
+    }
+
+    /// Whether the barrier looks at the state byte of objects: it is kept in every space then.
+    #[inline(always)]
+    pub fn has_barrier(self) -> bool {
+        self != Ages::One
     }
 
     /// What to mark objects with in this epoch.

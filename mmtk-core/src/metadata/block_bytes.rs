@@ -78,6 +78,16 @@ impl BlockTotals {
         self.sums.bytes.fetch_add(bytes as usize, Relaxed);
     }
 
+    /// Something of `bytes` bytes at an address of the space is live. Any thread.
+    pub fn add_now(&self, address: Address, bytes: usize) {
+        self.add(place_of(address), bytes as u32);
+    }
+
+    /// The extent of the space.
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
     /// In how many blocks anything was found live. When no worker traces.
     pub fn live_blocks(&self) -> u32 {
         self.sums.blocks.load(Relaxed)

@@ -6,16 +6,22 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = 0x8080_8080_8080_8080;
 
 /// The first index at or after `from`, and below `length`, whose liveness is `live`. `eight(i)` are the bytes
-/// `i..i + 8` for `i` a multiple of 8, lowest index in the lowest byte. Two epochs count as live: for who
-/// looks for room while marks of the old one are being replaced; who looks for one gives it twice.
+/// `i..i + 8` for `i` a multiple of 8, lowest index in the lowest byte. Several epochs count as live: for who
+/// looks for room while marks of an old one are being replaced.
 #[inline(always)]
-pub fn find_two(eight: impl Fn(u32) -> u64, length: u32, from: u32, epochs: [u8; 2], live: bool) -> Option<u32> {
-    let [one, other] = epochs.map(|epoch| u64::from(epoch) * ONES);
+pub fn find<const N: usize>(
+    eight: impl Fn(u32) -> u64,
+    length: u32,
+    from: u32,
+    epochs: [u8; N],
+    live: bool,
+) -> Option<u32> {
+    let epochs = epochs.map(|epoch| u64::from(epoch) * ONES);
     let mut at = from & !7;
     let mut keep = u64::MAX << ((from & 7) * 8);
     while at < length {
         let word = eight(at);
-        let zeroes = zero_bytes(word ^ one) | zero_bytes(word ^ other);
+        let zeroes = epochs.iter().fold(0, |zeroes, epoch| zeroes | zero_bytes(word ^ epoch));
         let hits = if live { zeroes } else { zeroes ^ TOPS } & keep;
         if hits != 0 {
             let index = at + hits.trailing_zeros() / 8;
@@ -27,10 +33,10 @@ pub fn find_two(eight: impl Fn(u32) -> u64, length: u32, from: u32, epochs: [u8;
     None
 }
 
-/// How many of eight bytes equal the epoch.
+/// How many of eight bytes equal one of the epochs.
 #[inline(always)]
-pub fn count_live(eight: u64, epoch: u8) -> u32 {
-    zero_bytes(eight ^ (u64::from(epoch) * ONES)).count_ones()
+pub fn count_live<const N: usize>(eight: u64, epochs: [u8; N]) -> u32 {
+    epochs.iter().fold(0, |zeroes, epoch| zeroes | zero_bytes(eight ^ (u64::from(*epoch) * ONES))).count_ones()
 }
 
 /// The top bit of each byte that is zero; exact, unlike the shorter `(w - ONES) & !w & TOPS`.
@@ -51,15 +57,15 @@ mod tests {
             for from in 0..length {
                 for live in [false, true] {
                     let expect = (from..length).find(|&i| (bytes[i as usize] == 5) == live);
-                    assert_eq!(find_two(eight, length, from, [5; 2], live), expect);
-                    for two in [[5, 6], [6, 0], [0, 132]] {
+                    assert_eq!(find(eight, length, from, [5], live), expect);
+                    for two in [[5, 6], [6, 0], [0, 132], [5, 5]] {
                         let expect = (from..length).find(|&i| two.contains(&bytes[i as usize]) == live);
-                        assert_eq!(find_two(eight, length, from, two, live), expect, "{two:?}");
+                        assert_eq!(find(eight, length, from, two, live), expect, "{two:?}");
                     }
                 }
             }
         }
-        let count: u32 = (0..64).step_by(8).map(|i| count_live(eight(i), 5)).sum();
+        let count: u32 = (0..64).step_by(8).map(|i| count_live(eight(i), [5])).sum();
         assert_eq!(count as usize, bytes.iter().filter(|&&b| b == 5).count());
     }
 }

@@ -11,6 +11,7 @@ mod live_map;
 mod object_extent;
 mod object_starts;
 mod object_state;
+mod tally;
 
 pub use ages::{Ages, ObjectMark};
 pub use array_parts::ArrayParts;
@@ -26,3 +27,5 @@ pub use object_starts::ObjectStarts;
 pub use object_state::{Claim, Claimed, ObjectStates};
 pub use protocols::forwarding::{EPOCH_MASK, EPOCH_MAX, HeaderCell, PINNED, SideCell, StateCell, UNLOGGED};
 pub use protocols::slot_word::SlotWord;
+pub use tally::Count;
+pub(crate) use tally::Tally;

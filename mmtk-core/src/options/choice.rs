@@ -61,6 +61,18 @@ choice! {
 }
 
 choice! {
+    /// Who marks while mutators run, in plans that do.
+    Driver {
+        /// A thread of the heap's own if there is more than one processor, else mutators.
+        Auto = "auto",
+        /// A thread of the heap's own. Mutators that allocate faster than it marks help.
+        Background = "background",
+        /// Mutators alone, in bounded steps: the heap starts no thread for it.
+        Quanta = "quanta",
+    }
+}
+
+choice! {
     /// What happens to warnings in a process that has no logger.
     Warnings {
         /// They go to standard error.

@@ -15,6 +15,8 @@ pub struct PlanFacts<'a> {
     pub collects: bool,
     /// Whether it has minor collections.
     pub generational: bool,
+    /// Whether it marks while mutators run.
+    pub concurrent: bool,
     /// Whether the binding lets objects move.
     pub may_move: bool,
     /// Names of its spaces.
@@ -31,7 +33,7 @@ impl Need {
         match self {
             Need::Collections => plan.collects,
             Need::Generational => plan.generational || delegated,
-            Need::Concurrent => false,
+            Need::Concurrent => plan.concurrent,
             Need::Space(name) => plan.spaces.contains(&name),
             Need::Moving => plan.may_move,
             Need::Sized => by_another || options.heap_mode != HeapMode::Fixed,
@@ -76,7 +78,7 @@ mod tests {
             "StickyImmix" => (vec!["immix", "large"], true),
             _ => (vec!["bump"], false),
         };
-        PlanFacts { name, collects: name != "NoGC", generational, may_move: true, spaces }
+        PlanFacts { name, collects: name != "NoGC", generational, concurrent: false, may_move: true, spaces }
     }
 
     fn reported(name: &'static str, settings: &[(&str, &str)]) -> Vec<String> {
@@ -121,7 +123,7 @@ mod tests {
         one("NoGC", "immix.defrag", "false", "a plan with the space immix");
         one("Immix", "heap.headroom_percent", "50", "a heap.mode other than fixed");
         one("Immix", "heap.gc_cpu_target", "0.2", "heap.mode=cpu-target");
-        one("Immix", "pacer.gc_share", "0.3", "a concurrent plan, and there is none yet");
+        one("Immix", "pacer.gc_share", "0.3", "a plan that marks while mutators run");
         one("Immix", "stress.seed", "7", "stress.random_yield=true");
         one("Immix", "verify.every", "16", "verify.trace=true");
         let both = reported("StickyImmix", &[("nursery.bytes", "4M"), ("nursery.pause_goal_us", "500")]);

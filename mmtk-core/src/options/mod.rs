@@ -29,7 +29,7 @@ mod print;
 mod sources;
 
 pub use bytes::{format_bytes, parse_bytes};
-pub use choice::{WakeHelpers, Warnings, When};
+pub use choice::{Driver, WakeHelpers, Warnings, When};
 pub use domain::Finite;
 pub use effect::PlanFacts;
 pub use error::{OptionError, near_miss};

@@ -42,7 +42,7 @@ impl Need {
         match self {
             Need::Collections => "a plan that collects".to_owned(),
             Need::Generational => "a generational plan".to_owned(),
-            Need::Concurrent => "a concurrent plan, and there is none yet".to_owned(),
+            Need::Concurrent => "a plan that marks while mutators run".to_owned(),
             Need::Space(name) => format!("a plan with the space {name}"),
             Need::Moving => "a binding whose objects may move".to_owned(),
             Need::Sized => "a heap.mode other than fixed".to_owned(),

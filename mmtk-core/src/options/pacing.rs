@@ -1,6 +1,8 @@
 //! What the pacer is told, from the options.
 
+use super::choice::Driver;
 use super::error::OptionError;
+use super::machine;
 use super::table::Options;
 use pacer::PacerConfig;
 
@@ -20,6 +22,15 @@ const TUNABLE: [&str; 11] = [
 ];
 
 impl Options {
+    /// Who marks while mutators run: one of the two, which the machine decides if the option does not.
+    pub fn driver(&self) -> Driver {
+        match self.gc_driver {
+            Driver::Auto if machine::default_workers() == 1 => Driver::Quanta,
+            Driver::Auto => Driver::Background,
+            driver => driver,
+        }
+    }
+
     /// Refuses changes of options that a running heap cannot change; those of the pacer it can.
     pub(crate) fn check_tunable(&self, before: &Options) -> Result<(), OptionError> {
         for row in Options::table() {

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use super::bytes::{Bytes, MIB, TIB};
-use super::choice::{OneOf, WakeHelpers, Warnings, When};
+use super::choice::{Driver, OneOf, WakeHelpers, Warnings, When};
 use super::domain::{Auto, Decimal, Domain, Finite, Flag, Name, Number, check, read};
 use super::error::OptionError;
 use super::machine;
@@ -168,25 +168,29 @@ options! {
         needs: [Need::Collections],
     }
 
-    /// Concurrent plans: share of the machine that marking takes when nothing is urgent.
+    /// Concurrent plans: share of the machine that marking takes when nothing is urgent. It decides when a
+    /// marking begins; the thread that marks is not held to it.
     pacer_gc_share: Finite {
         key: "pacer.gc_share", default: Finite::new(0.25), allowed: Decimal(0.01..=1.0),
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: the largest share of the machine that marking takes before mutators have to help.
+    /// Concurrent plans: the largest share of the machine that marking takes before mutators have to help. As
+    /// `pacer.gc_share`.
     pacer_gc_share_max: Finite {
         key: "pacer.gc_share_max", default: Finite::new(0.5), allowed: Decimal(0.01..=1.0),
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: the smallest share of the machine that marking takes.
+    /// Concurrent plans: the smallest share of the machine that marking takes. For the simulator: in a heap the
+    /// thread that marks is not held to a share.
     pacer_gc_share_min: Finite {
         key: "pacer.gc_share_min", default: Finite::new(0.1), allowed: Decimal(0.0..=1.0),
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: the largest share of the machine that mutators spend on helping.
+    /// Concurrent plans: the largest share of the machine that mutators spend on helping. For the simulator: in
+    /// a heap mutators help as much as they allocate.
     pacer_assist_cap: Finite {
         key: "pacer.assist_cap", default: Finite::new(0.25), allowed: Decimal(0.0..=1.0),
         needs: [Need::Concurrent],
@@ -275,6 +279,14 @@ options! {
         needs: [Need::Collections],
     }
 
+    /// Who marks while mutators run, in plans that do. background: a thread of the heap's own, and mutators that
+    /// allocate faster than it marks. quanta: mutators alone, in bounded steps. auto: background if affinity and
+    /// cgroup quota grant more than one processor, else quanta.
+    gc_driver: Driver {
+        key: "gc.driver", default: Driver::Auto, allowed: OneOf,
+        needs: [Need::Concurrent],
+    }
+
     /// Generational plans: bytes that mutators allocate between two minor collections. The larger the
     /// nursery, the more of its objects are dead when a collection begins. 0: the heap chooses. It takes half
     /// of the free room, and makes no minor collections while they do not pay.
@@ -329,6 +341,9 @@ options! {
     /// are, by a warning and an event. It reports again each time that the wait has doubled. 0: never.
     safepoint_warn_ms: u64 { key: "safepoint.warn_ms", default: 1000, allowed: Number(0..=86_400_000) }
 
+    /// Writes a line about each pause to standard error.
+    log_gc: bool { key: "log.gc", default: false, allowed: Flag, needs: [Need::Collections] }
+
     /// Where warnings go in a process that has installed no logger (crate log): to standard error, or
     /// nowhere. If one heap says never, the whole process is silent.
     warnings: Warnings { key: "warnings", default: Warnings::Stderr, allowed: OneOf }
@@ -369,7 +384,8 @@ options! {
     stress_seed: u64 { key: "stress.seed", default: 1, allowed: Number(0..=u64::MAX), needs: [Need::RandomYield] }
 
     /// Before and after each collection, trace the heap once more with the simplest code there is, and
-    /// compare.
+    /// compare. In plans that mark while mutators run, also note what objects hold when the marking begins, to
+    /// find stores without barrier.
     verify: bool { key: "verify.trace", default: false, allowed: Flag, needs: [Need::Collections] }
 
     /// Verify only every Nth collection. If the collection before was not verified, the verifier knows only
@@ -472,6 +488,7 @@ mod tests {
             ("gc.workers", "7"),
             ("gc.wake_helpers", "always"),
             ("gc.sweep_beside", "always"),
+            ("gc.driver", "quanta"),
             ("nursery.bytes", "4M"),
             ("nursery.max_bytes", "16M"),
             ("nursery.pause_goal_us", "500"),
@@ -481,6 +498,7 @@ mod tests {
             ("page_protect.addresses", "1G"),
             ("os.huge_pages", "always"),
             ("safepoint.warn_ms", "250"),
+            ("log.gc", "true"),
             ("warnings", "never"),
             ("stress.every_bytes", "64K"),
             ("stress.full_every", "2"),

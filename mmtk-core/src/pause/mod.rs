@@ -1,9 +1,11 @@
 //! A pause, as the plan that collects sees it: mutators are stopped, workers are ready, phases are timed.
 
 mod ambiguous;
+mod beside;
 mod finalize;
 mod forward;
 mod found;
+mod of_marking;
 mod order;
 mod phase;
 mod pins;
@@ -16,6 +18,7 @@ mod weak;
 
 pub(crate) use ambiguous::ambiguous_roots;
 pub(crate) use found::Found;
+pub(crate) use of_marking::OfMarking;
 pub use phase::PausePhase;
 pub(crate) use phase::PhaseCell;
 pub(crate) use pins::{Moving, PinnedForPause};
@@ -68,6 +71,8 @@ pub struct Pause<'a, VM: VMBinding> {
     /// A space needs to know what is free: all sweep now.
     pub(crate) sweeps_now: bool,
     pub(crate) found: Found,
+    /// The marking beside mutators that this pause begins or ends.
+    pub(crate) marking: Option<OfMarking<'a>>,
 }
 
 /// A range of items that a worker takes at a time.

@@ -23,6 +23,8 @@ pub struct PoolCells {
     pub blocks: OrderedMap<Block, u32>,
     /// Those that have a free cell.
     pub partial: OrderedMap<Block, ()>,
+    /// Of the partial ones, those that wait for the end of a marking beside mutators.
+    pub set_aside: OrderedMap<Block, ()>,
     /// Objects that were freed since the last pause, and whose cells are free only after the next.
     pub waiting: OrderedMap<ObjectReference, ()>,
     /// Blocks in which cells were taken since the last collection, if its space wants to know.

@@ -9,6 +9,8 @@ use crate::address::Address;
 use crate::alloc::{BumpRange, Pace};
 use crate::metadata::ObjectStarts;
 use crate::os::PageVec;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// What belongs to one region: kept by it for its space.
 #[derive(Debug, Default)]
@@ -17,6 +19,11 @@ pub struct RegionMemory {
     pub number: u32,
     /// Where the next object goes.
     pub range: BumpRange,
+    /// The marking during which it took this range, or the last one before; and which one is the last now, in
+    /// spaces that are marked beside mutators: an object made since goes to pages of its own.
+    pub marking: u32,
+    /// See `marking`.
+    pub last_marking: Option<Arc<AtomicU32>>,
     /// Its runs: start and pages.
     pub runs: PageVec<(Address, usize)>,
     /// Where objects begin, if the space wants to know.
@@ -26,7 +33,16 @@ pub struct RegionMemory {
 impl RegionMemory {
     /// Memory for an object, if it is at hand.
     pub(crate) fn alloc(&mut self, bytes: usize) -> Option<Address> {
+        if !self.is_up_to_date() {
+            return None;
+        }
         self.range.alloc(bytes).inspect(|address| self.note_start(*address))
+    }
+
+    /// Whether no marking beside mutators has begun since it took its range.
+    #[inline]
+    pub fn is_up_to_date(&self) -> bool {
+        self.last_marking.as_ref().is_none_or(|last| last.load(Relaxed) == self.marking)
     }
 
     /// An object begins at `address`. Its space calls this for what it allocates.

@@ -20,15 +20,21 @@ mod tracer;
 
 mod policy;
 
+mod beside;
 mod grey;
 mod marker;
 mod marking;
+mod snapshot;
 mod update;
 
+pub(crate) use beside::{GreyPackets, PACKET, Targets};
+pub use beside::{Log, Step};
 pub(crate) use grey::{Grey, Section};
 pub use item::{ObjectItem, SlotItem, TraceItem};
 pub(crate) use marker::Tracing;
 pub(crate) use marking::{Marking, Progress};
 pub(crate) use policy::{OfSpaces, Policy};
+pub(crate) use snapshot::InPause;
+pub use snapshot::SnapshotTracer;
 pub use tracer::{SpaceTracer, Traced};
 pub use update::{ArrayPart, UpdateSlots};

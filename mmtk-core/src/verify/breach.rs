@@ -23,6 +23,8 @@ pub(super) enum Cause {
     State,
     /// A minor collection did not find what an old object refers to.
     Barrier,
+    /// A marking beside mutators did not reach what the walk finds.
+    NotKept,
     /// The collector did not find what the walk finds.
     Missed,
     /// The collector moved an object where none may move.
@@ -50,6 +52,10 @@ impl Cause {
             Cause::Barrier => {
                 "a missing write barrier: a reference was stored into this old object without write_barrier before it, with another slot told, or with \
                  a safepoint between the two"
+            }
+            Cause::NotKept => {
+                "a reference that a mutator took from a table of the VM, a weak one, say, without Mutator::keep; a store or a copy of \
+                 references without the barrier before it; a forgotten root; an overwritten state byte"
             }
             Cause::Missed => {
                 "a forgotten root, or one that the scans visit now and not then; an overwritten state byte; slots_of_large and scan_part \
@@ -102,6 +108,7 @@ impl<VM: VMBinding> Walk<'_, VM> {
         let old = |object| self.kind == CollectionKind::Minor && self.history.survived(object);
         match from {
             From::Object(object, _) | From::Word(object) if old(object) => Cause::Barrier,
+            _ if self.claimed.is_some() => Cause::NotKept,
             _ => Cause::Missed,
         }
     }

@@ -3,19 +3,22 @@
 //! Before a collection every reachable object must have survived the last one or be new, have the size that
 //! was asked for and the state byte that the collector left (`history`), and lie where its space has given
 //! out memory; after the collection it must be an object that this collection marked or moved. Slots must be
-//! where slots may be (`slots`), and objects must not overlap. A breach is reported with the object, the
-//! slot, the space, the phase and what usually causes it (`breach`), and the process panics: a heap in doubt
-//! is not used any further.
+//! where slots may be (`slots`), and objects must not overlap. Where a marking runs beside mutators, what
+//! they change meanwhile must have been claimed before (`snapshot`). A breach is reported with the object,
+//! the slot, the space, the phase and what usually causes it (`breach`), and the process panics: a heap in
+//! doubt is not used any further.
 
 mod breach;
 mod history;
 mod slots;
+mod snapshot;
 mod walk;
 
 use crate::address::{Address, ObjectReference};
 use crate::binding::{SlotVisitor, VMBinding};
 use crate::events::CollectionKind;
 use crate::memory::Extent;
+use crate::metadata::EPOCH_MASK;
 use crate::pause::Pause;
 use crate::pause::roots::{RootVisitor, Roots};
 use crate::plan::Plan;
@@ -30,6 +33,7 @@ use std::ops::Range;
 use walk::{From, Seen, Walk};
 
 pub(crate) use history::History;
+pub(crate) use snapshot::{Snapshot, note_snapshot};
 
 /// The collector may scan larger objects in parts.
 const PARTS_FROM_BYTES: usize = 8 << 10;
@@ -60,7 +64,8 @@ pub(crate) fn after_collection<VM: VMBinding>(
     let (objects, bytes) = (found.len(), found.iter().map(|o| o.range.end.bytes_from(o.range.start)).sum());
     // Two workers may both count an object that they marked at the same time, so the collector may have
     // counted more.
-    let full = pause.kind() == CollectionKind::Full;
+    // What mutators allocated while it was marked is live, and not counted.
+    let full = pause.kind() == CollectionKind::Full && pause.marking.is_none();
     assert!(
         !full || pause.found.live_objects() >= objects && pause.live_bytes() >= bytes,
         "after the collection: {objects} objects of {bytes} bytes are reachable, but the collector found {} of {} bytes\n  \
@@ -92,6 +97,7 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
             kind: pause.kind(),
             history,
             before,
+            claimed: plan.beside().filter(|_| pause.marking.is_some()).map(|beside| beside.epoch()),
             // About as many as the last walk found.
             seen: HashMap::with_capacity_and_hasher(history.survivors(), FxBuildHasher),
             found: Vec::new(),
@@ -285,8 +291,10 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
                 let why = format!("no object begins there: it is at +{offset} in {}", self.name(other));
                 return Err((Cause::NoReference, why));
             }
-            // The binding may have kept it alive unseen.
-            return match !self.history.is_complete() && space.check_live(object, 1 << VM::LOG_GRANULE).is_ok() {
+            // The binding may have kept it alive unseen; or it died while the heap was marked, lived on, and
+            // came back by a weak reference. When the next marking ends, nobody may have claimed it yet.
+            let may_live = || self.claimed.is_some() || space.check_live(object, 1 << VM::LOG_GRANULE).is_ok();
+            return match !self.history.is_complete() && may_live() {
                 true => Ok(()),
                 false => {
                     Err((Cause::Dangling, "it was collected, or moved: nothing was allocated there since".to_string()))
@@ -299,12 +307,17 @@ impl<'a, VM: VMBinding> Walk<'a, VM> {
             return Err((Cause::Size, why));
         }
         match (self.states.lent_byte(object), known.state) {
-            (Some(state), Some(left)) if state != left => {
+            (Some(state), Some(left)) if state != left && !self.is_claimed(state, left) => {
                 let whose = if self.history.survived(object) { "that the collector left" } else { "of a new object" };
                 Err((Cause::State, format!("its state byte is {state:#04x}, not the {left:#04x} {whose}")))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the state byte is what a claim makes of `left`, in the marking that this pause ends.
+    fn is_claimed(&self, state: u8, left: u8) -> bool {
+        self.claimed.is_some_and(|epoch| state == left & !EPOCH_MASK | epoch)
     }
 
     /// What the walk has found, in the order of the addresses. Objects must not overlap.

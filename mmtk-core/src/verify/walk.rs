@@ -41,6 +41,8 @@ pub(super) struct Walk<'a, VM: VMBinding> {
     /// What is known of the objects before the collection.
     pub history: &'a History,
     pub before: bool,
+    /// The epoch of the marking that this pause ends.
+    pub claimed: Option<u8>,
     /// Looked up for each reference, so hashing must be quick.
     pub seen: HashMap<ObjectReference, Seen<VM::Slot>, FxBuildHasher>,
     /// After the collection: what was seen, in the order of the walk.

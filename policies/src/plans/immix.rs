@@ -19,8 +19,8 @@ const URGENT_ROUNDS: usize = 16;
 /// The plan.
 pub struct Immix<VM> {
     info: &'static PlanInfo,
-    immix: ImmixSpace<VM>,
-    common: CommonSpaces<VM>,
+    pub(super) immix: ImmixSpace<VM>,
+    pub(super) common: CommonSpaces<VM>,
 }
 
 impl<VM: VMBinding> Immix<VM> {
@@ -70,6 +70,10 @@ impl<VM: VMBinding> Plan<VM> for Immix<VM> {
             Semantics::Default if request.bytes <= IMMIX_MAX_BYTES => self.immix.allocate(allocators, request.bytes),
             semantics => self.common.allocate_special(allocators, request.bytes, semantics),
         }
+    }
+
+    fn beside(&self) -> Option<&dyn Beside<VM>> {
+        self.info.needs.snapshot.then_some(self)
     }
 
     fn collect(&self, pause: &mut Pause<'_, VM>) {

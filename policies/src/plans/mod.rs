@@ -1,5 +1,6 @@
 //! Plans: complete collectors, one file each. Read `semispace` first.
 
+pub mod concurrentimmix;
 pub mod gencopy;
 pub mod genimmix;
 pub mod immix;

@@ -1,16 +1,16 @@
 //! The spaces that a plan has beside its own: large and non-moving objects, and those that are not collected.
 
-use super::large::{LargeObjectSpace, LargeTracer};
-use super::marksweep::{MarkSweepSpace, MarkSweepTracer};
-use super::uncollected::{UncollectedSpaces, UncollectedTracer};
+use super::large::{LargeObjectSpace, LargeSnapshot, LargeTracer};
+use super::marksweep::{MarkSweepSnapshot, MarkSweepSpace, MarkSweepTracer};
+use super::uncollected::{UncollectedSnapshot, UncollectedSpaces, UncollectedTracer};
 use derive_where::derive_where;
 use mmtk_core::alloc::Allocators;
 use mmtk_core::events::CollectionKind;
 use mmtk_core::metadata::{Ages, MAX_CELL_BYTES, Moves};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{Space, Spaces};
-use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
-use mmtk_core::workers::Worker;
+use mmtk_core::trace::{ObjectItem, SnapshotTracer, SpaceTracer, Traced};
+use mmtk_core::workers::{Count, Worker};
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, Semantics, VMBinding};
 
 /// Large and non-moving objects, and those that are not collected.
@@ -73,6 +73,18 @@ impl<VM: VMBinding> CommonSpaces<VM> {
         }
     }
 
+    /// A marking beside mutators begins. In a pause.
+    pub fn begin_snapshot(&self) {
+        self.large.begin_snapshot();
+        self.nonmoving.begin_snapshot();
+        self.uncollected.begin_snapshot();
+    }
+
+    /// The policy of the marking in progress.
+    pub fn snapshot(&self) -> CommonSnapshot<'_, VM> {
+        CommonSnapshot(((self.large.snapshot(), self.nonmoving.snapshot()), self.uncollected.snapshot()))
+    }
+
     /// The policy for this pause's trace.
     pub fn tracer(&self) -> CommonTracer<'_, VM> {
         CommonTracer(((self.large.tracer(), self.nonmoving.tracer()), self.uncollected.tracer()))
@@ -114,5 +126,31 @@ impl<VM: VMBinding> SpaceTracer<VM> for CommonTracer<'_, VM> {
 
     fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
         self.0.resolve(object)
+    }
+}
+
+type EachSnapshot<'a, VM> = ((LargeSnapshot<'a, VM>, MarkSweepSnapshot<'a, VM>), UncollectedSnapshot<'a, VM>);
+
+/// Claims objects of the common spaces beside mutators.
+#[derive_where(Clone, Copy)]
+pub struct CommonSnapshot<'a, VM>(EachSnapshot<'a, VM>);
+
+impl<VM: VMBinding> SnapshotTracer<VM> for CommonSnapshot<'_, VM> {
+    fn holds(&self, object: ObjectReference) -> bool {
+        self.0.holds(object)
+    }
+
+    #[inline(never)]
+    fn is_white(&self, object: ObjectReference) -> bool {
+        self.0.is_white(object)
+    }
+
+    #[inline(never)]
+    fn claim(&self, object: ObjectReference, count: &mut impl Count) -> bool {
+        self.0.claim(object, count)
+    }
+
+    fn is_large(&self, object: ObjectReference) -> bool {
+        self.0.is_large(object)
     }
 }

@@ -8,6 +8,10 @@
 //! I2. `objects` lists every object in use; mutators append under the lock, the sweep replaces it while they
 //!     are stopped. While a sweep is left for when they run again, what it has not swept is in `unswept`: it
 //!     puts live objects back under the lock of `objects`. `unswept` does not change meanwhile.
+//! I3. In a space that is marked beside mutators, a new object carries the epoch of its time in its mark: so
+//!     it is in the snapshot if a marking begins later, and is not if one is in progress. Pages that are free
+//!     carry 0. So an object is in the snapshot, and not yet marked, if its mark is neither 0 nor the epoch;
+//!     who claims it does so in its state, which every full collection marks too: no old number comes round.
 //! Lock order: `objects` before `unswept`.
 
 use super::epoch::Epoch;
@@ -18,8 +22,8 @@ use mmtk_core::metadata::{Ages, ArrayParts, Moves, ObjectStates};
 use mmtk_core::os::{PAGE_BYTES, PageVec};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{LeftToSweep, Space, Unswept};
-use mmtk_core::trace::{ArrayPart, ObjectItem, SpaceTracer, Traced};
-use mmtk_core::workers::Worker;
+use mmtk_core::trace::{ArrayPart, ObjectItem, SnapshotTracer, SpaceTracer, Traced};
+use mmtk_core::workers::{Count, Worker};
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use protocols::sync::Mutex;
 use std::sync::Arc;
@@ -57,6 +61,8 @@ pub struct LargeObjectSpace<VM> {
     reserved: AtomicUsize,
     /// Bytes of the objects that the last full collection marked, whole pages each.
     live: AtomicUsize,
+    /// Whether a marking beside mutators is in progress.
+    marking: AtomicBool,
     /// What it has left to be swept.
     unswept: Mutex<PageVec<LargeObject>>,
     left: LeftToSweep,
@@ -67,9 +73,10 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     pub fn new(context: &PlanContext<'_, VM>, ages: Ages) -> Result<Self, HeapError> {
         let extent = context.memory.extent();
         // Marks are the space's own; an object's state is used for the barrier.
-        let barrier = match ages.has_old() {
-            true => ObjectStates::<VM>::table_bytes_per_chunk() + ArrayParts::table_bytes_per_chunk(),
-            false => 0,
+        let barrier = match ages {
+            Ages::NewAndOld => ObjectStates::<VM>::table_bytes_per_chunk() + ArrayParts::table_bytes_per_chunk(),
+            Ages::Snapshot => ObjectStates::<VM>::table_bytes_per_chunk(),
+            Ages::One => 0,
         };
         Ok(LargeObjectSpace {
             vm: context.vm.clone(),
@@ -83,6 +90,7 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
             sorted: AtomicBool::new(true),
             reserved: AtomicUsize::new(0),
             live: AtomicUsize::new(0),
+            marking: AtomicBool::new(false),
             unswept: Mutex::default(),
             left: LeftToSweep::default(),
         })
@@ -94,7 +102,15 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
         let run = self.pages.acquire(pages, Charge::Mutator)?;
         let start = run.start();
         allocators.zero_later(run.into_dirty());
-        self.marks.at(start).store(0, Relaxed);
+        let mut born = 0;
+        if self.ages.at_snapshot() {
+            born = self.epoch.current();
+            self.states.forget(start, 1 << VM::LOG_GRANULE);
+            if self.marking.load(Relaxed) {
+                self.live.fetch_add(pages * PAGE_BYTES, Relaxed);
+            }
+        }
+        self.marks.at(start).store(born, Relaxed);
         self.reserved.fetch_add(pages * PAGE_BYTES, Relaxed);
         allocators.allocated += pages * PAGE_BYTES;
         let mut objects = self.objects.lock();
@@ -108,6 +124,17 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
         self.epoch.advance();
         self.live.store(0, Relaxed);
         *self.unswept.lock() = PageVec::default();
+    }
+
+    /// A marking beside mutators begins. In a pause.
+    pub fn begin_snapshot(&self) {
+        self.prepare();
+        self.marking.store(true, Relaxed);
+    }
+
+    /// The policy of the marking in progress.
+    pub fn snapshot(&self) -> LargeSnapshot<'_, VM> {
+        LargeSnapshot { space: self, extent: self.pages.extent(), epoch: self.epoch.current() }
     }
 
     /// The policy for this pause's trace.
@@ -145,6 +172,7 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
 
     /// Frees what was not marked: now, or when mutators run again.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
+        self.marking.store(false, Relaxed);
         let epoch = self.epoch.current();
         for released in pause.released().iter().filter(|object| self.pages.extent().holds(**object)) {
             self.marks.at(released.address()).store(0, Relaxed);
@@ -177,6 +205,9 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
     }
 
     fn free(&self, object: &LargeObject) {
+        if self.ages.at_snapshot() {
+            self.marks.at(object.start).store(0, Relaxed);
+        }
         self.pages.release(object.start, object.pages);
         self.reserved.fetch_sub(object.pages * PAGE_BYTES, Relaxed);
     }
@@ -229,9 +260,14 @@ impl<VM: VMBinding> SpaceTracer<VM> for LargeTracer<'_, VM> {
         let bytes = self.space.vm.object_size(object);
         worker.count(self.extent, bytes);
         self.space.live.fetch_add(bytes.next_multiple_of(PAGE_BYTES), Relaxed);
-        if self.space.ages.has_old() {
-            self.space.parts.begin(&*self.space.vm, object);
-            self.space.states.unlog(object);
+        match self.space.ages {
+            Ages::One => (),
+            // The state, too: an old number in it would come round.
+            Ages::Snapshot => _ = self.space.states.mark(object, Ages::Snapshot.mark_of(self.epoch)),
+            Ages::NewAndOld => {
+                self.space.parts.begin(&*self.space.vm, object);
+                self.space.states.unlog(object);
+            }
         }
         Traced::NewLarge(object)
     }
@@ -239,6 +275,41 @@ impl<VM: VMBinding> SpaceTracer<VM> for LargeTracer<'_, VM> {
     fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
         let reached = self.space.marks.at(object.address()).load(Relaxed) == self.epoch;
         reached.then_some(object)
+    }
+}
+
+/// Claims large objects beside mutators.
+#[derive_where(Clone, Copy)]
+pub struct LargeSnapshot<'a, VM> {
+    space: &'a LargeObjectSpace<VM>,
+    extent: Extent,
+    epoch: u8,
+}
+
+impl<VM: VMBinding> SnapshotTracer<VM> for LargeSnapshot<'_, VM> {
+    #[inline(always)]
+    fn holds(&self, object: ObjectReference) -> bool {
+        self.extent.holds(object)
+    }
+
+    fn is_white(&self, object: ObjectReference) -> bool {
+        let mark = self.space.marks.at(object.address()).load(Relaxed);
+        mark != 0 && mark != self.epoch && !self.space.states.is_claimed(object, self.epoch)
+    }
+
+    fn claim(&self, object: ObjectReference, count: &mut impl Count) -> bool {
+        if !self.space.states.claim_beside(object, self.epoch) {
+            return false;
+        }
+        self.space.marks.at(object.address()).store(self.epoch, Relaxed);
+        let bytes = self.space.vm.object_size(object);
+        count.count(self.extent, bytes);
+        self.space.live.fetch_add(bytes.next_multiple_of(PAGE_BYTES), Relaxed);
+        true
+    }
+
+    fn is_large(&self, _object: ObjectReference) -> bool {
+        true
     }
 }
 

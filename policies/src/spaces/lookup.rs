@@ -28,8 +28,17 @@ pub(super) fn objects_in<VM: VMBinding>(
 
 /// Objects of a block that are not marked in this epoch are found by address no more.
 pub(super) fn forget_unmarked<VM: VMBinding>(states: &ObjectStates<VM>, block: Address, epoch: u8) {
+    forget_starts(states, block, |object| states.is_marked(object, epoch));
+}
+
+/// Objects of a block are found by address no more, but those that live.
+pub(super) fn forget_starts<VM: VMBinding>(
+    states: &ObjectStates<VM>,
+    block: Address,
+    lives: impl Fn(ObjectReference) -> bool,
+) {
     objects_in::<VM>(states, block, block.plus(BLOCK_BYTES), |object| {
-        if !states.is_marked(object, epoch) {
+        if !lives(object) {
             states.starts().clear(object.address(), 1 << VM::LOG_GRANULE);
         }
     });

@@ -18,6 +18,10 @@
 //!     their owner's cursor, which only moves forward.
 //! I3. While the sweep is left for mutators, a block that was taken since the trace is told by its state:
 //!     `BLOCK_NEW` with this epoch.
+//! I4. While the space is marked beside mutators, memory is handed out in blocks of their own, with this
+//!     state: what lies in another block that is not free is in the snapshot. Cells that are free there wait
+//!     for the sweep. Who claims an object does so in its state, which every full collection marks too: no
+//!     old number comes round.
 //! Callers: `allocate` any mutator; the tracer any worker; `sweep_unit` any thread; the rest the leader.
 
 use super::epoch::Epoch;
@@ -33,12 +37,12 @@ use mmtk_core::metadata::{
 };
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{LeftToSweep, Space, Unswept};
-use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
-use mmtk_core::workers::Worker;
+use mmtk_core::trace::{ObjectItem, SnapshotTracer, SpaceTracer, Traced};
+use mmtk_core::workers::{Count, Worker};
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 /// Blocks of a unit of the sweep that is left: a few microseconds.
 const UNIT_BLOCKS: u32 = 64;
@@ -63,6 +67,8 @@ pub struct MarkSweepSpace<VM> {
     ages: Ages,
     /// Blocks in which the last full collection marked anything.
     live_blocks: AtomicU32,
+    /// Whether a marking beside mutators is in progress.
+    marking: AtomicBool,
     /// What it has left to be swept, and the blocks that it owned then.
     left: LeftToSweep,
     owned_when_left: AtomicU32,
@@ -85,7 +91,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
         let extent = context.memory.extent();
         let mut tables = CellMarks::TABLE_BYTES_PER_BLOCK * (CHUNK_BYTES >> LOG_BLOCK_BYTES);
         // Marks are the space's own; an object's state is used for the barrier.
-        if ages.has_old() {
+        if ages.has_barrier() {
             tables += ObjectStates::<VM>::table_bytes_per_chunk() + (CHUNK_BYTES >> LOG_BLOCK_BYTES);
         } else {
             tables += ObjectStates::<VM>::start_bytes_per_chunk();
@@ -103,6 +109,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             states: context.states.clone(),
             ages,
             live_blocks: AtomicU32::new(0),
+            marking: AtomicBool::new(false),
             left: LeftToSweep::default(),
             owned_when_left: AtomicU32::new(0),
         })
@@ -135,7 +142,8 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             }
             let ThreadCells { cells, allocated, .. } = &mut thread;
             let cell = &mut cells[class];
-            if let Some(number) = self.partial[class].pop(self.pool.links()) {
+            let marking = self.marking.load(Relaxed);
+            if !marking && let Some(number) = self.partial[class].pop(self.pool.links()) {
                 (cell.block, cell.next_cell) = (Some(Block(number)), 0);
                 continue;
             }
@@ -147,6 +155,9 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             }
             let acquired = self.pool.acquire(Payment::Bytes(BLOCK_BYTES, Charge::Mutator))?;
             let block = self.marks.format(acquired.block, class, self.epoch.current());
+            if marking {
+                self.live_blocks.fetch_add(1, Relaxed);
+            }
             self.states.forget_starts(self.pool.extent().block_start(acquired.block), BLOCK_BYTES);
             let cells = block.class().cells;
             (cell.block, cell.next_cell) = (Some(acquired.block), cells);
@@ -155,7 +166,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
     }
 
     fn install(&self, cell: &mut CellRange, run: FreeMemory<'_>, allocated: &mut usize) {
-        if self.ages.has_old() {
+        if self.ages.has_barrier() {
             self.states.forget(run.start(), run.bytes());
         }
         cell.range.install(run, allocated);
@@ -179,6 +190,23 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             self.touched.clear();
             self.live_blocks.store(0, Relaxed);
         }
+    }
+
+    /// A marking beside mutators begins. In a pause, with all cells of mutators given up.
+    pub fn begin_snapshot(&self) {
+        self.prepare(CollectionKind::Full);
+        self.marking.store(true, Relaxed);
+    }
+
+    /// The policy of the marking in progress.
+    pub fn snapshot(&self) -> MarkSweepSnapshot<'_, VM> {
+        MarkSweepSnapshot(self.tracer())
+    }
+
+    /// Whether the object's block was taken since the last full collection began.
+    fn is_in_new_block(&self, object: ObjectReference) -> bool {
+        let block = self.pool.extent().block_of(object.address());
+        self.marks.state(block).load(Relaxed) == BLOCK_NEW | self.epoch.current()
     }
 
     /// The policy for this pause's trace.
@@ -210,6 +238,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
     /// Frees blocks without a live cell and lists the others: all of them, now or when mutators run again, or
     /// in a minor collection those that mutators took.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
+        self.marking.store(false, Relaxed);
         let blocks = self.pool.watermark() as usize;
         match pause.kind() {
             // Objects that are found by address must not be found dead, and cells do not tell.
@@ -347,8 +376,11 @@ impl<VM: VMBinding> SpaceTracer<VM> for MarkSweepTracer<'_, VM> {
             return Traced::Seen(object);
         }
         worker.count(self.extent, self.vm.object_size(object));
-        if self.ages.has_old() {
-            self.states.unlog(object);
+        match self.ages {
+            Ages::One => (),
+            // The state, too: an old number in it would come round.
+            Ages::Snapshot => _ = self.states.mark(object, Ages::Snapshot.mark_of(self.epoch)),
+            Ages::NewAndOld => self.states.unlog(object),
         }
         Traced::New(object)
     }
@@ -363,6 +395,34 @@ impl<VM: VMBinding> SpaceTracer<VM> for MarkSweepTracer<'_, VM> {
 
     fn resolve(&self, object: ObjectReference) -> Option<ObjectReference> {
         self.marks.is_marked(object, self.epoch).then_some(object)
+    }
+}
+
+/// Claims cells beside mutators.
+#[derive_where(Clone, Copy)]
+pub struct MarkSweepSnapshot<'a, VM>(MarkSweepTracer<'a, VM>);
+
+impl<VM: VMBinding> SnapshotTracer<VM> for MarkSweepSnapshot<'_, VM> {
+    #[inline(always)]
+    fn holds(&self, object: ObjectReference) -> bool {
+        self.0.holds(object)
+    }
+
+    fn is_white(&self, object: ObjectReference) -> bool {
+        let MarkSweepTracer { marks, extent, states, epoch, .. } = &self.0;
+        let block = marks.state(extent.block_of(object.address())).load(Relaxed);
+        block != BLOCK_FREE && block != BLOCK_NEW | epoch && !states.is_claimed(object, *epoch)
+    }
+
+    fn claim(&self, object: ObjectReference, count: &mut impl Count) -> bool {
+        let MarkSweepTracer { vm, marks, extent, states, epoch, live_blocks, .. } = &self.0;
+        if !states.claim_beside(object, *epoch) {
+            return false;
+        }
+        let marked = marks.mark(object, *epoch, false, || _ = live_blocks.fetch_add(1, Relaxed));
+        debug_assert!(marked, "{object} is claimed once");
+        count.count(*extent, vm.object_size(object));
+        true
     }
 }
 
@@ -433,7 +493,8 @@ impl<VM: VMBinding> Space for MarkSweepSpace<VM> {
         self.marks.is_marked(object, self.epoch.current())
     }
     fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
-        match self.marks.is_marked(object, self.epoch.current()) {
+        let new = self.ages.at_snapshot() && self.is_in_new_block(object);
+        match new || self.marks.is_marked(object, self.epoch.current()) {
             true => Ok(()),
             false => Err(format!("its cell is not marked (state {})", self.states.describe(object))),
         }

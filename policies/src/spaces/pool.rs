@@ -14,6 +14,9 @@
 //! I1. A block's state is `BLOCK_FREE`, `TAKEN`, `RELEASED`, or `BLOCK_NEW` while its pool takes the first
 //!     cell.
 //! I2. `owners` has the pool's number for each block that is not free.
+//! I3. While the space is marked beside mutators, cells are taken in blocks that were free when that began,
+//!     and `owners` says so until the next collection: what lies in another block that is not free (`owners`
+//!     is not 0) is in the snapshot. Nothing becomes free meanwhile.
 //! Lock order: `pools`, then the cells of one pool; the latter are locked by the callers of `allocate` and
 //! `free`.
 //! Callers: as `mmtk_core::pool` says; the tracer any worker; the rest the leader.
@@ -30,17 +33,20 @@ use mmtk_core::metadata::{Ages, BLOCK_FREE, CellMarks, Moves, ObjectMark, Object
 use mmtk_core::os::PageVec;
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{PoolCells, SharedCells, Space};
-use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
-use mmtk_core::workers::Worker;
+use mmtk_core::trace::{ObjectItem, SnapshotTracer, SpaceTracer, Traced};
+use mmtk_core::workers::{Count, Worker};
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use protocols::sync::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The state of a block whose mark bits say which cells are taken.
 const TAKEN: u8 = 1;
 /// The state of a block whose pool was released, and which waits.
 const RELEASED: u8 = 2;
+
+/// In `owners`: the block was taken while the space is marked beside mutators (I3).
+const NEW: u32 = 1 << 31;
 
 /// Bytes of `owners` for each block.
 const OWNER_BYTES: usize = 4;
@@ -68,8 +74,10 @@ pub struct PoolSpace<VM> {
     ages: Ages,
     epoch: Epoch,
     pools: Mutex<Pools>,
-    /// Whether what is freed waits for the next pause.
+    /// Whether what is freed waits for the next pause, also when no marking is in progress.
     waits: bool,
+    /// Whether a marking beside mutators is in progress.
+    marking: AtomicBool,
 }
 
 impl<VM: VMBinding> PoolSpace<VM> {
@@ -88,6 +96,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
             epoch: Epoch::default(),
             pools: Mutex::default(),
             waits: context.options.verify || ages.has_old(),
+            marking: AtomicBool::new(false),
         })
     }
 
@@ -95,7 +104,11 @@ impl<VM: VMBinding> PoolSpace<VM> {
     fn acquire(&self, pool: &mut PoolCells) -> Option<Block> {
         let block = self.blocks.acquire(Payment::Bytes(BLOCK_BYTES, Charge::Mutator))?.block;
         self.cells.format(block, pool.class, 0);
-        self.owners.word(block.0).store(pool.number, Relaxed);
+        let new = self.marking.load(Relaxed);
+        self.owners.word(block.0).store(pool.number | if new { NEW } else { 0 }, Relaxed);
+        if new {
+            pool.young.insert(block, ());
+        }
         pool.blocks.insert(block, 0);
         pool.partial.insert(block, ());
         Some(block)
@@ -131,6 +144,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
     fn free_block(&self, block: Block) {
         self.states.forget_starts(self.blocks.extent().block_start(block), BLOCK_BYTES);
         self.cells.state(block).store(BLOCK_FREE, Relaxed);
+        self.owners.word(block.0).store(0, Relaxed);
         self.blocks.release(block);
         self.blocks.memory().budget().unreserve(BLOCK_BYTES);
     }
@@ -139,6 +153,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
         let mut cells = cells.lock();
         cells.waiting.clear();
         cells.partial.clear();
+        cells.set_aside.clear();
         std::mem::take(&mut cells.blocks).iter().for_each(|(block, _)| self.free_block(block));
     }
 
@@ -167,6 +182,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
     /// Frees the cells and pools that waited, and forgets where objects begin that this collection could have
     /// freed and did not reach: nobody may use them.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
+        self.marking.store(false, Relaxed);
         let mut pools = self.pools.lock();
         let mut released = std::mem::take(&mut pools.released);
         released.iter().for_each(|cells| self.free_pool(cells));
@@ -174,19 +190,23 @@ impl<VM: VMBinding> PoolSpace<VM> {
         let mut young = pause.arena().list();
         for (_, cells) in pools.open.iter() {
             let mut cells = cells.lock();
+            let partial = std::mem::take(&mut cells.set_aside);
+            partial.iter().for_each(|(block, ())| _ = cells.partial.insert(block, ()));
             while let Some((object, ())) = cells.waiting.first() {
                 cells.waiting.remove(object);
                 self.free_cell(&mut cells, object);
             }
             young.extend(cells.young.iter().map(|(block, ())| block));
-            cells.young.clear();
+            if !self.ages.at_snapshot() {
+                cells.young.clear();
+            }
         }
         if !VM::OBJECT_STARTS {
             return;
         }
         let epoch = self.epoch.current();
         let forget_unreached = |block| {
-            if self.cells.state(block).load(Relaxed) == TAKEN {
+            if self.cells.state(block).load(Relaxed) == TAKEN && !self.is_new(block) {
                 super::lookup::forget_unmarked(&self.states, self.blocks.extent().block_start(block), epoch);
             }
         };
@@ -203,6 +223,35 @@ impl<VM: VMBinding> PoolSpace<VM> {
     /// Begins an epoch. In a full collection.
     pub fn prepare(&self) {
         self.epoch.advance();
+        if self.ages.at_snapshot() {
+            self.for_each_open(|cells| {
+                let young = std::mem::take(&mut cells.young);
+                young.iter().for_each(|(block, ())| {
+                    self.owners.word(block.0).fetch_and(!NEW, Relaxed);
+                });
+            });
+        }
+    }
+
+    /// A marking beside mutators begins: cells are taken in other blocks from now on. In a pause.
+    pub fn begin_snapshot(&self) {
+        self.prepare();
+        self.for_each_open(|cells| cells.set_aside = std::mem::take(&mut cells.partial));
+        self.marking.store(true, Relaxed);
+    }
+
+    fn for_each_open(&self, f: impl Fn(&mut PoolCells)) {
+        self.pools.lock().open.iter().for_each(|(_, cells)| f(&mut cells.lock()));
+    }
+
+    /// Whether the block was taken during a marking, since the last collection began.
+    fn is_new(&self, block: Block) -> bool {
+        self.owners.word(block.0).load(Relaxed) & NEW != 0
+    }
+
+    /// The policy of the marking in progress.
+    pub fn snapshot(&self) -> PoolSnapshot<'_, VM> {
+        PoolSnapshot { tracer: self.tracer(), owners: &self.owners }
     }
 
     /// The policy for this pause's trace.
@@ -222,7 +271,7 @@ impl<VM: VMBinding> PoolSpace<VM> {
 impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
     fn open(&self, class: usize) -> SharedCells {
         let mut pools = self.pools.lock();
-        pools.opened = pools.opened.wrapping_add(1);
+        pools.opened = pools.opened % (NEW - 1) + 1;
         let number = pools.opened;
         let cells = SharedCells::new(Mutex::new(PoolCells { number, class, ..PoolCells::default() }));
         pools.open.insert(number, cells.clone());
@@ -276,7 +325,7 @@ impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
         // From now on nobody finds it by its address: a word on a stack that looks like it is no dangling
         // reference.
         self.states.forget_starts(object.address(), class_bytes(pool.class));
-        match self.waits {
+        match self.waits || self.marking.load(Relaxed) {
             true => _ = pool.waiting.insert(object, ()),
             false => self.free_cell(pool, object),
         }
@@ -286,7 +335,7 @@ impl<VM: VMBinding> mmtk_core::space::Pools for PoolSpace<VM> {
     fn release(&self, cells: &SharedCells, now: bool) {
         let number = cells.lock().number;
         self.pools.lock().open.remove(number);
-        if now && !self.waits {
+        if now && !self.waits && !self.marking.load(Relaxed) {
             return self.free_pool(cells);
         }
         cells.lock().blocks.iter().for_each(|(block, _)| self.cells.state(block).store(RELEASED, Relaxed));
@@ -348,6 +397,35 @@ impl<VM: VMBinding> SpaceTracer<VM> for PoolTracer<'_, VM> {
     }
 }
 
+/// Claims objects of pools beside mutators.
+#[derive_where(Clone, Copy)]
+pub struct PoolSnapshot<'a, VM> {
+    tracer: PoolTracer<'a, VM>,
+    owners: &'a SideWords,
+}
+
+impl<VM: VMBinding> SnapshotTracer<VM> for PoolSnapshot<'_, VM> {
+    #[inline(always)]
+    fn holds(&self, object: ObjectReference) -> bool {
+        self.tracer.extent.holds(object)
+    }
+
+    fn is_white(&self, object: ObjectReference) -> bool {
+        let PoolTracer { extent, states, epoch, .. } = &self.tracer;
+        let owner = self.owners.word(extent.block_of(object.address()).0).load(Relaxed);
+        owner != 0 && owner & NEW == 0 && !states.is_claimed(object, *epoch)
+    }
+
+    fn claim(&self, object: ObjectReference, count: &mut impl Count) -> bool {
+        let PoolTracer { vm, extent, states, epoch, .. } = &self.tracer;
+        let claimed = states.claim_beside(object, *epoch);
+        if claimed {
+            count.count(*extent, vm.object_size(object));
+        }
+        claimed
+    }
+}
+
 impl<VM: VMBinding> Space for PoolSpace<VM> {
     fn name(&self) -> &'static str {
         "pools"
@@ -366,7 +444,7 @@ impl<VM: VMBinding> Space for PoolSpace<VM> {
     }
     fn check_object(&self, object: ObjectReference, bytes: usize) -> Result<(), String> {
         let block = self.blocks.extent().block_of(object.address());
-        let number = self.owners.word(block.0).load(Relaxed);
+        let number = self.owners.word(block.0).load(Relaxed) & !NEW;
         match self.cells.state(block).load(Relaxed) {
             TAKEN => (),
             RELEASED => return Err(format!("pool {number} was released: the reference dangles")),
@@ -403,7 +481,8 @@ impl<VM: VMBinding> Space for PoolSpace<VM> {
         self.states.is_marked(object, self.epoch.current())
     }
     fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
-        match self.states.is_marked(object, self.epoch.current()) {
+        let new = self.is_new(self.blocks.extent().block_of(object.address()));
+        match new || self.states.is_marked(object, self.epoch.current()) {
             true => Ok(()),
             false => Err(format!("the trace did not reach it (state {})", self.states.describe(object))),
         }

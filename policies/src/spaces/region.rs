@@ -19,6 +19,9 @@
 //!     a later epoch with the same number.
 //! I3. In a space that notes them, objects made since the last collection lie in runs that are listed: in
 //!     `fresh`, or as the run in which a region allocates. A free run is in neither list.
+//! I4. While the space is marked beside mutators, objects go to pages that were free when that began, and
+//!     these are `New` until the next collection: what lies on another page that is not free is in the
+//!     snapshot. Nothing becomes free meanwhile.
 //! Callers: `allocate` and `release` as `mmtk_core::region` says; the tracer any worker; the rest the leader.
 
 use super::epoch::Epoch;
@@ -31,12 +34,12 @@ use mmtk_core::metadata::{Ages, Moves, ObjectMark, ObjectStarts, ObjectStates};
 use mmtk_core::os::{PAGE_BYTES, PageVec};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{RegionMemory, Space};
-use mmtk_core::trace::{ObjectItem, SpaceTracer, Traced};
-use mmtk_core::workers::Worker;
+use mmtk_core::trace::{ObjectItem, SnapshotTracer, SpaceTracer, Traced};
+use mmtk_core::workers::{Count, Worker};
 use mmtk_core::{Address, HeapError, ObjectReference, PlanContext, VMBinding};
 use protocols::sync::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// Pages taken at a time.
 const RUN_PAGES: usize = 8;
@@ -53,6 +56,15 @@ enum PageState {
     Used = 1,
     /// It belongs to a region that was released; the run waits.
     Released = 2,
+    /// It belongs to an open region, and was taken while the space is marked beside mutators (I4).
+    New = 3,
+}
+
+impl PageState {
+    /// Whether it belongs to an open region.
+    fn is_open(self) -> bool {
+        matches!(self, PageState::Used | PageState::New)
+    }
 }
 
 const _: () = assert!(size_of::<PageState>() == 1 && PageState::Free as u8 == 0);
@@ -75,6 +87,8 @@ struct Regions {
     fresh: OrderedMap<usize, ()>,
     /// If the space notes them: the first page of the run in which each region goes on, by its number.
     going_on: OrderedMap<u32, usize>,
+    /// Runs acquired while the space is marked beside mutators: start and pages.
+    new: PageVec<(Address, usize)>,
     /// Regions that wait for the next sweep.
     released: PageVec<RegionMemory>,
 }
@@ -95,8 +109,11 @@ pub struct RegionSpace<VM> {
     /// One past the highest address of a run, as an offset in the extent. Raised by who acquires one, lowered
     /// in pauses.
     top: AtomicUsize,
-    /// Whether what is released waits for the next pause.
+    /// Whether what is released waits for the next pause, also when no marking is in progress.
     waits: bool,
+    /// How often a marking beside mutators has begun, and whether one is in progress.
+    markings: Arc<AtomicU32>,
+    marking: AtomicBool,
     /// Whether it notes where new objects may be (I3): minor collections look there.
     notes_young: bool,
 }
@@ -134,6 +151,8 @@ impl<VM: VMBinding> RegionSpace<VM> {
             reserved: AtomicUsize::new(0),
             top: AtomicUsize::new(0),
             waits: context.options.verify || ages.has_old(),
+            markings: Arc::default(),
+            marking: AtomicBool::new(false),
             notes_young,
         })
     }
@@ -158,10 +177,18 @@ impl<VM: VMBinding> RegionSpace<VM> {
         pace: Pace,
         allocated: &mut usize,
     ) -> Option<Address> {
+        let marking = self.marking.load(Relaxed);
+        if !region.is_up_to_date() {
+            if marking {
+                region.range = BumpRange::default();
+            }
+            region.marking = self.markings.load(Relaxed);
+        }
         if let Some(address) = region.range.alloc_zeroing(bytes, pace, allocated) {
             return Some(address);
         }
-        let pages = bytes.div_ceil(PAGE_BYTES).next_multiple_of(RUN_PAGES);
+        // What is left of the range before a marking is lost: no more than that is taken during one.
+        let pages = bytes.div_ceil(PAGE_BYTES).next_multiple_of(if marking { 1 } else { RUN_PAGES });
         let run = self.pages.acquire(pages, Charge::Mutator)?;
         let start = run.start();
         let (run_bytes, first) = (pages * PAGE_BYTES, self.page_of(start));
@@ -171,8 +198,11 @@ impl<VM: VMBinding> RegionSpace<VM> {
         if self.notes_young {
             regions.fresh.insert(first, ());
         }
+        if marking {
+            regions.new.push((start, pages));
+        }
         drop(regions);
-        self.set_pages(start, pages, PageState::Used);
+        self.set_pages(start, pages, if marking { PageState::New } else { PageState::Used });
         self.reserved.fetch_add(run_bytes, Relaxed);
         self.top.fetch_max(start.plus(run_bytes).bytes_from(self.pages.extent().start()), Relaxed);
         region.runs.push((start, pages));
@@ -223,6 +253,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
     /// Frees the regions that were released, and forgets where objects begin that this collection could have
     /// freed and did not reach: nobody may use them.
     pub fn sweep(&self, pause: &mut Pause<'_, VM>) {
+        self.marking.store(false, Relaxed);
         let released = std::mem::take(&mut self.regions.lock().released);
         released.into_iter().for_each(|region| self.free(region));
         self.lower_top();
@@ -231,7 +262,7 @@ impl<VM: VMBinding> RegionSpace<VM> {
         let epoch = self.epoch.current();
         let forget_unreached = |page| {
             self.objects_in(page, |object| {
-                if !self.states.is_marked(object, epoch) {
+                if !self.states.is_marked(object, epoch) && self.page_state(object) != PageState::New {
                     starts.clear(object.address(), 1 << VM::LOG_GRANULE);
                 }
             });
@@ -284,6 +315,25 @@ impl<VM: VMBinding> RegionSpace<VM> {
     /// Begins an epoch. In a full collection.
     pub fn prepare(&self) {
         self.epoch.advance();
+        let new = std::mem::take(&mut self.regions.lock().new);
+        for (start, pages) in new {
+            // Unless its region was released meanwhile.
+            if self.page_states.at(start).load(Relaxed) == PageState::New {
+                self.set_pages(start, pages, PageState::Used);
+            }
+        }
+    }
+
+    /// A marking beside mutators begins. In a pause.
+    pub fn begin_snapshot(&self) {
+        self.prepare();
+        self.markings.fetch_add(1, Relaxed);
+        self.marking.store(true, Relaxed);
+    }
+
+    /// The policy of the marking in progress.
+    pub fn snapshot(&self) -> RegionSnapshot<'_, VM> {
+        RegionSnapshot(self.tracer())
     }
 
     /// The policy for this pause's trace.
@@ -304,7 +354,13 @@ impl<VM: VMBinding> mmtk_core::space::Regions for RegionSpace<VM> {
     fn open(&self) -> RegionMemory {
         let mut regions = self.regions.lock();
         regions.opened = regions.opened.wrapping_add(1);
-        RegionMemory { number: regions.opened, starts: self.starts.clone(), ..RegionMemory::default() }
+        RegionMemory {
+            number: regions.opened,
+            starts: self.starts.clone(),
+            marking: self.markings.load(Relaxed),
+            last_marking: self.ages.at_snapshot().then(|| self.markings.clone()),
+            ..RegionMemory::default()
+        }
     }
 
     fn allocate(&self, region: &mut RegionMemory, bytes: usize, pace: Pace, allocated: &mut usize) -> Option<Address> {
@@ -312,7 +368,7 @@ impl<VM: VMBinding> mmtk_core::space::Regions for RegionSpace<VM> {
     }
 
     fn release(&self, region: RegionMemory, now: bool) {
-        if now && !self.waits {
+        if now && !self.waits && !self.marking.load(Relaxed) {
             return self.free(region);
         }
         region.runs.iter().for_each(|(start, pages)| self.set_pages(*start, *pages, PageState::Released));
@@ -334,7 +390,7 @@ pub struct RegionTracer<'a, VM> {
 
 impl<VM: VMBinding> RegionTracer<'_, VM> {
     fn is_there(&self, object: ObjectReference) -> bool {
-        self.page_states.at(object.address()).load(Relaxed) == PageState::Used
+        self.page_states.at(object.address()).load(Relaxed).is_open()
     }
 }
 
@@ -368,6 +424,30 @@ impl<VM: VMBinding> SpaceTracer<VM> for RegionTracer<'_, VM> {
     }
 }
 
+/// Claims objects of regions beside mutators.
+#[derive_where(Clone, Copy)]
+pub struct RegionSnapshot<'a, VM>(RegionTracer<'a, VM>);
+
+impl<VM: VMBinding> SnapshotTracer<VM> for RegionSnapshot<'_, VM> {
+    #[inline(always)]
+    fn holds(&self, object: ObjectReference) -> bool {
+        self.0.extent.holds(object)
+    }
+
+    fn is_white(&self, object: ObjectReference) -> bool {
+        let page = self.0.page_states.at(object.address()).load(Relaxed);
+        matches!(page, PageState::Used | PageState::Released) && !self.0.states.is_claimed(object, self.0.epoch)
+    }
+
+    fn claim(&self, object: ObjectReference, count: &mut impl Count) -> bool {
+        let claimed = self.0.states.claim_beside(object, self.0.epoch);
+        if claimed {
+            count.count(self.0.extent, self.0.vm.object_size(object));
+        }
+        claimed
+    }
+}
+
 impl<VM: VMBinding> Space for RegionSpace<VM> {
     fn name(&self) -> &'static str {
         self.name
@@ -398,7 +478,7 @@ impl<VM: VMBinding> Space for RegionSpace<VM> {
         }
     }
     fn find_object(&self, address: Address) -> Option<ObjectReference> {
-        if self.page_states.at(address).load(Relaxed) != PageState::Used {
+        if !self.page_states.at(address).load(Relaxed).is_open() {
             return None;
         }
         let floor = self.regions.lock().runs.at_or_below(self.page_of(address))?.0;
@@ -412,7 +492,7 @@ impl<VM: VMBinding> Space for RegionSpace<VM> {
     fn for_each_object(&self, visit: &mut dyn FnMut(ObjectReference)) {
         let start = self.pages.extent().start();
         for page in (0..self.top.load(Relaxed) / PAGE_BYTES).map(|n| start.plus(n * PAGE_BYTES)) {
-            if self.page_states.at(page).load(Relaxed) == PageState::Used {
+            if self.page_states.at(page).load(Relaxed).is_open() {
                 self.objects_in(page, &mut *visit);
             }
         }
@@ -421,7 +501,8 @@ impl<VM: VMBinding> Space for RegionSpace<VM> {
         self.states.is_marked(object, self.epoch.current())
     }
     fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
-        match self.states.is_marked(object, self.epoch.current()) {
+        let new = self.page_state(object) == PageState::New;
+        match new || self.states.is_marked(object, self.epoch.current()) {
             true => Ok(()),
             false => Err(format!("the trace did not reach it (state {})", self.states.describe(object))),
         }

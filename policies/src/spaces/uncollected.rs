@@ -3,8 +3,8 @@
 //! Immortal objects are a region that is never released. Allocation there is rare (classes, symbols), so one
 //! lock serves all threads.
 
-use super::pool::{PoolSpace, PoolTracer};
-use super::region::{RegionSpace, RegionTracer};
+use super::pool::{PoolSnapshot, PoolSpace, PoolTracer};
+use super::region::{RegionSnapshot, RegionSpace, RegionTracer};
 use mmtk_core::alloc::Allocators;
 use mmtk_core::metadata::{Ages, Moves};
 use mmtk_core::pause::Pause;
@@ -66,6 +66,18 @@ impl<VM: VMBinding> UncollectedSpaces<VM> {
         self.pools.prepare();
     }
 
+    /// A marking beside mutators begins. In a pause.
+    pub fn begin_snapshot(&self) {
+        self.immortal.begin_snapshot();
+        self.regions.begin_snapshot();
+        self.pools.begin_snapshot();
+    }
+
+    /// The policy of the marking in progress.
+    pub fn snapshot(&self) -> UncollectedSnapshot<'_, VM> {
+        (self.immortal.snapshot(), (self.regions.snapshot(), self.pools.snapshot()))
+    }
+
     /// The policy for this pause's trace.
     pub fn tracer(&self) -> UncollectedTracer<'_, VM> {
         (self.immortal.tracer(), (self.regions.tracer(), self.pools.tracer()))
@@ -89,3 +101,6 @@ impl<VM: VMBinding> UncollectedSpaces<VM> {
 
 /// Marks objects that are not collected.
 pub type UncollectedTracer<'a, VM> = (RegionTracer<'a, VM>, (RegionTracer<'a, VM>, PoolTracer<'a, VM>));
+
+/// Claims objects that are not collected.
+pub type UncollectedSnapshot<'a, VM> = (RegionSnapshot<'a, VM>, (RegionSnapshot<'a, VM>, PoolSnapshot<'a, VM>));

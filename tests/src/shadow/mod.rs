@@ -21,6 +21,7 @@ use proptest::test_runner::{Config, FileFailurePersistence, TestError, TestRunne
 use reference::{Class, Ref, Thread, ThreadHandle, object};
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Roots on a shadow stack beyond which new objects replace old ones.
 const MAX_ROOTS: usize = 24;
@@ -58,6 +59,8 @@ enum Op {
     Collect,
     /// A safepoint.
     Poll,
+    /// Steps of a marking in progress.
+    Step { count: usize },
     /// A native region.
     Region,
     /// The thread goes and comes back; what only its stack held is dead.
@@ -76,7 +79,9 @@ struct Program {
     nursery_bytes: usize,
     /// While a heap is verified, every allocation takes the slow path: some programs take the fast one.
     verified: bool,
-    flags: [bool; 4],
+    /// Objects of a step, where the heap is marked beside the program; 0 leaves it to the heap.
+    step_objects: usize,
+    flags: [bool; 5],
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -109,6 +114,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (1..60usize, 0..300usize).prop_map(|(count, words)| Op::Garbage { count, words }),
         2 => Just(Op::Collect),
         1 => Just(Op::Poll),
+        3 => (1..8usize).prop_map(|count| Op::Step { count }),
         1 => Just(Op::Region),
         1 => Just(Op::Reattach),
     ]
@@ -125,14 +131,17 @@ fn program() -> impl Strategy<Value = Program> {
     // Minor collections must not depend on what the heap measures: a program that fails is to fail again.
     let nursery_bytes = prop_oneof![1 => Just(0), 2 => Just(4 << 10), 1 => Just(64 << 10)];
     let verified = proptest::bool::weighted(0.75);
-    (threads, any::<bool>(), 1..4usize, every_bytes, nursery_bytes, verified, any::<[bool; 4]>()).prop_map(
-        |(threads, in_turns, workers, every_bytes, nursery_bytes, verified, flags)| Program {
+    let step_objects = prop_oneof![Just(0), Just(1), Just(7), Just(1000)];
+    let numbers = (every_bytes, nursery_bytes, step_objects);
+    (threads, any::<bool>(), 1..4usize, numbers, verified, any::<[bool; 5]>()).prop_map(
+        |(threads, in_turns, workers, (every_bytes, nursery_bytes, step_objects), verified, flags)| Program {
             threads,
             in_turns,
             workers,
             every_bytes,
             nursery_bytes,
             verified,
+            step_objects,
             flags,
         },
     )
@@ -168,10 +177,10 @@ pub fn random_programs_match_a_plain_model<VM: TestVM>(make: MakeHeap<VM>, plan:
 /// Returns what the heap did.
 fn run<VM: TestVM>(make: MakeHeap<VM>, plan: &str, program: &Program) -> HeapStatistics {
     let _watchdog = Watchdog::new();
-    let [defrag, helpers, poison, proportional] = program.flags;
+    let [defrag, helpers, poison, proportional, quanta] = program.flags;
     let limit = if plan == "NoGC" { 256 << 20 } else { 24 << 20 };
     let (workers, every_bytes) = (program.workers.to_string(), program.every_bytes.to_string());
-    let nursery_bytes = program.nursery_bytes.to_string();
+    let (nursery_bytes, step_objects) = (program.nursery_bytes.to_string(), program.step_objects.to_string());
     let options = options(
         plan,
         limit,
@@ -186,6 +195,8 @@ fn run<VM: TestVM>(make: MakeHeap<VM>, plan: &str, program: &Program) -> HeapSta
             ("heap.return_memory", if poison { "always" } else { "auto" }),
             ("heap.mode", if proportional { "proportional" } else { "fixed" }),
             ("heap.min", "64K"),
+            ("gc.driver", if quanta { "quanta" } else { "background" }),
+            ("stress.step_objects", &step_objects),
         ],
     );
     let heap = make(VM::new(), options).unwrap_or_else(|error| panic!("{error}"));
@@ -293,6 +304,7 @@ struct Actor<'h, VM: TestVM> {
     alone: bool,
     collections: u64,
     full_collections: u64,
+    concurrent_collections: u64,
 }
 
 impl<'h, VM: TestVM> Actor<'h, VM> {
@@ -310,6 +322,7 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
             alone,
             collections: 0,
             full_collections: 0,
+            concurrent_collections: 0,
         }
     }
 
@@ -417,6 +430,11 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
                 assert!(self.collections > before || self.heap.plan_name() == "NoGC", "nothing was collected");
             }
             Op::Poll => m.poll(),
+            Op::Step { count } => {
+                for _ in 0..count {
+                    m.mutator().step(Duration::ZERO);
+                }
+            }
             Op::Pin { root } => {
                 let Some((node, at)) = self.object(root) else { return };
                 match m.mutator().pin(at.object().expect("not null")) {
@@ -447,7 +465,7 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
                 let vm = self.heap.vm().reference();
                 self.weak.retain(|(number, _)| !vm.weak(*number).is_null());
                 let statistics = self.heap.statistics();
-                (self.collections, self.full_collections) = (statistics.collections, statistics.full_collections);
+                self.note_collections(statistics);
                 self.check_graph();
             }
         }
@@ -494,6 +512,12 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
         self.check_if_collected_before(None);
     }
 
+    fn note_collections(&mut self, statistics: HeapStatistics) {
+        let HeapStatistics { collections, full_collections, concurrent_collections, .. } = statistics;
+        (self.collections, self.full_collections) = (collections, full_collections);
+        self.concurrent_collections = concurrent_collections;
+    }
+
     /// If there was a collection, it was before `new` was made.
     fn check_if_collected_before(&mut self, new: Option<usize>) {
         let statistics = self.heap.statistics();
@@ -501,10 +525,12 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
         if since == 0 {
             return;
         }
-        // A minor collection takes old objects for live, and what dead ones refer to.
-        let all_full = statistics.full_collections - self.full_collections == since;
+        // A minor collection takes old objects for live, and what dead ones refer to; one that marks while
+        // mutators run those that die meanwhile.
+        let all_full = statistics.full_collections - self.full_collections == since
+            && statistics.concurrent_collections == self.concurrent_collections;
         let found_bytes = (since == 1 && all_full && self.alone).then_some(statistics.live_bytes);
-        (self.collections, self.full_collections) = (statistics.collections, statistics.full_collections);
+        self.note_collections(statistics);
         let mut found = self.check_graph();
         self.reach_held(&mut found);
         let vm = self.heap.vm().reference();
@@ -630,7 +656,8 @@ mod tests {
             every_bytes: 2 << 10,
             nursery_bytes: 0,
             verified: true,
-            flags: [false; 4],
+            step_objects: 0,
+            flags: [false; 5],
         };
         for plan in policies::PLANS {
             run::<reference::ReferenceVM>(policies::new_heap, plan.name, &program);
@@ -646,7 +673,8 @@ mod tests {
             every_bytes: 0,
             nursery_bytes: 4 << 10,
             verified: true,
-            flags: [false; 4],
+            step_objects: 0,
+            flags: [false; 5],
         };
         for plan in policies::PLANS {
             let done = run::<reference::ReferenceVM>(policies::new_heap, plan.name, &program);

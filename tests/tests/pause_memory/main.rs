@@ -186,6 +186,7 @@ unsafe impl VMBinding for Calls {
 
     const STATE: StateLocation = ReferenceVM::STATE;
     const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
+    const SCAN_BESIDE: bool = true;
 
     fn object_size(&self, object: ObjectReference) -> usize {
         self.vm.object_size(object)

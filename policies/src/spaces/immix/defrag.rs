@@ -201,7 +201,7 @@ impl Defrag {
                 .filter(|&(_, start)| blocks.at(start).load(Relaxed) != BlockState::Free)
                 .map(|(n, start)| {
                     let live = self.live_bytes.bytes_in(Block(n)).div_ceil(LINE_BYTES) as u32;
-                    (start, live.min(LINES), LINES - lines.count_live(start, epoch))
+                    (start, live.min(LINES), LINES - lines.count_live(start, [epoch]))
                 })
         };
         let mut blocks_with = [(0usize, 0usize); LINES as usize + 1];

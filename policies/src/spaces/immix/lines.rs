@@ -55,8 +55,14 @@ impl<K> Lines<K> {
         self.marks.words(block)
     }
 
-    /// Whether every line of `[start, start + bytes)` carries one of two numbers.
-    pub fn all_taken(&self, start: Address, bytes: usize, numbers: [u8; 2]) -> bool {
+    /// What the line carries that the address lies in.
+    #[inline(always)]
+    pub fn number_at(&self, address: Address) -> u8 {
+        self.marks.at(address).load(Relaxed)
+    }
+
+    /// Whether every line of `[start, start + bytes)` carries one of these numbers.
+    pub fn all_taken<const N: usize>(&self, start: Address, bytes: usize, numbers: [u8; N]) -> bool {
         let mut line = start.align_down(LINE_BYTES);
         while line < start.plus(bytes) {
             if !numbers.contains(&self.marks.at(line).load(Relaxed)) {
@@ -67,15 +73,21 @@ impl<K> Lines<K> {
         true
     }
 
-    /// The first hole at or after line `from` with at least `lines` lines: lines that carry neither of two
+    /// The first hole at or after line `from` with at least `lines` lines: lines that carry none of these
     /// numbers. Mutators give those of I2. For copies, a line is free if it was so before this trace and is
     /// so still.
-    pub fn next_hole(&self, block: Address, mut from: u32, lines: u32, epochs: [u8; 2]) -> Option<Range<u32>> {
+    pub fn next_hole<const N: usize>(
+        &self,
+        block: Address,
+        mut from: u32,
+        lines: u32,
+        epochs: [u8; N],
+    ) -> Option<Range<u32>> {
         let words = self.words(block);
         let eight = |line: u32| words[line as usize / 8].load(Relaxed);
         loop {
-            let start = epoch_bytes::find_two(eight, LINES, from, epochs, false)?;
-            let end = epoch_bytes::find_two(eight, LINES, start, epochs, true).unwrap_or(LINES);
+            let start = epoch_bytes::find(eight, LINES, from, epochs, false)?;
+            let end = epoch_bytes::find(eight, LINES, start, epochs, true).unwrap_or(LINES);
             if end - start >= lines {
                 return Some(start..end);
             }
@@ -95,11 +107,11 @@ impl<K> Lines<K> {
         taken
     }
 
-    /// Lines of a block that carry another number than the epoch carry none. By one worker, while nothing is
-    /// handed out.
-    pub fn forget_others(&self, block: Address, epoch: u8) {
+    /// Lines of a block that carry none of these numbers carry 0. By one worker, while nothing of the block
+    /// is handed out.
+    pub fn forget_others<const N: usize>(&self, block: Address, numbers: [u8; N]) {
         for mark in (0..LINES as usize).map(|line| self.marks.at(block.plus(line * LINE_BYTES))) {
-            if mark.load(Relaxed) != epoch {
+            if !numbers.contains(&mark.load(Relaxed)) {
                 mark.store(0, Relaxed);
             }
         }
@@ -115,8 +127,8 @@ impl<K> Lines<K> {
         }
     }
 
-    /// How many lines of the block carry the epoch.
-    pub fn count_live(&self, block: Address, epoch: u8) -> u32 {
-        self.words(block).iter().map(|eight| epoch_bytes::count_live(eight.load(Relaxed), epoch)).sum()
+    /// How many lines of the block carry one of these numbers.
+    pub fn count_live<const N: usize>(&self, block: Address, numbers: [u8; N]) -> u32 {
+        self.words(block).iter().map(|eight| epoch_bytes::count_live(eight.load(Relaxed), numbers)).sum()
     }
 }

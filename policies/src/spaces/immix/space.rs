@@ -37,6 +37,32 @@ const NUMBERS_SWEPT: [u8; 2] = [EPOCH_MAX / 2, EPOCH_MAX];
 /// Blocks of a unit of the sweep that is left: a few microseconds.
 const UNIT_BLOCKS: u32 = 64;
 
+/// What lines carried that were in use when the marking in progress began: the epoch before, and what was
+/// handed out since the collection before (I7). Written in pauses.
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    epoch: AtomicU8,
+    fresh: AtomicU8,
+}
+
+impl Snapshot {
+    fn begin(&self, [epoch, fresh]: [u8; 2]) {
+        self.epoch.store(epoch, Relaxed);
+        self.fresh.store(fresh, Relaxed);
+    }
+
+    fn end(&self) {
+        self.epoch.store(0, Relaxed);
+    }
+
+    /// The two numbers, while a marking is in progress.
+    #[inline(always)]
+    pub fn before(&self) -> Option<[u8; 2]> {
+        let epoch = self.epoch.load(Relaxed);
+        (epoch != 0).then(|| [epoch, self.fresh.load(Relaxed)])
+    }
+}
+
 /// The space.
 pub struct ImmixSpace<VM> {
     pub(super) vm: Arc<VM>,
@@ -47,6 +73,8 @@ pub struct ImmixSpace<VM> {
     /// Where there are old objects, or objects are found by address: what lines carry that were handed out
     /// since the last collection. Changes as the epoch does (I3).
     pub(super) fresh: AtomicU8,
+    /// Besides the epoch, what lines carried that were live when the last full collection ended.
+    live: AtomicU8,
     pub(super) lines: Lines,
     /// A byte a block (I1).
     pub(super) blocks: SideStates<BlockState>,
@@ -65,6 +93,8 @@ pub struct ImmixSpace<VM> {
     /// What the last full collection has left to be swept, and the turn that began with it.
     left: LeftToSweep,
     turn: Atomic<Turn>,
+    /// Of a marking beside mutators (I7).
+    pub(super) snapshot: Snapshot,
 }
 
 impl<VM: VMBinding> ImmixSpace<VM> {
@@ -91,6 +121,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             ages,
             epoch: Epoch::default(),
             fresh: AtomicU8::new(FIRST_FRESH),
+            live: AtomicU8::new(1),
             lines: Lines::new(context.memory, extent)?,
             blocks: context.memory.side_states(extent, LOG_BLOCK_BYTES)?,
             recyclable: BlockList::new(),
@@ -101,6 +132,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             has_nursery,
             left: LeftToSweep::default(),
             turn: Atomic::new(Turn::default()),
+            snapshot: Snapshot::default(),
         };
         space.defrag.keep_headroom(context.memory.budget());
         Ok(space)
@@ -189,22 +221,53 @@ impl<VM: VMBinding> ImmixSpace<VM> {
 
     /// What lines carry that were handed out since the last collection.
     fn handed_out(&self) -> u8 {
-        if self.ages.has_old() || VM::OBJECT_STARTS { self.fresh.load(Relaxed) } else { self.epoch.current() }
+        if self.ages.has_barrier() || VM::OBJECT_STARTS { self.fresh.load(Relaxed) } else { self.epoch.current() }
     }
 
     /// Whether memory of the object was handed out since the last collection: what dies in it dies in the
     /// next one. Dead objects of earlier ones have their starts still, in lines that live ones share with
     /// them.
     fn is_new(&self, object: ObjectReference) -> bool {
-        self.lines.all_taken(object.address(), 1, [self.fresh.load(Relaxed); 2])
+        let number = self.lines.number_at(object.address());
+        number == self.fresh.load(Relaxed) || self.snapshot.before().is_some_and(|[_, fresh]| number == fresh)
+    }
+
+    /// Whether an object that begins there, as its start says, is one that the last collection did not find
+    /// dead. While the space is marked beside mutators a line changes its number as soon as one of its
+    /// objects is claimed, and no longer says that another is new: then all are there that begin in a line in
+    /// use, since the sweep before has forgotten the starts of the dead.
+    fn is_there(&self, object: ObjectReference) -> bool {
+        match self.snapshot.before() {
+            None => self.is_new(object) || self.survived(object),
+            Some(_) => self.taken().contains(&self.lines.number_at(object.address())),
+        }
+    }
+
+    /// What lines carry that are in use, in a space that is marked beside mutators: those of the last
+    /// collection and what was handed out since; while it is marked, those of the marking too.
+    fn taken(&self) -> [u8; 4] {
+        let now = [self.epoch.current(), self.fresh.load(Relaxed)];
+        let [epoch, fresh] = self.snapshot.before().unwrap_or(now);
+        [now[0], now[1], epoch, fresh]
+    }
+
+    /// Memory of a block is handed out while the space is marked: it is live.
+    fn count_new(&self, start: Address, bytes: usize) {
+        if self.snapshot.before().is_some() {
+            self.defrag.live_bytes().add_now(start, bytes);
+        }
     }
 
     /// The next hole of at least `lines` lines in the cursor's block, now ours (I2).
     fn next_hole(&self, cursor: &mut HoleCursor, lines: u32) -> Option<FreeMemory<'_>> {
         let start = self.pool.extent().block_start(cursor.block?);
-        let hole = self.lines.next_hole(start, cursor.line, lines, [self.epoch.current(), self.handed_out()])?;
+        let hole = match self.ages.at_snapshot() {
+            false => self.lines.next_hole(start, cursor.line, lines, [self.epoch.current(), self.handed_out()])?,
+            true => self.lines.next_hole(start, cursor.line, lines, self.taken())?,
+        };
         cursor.line = hole.end;
         let hole = self.lines.take(start, hole, self.handed_out());
+        self.count_new(hole.start, hole.end.bytes_from(hole.start));
         self.states.forget(hole.start, hole.end.bytes_from(hole.start));
         Some(self.pool.part(hole))
     }
@@ -223,6 +286,9 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             Charge::Collector => (0, turn.fresh()),
         };
         self.lines.take(start, 0..LINES, lines);
+        if matches!(by, Charge::Mutator) {
+            self.count_new(start, BLOCK_BYTES);
+        }
         self.blocks.at(start).store(state, Relaxed);
         Some(memory)
     }
@@ -238,7 +304,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         &self,
         cursor: &mut HoleCursor,
         lines: u32,
-        numbers: [u8; 2],
+        numbers: [u8; 3],
         again: bool,
     ) -> Option<FreeMemory<'_>> {
         loop {
@@ -290,6 +356,22 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         }
     }
 
+    /// The epoch of the last collection, or of the marking in progress.
+    pub fn epoch(&self) -> u8 {
+        self.epoch.current()
+    }
+
+    /// A marking beside mutators begins. In a pause, with all ranges of mutators retired.
+    pub fn begin_snapshot(&self) {
+        self.snapshot.begin([self.epoch.current(), self.fresh.load(Relaxed)]);
+        self.epoch.advance();
+        // When the numbers come round, no line carries them any more: sweeps have seen to it
+        // (`NUMBERS_SWEPT`).
+        let fresh = self.fresh.load(Relaxed);
+        self.fresh.store(fresh.checked_add(1).unwrap_or(FIRST_FRESH), Relaxed);
+        self.defrag.begin_trace(self.pool.watermark());
+    }
+
     /// Whether new objects are evacuated by the first collection that they survive.
     pub fn has_nursery(&self) -> bool {
         self.has_nursery
@@ -334,7 +416,11 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             self.defrag.begin_sweep();
             self.recyclable.clear();
         }
-        if self.leaves_sweep(pause) {
+        let ends = self.snapshot.before().is_some();
+        self.snapshot.end();
+        // What was handed out while it was marked is live, and mutators go on with that number.
+        self.live.store(if ends { self.fresh.load(Relaxed) } else { self.epoch.current() }, Relaxed);
+        if self.leaves_sweep(pause, ends) {
             self.turn.store(self.turn.load(Relaxed).next(), Relaxed);
             let dead = self.pool.owned().saturating_sub(self.defrag.live_bytes().live_blocks());
             self.left.leave(self.pool.watermark().div_ceil(UNIT_BLOCKS), dead as usize * BLOCK_BYTES);
@@ -342,6 +428,7 @@ impl<VM: VMBinding> ImmixSpace<VM> {
             pause.sweep(self.pool.watermark() as usize, |_, blocks| _ = self.sweep_blocks(blocks, kind, None));
         }
         match self.fresh.load(Relaxed) {
+            _ if ends => (),
             u8::MAX => {
                 pause.sweep(self.pool.watermark() as usize, |_, blocks| {
                     let start = |n| self.pool.extent().block_start(Block(n as u32));
@@ -354,17 +441,18 @@ impl<VM: VMBinding> ImmixSpace<VM> {
     }
 
     /// Whether it is swept when mutators run again: nothing in this pause depends on it.
-    fn leaves_sweep(&self, pause: &mut Pause<'_, VM>) -> bool {
-        let numbers_end = self.fresh.load(Relaxed) == u8::MAX;
+    fn leaves_sweep(&self, pause: &mut Pause<'_, VM>, ends: bool) -> bool {
+        let numbers_end = self.fresh.load(Relaxed) == u8::MAX && !ends;
         let owned = self.pool.owned() as usize * BLOCK_BYTES;
-        let may_pay = |pause: &Pause<'_, VM>| self.defrag.may_pay(pause, self.pool.memory().budget(), owned);
-        !self.defrag.always() && pause.leaves_sweep(self.pool.watermark() as usize, may_pay) && !numbers_end
+        let may_pay = |pause: &Pause<'_, VM>| !ends && self.defrag.may_pay(pause, self.pool.memory().budget(), owned);
+        (ends || !self.defrag.always()) && pause.leaves_sweep(self.pool.watermark() as usize, may_pay) && !numbers_end
     }
 
     /// Sweeps blocks, but for those of which memory was handed out in the turn `passes`. Returns the bytes
     /// that became free.
     fn sweep_blocks(&self, blocks: Range<usize>, kind: CollectionKind, passes: Option<Turn>) -> usize {
         let epoch = self.epoch.current();
+        let numbers = [epoch, self.live.load(Relaxed)];
         let (mut freed, mut waste, mut holes) = (0, 0, 0);
         for number in blocks.rev() {
             let block = Block(number as u32);
@@ -375,24 +463,35 @@ impl<VM: VMBinding> ImmixSpace<VM> {
                 (now, _) if passes.is_some_and(|turn| turn.has_handed_out(now)) => continue,
                 _ => (),
             }
-            let live = self.lines.count_live(start, epoch);
+            let live = match numbers[0] == numbers[1] {
+                true => self.lines.count_live(start, [epoch]),
+                false => self.lines.count_live(start, numbers),
+            };
             if live == 0 {
+                if self.ages.at_snapshot() {
+                    // Numbers come round, and the block may be free for long (I7).
+                    self.lines.take(start, 0..LINES, 0);
+                }
                 state.store(BlockState::Free, Relaxed);
                 self.pool.release(block);
                 freed += BLOCK_BYTES;
                 continue;
             }
             if kind == CollectionKind::Full && NUMBERS_SWEPT.contains(&epoch) {
-                self.lines.forget_others(start, epoch);
-                if VM::OBJECT_STARTS {
-                    lookup::forget_unmarked(&self.states, start, epoch);
-                }
+                self.lines.forget_others(start, numbers);
+            }
+            // A marking beside mutators asks the lines alone (`is_there`).
+            let forget = NUMBERS_SWEPT.contains(&epoch) || self.ages.at_snapshot();
+            if VM::OBJECT_STARTS && kind == CollectionKind::Full && forget {
+                lookup::forget_starts(&self.states, start, |object| {
+                    self.states.is_marked(object, epoch) || self.is_new(object)
+                });
             }
             state.store(BlockState::Used, Relaxed);
             waste += self.defrag.waste_in(block);
             holes += (LINES - live) as usize * LINE_BYTES;
             if live < LINES {
-                self.poison_holes(start, epoch);
+                self.poison_holes(start, numbers);
                 self.recyclable.push(self.pool.links(), block.0);
             }
         }
@@ -401,10 +500,10 @@ impl<VM: VMBinding> ImmixSpace<VM> {
         freed
     }
 
-    fn poison_holes(&self, block: Address, epoch: u8) {
+    fn poison_holes(&self, block: Address, numbers: [u8; 2]) {
         let mut from = 0;
         while self.pool.memory().poisons()
-            && let Some(hole) = self.lines.next_hole(block, from, 1, [epoch; 2])
+            && let Some(hole) = self.lines.next_hole(block, from, 1, numbers)
         {
             from = hole.end;
             let hole = self.lines.range(block, hole);
@@ -460,13 +559,18 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
             return Err("its block is free: nothing was allocated there, or it was collected".to_string());
         }
         lookup::within_block(object, bytes)?;
-        match self.lines.all_taken(object.address(), bytes, [self.epoch.current(), self.handed_out()]) {
+        let taken = match self.ages.at_snapshot() {
+            false => self.lines.all_taken(object.address(), bytes, [self.epoch.current(), self.handed_out()]),
+            true => self.lines.all_taken(object.address(), bytes, self.taken()),
+        };
+        match taken {
             true => Ok(()),
             false => Err("a line of it is free: it was collected".to_string()),
         }
     }
     fn check_live(&self, object: ObjectReference, _bytes: usize) -> Result<(), String> {
-        match self.states.is_marked(object, self.epoch.current()) {
+        let lives = self.states.is_marked(object, self.epoch.current());
+        match lives || self.ages.at_snapshot() && self.is_new(object) {
             true => Ok(()),
             false => Err(format!("it is not marked (state {})", self.states.describe(object))),
         }
@@ -476,7 +580,7 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
             return None;
         }
         let object = lookup::last_object(&*self.vm, &self.states, address, address.align_down(BLOCK_BYTES))?;
-        (self.is_new(object) || self.survived(object)).then_some(object)
+        self.is_there(object).then_some(object)
     }
     fn keeps_starts(&self) -> bool {
         true
@@ -485,7 +589,7 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
         for block in (0..self.pool.watermark()).map(|n| self.pool.extent().block_start(Block(n))) {
             if self.blocks.at(block).load(Relaxed) != BlockState::Free {
                 lookup::objects_in::<VM>(&self.states, block, block.plus(BLOCK_BYTES), |object| {
-                    if self.is_new(object) || self.survived(object) {
+                    if self.is_there(object) {
                         visit(object);
                     }
                 });
@@ -493,6 +597,7 @@ impl<VM: VMBinding> Space for ImmixSpace<VM> {
         }
     }
     fn survived(&self, object: ObjectReference) -> bool {
-        self.states.is_marked(object, self.epoch.current())
+        let marked = |epoch| self.states.is_marked(object, epoch);
+        marked(self.epoch.current()) || self.snapshot.before().is_some_and(|[epoch, _]| marked(epoch))
     }
 }

@@ -9,8 +9,8 @@ use mmtk_core::alloc::CopyTarget;
 use mmtk_core::events::CollectionKind;
 use mmtk_core::memory::{BLOCK_BYTES, Borrowed, Charge, ObjectIn, SideStates};
 use mmtk_core::metadata::{BlockTotals, Claim, ObjectMark, ObjectStates, set_regions_of};
-use mmtk_core::trace::{ObjectItem, SlotItem, SpaceTracer, Traced};
-use mmtk_core::workers::Worker;
+use mmtk_core::trace::{ObjectItem, SlotItem, SnapshotTracer, SpaceTracer, Traced};
+use mmtk_core::workers::{Count, Worker};
 use mmtk_core::{ObjectReference, VMBinding};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -81,6 +81,47 @@ impl<VM: VMBinding> SpaceTracer<VM> for ImmixMarker<'_, VM> {
     }
 }
 
+/// Claims objects beside mutators.
+#[derive_where(Clone, Copy)]
+pub struct ImmixSnapshot<'a, VM> {
+    marker: ImmixMarker<'a, VM>,
+    /// What lines of the snapshot carry, besides the epoch once an object in them is claimed (I7).
+    before: [u8; 2],
+}
+
+impl<VM: VMBinding> ImmixSpace<VM> {
+    /// The policy of a marking beside mutators, which has begun.
+    pub fn snapshot(&self) -> ImmixSnapshot<'_, VM> {
+        let before = self.snapshot.before().expect("the space has begun a snapshot");
+        ImmixSnapshot { marker: ImmixMarker::new(self), before }
+    }
+}
+
+impl<VM: VMBinding> SnapshotTracer<VM> for ImmixSnapshot<'_, VM> {
+    #[inline(always)]
+    fn holds(&self, object: ObjectReference) -> bool {
+        self.marker.lines.holds(object)
+    }
+
+    #[inline(always)]
+    fn is_white(&self, object: ObjectReference) -> bool {
+        let ImmixMarker { states, lines, epoch, .. } = &self.marker;
+        let number = lines.number_at(object.address());
+        (self.before.contains(&number) || number == *epoch) && !states.is_claimed(object, *epoch)
+    }
+
+    #[inline(always)]
+    fn claim(&self, object: ObjectReference, count: &mut impl Count) -> bool {
+        let ImmixMarker { vm, states, lines, live_bytes, epoch, .. } = self.marker;
+        if !states.claim_beside(object, epoch) {
+            return false;
+        }
+        let bytes = set_regions_of(vm, lines.object(object), epoch);
+        count.count_in_block(live_bytes, object.address(), bytes);
+        true
+    }
+}
+
 /// Copies objects out of source blocks, marks the others in place.
 #[derive_where(Clone, Copy)]
 pub struct ImmixEvacuator<'a, VM> {
@@ -88,7 +129,7 @@ pub struct ImmixEvacuator<'a, VM> {
     marker: ImmixMarker<'a, VM>,
     blocks: SideStates<BlockState, Borrowed<'a>>,
     /// The numbers of lines that are no holes for copies.
-    taken: [u8; 2],
+    taken: [u8; 3],
     /// Whether workers share the block that copies go to.
     shared: bool,
     /// Whether copies of more than a line fill holes before they take blocks.
@@ -99,8 +140,12 @@ impl<'a, VM: VMBinding> ImmixEvacuator<'a, VM> {
     fn new(space: &'a ImmixSpace<VM>, kind: CollectionKind) -> Self {
         let epoch = space.epoch.current();
         let taken = match kind {
-            CollectionKind::Minor => [epoch; 2],
-            CollectionKind::Full => [epoch, Epoch::before(epoch)],
+            CollectionKind::Minor => [epoch; 3],
+            // A block that was listed after a marking beside mutators may hold what was handed out meanwhile.
+            CollectionKind::Full if space.ages.at_snapshot() => {
+                [epoch, Epoch::before(epoch), space.fresh.load(Relaxed)]
+            }
+            CollectionKind::Full => [epoch, Epoch::before(epoch), epoch],
         };
         ImmixEvacuator {
             space,

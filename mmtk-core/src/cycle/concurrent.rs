@@ -1,0 +1,327 @@
+//! A collection beside mutators from the view of the threads that drive it: when it begins, how much mutators
+//! help, and who ends it.
+//!
+//! 1. A mutator whose allocation reaches the trigger leads the short pause that takes the snapshot.
+//! 2. The background thread marks. A mutator that allocates pays for it in bytes to be marked: what the
+//!    background thread has marked pays first, the rest the mutator marks itself, in bounded steps.
+//! 3. When no object is grey, the background thread asks all mutators for what their barriers have noted, in
+//!    a handshake that stops nobody. If that is nothing, it leads the pause that ends the marking
+//!    (`collect`); without such a thread a mutator does. So does a thread that needs memory that is not
+//!    there, or that asked for a collection: it finishes what is left in the pause.
+//! 4. The sweep is left for when mutators run again, as in every full collection.
+//!
+//! Callers: mutators, in the slow path of allocation; the background thread.
+
+use super::background::EndsMarking;
+use super::collect::{StoppedHeap, nanos_since};
+use super::collector::Collector;
+use super::late::Late;
+use super::marking::{EndedMarking, Stepped};
+use crate::address::ObjectReference;
+use crate::alloc::{MutatorRef, Noted, ThreadPart};
+use crate::barrier::Armed;
+use crate::binding::VMBinding;
+use crate::callback::Callback;
+use crate::events::{Cause, CollectionKind, Event, PauseReport, PauseStep};
+use crate::memory::{BLOCK_BYTES, List};
+use crate::options::Driver;
+use crate::os::thread_cpu_ns;
+use crate::pause::{PausePhase, ambiguous_roots};
+use protocols::safepoint::Stop;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Objects that a mutator follows at most in one step: some tens of microseconds.
+const QUANTUM: usize = 1024;
+
+impl<VM: VMBinding> Collector<VM> {
+    /// In a plan that marks beside mutators, before `request` bytes are allocated by a mutator that has
+    /// allocated `allocated` since it was last here: begins a marking if one is due, and helps the one in
+    /// progress.
+    pub(super) fn pace_beside(self: &Arc<Self>, me: &ThreadPart<VM>, allocated: usize, request: usize) {
+        // It sweeps, begins, and helps.
+        for _ in 0..3 {
+            if self.marking.is_in_progress() {
+                return self.help(me, allocated, request);
+            }
+            let (seen, swept) = (self.pauses.ended(), self.sweeping.is_over());
+            let reserved = self.memory().budget().reserved();
+            let Some(cause) = self.pacing.due(reserved, request) else { return };
+            if !swept && cause == Cause::Growth {
+                while self.sweep_some(Some(me)) {}
+                continue;
+            }
+            me.where_it_may_stop(|| self.begin_marking(Some(me), cause, seen));
+        }
+    }
+
+    /// A mutator pays for what it has allocated.
+    fn help(self: &Arc<Self>, me: &ThreadPart<VM>, allocated: usize, request: usize) {
+        // SAFETY: the owner, which runs; the borrow ends before it comes to a safepoint.
+        let noted = unsafe { ThreadPart::noted_of_stopped(me) };
+        self.marking.hand_in(noted);
+        // A request that may fit between live objects may need no more memory.
+        let request = if request > BLOCK_BYTES { request } else { 0 };
+        let reserved = self.memory().budget().reserved().saturating_add(request);
+        if self.pacing.stress_is_due() {
+            return self.end_in_pause(me, Cause::Stress);
+        }
+        if self.options.stress_no_background && self.driver == Driver::Background {
+            return;
+        }
+        let goal = self.pacing.goal();
+        let ratio = goal.help(reserved, self.marking.marked());
+        let (mut stepped, mut cpu_ns) = self.marking.help(noted, allocated, ratio, QUANTUM);
+        // The goal bounds the heap: who would carry it far beyond marks on.
+        let is_exceeded = goal.is_exceeded(reserved, allocated >= BLOCK_BYTES);
+        while is_exceeded && matches!(stepped, Stepped::More | Stepped::Paid) && !me.thread().is_asked_to_stop() {
+            let more = self.marking.step_by(noted, QUANTUM);
+            (stepped, cpu_ns) = (more.0, cpu_ns + more.1);
+        }
+        me.meter().skip(cpu_ns);
+        match stepped {
+            Stepped::Dry => self.marking_is_dry(me, is_exceeded),
+            // The background thread may have waited for this.
+            Stepped::More => _ = self.mark_beside(),
+            Stepped::Nothing if is_exceeded => self.marking_is_dry(me, true),
+            Stepped::Nothing | Stepped::Paid => (),
+        }
+    }
+
+    /// Takes steps of the marking in progress, or sweeps what the last one has left, by a mutator that has
+    /// time until `deadline`. Whether there is more to do.
+    pub(crate) fn step_until(self: &Arc<Self>, me: &ThreadPart<VM>, deadline: Instant) -> bool {
+        while self.marking.is_in_progress() {
+            // SAFETY: as in `help`.
+            let noted = unsafe { ThreadPart::noted_of_stopped(me) };
+            self.marking.hand_in(noted);
+            let (stepped, cpu_ns) = self.marking.step_by(noted, QUANTUM);
+            me.meter().skip(cpu_ns);
+            match stepped {
+                Stepped::Dry => self.end_in_pause(me, self.marking.cause()),
+                Stepped::Nothing | Stepped::Paid => return true,
+                Stepped::More if Instant::now() >= deadline || me.thread().is_asked_to_stop() => {
+                    self.mark_beside();
+                    return true;
+                }
+                Stepped::More => (),
+            }
+        }
+        while let Some(cpu_ns) = self.sweeping.sweep_unit_beside() {
+            me.meter().skip(cpu_ns);
+            if Instant::now() >= deadline || me.thread().should_stop() {
+                break;
+            }
+        }
+        !self.sweeping.is_over()
+    }
+
+    /// The background thread is to mark, if there is one; whether it is there.
+    pub(super) fn mark_beside(&self) -> bool {
+        self.driver == Driver::Background && self.background.mark()
+    }
+
+    /// A mutator has found no grey object. The background thread asks all others before the marking ends,
+    /// unless the heap would grow beyond its goal.
+    fn marking_is_dry(self: &Arc<Self>, me: &ThreadPart<VM>, now: bool) {
+        if now || !self.mark_beside() {
+            self.end_in_pause(me, self.marking.cause());
+        }
+    }
+
+    /// A mutator answers a handshake, if one waits for it.
+    pub(super) fn answer(&self, me: &ThreadPart<VM>) {
+        // SAFETY: the owner, which runs; the borrow ends before it comes to a safepoint.
+        self.safepoint.answer(me.thread(), || self.marking.hand_in(unsafe { ThreadPart::noted_of_stopped(me) }));
+    }
+
+    fn end_in_pause(self: &Arc<Self>, me: &ThreadPart<VM>, cause: Cause) {
+        let seen = self.pauses.ended();
+        if self.marking.is_in_progress() {
+            me.where_it_may_stop(|| self.collect_unless_done(Some(me), cause, Some(seen), |_| ()));
+        }
+    }
+
+    /// The pause that takes the snapshot, unless another thread collected since `seen` pauses.
+    pub(super) fn begin_marking(self: &Arc<Self>, me: Option<&ThreadPart<VM>>, cause: Cause, seen: u64) {
+        self.get_ready();
+        let requested = Instant::now();
+        if self.stop(me) == Stop::Followed {
+            return;
+        }
+        if self.marking.is_in_progress() || seen != self.pauses.ended() {
+            self.resume_all();
+            return self.go_on_beside();
+        }
+        let unfinished = self.led_by(me);
+        let inside = self.call(Callback::Pause);
+        let began = self.lead_begin(me, cause, requested);
+        drop(inside);
+        std::mem::forget(unfinished);
+        if self.watch.listeners().is_empty() {
+            self.resume_all();
+            self.go_on_beside();
+        } else {
+            let _inside = self.call(Callback::Listener);
+            self.watch.listeners().emit_in_order(|| {
+                self.resume_all();
+                self.go_on_beside();
+                let report = PauseReport { duration_ns: nanos_since(requested), ..began.report() };
+                [Event::Pause(Box::new(report))].into_iter()
+            });
+        }
+    }
+
+    fn lead_begin(&self, me: Option<&ThreadPart<VM>>, cause: Cause, requested: Instant) -> Began<'_> {
+        self.pauses.phase().enter(PausePhase::Stopping);
+        let to_safepoint = nanos_since(requested);
+        let cpu_before = thread_cpu_ns();
+        let ended_sweep = self.end_sweep().map(|start| self.pauses.phase_since("end sweep", start));
+        let reserved = self.memory().budget().reserved();
+        let mutators = self.retire_stopped();
+        self.helpers.allow(CollectionKind::Full);
+        let allocated = self.pacing.begin(CollectionKind::Minor);
+        let vm_objects = self.store.vm_space().objects();
+        let spaces = self.plan.spaces();
+        let stopped = StoppedHeap { spaces: &spaces, vm_objects: &vm_objects, mutators: &mutators };
+        let mut pause = self.pause(stopped, CollectionKind::Full);
+        pause.phases.extend(ended_sweep);
+        // While the spaces can tell what is there by the last collection alone.
+        pause.ambiguous = ambiguous_roots(&*self.vm, &spaces, self.memory().arena(), &mutators);
+        pause.marking = Some(self.marking.take(self.memory().arena().list()));
+        let beside = self.plan.beside().expect("the plan marks beside mutators");
+        beside.begin(&mut pause);
+        self.watch.note_snapshot(self.pauses.ended(), &*self.plan, &pause);
+        self.vm.pause_ends();
+        self.marking.begin(cause, self.pauses.at_ns(requested), allocated.since_full);
+        self.pacing.goal().marking_begins(reserved);
+        mutators.iter().for_each(|mutator| mutator.arm_barrier(self.armed()));
+        let worker_cpu_ns = self.take_cpu_time(me, thread_cpu_ns() - cpu_before);
+        self.pauses.began(worker_cpu_ns.iter().sum());
+        Began {
+            sequence: self.pauses.ended(),
+            cause,
+            start_ns: self.pauses.at_ns(requested),
+            to_safepoint,
+            cpu_ns: worker_cpu_ns,
+            phases: self.memory().arena().collect(pause.phases.iter().cloned()),
+            reserved,
+            live: self.pauses.live_bytes(),
+            goal: self.pacing.goal().bytes(),
+            resident: self.memory().budget().resident(),
+            limit: self.memory().budget().limit(),
+            allocated: allocated.since_pause,
+        }
+    }
+
+    /// What the barriers of mutators do from now on.
+    pub(super) fn armed(&self) -> Armed {
+        match self.plan.beside() {
+            Some(beside) if self.marking.is_in_progress() => Armed::Snapshot(beside.epoch()),
+            _ if self.pacing.nursery().pays() => Armed::Remember,
+            _ => Armed::No,
+        }
+    }
+
+    /// What mutators have noted, for the pause that ends the marking. The leader.
+    pub(super) fn take_noted(&self, mutators: &[MutatorRef<VM>]) -> List<'_, ObjectReference> {
+        let mut logged = self.memory().arena().list();
+        for mutator in mutators {
+            // SAFETY: the mutator is stopped, and only the leader runs.
+            let noted = unsafe { ThreadPart::noted_of_stopped(mutator.0) };
+            logged.extend(noted.grey.drain(..));
+            self.marking.keep(noted);
+        }
+        logged
+    }
+
+    /// A thread that detaches leaves what it has noted.
+    pub(super) fn keep_noted(&self, noted: &mut Noted) {
+        if self.marking.is_in_progress() {
+            self.marking.keep(noted);
+        }
+    }
+
+    /// The marking has ended. The leader.
+    pub(super) fn end_marking(&self, mutators: &[MutatorRef<VM>]) -> EndedMarking {
+        let ended = self.marking.end();
+        self.pauses.note_concurrent();
+        mutators.iter().for_each(|mutator| mutator.arm_barrier(Armed::No));
+        ended
+    }
+
+    /// The barrier's slow path in a marking of this epoch.
+    pub(crate) fn visit_before_store(&self, me: &ThreadPart<VM>, object: ObjectReference, epoch: u8) {
+        self.marking.visit(me, object, epoch);
+    }
+
+    /// A mutator has a reference to `object` that came from nowhere, in a marking in progress.
+    pub(crate) fn keep_object(&self, me: &ThreadPart<VM>, object: ObjectReference) {
+        self.marking.keep_object(me, object);
+    }
+}
+
+impl<VM: VMBinding> EndsMarking for Collector<VM> {
+    fn end_if_dry(self: Arc<Self>) {
+        // Before the handshake: behind it another thread may end this marking, and begin the next.
+        let seen = self.pauses.ended();
+        if !self.marking.is_in_progress() {
+            return;
+        }
+        // SAFETY: of the registry, and in a native region that cannot end: so its owner does not use it.
+        let hand_in =
+            |mutator: &MutatorRef<VM>| self.marking.hand_in(unsafe { ThreadPart::noted_of_stopped(mutator.0) });
+        if !self.safepoint.handshake(hand_in, &mut Late::new(&self)) {
+            // A pause has come between. Whoever led it wakes this thread.
+            return;
+        }
+        match self.marking.grey().is_dry() || self.marking.is_last_round() {
+            true => _ = self.collect_unless_done(None, self.marking.cause(), Some(seen), |_| ()),
+            false => _ = self.mark_beside(),
+        }
+    }
+}
+
+/// The pause that took a snapshot.
+struct Began<'a> {
+    sequence: u64,
+    cause: Cause,
+    start_ns: u64,
+    to_safepoint: u64,
+    cpu_ns: List<'a, u64>,
+    phases: List<'a, crate::events::Phase>,
+    reserved: usize,
+    live: usize,
+    goal: usize,
+    resident: usize,
+    limit: usize,
+    allocated: usize,
+}
+
+impl Began<'_> {
+    fn report(&self) -> PauseReport {
+        PauseReport {
+            sequence: self.sequence,
+            cause: self.cause,
+            kind: CollectionKind::Full,
+            step: PauseStep::Begin,
+            start_ns: self.start_ns,
+            time_to_safepoint_ns: self.to_safepoint,
+            duration_ns: 0,
+            cpu_ns: self.cpu_ns.iter().sum(),
+            worker_cpu_ns: self.cpu_ns.to_vec(),
+            phases: self.phases.to_vec(),
+            reserved_before_bytes: self.reserved,
+            reserved_after_bytes: self.reserved,
+            live_bytes: self.live,
+            goal_bytes: self.goal,
+            resident_bytes: self.resident,
+            limit_bytes: self.limit,
+            allocated_bytes: self.allocated,
+            spaces: Vec::new(),
+            defrag: false,
+            emergency: false,
+            marking: None,
+        }
+    }
+}

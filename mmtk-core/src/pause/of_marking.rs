@@ -1,0 +1,16 @@
+//! What a pause gets of a marking beside mutators that it begins or ends.
+
+use crate::address::ObjectReference;
+use crate::memory::List;
+use crate::metadata::Tally;
+use crate::trace::GreyPackets;
+
+/// The marking.
+pub(crate) struct OfMarking<'a> {
+    /// The grey objects. No thread takes any now.
+    pub grey: &'a GreyPackets,
+    /// What was counted beside mutators, to be added to what this pause finds.
+    pub counted: Tally,
+    /// What logs of mutators hold.
+    pub logged: List<'a, ObjectReference>,
+}
