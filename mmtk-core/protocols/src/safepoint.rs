@@ -152,6 +152,8 @@ impl<T> Lateness<T> for () {
 struct Registry<T> {
     threads: Vec<T>,
     stopping: bool,
+    /// Counts the pauses.
+    pause: u32,
     unacknowledged: usize,
     /// The leader of the pause in progress panicked (I5).
     abandoned: bool,
@@ -206,6 +208,7 @@ impl<T: Stoppable> Safepoint<T> {
             registry: Mutex::new(Registry {
                 threads: Vec::new(),
                 stopping: false,
+                pause: 0,
                 unacknowledged: 0,
                 abandoned: false,
                 asking: false,
@@ -267,11 +270,12 @@ impl<T: Stoppable> Safepoint<T> {
         self.registry.lock().threads.len()
     }
 
-    /// The slow path of a poll: parks while a pause is in progress.
+    /// The slow path of a poll: parks while a pause is in progress. When it returns, another may wait for this
+    /// thread's next safepoint.
     #[cold]
     pub fn park(&self, state: &ThreadState, lateness: &mut impl Lateness<T>) {
         let mut registry = self.registry.lock();
-        self.wait_while_stopping(&mut registry, Some(state), lateness);
+        self.take_part(&mut registry, Some(state), lateness);
         registry.assert_usable();
     }
 
@@ -452,11 +456,12 @@ impl<T: Stoppable> Safepoint<T> {
     {
         let mut registry = self.registry.lock();
         if registry.stopping && !dropped!("safepoint-one-leader") {
-            self.wait_while_stopping(&mut registry, me, lateness);
+            self.take_part(&mut registry, me, lateness);
             registry.assert_usable();
             return Stop::Followed;
         }
         registry.stopping = true;
+        registry.pause = registry.pause.wrapping_add(1);
         assert_eq!(registry.unacknowledged, 0, "a pause began before the last one was answered");
         // The pause does what a handshake waits for (I7).
         let ends_handshake = !dropped!("safepoint-stop-ends-handshake") && std::mem::take(&mut registry.shaking);
@@ -555,6 +560,24 @@ impl<T: Stoppable> Safepoint<T> {
         }
     }
 
+    /// Acknowledges the pause in progress, if it asked this thread, and waits until it is over. If another has
+    /// begun by then, that one waits for the thread, which first goes on to its next safepoint: else threads
+    /// that collect without a break would leave it no time at all.
+    fn take_part(
+        &self,
+        registry: &mut MutexGuard<'_, Registry<T>>,
+        me: Option<&ThreadState>,
+        lateness: &mut impl Lateness<T>,
+    ) {
+        let pause = registry.pause;
+        if let Some(me) = me.filter(|me| registry.stopping && !registry.abandoned && me.is_late()) {
+            self.acknowledge(registry, me);
+        }
+        while registry.stopping && !registry.abandoned && registry.pause == pause {
+            self.wait_for_end(registry, lateness);
+        }
+    }
+
     /// Acknowledges each pause that asked this thread, and waits until none is in progress.
     fn wait_while_stopping(
         &self,
@@ -629,6 +652,37 @@ mod tests {
             done.store(true, Relaxed);
         });
         assert_eq!(safepoint.attached(), 0);
+    }
+
+    #[test]
+    fn a_thread_that_parked_goes_on_before_it_answers_the_next_pause() {
+        const PAUSES: usize = 200;
+        let safepoint = Safepoint::<Arc<ThreadState>>::new();
+        let (attached, parked, done) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let me = Arc::new(ThreadState::default());
+                safepoint.attach(me.clone(), &mut (), || ());
+                attached.store(true, Relaxed);
+                while !done.load(Relaxed) {
+                    if me.should_stop() {
+                        safepoint.park(&me, &mut ());
+                        parked.fetch_add(1, Relaxed);
+                    }
+                    std::thread::yield_now();
+                }
+                safepoint.detach(&me, &mut (), || ());
+            });
+            while !attached.load(Relaxed) {
+                std::thread::yield_now();
+            }
+            for _ in 0..PAUSES {
+                assert_eq!(safepoint.stop_all(None, &mut ()), Stop::Leader);
+                safepoint.resume_all();
+            }
+            done.store(true, Relaxed);
+        });
+        assert!(parked.load(Relaxed) >= PAUSES - 1, "of {PAUSES} pauses it parked for {parked:?}");
     }
 
     #[test]
