@@ -146,7 +146,9 @@ fn collections(plan: &str, sizes: [usize; 3], old: usize, settings: &[(&str, &st
 #[test]
 fn memory_that_is_not_swept_yet_is_found_before_the_heap_is_collected_again() {
     let _watchdog = Watchdog::new();
-    let plans = dense_plans().flat_map(|plan| [(plan, [40, 24, 200], 6 << 20), (plan, [1600; 3], 6 << 20)]);
+    // How often a heap is collected that is marked beside its mutators is a matter of time.
+    let plans = dense_plans().filter(|plan| *plan != "ConcurrentImmix");
+    let plans = plans.flat_map(|plan| [(plan, [40, 24, 200], 6 << 20), (plan, [1600; 3], 6 << 20)]);
     // In the last ones hardly a block becomes free: larger objects have to find holes.
     let full = ["Immix", "StickyImmix"].map(|plan| (plan, [1600; 3], 14 << 20));
     for (plan, sizes, old) in plans.chain(full) {
@@ -159,6 +161,17 @@ fn memory_that_is_not_swept_yet_is_found_before_the_heap_is_collected_again() {
             assert!(beside <= most, "{plan}, {sizes:?}, {settings:?}: {beside} collections instead of {in_pauses}");
         }
     }
+}
+
+/// A thread that swept asked twice which objects live. In between the pages of a dead one became those of a new
+/// one, and both were listed.
+#[test]
+fn large_objects_that_are_made_while_others_are_swept_are_listed_once() {
+    let _watchdog = Watchdog::new();
+    let (heap, _) = heap_and_pauses::<ReferenceVM>("ConcurrentImmix", 64 << 20, &[ALWAYS]);
+    let thread = Thread::attach(&heap);
+    let m = thread.handle();
+    (0..60_000).for_each(|n| _ = m.alloc(0, if n % 8 == 0 { 20_000 } else { 10_000 }));
 }
 
 /// Who makes an entry does not collect, since that would make its references stale; but it may sweep.

@@ -225,13 +225,15 @@ impl<VM: VMBinding> Unswept for LargeObjectSpace<VM> {
         for (place, object) in of_unit.iter_mut().zip(&self.unswept.lock()[from..]) {
             *place = Some(*object);
         }
-        let of_unit = || of_unit.iter().flatten();
-        for object in of_unit().filter(|object| !self.is_marked(object, epoch)) {
-            self.free(object);
-            self.left.freed(object.pages * PAGE_BYTES);
+        // Asked once: the pages of a dead object may be those of a new one as soon as they are free.
+        for place in &mut of_unit {
+            if let Some(dead) = place.take_if(|object| !self.is_marked(object, epoch)) {
+                self.free(&dead);
+                self.left.freed(dead.pages * PAGE_BYTES);
+            }
         }
         let mut objects = self.objects.lock();
-        objects.extend(of_unit().filter(|object| self.is_marked(object, epoch)));
+        objects.extend(of_unit.into_iter().flatten());
         self.sorted.store(false, Relaxed);
     }
 }
