@@ -81,7 +81,7 @@ fn one_shares() {
     let mut shared = false;
     if heap.work.take().is_some() {
         heap.touch(0);
-        heap.work.share(0);
+        heap.work.add(0);
         shared = true;
         assert!(!heap.work.is_dry(), "this thread is busy");
         heap.work.give_back([]);

@@ -2,11 +2,14 @@
 //! with what it expects, before it stores into the object; if they differ, it calls the slow path. Which bits
 //! and what is expected are two bytes of the mutator, which leaders change in pauses.
 //!
-//! | barrier | bits | expected | the slow path |
+//! | armed | bits | expected | the slow path |
 //! |---|---|---|---|
-//! | not armed | none | | |
-//! | of generational plans, while minor collections pay | UNLOGGED | clear | remembers the object, or of a large array the part |
-//! | of plans that mark beside mutators, while they mark | the epoch | that of the marking | reads all slots of the object, and claims it (`trace/snapshot.rs`) |
+//! | not | none | | |
+//! | to remember | UNLOGGED | clear | remembers the object, or of a large array the part |
+//! | for a snapshot | the epoch | the marking's | reads all slots of the object, and claims it |
+//!
+//! Generational plans arm it to remember while minor collections pay, plans that mark beside mutators for a
+//! snapshot while they mark (`trace/snapshot.rs`).
 //!
 //! # Generational plans
 //! An object that survived a collection is *unlogged*: a bit of its state byte says so
@@ -51,7 +54,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 /// `(state ^ expected) & mask` is not zero. `mask` and `expected` are bytes of the mutator, at
 /// [`MutatorState::BARRIER_OFFSET`](crate::MutatorState) and behind it; they change at safepoints alone, and
 /// while `mask` is zero nothing has to be tested. `state` is the byte at `base + (object >> shift)`
-/// (wrapping). The store stays behind the branch.
+/// (wrapping), loaded with Acquire.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct BarrierTest {
     /// What is added to the shifted address of the object.

@@ -32,6 +32,12 @@
 //!    [`Pause::evacuate`](pause::Pause::evacuate), for what must stay in place, name the same spaces: one
 //!    that moves nothing gives the same tracer twice.
 //!
+//! A plan that marks **beside mutators** says so in its needs (`Needs::snapshot`), and its spaces get
+//! [`Ages::Snapshot`](metadata::Ages). It implements [`Beside`](plan::Beside) besides: how a pause begins the
+//! marking, one step of it, how a pause ends it. Its spaces give a
+//! [`SnapshotTracer`](trace::SnapshotTracer) for that, which tells by an object's address whether it was there
+//! when the marking began. `policies/src/plans/concurrentimmix.rs` is Immix with these few lines.
+//!
 //! `use mmtk_core::plan::*` brings all that the file of a plan names.
 //!
 //! [`Heap::new`] makes a heap with a plan from anywhere. Read `policies/src/plans/semispace.rs` first: a plan

@@ -7,10 +7,11 @@ const CHILD: &str = "PLAN_TESTS_CHILD";
 /// Seconds until a child that hangs is killed.
 const CHILD_SECONDS: &str = "120";
 
-/// Runs the test of this name again, alone, with [`is_child`] true.
+/// Runs the test of this name again, alone, with [`is_child`] true. The name has the modules of the test's
+/// file.
 ///
 /// # Panics
-/// When no process can be started.
+/// When no process can be started, or there is no such test.
 pub fn run_again(name: &str) -> Output {
     let test = std::env::current_exe().expect("a running test has a file");
     let child = Command::new("timeout")
@@ -19,7 +20,10 @@ pub fn run_again(name: &str) -> Output {
         .args(["--exact", name, "--nocapture"])
         .env(CHILD, "1")
         .output();
-    child.expect("a child can be started")
+    let output = child.expect("a child can be started");
+    let ran = String::from_utf8_lossy(&output.stdout).contains("running 1 test\n");
+    assert!(ran, "there is no test {name}: {output:?}");
+    output
 }
 
 /// Runs the test of this name again, which must pass. Returns what it wrote to standard error.

@@ -62,6 +62,11 @@ pub fn dense_plans() -> impl Iterator<Item = &'static str> {
     collecting_plans().filter(|name| *name != "PageProtect")
 }
 
+/// Whether this plan of `policies` marks while mutators run.
+pub fn marks_beside(plan: &str) -> bool {
+    policies::PLANS.iter().any(|known| known.name == plan && known.needs.snapshot)
+}
+
 /// Checks what must hold of every heap at any time.
 ///
 /// # Panics

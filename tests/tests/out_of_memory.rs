@@ -113,8 +113,9 @@ fn every_kind_of_object_finds_room_when_another_kind_has_filled_the_heap_and_die
 #[test]
 fn what_is_larger_than_the_limit_is_refused_without_a_collection() {
     let _watchdog = Watchdog::new();
-    for plan in PLANS {
-        let heap = heap(plan.name, LIMIT, &[]);
+    let modes = ["fixed", "proportional"].map(|mode| [("heap.min", "1M"), ("heap.mode", mode)]);
+    for (plan, mode) in PLANS.iter().flat_map(|plan| modes.each_ref().map(|mode| (plan, mode))) {
+        let heap = heap(plan.name, LIMIT, mode);
         let thread = Thread::attach(&heap);
         // A range to bump in, so that the fast path sees the requests too.
         thread.alloc(1, 8);
@@ -126,7 +127,7 @@ fn what_is_larger_than_the_limit_is_refused_without_a_collection() {
             let error = thread.with_mutator(|m| m.try_alloc(bytes)).unwrap_err();
             assert_eq!(error.requested, bytes);
         }
-        assert_eq!(heap.statistics().collections, 0, "{}", plan.name);
+        assert_eq!(heap.statistics().collections, 0, "{}, {mode:?}", plan.name);
         thread.alloc(1, 8);
     }
 }

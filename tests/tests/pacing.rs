@@ -5,8 +5,8 @@ use mmtk_core::Heap;
 use mmtk_core::events::{Cause, Event, Paced};
 use mmtk_core::options::{HeapMode, PolicyName};
 use pacer::{Cause as PacerCause, PacerPolicy, Policy};
-use plan_tests::{TestVM as _, Watchdog, collecting_plans, dense_plans, options};
-use policies::{PLANS, new_heap};
+use plan_tests::{TestVM as _, Watchdog, collecting_plans, dense_plans, marks_beside, options};
+use policies::new_heap;
 use reference::{Ref, ReferenceVM, Thread, ThreadHandle};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -24,11 +24,6 @@ fn heap(plan: &str, limit: usize, settings: &[(&str, &str)]) -> (Heap<ReferenceV
         }
     }));
     (heap, log)
-}
-
-/// Whether the plan marks while mutators run.
-fn is_beside(plan: &str) -> bool {
-    PLANS.iter().any(|known| known.name == plan && known.needs.snapshot)
 }
 
 /// A list of `bytes` in all, as the root `root`, which exists.
@@ -245,7 +240,7 @@ fn a_running_heap_changes_its_mode_policy_and_headroom() {
         })
         .unwrap();
         // Where mutators run meanwhile, a policy other than the toolkit's own sizes the heap by its own law.
-        assert!(is_beside(plan) || heap.statistics().goal_bytes == 64 * MIB, "{plan}");
+        assert!(marks_beside(plan) || heap.statistics().goal_bytes == 64 * MIB, "{plan}");
         m.mutator().collect();
         assert_eq!(log.lock().unwrap().last().unwrap().policy, "go");
         assert_eq!(heap.tuned().heap_mode, HeapMode::Fixed);
@@ -383,7 +378,7 @@ fn memory_outside_the_heap_is_no_more_than_the_goal_and_what_is_reported_between
     for plan in collecting_plans() {
         for mode in HeapMode::ALL {
             let mut settings = vec![("heap.mode", mode.name()), ("heap.pressure", "false"), ("gc.workers", "1")];
-            if is_beside(plan) {
+            if marks_beside(plan) {
                 // A collection that ends in another thread sets a goal before the VM can hear of it.
                 settings.push(("gc.driver", "quanta"));
             }

@@ -4,7 +4,7 @@
 use mmtk_core::events::{Event, PauseReport};
 use mmtk_core::weak::{ReferenceKind, Terms};
 use mmtk_core::{Heap, Semantics};
-use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, dense_plans, options};
+use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, dense_plans, marks_beside, options};
 use policies::new_heap;
 use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle};
 use std::sync::{Arc, Mutex};
@@ -147,7 +147,7 @@ fn collections(plan: &str, sizes: [usize; 3], old: usize, settings: &[(&str, &st
 fn memory_that_is_not_swept_yet_is_found_before_the_heap_is_collected_again() {
     let _watchdog = Watchdog::new();
     // How often a heap is collected that is marked beside its mutators is a matter of time.
-    let plans = dense_plans().filter(|plan| *plan != "ConcurrentImmix");
+    let plans = dense_plans().filter(|plan| !marks_beside(plan));
     let plans = plans.flat_map(|plan| [(plan, [40, 24, 200], 6 << 20), (plan, [1600; 3], 6 << 20)]);
     // In the last ones hardly a block becomes free: larger objects have to find holes.
     let full = ["Immix", "StickyImmix"].map(|plan| (plan, [1600; 3], 14 << 20));

@@ -584,3 +584,35 @@ fn collections_that_the_vm_asks_for_are_not_what_the_soft_limit_took() {
     let goal = policy.decide().goal;
     assert!((109e6..111e6).contains(&goal), "room for one collection, not for a hundred: {goal}");
 }
+
+#[test]
+fn a_cycle_that_passed_is_learned_from_its_sample_alone() {
+    for concurrent in [false, true] {
+        let config = PacerConfig { concurrent, ..PacerConfig::default() };
+        let new = || Policy::new(PolicyName::Adaptive, config, 1e8);
+        let (mut told, mut passed) = (new(), new());
+        for live in [1e8, 2e8, 1.5e8] {
+            let cycle = CycleSample { peak: 3e8, black: 0.5e8, ..cycle_of(live, 0.1) };
+            if concurrent {
+                told.marking_begins(cycle.peak - cycle.black);
+                told.mutators_ran(cycle.allocated / cycle.mutator_cpu_ns);
+            }
+            told.cycle_ended(&cycle);
+            passed.cycle_passed(&cycle);
+            assert_eq!(told.decide(), passed.decide(), "{concurrent}");
+        }
+        // It knows the rates, so it plans.
+        assert_ne!(passed.decide().cause, Cause::FirstCycle);
+    }
+}
+
+#[test]
+fn who_asks_for_a_collection_of_little_does_not_put_off_the_next_marking() {
+    let trigger_after = |forced| {
+        let mut policy = Policy::new(PolicyName::Adaptive, PacerConfig::default(), 1e8);
+        (0..8).for_each(|_| policy.cycle_passed(&CycleSample { black: 1e7, ..cycle_of(1e8, 0.1) }));
+        policy.cycle_passed(&CycleSample { traced: 1e3, retained: 1e8, forced, ..cycle_of(1e8, 0.1) });
+        policy.decide().trigger
+    };
+    assert!(trigger_after(true) < trigger_after(false));
+}

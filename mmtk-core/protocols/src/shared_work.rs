@@ -16,7 +16,7 @@
 //!     takes a packet sees what the thread that gave it had done, and what leaders did before. The lock
 //!     carries it.
 //! I3. A busy thread does not stop at a safepoint: it gives back first.
-//! I4. Memory of the list grows in `add`, `share` and `give_back` alone. A busy thread that gives back while
+//! I4. Memory of the list grows in `add` and `give_back` alone. A busy thread that gives back while
 //!     mutators are stopped may not call `malloc`; a heap whose leader closes the work then makes the list in
 //!     pages of the system (`new_in`).
 //! Callers: `close`, `drain` and `open` the leader of a pause; the rest any thread.
@@ -94,11 +94,6 @@ impl<T, A: Allocator> SharedWork<T, A> {
         state.busy += 1;
         self.packets.store(state.packets.len(), Relaxed);
         Some(packet)
-    }
-
-    /// A busy thread hands out a packet, and stays busy.
-    pub fn share(&self, packet: T) {
-        self.add(packet);
     }
 
     /// The caller is no longer busy: `packets` is what is left of its work. True if the work is dry now: no
@@ -212,7 +207,7 @@ mod tests {
         assert!(!work.is_dry() && !work.is_hungry() && work.len() == 1);
         assert_eq!(work.take(), Some(1));
         assert!(work.is_empty() && work.is_hungry() && !work.is_dry(), "one is busy");
-        work.share(2);
+        work.add(2);
         assert!(!work.give_back([3]), "packets are left");
         assert!(work.take().is_some() && work.take().is_some() && work.take().is_none());
         assert!(!work.give_back([]), "another one is busy");
@@ -291,7 +286,7 @@ mod tests {
                             done.fetch_add(1, Relaxed);
                             if work.is_hungry() && units > 1 {
                                 units -= 1;
-                                work.share(1);
+                                work.add(1);
                             }
                         }
                         busy.fetch_sub(1, Relaxed);

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use mmtk_core::events::{Cause, CollectionKind, Event, Listener, PauseReport};
+use mmtk_core::events::{Cause, CollectionKind, Event, Listener, PauseReport, PauseStep};
 
 mod table;
 
@@ -70,7 +70,7 @@ pub struct SummarySnapshot {
     pub limit_bytes: usize,
     /// Pauses.
     pub pauses: u64,
-    /// Collections. The same as `pauses` while every plan collects in one pause.
+    /// Collections. Fewer than `pauses` where some have two.
     pub gcs: u64,
     /// Collections by cause, in the order of [`Cause::ALL`].
     pub gcs_by_cause: [u64; Cause::ALL.len()],
@@ -112,7 +112,7 @@ pub struct SummarySnapshot {
     pub time_to_safepoint_ns_max: u64,
     /// All of them together; a part of `stw_ns_total`.
     pub time_to_safepoint_ns_total: u64,
-    /// CPU time of all GC work.
+    /// CPU time of pauses, and of marking between them.
     pub gc_cpu_ns_total: u64,
     /// Bytes allocated up to the last pause.
     pub allocated_bytes_total: u64,
@@ -174,15 +174,19 @@ impl State {
         *longest = (*longest).max(report.duration_ns);
         seen.minor_gcs += u64::from(report.kind == CollectionKind::Minor);
         seen.pauses += 1;
-        seen.gcs += 1;
-        seen.gcs_by_cause[report.cause as usize] += 1;
+        // A collection that begins in one pause counts when it ends in another.
+        if report.step != PauseStep::Begin {
+            seen.gcs += 1;
+            seen.gcs_by_cause[report.cause as usize] += 1;
+        }
         seen.defrag_gcs += u64::from(report.defrag);
         seen.emergency_gcs += u64::from(report.emergency);
         seen.pause_ns_max = seen.pause_ns_max.max(report.duration_ns);
         add(&mut seen.stw_ns_total, report.duration_ns);
         seen.time_to_safepoint_ns_max = seen.time_to_safepoint_ns_max.max(report.time_to_safepoint_ns);
         add(&mut seen.time_to_safepoint_ns_total, report.time_to_safepoint_ns);
-        add(&mut seen.gc_cpu_ns_total, report.cpu_ns);
+        let beside = report.marking.map_or(0, |marking| marking.cpu_ns);
+        add(&mut seen.gc_cpu_ns_total, report.cpu_ns.saturating_add(beside));
         add(&mut seen.allocated_bytes_total, report.allocated_bytes as u64);
         let reserved = report.reserved_before_bytes.max(report.reserved_after_bytes);
         seen.reserved_bytes_peak = seen.reserved_bytes_peak.max(reserved);
@@ -226,6 +230,7 @@ fn add(total: &mut u64, amount: u64) {
 mod tests {
     use super::*;
     use crate::samples;
+    use mmtk_core::events::MarkingReport;
 
     /// A summary of pauses of 1, 2, ... `count` microseconds, in a scrambled order.
     fn summary_of(count: u64) -> SummaryHandle {
@@ -292,6 +297,21 @@ mod tests {
     fn nothing_seen_is_all_zero() {
         let (_summary, handle) = Summary::new();
         assert_eq!(handle.snapshot(), SummarySnapshot::default());
+    }
+
+    #[test]
+    fn a_collection_of_two_pauses_counts_once_with_what_it_marked_between_them() {
+        let (mut summary, handle) = Summary::new();
+        let marking =
+            MarkingReport { duration_ns: 9, cpu_ns: 1000, helped_cpu_ns: 0, bytes_beside: 0, allocated_bytes: 0 };
+        let begin = PauseReport { step: PauseStep::Begin, cpu_ns: 10, ..samples::pause(1) };
+        let end = PauseReport { step: PauseStep::End, cpu_ns: 20, marking: Some(marking), ..samples::pause(2) };
+        for pause in [begin, end] {
+            summary.on_event(&Event::Pause(Box::new(pause)));
+        }
+        let seen = handle.snapshot();
+        assert_eq!((seen.pauses, seen.gcs, seen.gc_cpu_ns_total), (2, 1, 1030));
+        assert_eq!(seen.gcs_by_cause.iter().sum::<u64>(), 1);
     }
 
     #[test]

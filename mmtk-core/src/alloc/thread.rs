@@ -18,6 +18,7 @@ use crate::metadata::{ArrayParts, MAX_CELL_BYTES, ObjectStates, Remembered, Tall
 use crate::options::Options;
 use crate::os::{self, CpuMeter, PageVec};
 use crate::stack::StackNote;
+use protocols::credit::Credit;
 use protocols::safepoint::{Stoppable, ThreadState};
 use std::cell::{Cell, UnsafeCell};
 use std::mem::offset_of;
@@ -33,8 +34,10 @@ pub(crate) struct Noted {
     pub grey: PageVec<ObjectReference>,
     /// What it has claimed, in numbers.
     pub tally: Tally,
-    /// Bytes that it has allocated since it last helped to mark.
-    pub owes: usize,
+    /// Bytes that it has yet to mark for what it has allocated, and those that it has marked ahead.
+    pub owes: u64,
+    /// See `owes`.
+    pub credit: Credit,
 }
 
 /// What the toolkit keeps for one thread.

@@ -61,10 +61,9 @@ impl<VM: VMBinding> Collector<VM> {
         }
         let allocated = self.flush_allocated(allocators());
         let limit = self.memory().budget().limit();
-        match self.marks_beside {
-            true if bytes > limit => (),
-            true => self.pace_beside(me, allocated, bytes),
-            false => self.collect_if_due(me, bytes),
+        // What can never fit is refused before anything is collected for it.
+        if bytes <= limit {
+            self.collect_if_due(me, allocated, bytes);
         }
         // A plan is safe code, and can return any address.
         let checked = |address: Address| {
@@ -75,7 +74,6 @@ impl<VM: VMBinding> Collector<VM> {
             );
             address
         };
-        // What can never fit is refused before anything is collected for it.
         let mut attempts = if bytes <= limit { Attempts::default() } else { Attempts::OVER };
         while attempts != Attempts::OVER {
             let swept = self.sweeping.is_over();
@@ -157,18 +155,20 @@ impl<VM: VMBinding> Collector<VM> {
         me.where_it_may_stop(|| self.safepoint.park(me.thread(), &mut Late::stopped(self)));
         self.answer(me);
         if self.safepoint.take_look(me.thread()) {
-            match self.marks_beside {
-                true => self.pace_beside(me, 0, 0),
-                false => self.collect_if_due(me, 0),
-            }
+            self.collect_if_due(me, 0, 0);
         }
     }
 
-    /// Collects if that is due before `bytes` bytes are allocated.
-    fn collect_if_due(self: &Arc<Self>, me: &ThreadPart<VM>, bytes: usize) {
+    /// Collects if that is due before `bytes` bytes are allocated; where the heap is marked beside mutators,
+    /// begins that, and helps with what is in progress. The mutator has allocated `allocated` bytes since it
+    /// was last here.
+    fn collect_if_due(self: &Arc<Self>, me: &ThreadPart<VM>, allocated: usize, bytes: usize) {
         // A minor collection may leave enough for a full one to be due after all.
         let mut collections = 0;
         while collections < 2 && self.plan.can_collect() {
+            if self.marking.is_in_progress() {
+                return self.assist(me, allocated, bytes);
+            }
             // Threads that cross the goal together want one collection, not one each.
             let (seen, swept) = (self.pauses.ended(), self.sweeping.is_over());
             let Some(cause) = self.pacing.due(self.memory().budget().reserved(), bytes) else { break };
@@ -177,7 +177,10 @@ impl<VM: VMBinding> Collector<VM> {
                 continue;
             }
             collections += 1;
-            me.where_it_may_stop(|| self.collect_unless_done(Some(me), cause, Some(seen), |_| ()));
+            me.where_it_may_stop(|| match self.marks_beside {
+                true => self.begin_marking(Some(me), cause, seen),
+                false => _ = self.collect_unless_done(Some(me), cause, Some(seen), |_| ()),
+            });
         }
     }
 

@@ -26,8 +26,8 @@ const KEPT_NOTES: usize = 4096;
 impl<VM: VMBinding> Collector<VM> {
     /// Collects; the caller leads, or takes part in the pause that another thread leads.
     pub(crate) fn collect(self: &Arc<Self>, me: Option<&ThreadPart<VM>>, cause: Cause) {
-        // What died since a marking began is garbage only for the next collection. Whoever took part in the
-        // pause of another thread does not know which that was.
+        // A marking in progress keeps what has died since it began. So its end is not enough: a whole
+        // collection follows. A thread that took part in the pause of another does not know what that did.
         let ends_marking = || self.collect_unless_done(me, cause, None, |ended| ended.marking.is_some());
         while ends_marking().unwrap_or(self.marks_beside) {}
         if cause == Cause::Requested {
@@ -63,20 +63,28 @@ impl<VM: VMBinding> Collector<VM> {
         let result = last(&ended);
         drop(inside);
         std::mem::forget(unfinished);
-        if self.watch.listeners().is_empty() {
+        self.resume_and_tell(|| {
+            let ended = ended.after(nanos_since(requested));
+            let pause = Event::Pause(Box::new(details.report(&ended)));
+            [pause].into_iter().chain(paced.map(|paced| Event::Paced(Box::new(paced))))
+        });
+        Some(result)
+    }
+
+    /// The leader lets all go on, and tells the listeners of its pause, if there are any.
+    pub(super) fn resume_and_tell<E: IntoIterator<Item = Event>>(&self, events: impl FnOnce() -> E) {
+        let resume = || {
             self.resume_all();
             self.go_on_beside();
-        } else {
-            let _inside = self.call(Callback::Listener);
-            self.watch.listeners().emit_in_order(|| {
-                self.resume_all();
-                self.go_on_beside();
-                let ended = ended.after(nanos_since(requested));
-                let pause = Event::Pause(Box::new(details.report(&ended)));
-                [pause].into_iter().chain(paced.map(|paced| Event::Paced(Box::new(paced))))
-            });
+        };
+        if self.watch.listeners().is_empty() {
+            return resume();
         }
-        Some(result)
+        let _inside = self.call(Callback::Listener);
+        self.watch.listeners().emit_in_order(|| {
+            resume();
+            events()
+        });
     }
 
     /// Before mutators are asked to stop: what a pause may not do, since a thread that has stopped may hold
@@ -246,14 +254,7 @@ impl<VM: VMBinding> Collector<VM> {
         self.return_memory(&ended, goal);
         // To return memory takes time, and the nursery has a goal for the whole pause.
         self.size_nursery(&ended.after(nanos_since(requested)), goal, &mutators);
-        let details = Details {
-            worker_cpu_ns,
-            phases: self.memory().arena().collect(pause.phases.iter().cloned()),
-            spaces: self.report_spaces(),
-            goal,
-            resident: self.memory().budget().resident(),
-            limit: self.memory().budget().limit(),
-        };
+        let details = self.details(worker_cpu_ns, &pause);
         Led { ended, details, paced }
     }
 
@@ -358,8 +359,20 @@ impl<VM: VMBinding> Collector<VM> {
         }
     }
 
+    /// What listeners are told of a pause that is about to end.
+    pub(super) fn details<'a>(&'a self, worker_cpu_ns: List<'a, u64>, pause: &Pause<'_, VM>) -> Details<'a> {
+        Details {
+            worker_cpu_ns,
+            phases: self.memory().arena().collect(pause.phases.iter().cloned()),
+            spaces: self.report_spaces(),
+            goal: self.pacing.goal().bytes(),
+            resident: self.memory().budget().resident(),
+            limit: self.memory().budget().limit(),
+        }
+    }
+
     /// What lies in each space, if anybody listens.
-    pub(super) fn report_spaces(&self) -> List<'_, SpaceReport> {
+    fn report_spaces(&self) -> List<'_, SpaceReport> {
         let arena = self.memory().arena();
         if self.watch.listeners().is_empty() {
             return arena.list();
@@ -432,14 +445,14 @@ struct Led<'a> {
 
 /// What listeners are told besides. The lists are in the arena: what listeners get is made of them when
 /// mutators run again.
-struct Details<'a> {
-    worker_cpu_ns: List<'a, u64>,
-    phases: List<'a, Phase>,
-    spaces: List<'a, SpaceReport>,
+pub(super) struct Details<'a> {
+    pub worker_cpu_ns: List<'a, u64>,
+    pub phases: List<'a, Phase>,
+    pub spaces: List<'a, SpaceReport>,
     /// Bytes at the end of the pause.
-    goal: usize,
-    resident: usize,
-    limit: usize,
+    pub goal: usize,
+    pub resident: usize,
+    pub limit: usize,
 }
 
 impl Details<'_> {
@@ -467,11 +480,11 @@ impl Details<'_> {
             defrag: defragmented,
             emergency,
             marking: marking.map(|marking| MarkingReport {
-                duration_ns: times.end().saturating_sub(marking.began_ns),
+                duration_ns: times.end().saturating_sub(marking.begun.at_ns),
                 cpu_ns: marking.cpu_ns,
                 helped_cpu_ns: marking.helped_cpu_ns,
                 bytes_beside: marking.bytes_beside,
-                allocated_bytes: bytes.allocated.since_full.saturating_sub(marking.allocated_before),
+                allocated_bytes: bytes.allocated.since_full.saturating_sub(marking.begun.allocated),
             }),
         }
     }

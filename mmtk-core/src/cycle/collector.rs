@@ -53,6 +53,7 @@ pub(crate) struct Collector<VM: VMBinding> {
     pub(super) background: Background<VM>,
     /// The marking beside mutators, in plans that have it.
     pub(super) marking: Arc<MarkingBeside<VM>>,
+    /// Whether the plan has it: read at each refill.
     pub(super) marks_beside: bool,
     /// Who marks; never `Auto`.
     pub(super) driver: Driver,

@@ -13,10 +13,10 @@
 //! Callers: mutators, in the slow path of allocation; the background thread.
 
 use super::background::EndsMarking;
-use super::collect::{StoppedHeap, nanos_since};
+use super::collect::{Details, StoppedHeap, nanos_since};
 use super::collector::Collector;
 use super::late::Late;
-use super::marking::{EndedMarking, Stepped};
+use super::marking::{Begun, EndedMarking, Stepped};
 use crate::address::ObjectReference;
 use crate::alloc::{MutatorRef, Noted, ThreadPart};
 use crate::barrier::Armed;
@@ -35,28 +35,9 @@ use std::time::Instant;
 const QUANTUM: usize = 1024;
 
 impl<VM: VMBinding> Collector<VM> {
-    /// In a plan that marks beside mutators, before `request` bytes are allocated by a mutator that has
-    /// allocated `allocated` since it was last here: begins a marking if one is due, and helps the one in
-    /// progress.
-    pub(super) fn pace_beside(self: &Arc<Self>, me: &ThreadPart<VM>, allocated: usize, request: usize) {
-        // It sweeps, begins, and helps.
-        for _ in 0..3 {
-            if self.marking.is_in_progress() {
-                return self.help(me, allocated, request);
-            }
-            let (seen, swept) = (self.pauses.ended(), self.sweeping.is_over());
-            let reserved = self.memory().budget().reserved();
-            let Some(cause) = self.pacing.due(reserved, request) else { return };
-            if !swept && cause == Cause::Growth {
-                while self.sweep_some(Some(me)) {}
-                continue;
-            }
-            me.where_it_may_stop(|| self.begin_marking(Some(me), cause, seen));
-        }
-    }
-
-    /// A mutator pays for what it has allocated.
-    fn help(self: &Arc<Self>, me: &ThreadPart<VM>, allocated: usize, request: usize) {
+    /// A mutator that has allocated `allocated` bytes since it was last here pays for them, before it allocates
+    /// `request` more.
+    pub(super) fn assist(self: &Arc<Self>, me: &ThreadPart<VM>, allocated: usize, request: usize) {
         // SAFETY: the owner, which runs; the borrow ends before it comes to a safepoint.
         let noted = unsafe { ThreadPart::noted_of_stopped(me) };
         self.marking.hand_in(noted);
@@ -70,8 +51,8 @@ impl<VM: VMBinding> Collector<VM> {
             return;
         }
         let goal = self.pacing.goal();
-        let ratio = goal.help(reserved, self.marking.marked());
-        let (mut stepped, mut cpu_ns) = self.marking.help(noted, allocated, ratio, QUANTUM);
+        let ratio = goal.assist_ratio(reserved, self.marking.marked());
+        let (mut stepped, mut cpu_ns) = self.marking.assist(noted, allocated, ratio, QUANTUM);
         // The goal bounds the heap: who would carry it far beyond marks on.
         let is_exceeded = goal.is_exceeded(reserved, allocated >= BLOCK_BYTES);
         while is_exceeded && matches!(stepped, Stepped::More | Stepped::Paid) && !me.thread().is_asked_to_stop() {
@@ -92,7 +73,7 @@ impl<VM: VMBinding> Collector<VM> {
     /// time until `deadline`. Whether there is more to do.
     pub(crate) fn step_until(self: &Arc<Self>, me: &ThreadPart<VM>, deadline: Instant) -> bool {
         while self.marking.is_in_progress() {
-            // SAFETY: as in `help`.
+            // SAFETY: as in `assist`.
             let noted = unsafe { ThreadPart::noted_of_stopped(me) };
             self.marking.hand_in(noted);
             let (stepped, cpu_ns) = self.marking.step_by(noted, QUANTUM);
@@ -158,18 +139,7 @@ impl<VM: VMBinding> Collector<VM> {
         let began = self.lead_begin(me, cause, requested);
         drop(inside);
         std::mem::forget(unfinished);
-        if self.watch.listeners().is_empty() {
-            self.resume_all();
-            self.go_on_beside();
-        } else {
-            let _inside = self.call(Callback::Listener);
-            self.watch.listeners().emit_in_order(|| {
-                self.resume_all();
-                self.go_on_beside();
-                let report = PauseReport { duration_ns: nanos_since(requested), ..began.report() };
-                [Event::Pause(Box::new(report))].into_iter()
-            });
-        }
+        self.resume_and_tell(|| [Event::Pause(Box::new(began.report(nanos_since(requested))))]);
     }
 
     fn lead_begin(&self, me: Option<&ThreadPart<VM>>, cause: Cause, requested: Instant) -> Began<'_> {
@@ -193,24 +163,20 @@ impl<VM: VMBinding> Collector<VM> {
         beside.begin(&mut pause);
         self.watch.note_snapshot(self.pauses.ended(), &*self.plan, &pause);
         self.vm.pause_ends();
-        self.marking.begin(cause, self.pauses.at_ns(requested), allocated.since_full);
+        let begun = Begun { cause, at_ns: self.pauses.at_ns(requested), allocated: allocated.since_full };
+        self.marking.begin(begun);
         self.pacing.goal().marking_begins(reserved);
         mutators.iter().for_each(|mutator| mutator.arm_barrier(self.armed()));
         let worker_cpu_ns = self.take_cpu_time(me, thread_cpu_ns() - cpu_before);
         self.pauses.began(worker_cpu_ns.iter().sum());
         Began {
             sequence: self.pauses.ended(),
-            cause,
-            start_ns: self.pauses.at_ns(requested),
+            begun,
             to_safepoint,
-            cpu_ns: worker_cpu_ns,
-            phases: self.memory().arena().collect(pause.phases.iter().cloned()),
             reserved,
             live: self.pauses.live_bytes(),
-            goal: self.pacing.goal().bytes(),
-            resident: self.memory().budget().resident(),
-            limit: self.memory().budget().limit(),
             allocated: allocated.since_pause,
+            details: self.details(worker_cpu_ns, &pause),
         }
     }
 
@@ -272,7 +238,7 @@ impl<VM: VMBinding> EndsMarking for Collector<VM> {
         let hand_in =
             |mutator: &MutatorRef<VM>| self.marking.hand_in(unsafe { ThreadPart::noted_of_stopped(mutator.0) });
         if !self.safepoint.handshake(hand_in, &mut Late::new(&self)) {
-            // A pause has come between. Whoever led it wakes this thread.
+            // A pause has come between. Its leader wakes this thread again.
             return;
         }
         match self.marking.grey().is_dry() || self.marking.is_last_round() {
@@ -285,40 +251,36 @@ impl<VM: VMBinding> EndsMarking for Collector<VM> {
 /// The pause that took a snapshot.
 struct Began<'a> {
     sequence: u64,
-    cause: Cause,
-    start_ns: u64,
+    begun: Begun,
     to_safepoint: u64,
-    cpu_ns: List<'a, u64>,
-    phases: List<'a, crate::events::Phase>,
     reserved: usize,
     live: usize,
-    goal: usize,
-    resident: usize,
-    limit: usize,
     allocated: usize,
+    details: Details<'a>,
 }
 
 impl Began<'_> {
-    fn report(&self) -> PauseReport {
+    fn report(&self, duration_ns: u64) -> PauseReport {
+        let Began { sequence, begun, to_safepoint, reserved, live, allocated, details } = self;
         PauseReport {
-            sequence: self.sequence,
-            cause: self.cause,
+            sequence: *sequence,
+            cause: begun.cause,
             kind: CollectionKind::Full,
             step: PauseStep::Begin,
-            start_ns: self.start_ns,
-            time_to_safepoint_ns: self.to_safepoint,
-            duration_ns: 0,
-            cpu_ns: self.cpu_ns.iter().sum(),
-            worker_cpu_ns: self.cpu_ns.to_vec(),
-            phases: self.phases.to_vec(),
-            reserved_before_bytes: self.reserved,
-            reserved_after_bytes: self.reserved,
-            live_bytes: self.live,
-            goal_bytes: self.goal,
-            resident_bytes: self.resident,
-            limit_bytes: self.limit,
-            allocated_bytes: self.allocated,
-            spaces: Vec::new(),
+            start_ns: begun.at_ns,
+            time_to_safepoint_ns: *to_safepoint,
+            duration_ns,
+            cpu_ns: details.worker_cpu_ns.iter().sum(),
+            worker_cpu_ns: details.worker_cpu_ns.to_vec(),
+            phases: details.phases.to_vec(),
+            reserved_before_bytes: *reserved,
+            reserved_after_bytes: *reserved,
+            live_bytes: *live,
+            goal_bytes: details.goal,
+            resident_bytes: details.resident,
+            limit_bytes: details.limit,
+            allocated_bytes: *allocated,
+            spaces: details.spaces.to_vec(),
             defrag: false,
             emergency: false,
             marking: None,

@@ -149,7 +149,7 @@ impl Goal {
     /// How many bytes are to be marked for each that a mutator allocates, so that the marking ends by the
     /// goal: with `reserved` bytes reserved, and `marked` of this marking. Beyond the goal all that was
     /// reserved when it began may be live, and there is hardly any room.
-    pub fn help(&self, reserved: usize, marked: usize) -> f64 {
+    pub fn assist_ratio(&self, reserved: usize, marked: usize) -> f64 {
         let goal = self.bytes();
         let expected = match reserved < goal {
             true => self.expected.load(Relaxed).max(marked + marked / 8),
@@ -233,9 +233,9 @@ impl Goal {
         let allocated = bytes.allocated.since_full;
         // Where mutators stand still while the heap is marked, marking takes as long as the pause, nothing is
         // allocated meanwhile, and no mutator helps but the one that leads.
-        let marking_ns = full.marking.map_or(times.pause, |marking| times.end().saturating_sub(marking.began_ns));
+        let marking_ns = full.marking.map_or(times.pause, |marking| times.end().saturating_sub(marking.begun.at_ns));
         let black =
-            full.marking.map_or(0, |marking| bytes.allocated.since_full.saturating_sub(marking.allocated_before));
+            full.marking.map_or(0, |marking| bytes.allocated.since_full.saturating_sub(marking.begun.allocated));
         let sample = CycleSample {
             traced: bytes.live as f64 + external,
             retained: bytes.reserved_after as f64 + external,

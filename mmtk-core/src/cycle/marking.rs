@@ -11,7 +11,7 @@
 //!
 //! I1. It begins and ends in pauses. In every pause the packets are closed: no step is under way.
 //! I2. A mutator that runs has the phase that it had when it was last stopped.
-//! Callers: leaders begin and end; `step_beside` the background thread; `help` mutators that run.
+//! Callers: leaders begin and end; `step_beside` the background thread; `assist` mutators that run.
 
 use crate::address::ObjectReference;
 use crate::alloc::{Noted, ThreadPart};
@@ -24,13 +24,17 @@ use crate::pause::OfMarking;
 use crate::plan::{Beside, Log, Plan, Step};
 use crate::trace::{GreyPackets, PACKET};
 use crate::workers::abort;
+use protocols::credit::Credits;
 use protocols::sync::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Objects of a step of the background thread, between two looks at what else it is asked.
 const STEP_OBJECTS: usize = 16 << 10;
+
+/// Less than this, in bytes, is not worth a step of a mutator, and more of credit it does not keep.
+const LEAST_DEBT: usize = 16 << 10;
 
 /// How often mutators are asked for what they have noted, before the marking ends with what they have then.
 const MOST_ROUNDS: u32 = 16;
@@ -58,22 +62,29 @@ pub(crate) struct MarkingBeside<VM: VMBinding> {
     counted: Mutex<Tally>,
     /// Objects of a step at most (a stress option).
     most: usize,
-    /// Bytes marked in this cycle, as far as steps have said.
+    /// Bytes marked in this cycle by steps that have ended.
     marked: AtomicUsize,
-    /// Bytes that the background thread has marked ahead of what mutators owe.
-    credit: AtomicI64,
+    /// What the background thread has marked pays for what mutators owe.
+    credits: Credits,
     /// Processor time in ns: of all cycles, and of this one; of mutators that helped in this one.
     cpu_ns: AtomicU64,
     recent_cpu_ns: AtomicU64,
     helped_cpu_ns: AtomicU64,
     /// How often mutators were asked for what they have noted.
     rounds: AtomicU32,
-    /// Why this one began.
-    cause: Mutex<Cause>,
-    /// When this one began: ns since heap creation.
-    began_ns: AtomicU64,
-    /// Bytes allocated since the last full collection, when this one began.
-    allocated_before: AtomicUsize,
+    /// The one in progress, or the last. Written in pauses.
+    begun: Mutex<Begun>,
+}
+
+/// A marking that has begun.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Begun {
+    /// Why.
+    pub cause: Cause,
+    /// When, in ns since heap creation.
+    pub at_ns: u64,
+    /// Bytes allocated before that since the last full collection.
+    pub allocated: usize,
 }
 
 impl<VM: VMBinding> MarkingBeside<VM> {
@@ -87,14 +98,12 @@ impl<VM: VMBinding> MarkingBeside<VM> {
             counted: Mutex::new(Tally::with_blocks()),
             most: if most > 0 { most } else { usize::MAX },
             marked: AtomicUsize::new(0),
-            credit: AtomicI64::new(0),
+            credits: Credits::new(LEAST_DEBT as u64),
             cpu_ns: AtomicU64::new(0),
             recent_cpu_ns: AtomicU64::new(0),
             helped_cpu_ns: AtomicU64::new(0),
             rounds: AtomicU32::new(0),
-            cause: Mutex::new(Cause::Growth),
-            began_ns: AtomicU64::new(0),
-            allocated_before: AtomicUsize::new(0),
+            begun: Mutex::new(Begun { cause: Cause::Growth, at_ns: 0, allocated: 0 }),
         }
     }
 
@@ -110,13 +119,11 @@ impl<VM: VMBinding> MarkingBeside<VM> {
     }
 
     /// One begins. The leader, when the plan has taken the snapshot.
-    pub fn begin(&self, cause: Cause, began_ns: u64, allocated: usize) {
-        *self.cause.lock() = cause;
+    pub fn begin(&self, begun: Begun) {
+        *self.begun.lock() = begun;
         self.rounds.store(0, Relaxed);
         self.marked.store(0, Relaxed);
-        self.credit.store(0, Relaxed);
-        self.began_ns.store(began_ns, Relaxed);
-        self.allocated_before.store(allocated, Relaxed);
+        self.credits.begin_cycle();
         self.in_progress.store(true, Relaxed);
     }
 
@@ -124,6 +131,7 @@ impl<VM: VMBinding> MarkingBeside<VM> {
     pub fn take<'a>(&'a self, logged: List<'a, ObjectReference>) -> OfMarking<'a> {
         let mut counted = Tally::default();
         counted.absorb(&mut self.counted.lock());
+        // With what barriers have claimed.
         self.marked.store(counted.bytes, Relaxed);
         OfMarking { grey: &self.grey, counted, logged }
     }
@@ -132,8 +140,7 @@ impl<VM: VMBinding> MarkingBeside<VM> {
     pub fn end(&self) -> EndedMarking {
         self.in_progress.store(false, Relaxed);
         EndedMarking {
-            began_ns: self.began_ns.load(Relaxed),
-            allocated_before: self.allocated_before.load(Relaxed),
+            begun: *self.begun.lock(),
             cpu_ns: self.recent_cpu_ns.swap(0, Relaxed),
             helped_cpu_ns: self.helped_cpu_ns.swap(0, Relaxed),
             bytes_beside: self.marked(),
@@ -148,7 +155,7 @@ impl<VM: VMBinding> MarkingBeside<VM> {
 
     /// Why it began.
     pub fn cause(&self) -> Cause {
-        *self.cause.lock()
+        self.begun.lock().cause
     }
 
     /// Bytes marked in this cycle so far.
@@ -163,18 +170,20 @@ impl<VM: VMBinding> MarkingBeside<VM> {
 
     /// A step of the background thread.
     pub fn step_beside(&self) -> Stepped {
+        let cycle = self.credits.cycle();
         let mut tally = self.counted.lock();
         let before = tally.bytes;
-        let stepped = self.step(&mut tally, STEP_OBJECTS);
+        let (stepped, _) = self.step(&mut tally, STEP_OBJECTS);
         let marked = tally.bytes - before;
         drop(tally);
-        self.credit.fetch_add(marked as i64, Relaxed);
+        self.credits.earn(cycle, marked as u64);
         stepped
     }
 
-    fn step(&self, tally: &mut Tally, objects: usize) -> Stepped {
+    /// A step of at most `objects` objects. Returns its processor time in ns.
+    fn step(&self, tally: &mut Tally, objects: usize) -> (Stepped, u64) {
         let Some(packet) = self.grey.take() else {
-            return if self.grey.is_dry() { Stepped::Dry } else { Stepped::Nothing };
+            return (if self.grey.is_dry() { Stepped::Dry } else { Stepped::Nothing }, 0);
         };
         let (cpu_before, bytes_before) = (thread_cpu_ns(), tally.bytes);
         let objects = objects.min(self.most);
@@ -190,39 +199,36 @@ impl<VM: VMBinding> MarkingBeside<VM> {
         self.recent_cpu_ns.fetch_add(cpu_ns, Relaxed);
         self.marked.fetch_add(tally.bytes - bytes_before, Relaxed);
         match self.grey.give_back((!rest.is_empty()).then_some(rest)) {
-            true => Stepped::Dry,
-            false => Stepped::More,
+            true => (Stepped::Dry, cpu_ns),
+            false => (Stepped::More, cpu_ns),
         }
     }
 
-    /// A mutator that has allocated `bytes` more helps to mark, `ratio` bytes for each, as far as the
-    /// background thread has not done it. Returns the processor time in ns.
-    pub fn help(&self, noted: &mut Noted, bytes: usize, ratio: f64, quantum: usize) -> (Stepped, u64) {
-        noted.owes = noted.owes.saturating_add((bytes as f64 * ratio) as usize);
-        if noted.owes < LEAST_DEBT {
+    /// A mutator that has allocated `bytes` more owes `ratio` bytes of marking for each, and marks what its
+    /// credit and that of the background thread do not pay. Returns the processor time in ns.
+    pub fn assist(&self, noted: &mut Noted, bytes: usize, ratio: f64, quantum: usize) -> (Stepped, u64) {
+        noted.owes = noted.owes.saturating_add((bytes as f64 * ratio) as u64);
+        if noted.owes < LEAST_DEBT as u64 {
             return (Stepped::Paid, 0);
         }
-        let take = |credit: i64| (credit > 0).then(|| credit - credit.min(noted.owes as i64));
-        if let Ok(before) = self.credit.fetch_update(Relaxed, Relaxed, take) {
-            noted.owes -= before.min(noted.owes as i64) as usize;
-            if noted.owes < LEAST_DEBT {
-                return (Stepped::Paid, 0);
-            }
+        noted.owes = self.credits.pay(&mut noted.credit, noted.owes);
+        if noted.owes < LEAST_DEBT as u64 {
+            return (Stepped::Paid, 0);
         }
-        let before = noted.tally.bytes;
+        let (cycle, before) = (self.credits.cycle(), noted.tally.bytes);
         let (stepped, cpu_ns) = self.step_by(noted, quantum);
-        noted.owes = noted.owes.saturating_sub(noted.tally.bytes - before);
-        if stepped != Stepped::More {
-            noted.owes = 0;
+        let marked = (noted.tally.bytes - before) as u64;
+        if marked > noted.owes {
+            self.credits.surplus(&mut noted.credit, cycle, marked - noted.owes);
         }
+        // Where nothing is left to be marked nothing is owed.
+        noted.owes = if stepped == Stepped::More { noted.owes.saturating_sub(marked) } else { 0 };
         (stepped, cpu_ns)
     }
 
     /// A step of at most `quantum` objects by a mutator. Returns its processor time in ns.
     pub fn step_by(&self, noted: &mut Noted, quantum: usize) -> (Stepped, u64) {
-        let cpu_before = thread_cpu_ns();
-        let stepped = self.step(&mut noted.tally, quantum);
-        let cpu_ns = thread_cpu_ns() - cpu_before;
+        let (stepped, cpu_ns) = self.step(&mut noted.tally, quantum);
         self.helped_cpu_ns.fetch_add(cpu_ns, Relaxed);
         (stepped, cpu_ns)
     }
@@ -238,6 +244,7 @@ impl<VM: VMBinding> MarkingBeside<VM> {
     pub fn keep(&self, noted: &mut Noted) {
         self.hand_in(noted);
         self.counted.lock().absorb(&mut noted.tally);
+        self.credits.give_back(&mut noted.credit);
         noted.owes = 0;
     }
 
@@ -263,16 +270,11 @@ impl<VM: VMBinding> MarkingBeside<VM> {
     }
 }
 
-/// Less than this, in bytes, is not worth a step of a mutator.
-const LEAST_DEBT: usize = 16 << 10;
-
 /// What a marking took.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct EndedMarking {
-    /// When it began, in ns since heap creation.
-    pub began_ns: u64,
-    /// Bytes allocated before that since the last full collection.
-    pub allocated_before: usize,
+    /// Its beginning.
+    pub begun: Begun,
     /// Processor time in ns outside pauses.
     pub cpu_ns: u64,
     /// Of it, of mutators that helped.

@@ -264,9 +264,9 @@ impl<VM: VMBinding> Mutator<VM> {
         }
     }
 
-    /// Says that this thread took a reference to `object` from anywhere but a slot, a root or a function of
-    /// this crate: from a weak table of the VM's own, say. A plan that marks while mutators run may not have
-    /// reached the object, and will then. Call it before the next safepoint. Only bindings with
+    /// Says that this thread took a reference to `object` from a place that does not keep it alive, and that the
+    /// heap does not know: a weak table of the VM's own, for example. A plan that marks while mutators run may
+    /// not have reached the object, and marks it then. Call it before the next safepoint. Only bindings with
     /// [`VMBinding::SCAN_BESIDE`] have to; in other plans it does nothing.
     ///
     /// # Panics

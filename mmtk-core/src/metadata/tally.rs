@@ -29,9 +29,7 @@ impl Tally {
     pub fn with_blocks() -> Tally {
         Tally { blocks: Some(BlockBytes::default()), ..Tally::default() }
     }
-}
 
-impl Tally {
     /// Takes all that another thread has counted.
     pub fn absorb(&mut self, other: &mut Tally) {
         if let Some((extent, found)) = other.blocks.as_mut().and_then(BlockBytes::flush) {

@@ -279,9 +279,9 @@ options! {
         needs: [Need::Collections],
     }
 
-    /// Who marks while mutators run, in plans that do. background: a thread of the heap's own, and mutators that
-    /// allocate faster than it marks. quanta: mutators alone, in bounded steps. auto: background if affinity and
-    /// cgroup quota grant more than one processor, else quanta.
+    /// Who marks while mutators run, in plans that do. background: a thread of the heap's own, and mutators
+    /// that allocate faster than it marks. quanta: mutators alone, in bounded steps. auto: background if
+    /// affinity and cgroup quota grant more than one processor, else quanta.
     gc_driver: Driver {
         key: "gc.driver", default: Driver::Auto, allowed: OneOf,
         needs: [Need::Concurrent],
@@ -349,7 +349,8 @@ options! {
     warnings: Warnings { key: "warnings", default: Warnings::Stderr, allowed: OneOf }
 
     /// Collect each time that mutators have allocated this many bytes, to find missing roots and barriers
-    /// early. 0: off.
+    /// early. A plan that marks while mutators run begins a collection at one such time, and ends it at the
+    /// next. 0: off.
     stress_bytes: usize { key: "stress.every_bytes", default: 0, allowed: Bytes(0..=TIB), needs: [Need::Collections] }
 
     /// Generational plans: every Nth collection that the nursery or stress.every_bytes asks for is a full

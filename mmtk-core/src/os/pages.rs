@@ -134,6 +134,12 @@ impl<T> IntoIterator for PageVec<T> {
     }
 }
 
+impl<T> Extend<T> for PageVec<T> {
+    fn extend<I: IntoIterator<Item = T>>(&mut self, items: I) {
+        self.0.extend(items);
+    }
+}
+
 impl<T> FromIterator<T> for PageVec<T> {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> PageVec<T> {
         let mut all = PageVec::new();

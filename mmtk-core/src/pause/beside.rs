@@ -41,7 +41,7 @@ impl<VM: VMBinding> Pause<'_, VM> {
         let grey = marking.grey;
         let mut objects = std::mem::replace(&mut marking.logged, self.arena.list());
         grey.drain(|packet| objects.extend(packet.iter().copied()));
-        self.found.absorb(&mut marking.counted);
+        self.found.add(&marking.counted);
         self.trace_from("trace", policy, objects.len(), |tracing, range, worker| {
             for object in &objects[range] {
                 tracing.keep(*object, worker);

@@ -3,7 +3,7 @@
 //! Callers: the leader.
 
 use crate::memory::EXTENTS;
-use crate::metadata::{BlockBytes, Tally};
+use crate::metadata::Tally;
 use crate::workers::Worker;
 
 /// What one pause found.
@@ -34,14 +34,11 @@ impl Found {
         self.traced_objects += objects;
     }
 
-    /// Takes what a thread has counted beside mutators.
-    pub(super) fn absorb(&mut self, tally: &mut Tally) {
-        self.live_bytes.iter_mut().zip(&tally.live_bytes).for_each(|(live, found)| *live += found);
-        if let Some((extent, found)) = tally.blocks.as_mut().and_then(BlockBytes::flush) {
-            self.live_bytes[extent.number()] += found;
-        }
-        self.live_objects += tally.objects;
-        self.traced_objects += tally.objects;
+    /// Adds what was counted beside mutators.
+    pub(super) fn add(&mut self, counted: &Tally) {
+        self.live_bytes.iter_mut().zip(&counted.live_bytes).for_each(|(live, found)| *live += found);
+        self.live_objects += counted.objects;
+        self.traced_objects += counted.objects;
     }
 
     /// Another round begins, which finds all of it once more.

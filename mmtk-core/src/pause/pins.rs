@@ -5,9 +5,10 @@
 //! Callers: the leader.
 
 use crate::address::ObjectReference;
-use crate::binding::{Slot, SlotVisitor, VMBinding};
+use crate::binding::VMBinding;
 use crate::memory::{Arena, Extent, List};
 use crate::metadata::ObjectStates;
+use crate::trace::Targets;
 
 /// A space whose objects may move.
 pub(crate) struct Moving {
@@ -32,12 +33,11 @@ impl<'a, VM: VMBinding> PinnedForPause<'a, VM> {
         ambiguous: &[ObjectReference],
         arena: &'a Arena,
     ) -> Self {
-        let mut targets = Targets(arena.collect(ambiguous.iter().copied()));
+        let mut objects = arena.collect(ambiguous.iter().copied());
         if VM::PINS_ROOTS {
-            vm.scan_pinned_roots(&mut targets);
+            vm.scan_pinned_roots(&mut Targets(&mut objects));
         }
         let moves = |object: &ObjectReference| moving.iter().any(|space| space.extent.holds(*object));
-        let Targets(mut objects) = targets;
         objects.retain(|object| moves(object) && states.pin_for_pause(*object));
         PinnedForPause { states, objects }
     }
@@ -45,14 +45,5 @@ impl<'a, VM: VMBinding> PinnedForPause<'a, VM> {
     /// Unpins them. The leader, when nothing moves any more.
     pub fn end(self) {
         self.objects.into_iter().for_each(|object| self.states.set_pinned(object, false));
-    }
-}
-
-/// What slots refer to.
-pub(crate) struct Targets<'a>(pub List<'a, ObjectReference>);
-
-impl<S: Slot> SlotVisitor<S> for Targets<'_> {
-    fn visit(&mut self, slot: S) {
-        self.0.extend(slot.load());
     }
 }

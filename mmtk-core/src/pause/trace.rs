@@ -1,13 +1,14 @@
 //! The part of a pause in which live objects are found.
 
-use super::pins::Targets;
 use super::roots::{RootVisitor, Roots};
 use super::{Pause, PausePhase, next_range};
 use crate::address::ObjectReference;
 use crate::binding::{SlotVisitor, VMBinding};
 use crate::events::CollectionKind;
 use crate::options::WakeHelpers;
-use crate::trace::{Grey, Marking, ObjectItem, OfSpaces, Policy, Progress, Section, SlotItem, SpaceTracer, Tracing};
+use crate::trace::{
+    Grey, Marking, ObjectItem, OfSpaces, Policy, Progress, Section, SlotItem, SpaceTracer, Targets, Tracing,
+};
 use crate::weak::QueuedRoot;
 use crate::workers::Worker;
 use std::ops::Range;
@@ -70,9 +71,8 @@ impl<VM: VMBinding> Pause<'_, VM> {
         if !VM::PINS_ROOTS {
             return;
         }
-        let mut targets = Targets(self.arena.list());
-        self.vm.scan_transitively_pinned_roots(&mut targets);
-        let Targets(targets) = targets;
+        let mut targets = self.arena.list();
+        self.vm.scan_transitively_pinned_roots(&mut Targets(&mut targets));
         if targets.is_empty() {
             return;
         }

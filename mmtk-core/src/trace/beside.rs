@@ -19,12 +19,11 @@
 //! Callers: `Step` any thread that has a packet; `Log` the mutator; the rest the leader of a pause.
 
 use super::snapshot::SnapshotTracer;
-use crate::address::{Address, ObjectReference};
+use crate::address::ObjectReference;
 use crate::binding::{Slot, SlotVisitor, VMBinding};
 use crate::metadata::{Count, Tally};
 use crate::os::{PageVec, Pages};
 use protocols::shared_work::SharedWork;
-use std::ops::Range;
 
 /// Objects in flight between prefetch and use, as in the tracing loop of pauses.
 const WINDOW: usize = 16;
@@ -36,17 +35,14 @@ pub(crate) const PACKET: usize = 256;
 /// The grey objects of a marking.
 pub(crate) type GreyPackets = SharedWork<PageVec<ObjectReference>, Pages>;
 
-/// Puts what slots refer to on a stack.
-pub(crate) struct Targets<'s>(pub &'s mut PageVec<ObjectReference>);
+/// Puts what slots refer to on a list. Of slots alone: a plan that marks beside mutators refuses bindings with
+/// ambiguous words in objects.
+pub(crate) struct Targets<'s, L>(pub &'s mut L);
 
-impl<S: Slot> SlotVisitor<S> for Targets<'_> {
+impl<S: Slot, L: Extend<ObjectReference>> SlotVisitor<S> for Targets<'_, L> {
     #[inline(always)]
     fn visit(&mut self, slot: S) {
         self.0.extend(slot.load());
-    }
-
-    fn visit_ambiguous(&mut self, _words: Range<Address>) {
-        unreachable!("a plan that marks beside mutators refuses bindings with ambiguous words in objects");
     }
 }
 
@@ -109,14 +105,18 @@ impl<VM: VMBinding> Step<'_, VM> {
                     break;
                 }
                 if self.stack.len() >= 2 * PACKET && self.grey.is_hungry() {
-                    // The oldest lead to most of the graph.
-                    let packet = self.stack.drain(..PACKET).collect();
-                    self.grey.share(packet);
+                    self.grey.add(take_oldest(&mut self.stack));
                 }
             }
         }
         self.stack.extend((0..filled).map(|n| window[(head + n) % WINDOW]));
     }
+}
+
+/// A packet of the oldest objects of a stack that has two packets at least: they lead to most of the graph. The
+/// newest take their places, so that the rest is not moved.
+fn take_oldest(stack: &mut PageVec<ObjectReference>) -> PageVec<ObjectReference> {
+    (0..PACKET).map(|place| stack.swap_remove(place)).collect()
 }
 
 /// Where a mutator notes what a marking in progress must reach.

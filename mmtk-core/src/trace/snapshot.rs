@@ -29,9 +29,8 @@ pub trait SnapshotTracer<VM: VMBinding>: Copy + Send + Sync {
     /// Whether the object is in this space.
     fn holds(&self, object: ObjectReference) -> bool;
 
-    /// Whether an object of this space existed when the marking began, and nobody is known to have claimed
-    /// it. The first part is told by the address alone. If it is claimed, whoever did has read its slots
-    /// before this returns.
+    /// Whether an object of this space existed when the marking began, and is not claimed. The address alone
+    /// tells the first. False says of an object of the snapshot that its slots were read before this returns.
     fn is_white(&self, object: ObjectReference) -> bool;
 
     /// Claims a white object of this space whose slots the caller has read; true for one of several threads.

@@ -80,7 +80,7 @@ impl Snapshot {
             |object| spaces.of(object).is_some_and(|space| space.check_object(object, 1 << VM::LOG_GRANULE).is_ok());
         let was_lost = |noted: &&Noted| is_there(noted.object) && !is_claimed(pause, plan, noted.object);
         let Some(lost) = self.objects.iter().find(was_lost).map(|noted| noted.object) else { return };
-        // Whoever held it was claimed after it was taken out.
+        // The object that held it was claimed only when it held it no more.
         let holders =
             self.objects.iter().filter(|noted| is_there(noted.object) && is_claimed(pause, plan, noted.object));
         for noted in holders {

@@ -21,7 +21,8 @@
 //!     `fresh`, or as the run in which a region allocates. A free run is in neither list.
 //! I4. While the space is marked beside mutators, objects go to pages that were free when that began, and
 //!     these are `New` until the next collection: what lies on another page that is not free is in the
-//!     snapshot. Nothing becomes free meanwhile.
+//!     snapshot. Nothing becomes free meanwhile. Pages of a region that is released meanwhile count as old
+//!     ones: nothing refers to its objects, as `Heap::region` demands.
 //! Callers: `allocate` and `release` as `mmtk_core::region` says; the tracer any worker; the rest the leader.
 
 use super::epoch::Epoch;

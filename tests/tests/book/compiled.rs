@@ -6,7 +6,10 @@ use mmtk_core::{Address, CellsAt, Heap, Mutator, MutatorState, ObjectReference, 
 use plan_tests::{HEAPS, MakeHeap, TestVM, Watchdog, options};
 use policies::PLANS;
 use reference::{Class, Ref, Thread, ThreadHandle, object};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32,
+    Ordering::{Acquire, Relaxed},
+};
 
 // ANCHOR: alloc
 /// A word of the state of the thread's mutator.
@@ -73,7 +76,7 @@ unsafe fn store<VM: TestVM>(
             let state = base.wrapping_add(object.address().as_usize() >> shift) as *const AtomicU8;
             ((*mask).load(Relaxed), (*expected).load(Relaxed), &*state)
         };
-        if mask != 0 && (state.load(Relaxed) ^ expected) & mask != 0 {
+        if mask != 0 && (state.load(Acquire) ^ expected) & mask != 0 {
             mutator.remember(object, slot);
         }
     }

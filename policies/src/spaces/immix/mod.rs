@@ -30,8 +30,9 @@
 //! I7. In a space that is marked beside mutators, an object is in the snapshot if the line that it begins in
 //!     carries the epoch before the marking, the number that was handed out before it, or the epoch of the
 //!     marking. While that is in progress, lines in use change to its epoch and to nothing else, and memory
-//!     is handed out with a number that no line carried. Lines that are free carry none of these: sweeps in
-//!     two epochs of each round clear what others left (`NUMBERS_SWEPT`). So what a marker reads of a line,
+//!     is handed out with a number that no line carried. Lines that are free carry none of these: a block
+//!     that becomes free carries 0, and sweeps in two epochs of each round clear the free lines of the others
+//!     (`NUMBERS_SWEPT`). So what a marker reads of a line,
 //!     now or as it was, says whether the object is in the snapshot. When the marking ends, lines with either
 //!     number are live.
 //! Callers: `allocate` any mutator; the tracers any worker; `sweep_unit` any thread; the rest the leader.
