@@ -163,6 +163,48 @@ fn memory_that_is_not_swept_yet_is_found_before_the_heap_is_collected_again() {
     }
 }
 
+/// A mutator took blocks that a sweep had freed, beside cells and holes that were not swept yet. So the heap was
+/// as large as before soon after a collection, and was collected again, now and then.
+#[test]
+fn holes_that_are_not_swept_yet_are_used_before_blocks_that_are_free() {
+    const LARGE: usize = 100_000;
+    let _watchdog = Watchdog::new();
+    for plan in ["MarkSweep", "Immix"] {
+        let settings = [
+            ALWAYS,
+            NO_BACKGROUND,
+            ("immix.defrag", "false"),
+            ("stress.every_bytes", "16M"),
+            ("stress.full_every", "1"),
+            ("gc.workers", "1"),
+        ];
+        let (heap, pauses) = heap_and_pauses::<ReferenceVM>(plan, 64 << 20, &settings);
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        let records = 1 << 16;
+        let table = m.push(m.alloc(records, 0));
+        // Blocks that become free lie before those with holes.
+        (0..records / 2).for_each(|_| _ = m.alloc(1, 48));
+        for n in 0..records {
+            let record = m.alloc(1, 48);
+            m.write_ref(m.get(table), n, record);
+        }
+        for n in (0..records).filter(|n| n % 16 >= 8) {
+            m.write_ref(m.get(table), n, Ref::NULL);
+        }
+        while pauses.lock().unwrap().is_empty() {
+            m.alloc(0, LARGE);
+        }
+        // The object whose allocation met the pause came after it.
+        let after = pauses.lock().unwrap()[0].reserved_after_bytes + (LARGE + 16).next_multiple_of(4096);
+        (0..records / 4).for_each(|_| _ = m.alloc(1, 48));
+        m.mutator().collect();
+        let pauses = pauses.lock().unwrap();
+        assert_eq!(pauses.len(), 2, "{plan}");
+        assert!(pauses[1].reserved_before_bytes <= after, "{plan}: {} bytes, {after}", pauses[1].reserved_before_bytes);
+    }
+}
+
 /// A thread that swept asked twice which objects live. In between the pages of a dead one became those of a new
 /// one, and both were listed.
 #[test]

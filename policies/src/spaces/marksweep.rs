@@ -69,9 +69,8 @@ pub struct MarkSweepSpace<VM> {
     live_blocks: AtomicU32,
     /// Whether a marking beside mutators is in progress.
     marking: AtomicBool,
-    /// What it has left to be swept, and the blocks that it owned then.
+    /// What it has left to be swept.
     left: LeftToSweep,
-    owned_when_left: AtomicU32,
 }
 
 impl<VM: VMBinding> MarkSweepSpace<VM> {
@@ -111,7 +110,6 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             live_blocks: AtomicU32::new(0),
             marking: AtomicBool::new(false),
             left: LeftToSweep::default(),
-            owned_when_left: AtomicU32::new(0),
         })
     }
 
@@ -147,8 +145,7 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
                 (cell.block, cell.next_cell) = (Some(Block(number)), 0);
                 continue;
             }
-            let grows = self.pool.owned() >= self.owned_when_left.load(Relaxed);
-            if matches!(self.of, CellsOf::Plan) && grows && !self.left.is_over() {
+            if matches!(self.of, CellsOf::Plan) && !self.left.is_over() {
                 // It would grow beside cells that are free. The caller sweeps, and comes again. Beside
                 // another plan's space it is small, and that space's units come first.
                 return None;
@@ -244,7 +241,6 @@ impl<VM: VMBinding> MarkSweepSpace<VM> {
             // Objects that are found by address must not be found dead, and cells do not tell.
             CollectionKind::Full if !VM::OBJECT_STARTS && pause.leaves_sweep(blocks, |_| false) => {
                 let dead = self.pool.owned().saturating_sub(self.live_blocks.load(Relaxed));
-                self.owned_when_left.store(self.pool.owned(), Relaxed);
                 self.left.leave(self.pool.watermark().div_ceil(UNIT_BLOCKS), dead as usize * BLOCK_BYTES);
             }
             CollectionKind::Full => {

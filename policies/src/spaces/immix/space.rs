@@ -168,6 +168,10 @@ impl<VM: VMBinding> ImmixSpace<VM> {
                 allocators.hole = self.search(Block(number));
                 continue;
             }
+            if !self.left.is_over() {
+                // It would grow beside holes that are not listed yet. The caller sweeps, and comes again.
+                return None;
+            }
             return allocators.refill_bump(self.take_block(Charge::Mutator, 0)?, bytes);
         }
     }
