@@ -11,7 +11,7 @@
 //! long comparison can be interrupted and continued.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
@@ -104,6 +104,13 @@ pub trait Ledger {
     fn keep_refusal(&mut self, spec: &Spec, collector: &Collector, why: &str) -> Result<(), Failure>;
 }
 
+/// How long a search for the smallest heap waits for a run, where one took `took` in a heap that sufficed. A
+/// heap in which a program takes so much longer is too small: just below the minimum a collector may need
+/// minutes to run out of memory.
+fn too_long(took: Duration) -> Duration {
+    (30 * took).max(Duration::from_secs(10))
+}
+
 /// The heaps of each group and workload, in order.
 type HeapPoints = Vec<Vec<Vec<HeapPoint>>>;
 
@@ -188,18 +195,22 @@ impl<'a> Bench<'a> {
         Self { options, effort, ledger, checksums: Checksums::default(), bar: ProgressBar::hidden() }
     }
 
-    /// One child process.
+    /// One child process, given up after `timeout`.
     fn make(
         &mut self,
         collector: &Collector,
         spec: &'static Spec,
         heap_bytes: u64,
         iters: usize,
+        timeout: Duration,
     ) -> Result<Outcome, Failure> {
-        let timeout = Duration::from_secs(self.effort.timeout_s);
         let outcome = Run { collector, spec, heap_bytes, iters, options: self.options, timeout }.make()?;
         self.check(collector, spec, &outcome);
         Ok(outcome)
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.effort.timeout_s)
     }
 
     fn check(&mut self, collector: &Collector, spec: &'static Spec, outcome: &Outcome) {
@@ -265,9 +276,15 @@ impl<'a> Bench<'a> {
 
     fn search(&mut self, collector: &Collector, spec: &'static Spec, below: Option<u64>) -> Result<Found, Failure> {
         let what = format!("minimum heap of {} on {}", spec.name, collector.name);
-        let try_heap = |bench: &mut Self, bytes: u64| {
+        let mut patience = self.timeout();
+        let mut try_heap = |bench: &mut Self, bytes: u64| {
             bench.bar.set_message(format!("{what}: {} MB", bytes >> 20));
-            bench.make(collector, spec, bytes, 1)
+            let began = Instant::now();
+            let outcome = bench.make(collector, spec, bytes, 1, patience)?;
+            if matches!(outcome, Outcome::Ran(_)) {
+                patience = patience.min(too_long(began.elapsed()));
+            }
+            Ok::<_, Failure>(outcome)
         };
         let guess = match below {
             None => minimum::GUESS_BYTES,
@@ -311,7 +328,7 @@ impl<'a> Bench<'a> {
                         known
                     }
                     None => {
-                        let outcome = self.make(collector, spec, point.bytes, iters)?;
+                        let outcome = self.make(collector, spec, point.bytes, iters, self.timeout())?;
                         self.ledger.keep_run(&place, &outcome)?;
                         outcome
                     }

@@ -169,7 +169,7 @@ const RUNS: Runs = Runs {
     workloads: FULL_WORKLOADS,
     heaps: HEAPS,
     reps: 2,
-    iters: 3,
+    iters: 2,
     amounts: (0, 0),
     ratios: &[],
     values: &[],
@@ -183,7 +183,8 @@ pub static MEASUREMENTS: &[Measurement] = &[
     Measurement {
         name: "minimum-heaps",
         title: "Minimum heaps",
-        about: "The smallest heap in which a workload completes, to that of another collector.",
+        about: "The smallest heap in which a workload completes, to that of another collector. One in which it \
+                takes thirty times as long as in the first that sufficed is too small.",
         needs: "the feature `peers` for the crate `mmtk`",
         kind: Kind::Minima {
             pairs: &[
