@@ -155,11 +155,22 @@ const fn mutators(targets: &'static [Target]) -> Figure {
     Figure { key: "mut_cpu_ms", words: "mutator CPU", targets }
 }
 
+const fn longest_pause(targets: &'static [Target]) -> Figure {
+    Figure { key: "pause_max_ms", words: "longest pause", targets }
+}
+
+const fn longest_pause_ms(targets: &'static [Target]) -> Figure {
+    Figure { key: "pause_max_ms", words: "longest pause of an iteration, median, ms", targets }
+}
+
 const HEAPS: At = At::Multiples(&[1.5, 2.0, 3.0, 6.0]);
 const TWICE: At = At::Multiples(&[2.0]);
 const FULL_WORKLOADS: &[&str] = &["gcbench", "binary-trees", "splay", "mt-gcbench", "fragger"];
 const MINOR_WORKLOADS: &[&str] = &["gcbench", "binary-trees", "splay", "mt-gcbench", "lru-cache", "mutation"];
 const OWN_WORKLOADS: &[&str] = &["gcbench", "binary-trees", "splay", "lru-cache", "mutation", "fragger"];
+
+const CONCURRENT_HEAPS: At = At::Multiples(&[2.0, 3.0, 6.0]);
+const CONCURRENT_WORKLOADS: &[&str] = &["gcbench", "lru-cache", "list", "mt-gcbench", "splay", "mutation"];
 
 const PEERS: &str = "the feature `peers`";
 
@@ -436,6 +447,87 @@ pub static MEASUREMENTS: &[Measurement] = &[
             heaps: At::Sizes(&["2G"]),
             ratios: &[total(&[]), Figure { key: "pause_max_ms", words: "longest pause", targets: &[] }],
             values: &[Figure { key: "goal_max", words: "greatest peak to goal", targets: &[] }],
+            ..RUNS
+        }),
+        ..ENTRY
+    },
+    Measurement {
+        name: "concurrent-own",
+        title: "ConcurrentImmix against our Immix",
+        about: "What marking beside the mutators costs, and what pauses are left. A collection has two.",
+        kind: Kind::Runs(Runs {
+            groups: &[(&["ConcurrentImmix", "Immix"], "Immix")],
+            workloads: CONCURRENT_WORKLOADS,
+            heaps: CONCURRENT_HEAPS,
+            iters: 3,
+            ratios: &[
+                total(&[Target { heap: Some("3x"), mean: Some(1.15), ..ANY }]),
+                mutators(&[]),
+                longest_pause(&[]),
+            ],
+            values: &[
+                Figure {
+                    key: "pause_p50_ms",
+                    words: "median pause, ms",
+                    targets: &[Target { plan: Some("ConcurrentImmix"), heap: Some("2x"), cell: Some(0.15), ..ANY }],
+                },
+                longest_pause_ms(&[
+                    Target { plan: Some("ConcurrentImmix"), heap: Some("3x"), cell: Some(0.5), ..ANY },
+                    Target { plan: Some("ConcurrentImmix"), heap: Some("6x"), cell: Some(0.5), ..ANY },
+                ]),
+            ],
+            ..RUNS
+        }),
+        ..ENTRY
+    },
+    Measurement {
+        name: "concurrent-crate",
+        title: "ConcurrentImmix against that of the crate `mmtk` 0.33",
+        about: "Theirs marks beside mutators too, and makes a full pause when memory runs out.",
+        needs: PEERS,
+        kind: Kind::Runs(Runs {
+            groups: &[(&["ConcurrentImmix", "upstream:ConcurrentImmix"], "upstream:ConcurrentImmix")],
+            workloads: CONCURRENT_WORKLOADS,
+            heaps: CONCURRENT_HEAPS,
+            ratios: &[
+                total(&[Target { mean: Some(0.8), ..ANY }]),
+                longest_pause(&[Target { mean: Some(0.25), cell: Some(0.25), ..ANY }]),
+            ],
+            ..RUNS
+        }),
+        ..ENTRY
+    },
+    Measurement {
+        name: "concurrent-go",
+        title: "ConcurrentImmix against Go",
+        about: "Go with GOGC=100 and the heap as its soft limit.",
+        needs: "Go",
+        kind: Kind::Runs(Runs {
+            groups: &[(&["ConcurrentImmix", "go:both"], "go:both")],
+            workloads: &["gcbench", "splay", "lru-cache"],
+            heaps: CONCURRENT_HEAPS,
+            iters: 3,
+            ratios: &[total(&[]), longest_pause(&[])],
+            values: &[longest_pause_ms(&[])],
+            ..RUNS
+        }),
+        ..ENTRY
+    },
+    Measurement {
+        name: "concurrent-jvm",
+        title: "ConcurrentImmix against ZGC and generational Shenandoah of JDK 25",
+        about: "Both have generations, which ConcurrentImmix does not. The base is ZGC.",
+        needs: "JDK 25, and on two workloads only",
+        kind: Kind::Runs(Runs {
+            groups: &[(&["ConcurrentImmix", "java25:GenShen", "java25:Z"], "java25:Z")],
+            workloads: &["gcbench", "binary-trees"],
+            heaps: At::Multiples(&[3.0, 6.0]),
+            iters: 4,
+            ratios: &[
+                total(&[]),
+                longest_pause(&[Target { plan: Some("ConcurrentImmix"), cell: Some(1.0), ..ANY }, ANY]),
+            ],
+            values: &[longest_pause_ms(&[])],
             ..RUNS
         }),
         ..ENTRY
