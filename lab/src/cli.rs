@@ -161,6 +161,13 @@ pub enum PacerCommand {
         #[arg(long, value_name = "NAME")]
         policy: Option<String>,
     },
+    /// Says from logs (`run --plan ConcurrentImmix --pacer-log`) which share of the machine marking beside mutators
+    /// needs, and whether mutators have to help or to wait.
+    Tax {
+        /// The logs, each of one run.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 /// What is simulated.
@@ -374,6 +381,7 @@ impl Command {
             Self::Pacer { command: PacerCommand::Simulate(_) } => "pacer simulate",
             Self::Pacer { command: PacerCommand::Drive { .. } } => "pacer drive",
             Self::Pacer { command: PacerCommand::Replay { .. } } => "pacer replay",
+            Self::Pacer { command: PacerCommand::Tax { .. } } => "pacer tax",
             Self::Limits { .. } => "limits",
         }
     }
@@ -392,7 +400,9 @@ impl Command {
             Self::Pacer { command: PacerCommand::Drive { .. } } => {
                 &["plan", "heap", "mutators", "gc-threads", "set", "config", "json", "pacer-log"]
             }
-            Self::List { .. } | Self::Limits { .. } | Self::Pacer { command: PacerCommand::Replay { .. } } => &["json"],
+            Self::List { .. }
+            | Self::Limits { .. }
+            | Self::Pacer { command: PacerCommand::Replay { .. } | PacerCommand::Tax { .. } } => &["json"],
         }
     }
 }

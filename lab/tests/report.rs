@@ -114,6 +114,22 @@ fn a_log_replays_to_the_same_bits_and_another_policy_decides_otherwise() {
 }
 
 #[test]
+fn a_log_says_whether_mutators_are_taxed() {
+    let (file, few) = (Temporary::new("tax.jsonl"), Temporary::new("few.jsonl"));
+    let run = ["run", "gcbench", "--size", "14", "--iters", "1", "--plan", "ConcurrentImmix", "--heap", "24M"];
+    succeed(&[&run[..], &["--pacer-log", file.path()]].concat());
+    let text = succeed(&["pacer", "tax", file.path()]);
+    let (header, row) = (text.lines().next().unwrap(), text.lines().last().unwrap());
+    assert!(header.contains("mutators are taxed") && row.contains("tax"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&succeed(&["pacer", "tax", file.path(), "--json"])).unwrap();
+    assert!(json[0]["needed_share"].as_f64().is_some_and(|share| share > 0.0 && share < 1.0), "{json}");
+    assert!(json[0]["live_bytes"].as_f64().is_some_and(|live| live > 0.0), "{json}");
+    std::fs::write(&few.0, std::fs::read_to_string(&file.0).unwrap().lines().next().unwrap()).unwrap();
+    let error = String::from_utf8(mmtk(&["pacer", "tax", few.path()]).stderr).unwrap();
+    assert!(error.contains("fewer than two collections: use a smaller heap"), "{error}");
+}
+
+#[test]
 fn a_broken_log_is_an_error_that_names_the_line() {
     let file = Temporary::new("broken.jsonl");
     std::fs::write(&file.0, "{\"event\":\"heap_dropped\"}\n{\"event\":\"paced\"}\n").unwrap();

@@ -1,6 +1,6 @@
 //! `mmtk pacer`: the pacer without a heap.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use heapwright::Options;
 use pacer::{Decision, HeapMode, PacerConfig, PolicyName};
@@ -11,7 +11,7 @@ use crate::cli::{PacerCommand, RunOptions, Simulation};
 use crate::drive::{self, Drive};
 use crate::failure::Failure;
 use crate::simulate::{
-    Kept, Metrics, Outcome, Plant, Quantum, Row, Run, SCENARIOS, Scenario, acceptance, describe,
+    Kept, Metrics, Outcome, Plant, Quantum, Row, Run, SCENARIOS, Scenario, Tax, acceptance, describe,
     headroom_for_equal_memory, kept, plot, read_log, replay, run, same, scenario,
 };
 use crate::table::{Table, number};
@@ -22,6 +22,7 @@ pub(super) fn pacer(options: &RunOptions, command: &PacerCommand) -> Result<(), 
         PacerCommand::Simulate(how) => simulate(options, how),
         PacerCommand::Drive { scenarios, all } => drive(options, scenarios, *all),
         PacerCommand::Replay { file, policy } => replay_log(options, file, policy.as_ref()),
+        PacerCommand::Tax { files } => tax(options.json, files),
     }
 }
 
@@ -291,4 +292,56 @@ fn replay_log(options: &RunOptions, file: &Path, policy: Option<&String>) -> Res
         return Err(Failure::Failed(format!("{differ} decisions differ, made by the same policy")));
     }
     Ok(())
+}
+
+/// What logs say of marking beside mutators, a row each.
+fn tax(as_json: bool, files: &[PathBuf]) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    for file in files {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let few = || Failure::Failed(format!("{}: fewer than two collections: use a smaller heap", file.display()));
+        rows.push((name, Tax::of(&read_log(file)?).ok_or_else(few)?));
+    }
+    if as_json {
+        let line = |(name, tax): &(String, Tax)| {
+            json!({"log": name, "cycles": tax.cycles, "live_bytes": tax.live, "goal_bytes": tax.goal,
+                "allocation_rate": tax.allocation_rate, "scan_rate": tax.scan_rate, "needed_share": tax.needed,
+                "granted_share": tax.granted, "black_bytes": tax.black, "measured_black_bytes": tax.black_measured,
+                "assists": tax.assists, "due": tax.is_due()})
+        };
+        return output::line(json!(rows.iter().map(line).collect::<Vec<_>>()));
+    }
+    let header = [
+        "log",
+        "cycles",
+        "L MB",
+        "G - L MB",
+        "a B/ns",
+        "s B/ns",
+        "u*",
+        "u",
+        "2B MB",
+        "measured",
+        "assists %",
+        "mutators are taxed",
+    ];
+    let mut table = Table::new(header);
+    for (name, tax) in &rows {
+        let mb = |bytes: f64| format!("{:.1}", bytes / 1e6);
+        table.row([
+            name.clone(),
+            tax.cycles.to_string(),
+            mb(tax.live),
+            mb(tax.goal - tax.live),
+            decimals(tax.allocation_rate, 2),
+            decimals(tax.scan_rate, 2),
+            decimals(tax.needed, 2),
+            decimals(tax.granted, 2),
+            mb(2.0 * tax.black),
+            mb(2.0 * tax.black_measured),
+            decimals(100.0 * tax.assists, 1),
+            if tax.is_due() { "yes" } else { "no" }.to_owned(),
+        ]);
+    }
+    output::text(&table.markdown())
 }

@@ -11,6 +11,7 @@ mod plant;
 mod plot;
 mod replay;
 mod scenario;
+mod tax;
 
 pub use acceptance::{Check, Row, acceptance};
 pub use metrics::{Metrics, headroom_for_equal_memory, settled_after};
@@ -19,4 +20,6 @@ pub use plant::{Bias, Cycle, Outcome, Plant, Quantum, Run, run};
 
 pub use plot::plot;
 pub use replay::{Kept, kept, pacer_log, read_log, replay, same};
+pub use tax::Tax;
+
 pub use scenario::{SCENARIOS, STEP_AT, Scenario, Shape, describe, scenario};
