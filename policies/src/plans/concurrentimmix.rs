@@ -44,12 +44,22 @@ impl<VM: VMBinding> Beside<VM> for Immix<VM> {
         self.common.sweep(pause);
     }
 
+    // Mutators come here for each object that they store into first. Most are in the Immix space, and the
+    // policy of the others is many words: it is made for those alone.
     fn visit(&self, object: ObjectReference, log: &mut Log<'_, VM>) {
-        log.visit((self.immix.snapshot(), self.common.snapshot()), object);
+        let immix = self.immix.snapshot();
+        match immix.holds(object) {
+            true => log.visit(immix, object),
+            false => log.visit(self.common.snapshot(), object),
+        }
     }
 
     fn keep(&self, object: ObjectReference, log: &mut Log<'_, VM>) {
-        log.keep((self.immix.snapshot(), self.common.snapshot()), object);
+        let immix = self.immix.snapshot();
+        match immix.holds(object) {
+            true => log.keep(immix, object),
+            false => log.keep(self.common.snapshot(), object),
+        }
     }
 
     fn epoch(&self) -> u8 {
