@@ -46,11 +46,12 @@ impl<S: Slot, L: Extend<ObjectReference>> SlotVisitor<S> for Targets<'_, L> {
     }
 }
 
-/// Reads the slots of a white object, and claims it.
+/// Reads the slots of a white object, and claims it. The policy is lent: it is large, and a copy of it for each
+/// object would cost as much as the claim.
 #[inline(always)]
 fn visit<VM: VMBinding, T: SnapshotTracer<VM>>(
     vm: &VM,
-    tracer: T,
+    tracer: &T,
     object: ObjectReference,
     stack: &mut PageVec<ObjectReference>,
     count: &mut impl Count,
@@ -96,7 +97,7 @@ impl<VM: VMBinding> Step<'_, VM> {
             let object = window[head % WINDOW];
             head = head.wrapping_add(1);
             filled -= 1;
-            visit(self.vm, tracer, object, &mut self.stack, self.tally);
+            visit(self.vm, &tracer, object, &mut self.stack, self.tally);
             self.left -= 1;
             since_look += 1;
             if since_look >= LOOK_EVERY {
@@ -131,7 +132,7 @@ impl<VM: VMBinding> Log<'_, VM> {
     /// A store into the object is to come: it is claimed, by this mutator or before, when this returns,
     /// unless it is new.
     pub fn visit(&mut self, tracer: impl SnapshotTracer<VM>, object: ObjectReference) {
-        visit(self.vm, tracer, object, self.stack, self.tally);
+        visit(self.vm, &tracer, object, self.stack, self.tally);
         self.hand_on_when_full();
     }
 
