@@ -25,6 +25,7 @@ mod forwarding;
 mod handshake;
 mod mark_bits;
 mod mark_byte;
+mod part_claims;
 mod part_marks;
 mod pin_count;
 mod safepoint;
@@ -49,6 +50,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("../../mmtk-core/protocols/src/evacuation.rs"),
         include_str!("../../mmtk-core/protocols/src/forwarding.rs"),
         include_str!("../../mmtk-core/protocols/src/mark_bits.rs"),
+        include_str!("../../mmtk-core/protocols/src/part_claims.rs"),
         include_str!("../../mmtk-core/protocols/src/part_marks.rs"),
         include_str!("../../mmtk-core/protocols/src/slot_word.rs"),
         include_str!("../../mmtk-core/protocols/src/safepoint.rs"),
@@ -70,6 +72,7 @@ fn each_named_step_is_shown_to_be_needed() {
         include_str!("handshake.rs"),
         include_str!("mark_bits.rs"),
         include_str!("mark_byte.rs"),
+        include_str!("part_claims.rs"),
         include_str!("part_marks.rs"),
         include_str!("safepoint.rs"),
         include_str!("shared_work.rs"),

@@ -13,6 +13,7 @@
 //! | [`forwarding`] | an object's state: marks, claims, new place, pin, log bit | workers, mutators |
 //! | [`slot_word`] | a slot that two workers visit | workers |
 //! | [`part_marks`] | which parts of a large array were stored into | mutators |
+//! | [`part_claims`] | which parts of a large array are claimed in a marking beside mutators | markers, mutators |
 //! | [`mark_bits`] | marks of neighbours in a word | workers |
 //! | [`pin_count`] | the pin bit beside the count of pins | mutators |
 //! | [`evacuation`] | blocks that are slid in order | workers |
@@ -33,6 +34,7 @@ pub mod evacuation;
 pub mod forwarding;
 pub mod index;
 pub mod mark_bits;
+pub mod part_claims;
 pub mod part_marks;
 pub mod pin_count;
 pub mod safepoint;
