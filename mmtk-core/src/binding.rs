@@ -189,7 +189,7 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     ///   ([`WordSlot`] does; compiled code does with plain moves);
     /// - the size of an object, and what its words mean, change only after [`Mutator::before_reshape`] of
     ///   this mutator was called for it, and no safepoint lies between; it does not grow beyond what was
-    ///   asked for;
+    ///   asked for; `scan_part` may still be called for slots that it had before;
     /// - a reference to an object that the VM took from anywhere but a slot, a root or a function of this
     ///   crate (a weak table of its own, say) is told to [`Mutator::keep`] before the next safepoint.
     ///
@@ -287,8 +287,9 @@ pub unsafe trait VMBinding: Sized + Send + Sync + 'static {
     /// this range the slots lie in the order of their numbers, equally far apart. The barrier of a
     /// generational plan then remembers which pages of the object were stored into (512 slots of one word are
     /// a page), and a minor collection visits only the slots in these pages. If this returns `None`, or if
-    /// slots have no [`Slot::place`], the minor collection visits all slots of the object. Called only in
-    /// pauses.
+    /// slots have no [`Slot::place`], the minor collection visits all slots of the object. The barrier of a
+    /// plan that marks beside mutators reads only the 1024 slots among which the store is; otherwise it reads
+    /// all. Called in pauses, and by the barrier of such a plan while mutators run.
     fn place_of_slots(&self, _object: ObjectReference) -> Option<Range<Address>> {
         None
     }

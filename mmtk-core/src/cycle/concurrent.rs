@@ -27,6 +27,7 @@ use crate::memory::{BLOCK_BYTES, List};
 use crate::options::Driver;
 use crate::os::thread_cpu_ns;
 use crate::pause::{PausePhase, ambiguous_roots};
+use crate::trace::Change;
 use protocols::safepoint::Stop;
 use std::sync::Arc;
 use std::time::Instant;
@@ -217,8 +218,8 @@ impl<VM: VMBinding> Collector<VM> {
     }
 
     /// The barrier's slow path in a marking of this epoch.
-    pub(crate) fn visit_before_store(&self, me: &ThreadPart<VM>, object: ObjectReference, epoch: u8) {
-        self.marking.visit(me, object, epoch);
+    pub(crate) fn visit_before(&self, me: &ThreadPart<VM>, object: ObjectReference, change: Change, epoch: u8) {
+        self.marking.visit(me, object, change, epoch);
     }
 
     /// A mutator has a reference to `object` that came from nowhere, in a marking in progress.

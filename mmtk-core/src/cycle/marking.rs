@@ -18,11 +18,12 @@ use crate::alloc::{Noted, ThreadPart};
 use crate::binding::VMBinding;
 use crate::events::Cause;
 use crate::memory::List;
-use crate::metadata::Tally;
+use crate::metadata::{ArrayClaims, Tally};
+use crate::options::Options;
 use crate::os::{Pages, thread_cpu_ns};
 use crate::pause::OfMarking;
 use crate::plan::{Beside, Log, Plan, Step};
-use crate::trace::{GreyPackets, PACKET};
+use crate::trace::{Change, GreyPackets, PACKET};
 use crate::workers::abort;
 use protocols::credit::Credits;
 use protocols::sync::Mutex;
@@ -58,6 +59,8 @@ pub(crate) struct MarkingBeside<VM: VMBinding> {
     plan: Arc<dyn Plan<VM>>,
     in_progress: AtomicBool,
     grey: GreyPackets,
+    /// Which parts of large arrays are claimed.
+    claims: ArrayClaims,
     /// What the background thread has counted, and what threads that are gone had.
     counted: Mutex<Tally>,
     /// Objects of a step at most (a stress option).
@@ -88,13 +91,15 @@ pub(crate) struct Begun {
 }
 
 impl<VM: VMBinding> MarkingBeside<VM> {
-    /// None is in progress. Steps follow at most `most` objects, if that is not 0.
-    pub fn new(vm: Arc<VM>, plan: Arc<dyn Plan<VM>>, most: usize) -> Self {
+    /// None is in progress.
+    pub fn new(vm: Arc<VM>, plan: Arc<dyn Plan<VM>>, claims: ArrayClaims, options: &Options) -> Self {
+        let most = options.stress_step_objects;
         MarkingBeside {
             vm,
             plan,
             in_progress: AtomicBool::new(false),
             grey: GreyPackets::new_in(Pages),
+            claims,
             counted: Mutex::new(Tally::with_blocks()),
             most: if most > 0 { most } else { usize::MAX },
             marked: AtomicUsize::new(0),
@@ -121,6 +126,7 @@ impl<VM: VMBinding> MarkingBeside<VM> {
     /// One begins. The leader, when the plan has taken the snapshot.
     pub fn begin(&self, begun: Begun) {
         *self.begun.lock() = begun;
+        self.claims.begin();
         self.rounds.store(0, Relaxed);
         self.marked.store(0, Relaxed);
         self.credits.begin_cycle();
@@ -133,7 +139,7 @@ impl<VM: VMBinding> MarkingBeside<VM> {
         counted.absorb(&mut self.counted.lock());
         // With what barriers have claimed.
         self.marked.store(counted.bytes, Relaxed);
-        OfMarking { grey: &self.grey, counted, logged }
+        OfMarking { grey: &self.grey, claims: &self.claims, counted, logged }
     }
 
     /// It has ended. The leader.
@@ -187,7 +193,14 @@ impl<VM: VMBinding> MarkingBeside<VM> {
         };
         let (cpu_before, bytes_before) = (thread_cpu_ns(), tally.bytes);
         let objects = objects.min(self.most);
-        let mut step = Step { vm: &*self.vm, grey: &self.grey, stack: packet, tally: &mut *tally, left: objects };
+        let mut step = Step {
+            vm: &*self.vm,
+            grey: &self.grey,
+            claims: &self.claims,
+            stack: packet,
+            tally: &mut *tally,
+            left: objects,
+        };
         let plan = self.plan.beside().expect("a marking is in progress");
         // Others would wait for ever for what this thread has taken.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| plan.mark(&mut step))) {
@@ -248,25 +261,39 @@ impl<VM: VMBinding> MarkingBeside<VM> {
         noted.owes = 0;
     }
 
-    /// A mutator is about to store into an object that is not known to be claimed in this epoch.
-    pub fn visit(&self, me: &ThreadPart<VM>, object: ObjectReference, epoch: u8) {
-        self.log(me, |plan, log| plan.visit(object, log));
-        // A new object, which nobody claims: its stores come here once.
-        me.states().claim_beside(object, epoch);
+    /// A mutator is about to change an object that is not known to be claimed in this epoch.
+    pub fn visit(&self, me: &ThreadPart<VM>, object: ObjectReference, change: Change, epoch: u8) {
+        let leaves_parts = self.log(me, change, |plan, log| {
+            plan.visit(object, log);
+            log.leaves_parts
+        });
+        if !leaves_parts {
+            // A new object, which nobody claims: its stores come here once.
+            me.states().claim_beside(object, epoch);
+        }
     }
 
     /// A mutator has a reference to an object that came from nowhere.
     pub fn keep_object(&self, me: &ThreadPart<VM>, object: ObjectReference) {
-        self.log(me, |plan, log| plan.keep(object, log));
+        self.log(me, Change::No, |plan, log| plan.keep(object, log));
     }
 
-    fn log(&self, me: &ThreadPart<VM>, f: impl FnOnce(&dyn Beside<VM>, &mut Log<'_, VM>)) {
+    fn log<R>(&self, me: &ThreadPart<VM>, change: Change, f: impl FnOnce(&dyn Beside<VM>, &mut Log<'_, VM>) -> R) -> R {
         // SAFETY: the owner, which runs; the borrow ends with this function, and nothing in it is a
         // safepoint.
         let noted = unsafe { ThreadPart::noted_of_stopped(me) };
-        let mut log = Log { vm: &*self.vm, grey: &self.grey, stack: &mut noted.grey, tally: &mut noted.tally };
-        f(self.plan.beside().expect("a marking is in progress"), &mut log);
+        let mut log = Log {
+            vm: &*self.vm,
+            grey: &self.grey,
+            claims: &self.claims,
+            change,
+            stack: &mut noted.grey,
+            tally: &mut noted.tally,
+            leaves_parts: false,
+        };
+        let result = f(self.plan.beside().expect("a marking is in progress"), &mut log);
         debug_assert!(noted.grey.len() < PACKET);
+        result
     }
 }
 

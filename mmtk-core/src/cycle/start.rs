@@ -14,7 +14,7 @@ use super::watch::Watch;
 use crate::binding::VMBinding;
 use crate::error::HeapError;
 use crate::memory::Memory;
-use crate::metadata::{ArrayParts, ObjectStates};
+use crate::metadata::{ArrayClaims, ArrayParts, ObjectStates};
 use crate::needs::{Need, Needs};
 use crate::options::{Options, PlanFacts, Warnings};
 use crate::plan::{Plan, PlanContext};
@@ -86,7 +86,8 @@ impl<VM: VMBinding> Collector<VM> {
             warnings::warn_of_text(sentence);
         }
         let pacing = Pacing::new(&options, store.memory().budget().limit(), ages);
-        let marking = Arc::new(MarkingBeside::new(vm.clone(), plan.clone(), options.stress_step_objects));
+        let claims = if ages.at_snapshot() { ArrayClaims::new(store.memory())? } else { ArrayClaims::default() };
+        let marking = Arc::new(MarkingBeside::new(vm.clone(), plan.clone(), claims, &options));
         let watch = Watch::new(&options, plan.info().name);
         Ok(Arc::new_cyclic(|me: &Weak<Collector<VM>>| {
             let (patience, sweeping) = (watch.patience(), Arc::new(Sweeping::new(plan.clone())));

@@ -6,7 +6,7 @@
 
 use crate::address::{Address, ObjectReference};
 use crate::alloc::{NewObject, Pace, Request, Semantics, ThreadPart};
-use crate::binding::{VMBinding, WordSlot};
+use crate::binding::{Slot, VMBinding, WordSlot};
 use crate::callback::Callback;
 use crate::cycle::Collector;
 use crate::error::{MayBeOutOfMemory, OutOfMemory};
@@ -14,6 +14,7 @@ use crate::memory::Memory;
 use crate::metadata::ObjectStates;
 use crate::pause::Moving;
 use crate::plan::Plan;
+use crate::trace::Change;
 use crate::weak::WeakTables;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -179,7 +180,9 @@ impl<VM: VMBinding> Mutator<VM> {
     /// since a collection comes to the slow path.
     ///
     /// In a plan that marks while mutators run: while it does, the first store into an object reads all slots
-    /// of the object, which still hold the old references. So it takes as long as the object has slots.
+    /// of the object, which still hold the old references. Of an array of more than 1024 slots in the space for
+    /// large objects it reads the 1024 among which the slot is, and each store comes to the slow path until the
+    /// marking has come to all of the array. Any other object takes as long as it has slots.
     ///
     /// # Panics
     /// In a native region of this mutator: in a debug build at once, in a release build when the object is to
@@ -226,15 +229,15 @@ impl<VM: VMBinding> Mutator<VM> {
     fn remember_first(&self, object: ObjectReference, slot: VM::Slot) {
         self.check_running();
         match self.part().marking_epoch() {
-            Some(epoch) => self.visit(object, epoch),
+            Some(epoch) => self.visit(object, slot.place().map_or(Change::SomeSlot, Change::Slots), epoch),
             None => self.part().remember(object, slot),
         }
     }
 
-    /// A store into an object is to come, and a marking of this epoch is in progress.
-    fn visit(&self, object: ObjectReference, epoch: u8) {
+    /// An object is about to change, and a marking of this epoch is in progress.
+    fn visit(&self, object: ObjectReference, change: Change, epoch: u8) {
         let state = self.shared();
-        state.heap.visit_before_store(&state.part, object, epoch);
+        state.heap.visit_before(&state.part, object, change, epoch);
     }
 
     #[cold]
@@ -242,7 +245,7 @@ impl<VM: VMBinding> Mutator<VM> {
     fn remember_range(&self, object: ObjectReference, slots: Range<Address>) {
         self.check_running();
         match self.part().marking_epoch() {
-            Some(epoch) if slots.start < slots.end => self.visit(object, epoch),
+            Some(epoch) if slots.start < slots.end => self.visit(object, Change::Slots(slots), epoch),
             Some(_) => (),
             None => self.part().remember_range(object, slots),
         }
@@ -256,11 +259,9 @@ impl<VM: VMBinding> Mutator<VM> {
     /// As [`Mutator::write_barrier`].
     #[inline(always)]
     pub fn before_reshape(&self, object: ObjectReference) {
-        if let Some(epoch) = self.part().marking_epoch()
-            && self.is_to_note(object)
-        {
+        if let Some(epoch) = self.part().marking_epoch() {
             self.check_running();
-            self.visit(object, epoch);
+            self.visit(object, Change::Layout, epoch);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Metadata about objects, lines and blocks: in side tables, or in a header word that the VM lends.
 
 mod ages;
+mod array_claims;
 mod array_parts;
 mod block_bytes;
 mod cells;
@@ -14,6 +15,8 @@ mod object_state;
 mod tally;
 
 pub use ages::{Ages, ObjectMark};
+pub use array_claims::ArrayClaims;
+pub(crate) use array_claims::{InParts, PART_SLOTS};
 pub use array_parts::ArrayParts;
 pub(crate) use array_parts::Remembered;
 pub use block_bytes::{BlockBytes, BlockTotals};

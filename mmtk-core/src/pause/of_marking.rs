@@ -2,13 +2,15 @@
 
 use crate::address::ObjectReference;
 use crate::memory::List;
-use crate::metadata::Tally;
+use crate::metadata::{ArrayClaims, Tally};
 use crate::trace::GreyPackets;
 
 /// The marking.
 pub(crate) struct OfMarking<'a> {
     /// The grey objects. No thread takes any now.
     pub grey: &'a GreyPackets,
+    /// Which parts of large arrays are claimed.
+    pub claims: &'a ArrayClaims,
     /// What was counted beside mutators, to be added to what this pause finds.
     pub counted: Tally,
     /// What logs of mutators hold.

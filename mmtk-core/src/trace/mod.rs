@@ -27,7 +27,7 @@ mod marking;
 mod snapshot;
 mod update;
 
-pub(crate) use beside::{GreyPackets, PACKET, Targets};
+pub(crate) use beside::{Change, GreyPackets, PACKET, Targets};
 pub use beside::{Log, Step};
 pub(crate) use grey::{Grey, Section};
 pub use item::{ObjectItem, SlotItem, TraceItem};

@@ -2,7 +2,7 @@
 //!
 //! 1. When it begins, the verifier walks from the roots and notes each object with what its slots hold.
 //! 2. When it ends, before the rest is marked, an object that nobody has claimed must hold the same still: a
-//!    store into it would have claimed it first.
+//!    store into it would have claimed it first. Of a large array, the parts must that nobody has claimed.
 //! 3. When all is marked, each object that was noted is claimed, but those that the VM has freed meanwhile.
 //!    If one is not, somebody took it out of an object that was not claimed yet: that one is named.
 //!
@@ -63,7 +63,11 @@ impl Snapshot {
     /// When one has.
     pub(crate) fn check_unclaimed<VM: VMBinding>(&self, pause: &Pause<'_, VM>, plan: &dyn Plan<VM>) {
         for noted in self.objects.iter().filter(|noted| !is_claimed(pause, plan, noted.object)) {
-            if let Some(what) = noted.change(pause.vm(), |_| true) {
+            // A store into a large array claims a part of it.
+            let claims = pause.marking.as_ref().expect("a marking ends").claims;
+            let is_of_part =
+                |at: Option<Address>| at.is_some_and(|at| claims.is_claimed_at(pause.vm(), noted.object, at));
+            if let Some(what) = noted.change(pause.vm(), |(at, _)| !is_of_part(*at)) {
                 noted.fail(pause.vm(), &what);
             }
         }
@@ -84,7 +88,7 @@ impl Snapshot {
         let holders =
             self.objects.iter().filter(|noted| is_there(noted.object) && is_claimed(pause, plan, noted.object));
         for noted in holders {
-            if let Some(what) = noted.change(pause.vm(), |held| held == Some(lost)) {
+            if let Some(what) = noted.change(pause.vm(), |(_, held)| *held == Some(lost)) {
                 noted.fail(pause.vm(), &what);
             }
         }
@@ -96,15 +100,15 @@ impl Snapshot {
 }
 
 impl Noted {
-    /// What is different in the first slot that held one of these, or in how many there are.
-    fn change<VM: VMBinding>(&self, vm: &VM, held: impl Fn(Option<ObjectReference>) -> bool) -> Option<String> {
+    /// What is different in the first of these slots that is, or in how many there are.
+    fn change<VM: VMBinding>(&self, vm: &VM, looks_at: impl Fn(&Held) -> bool) -> Option<String> {
         let mut now = Slots::default();
         vm.scan_object(self.object, &mut now);
         if self.slots.len() != now.0.len() {
             return Some(format!("it had {} slots when the marking began, and has {}", self.slots.len(), now.0.len()));
         }
         let mut both = self.slots.iter().zip(&now.0);
-        let ((place, before), (_, now)) = both.find(|(before, now)| before != now && held(before.1))?;
+        let ((place, before), (_, now)) = both.find(|(before, now)| before != now && looks_at(before))?;
         let name = |held: &Option<ObjectReference>| held.map_or("nothing".to_string(), |object| object.to_string());
         let place = place.map_or("a slot".to_string(), |at| {
             format!("the slot at {:+}", at.as_usize().wrapping_sub(self.object.address().as_usize()) as isize)

@@ -18,7 +18,7 @@ use super::epoch::Epoch;
 use derive_where::derive_where;
 use mmtk_core::alloc::Allocators;
 use mmtk_core::memory::{CHUNK_BYTES, Charge, Extent, PageRuns, SideBytes};
-use mmtk_core::metadata::{Ages, ArrayParts, Moves, ObjectStates};
+use mmtk_core::metadata::{Ages, ArrayClaims, ArrayParts, Moves, ObjectStates};
 use mmtk_core::os::{PAGE_BYTES, PageVec};
 use mmtk_core::pause::Pause;
 use mmtk_core::space::{LeftToSweep, Space, Unswept};
@@ -75,7 +75,7 @@ impl<VM: VMBinding> LargeObjectSpace<VM> {
         // Marks are the space's own; an object's state is used for the barrier.
         let barrier = match ages {
             Ages::NewAndOld => ObjectStates::<VM>::table_bytes_per_chunk() + ArrayParts::table_bytes_per_chunk(),
-            Ages::Snapshot => ObjectStates::<VM>::table_bytes_per_chunk(),
+            Ages::Snapshot => ObjectStates::<VM>::table_bytes_per_chunk() + ArrayClaims::table_bytes_per_chunk(),
             Ages::One => 0,
         };
         Ok(LargeObjectSpace {

@@ -83,6 +83,27 @@ fn the_barrier_of_a_copy() {
     names_the_holder(&said, "nothing");
 }
 
+/// The barrier is told another slot of a large array, which lies in another part.
+#[test]
+fn the_barrier_of_the_part_that_a_store_is_to() {
+    let said = said_of(|m, _| {
+        let array = m.push(m.alloc(3000, 0));
+        m.write_ref(m.get(array), 2000, held(m));
+        m.collect();
+        begin(m);
+        let object = object_of(m.get(array));
+        // SAFETY: slots of a live object.
+        let [told, stored] = [0, 2000].map(|slot| unsafe { WordSlot::at(object::slot(object, slot)) });
+        m.mutator().write_barrier(object, told);
+        stored.write(None);
+        // The marking would read it so.
+        m.collect();
+    });
+    let what = "while the heap was marked: object with 3000 references and 3001 words in all (object ";
+    assert!(said.starts_with(what), "{said}");
+    assert!(said.contains("was changed, and was not claimed before: the slot at +16008 held object "), "{said}");
+}
+
 #[test]
 fn the_call_before_a_change_of_layout() {
     let said = said_of(|m, _| {

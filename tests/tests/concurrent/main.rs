@@ -9,6 +9,7 @@
 mod driving;
 mod places;
 
+mod arrays;
 mod drivers;
 mod left_out;
 mod objects;

@@ -408,7 +408,7 @@ fn what_threads_had_noted_is_marked_in_a_forked_process() {
 }
 
 /// Forks; `child` runs in the child, which ends with it. Whether it ended well.
-fn fork<VM: TestVM>(m: ThreadHandle<VM>, child: impl FnOnce()) -> bool {
+pub fn fork<VM: TestVM>(m: ThreadHandle<VM>, child: impl FnOnce()) -> bool {
     // SAFETY: it forks, when the heap has come to rest; the child does nothing but what it was made for.
     let pid = unsafe { m.mutator().fork(|| libc::fork()) }.unwrap();
     if pid == 0 {
