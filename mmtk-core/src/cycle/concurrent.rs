@@ -32,7 +32,7 @@ use protocols::safepoint::Stop;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Objects that a mutator follows at most in one step: some tens of microseconds.
+/// Objects that a mutator follows at most in one step: some tens of microseconds, if they are small.
 const QUANTUM: usize = 1024;
 
 impl<VM: VMBinding> Collector<VM> {
@@ -57,7 +57,7 @@ impl<VM: VMBinding> Collector<VM> {
         // The goal bounds the heap: who would carry it far beyond marks on.
         let is_exceeded = goal.is_exceeded(reserved, allocated >= BLOCK_BYTES);
         while is_exceeded && matches!(stepped, Stepped::More | Stepped::Paid) && !me.thread().is_asked_to_stop() {
-            let more = self.marking.step_by(noted, QUANTUM);
+            let more = self.marking.step_by(noted, QUANTUM, None);
             (stepped, cpu_ns) = (more.0, cpu_ns + more.1);
         }
         me.meter().skip(cpu_ns);
@@ -77,7 +77,7 @@ impl<VM: VMBinding> Collector<VM> {
             // SAFETY: as in `assist`.
             let noted = unsafe { ThreadPart::noted_of_stopped(me) };
             self.marking.hand_in(noted);
-            let (stepped, cpu_ns) = self.marking.step_by(noted, QUANTUM);
+            let (stepped, cpu_ns) = self.marking.step_by(noted, QUANTUM, Some(deadline));
             me.meter().skip(cpu_ns);
             match stepped {
                 Stepped::Dry => self.end_in_pause(me, self.marking.cause()),

@@ -30,6 +30,7 @@ use protocols::sync::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// Objects of a step of the background thread, between two looks at what else it is asked.
 const STEP_OBJECTS: usize = 16 << 10;
@@ -65,6 +66,8 @@ pub(crate) struct MarkingBeside<VM: VMBinding> {
     counted: Mutex<Tally>,
     /// Objects of a step at most (a stress option).
     most: usize,
+    /// How long a step of a mutator takes at most, but for what it has in hand.
+    step: Duration,
     /// Bytes marked in this cycle by steps that have ended.
     marked: AtomicUsize,
     /// What the background thread has marked pays for what mutators owe.
@@ -102,6 +105,7 @@ impl<VM: VMBinding> MarkingBeside<VM> {
             claims,
             counted: Mutex::new(Tally::with_blocks()),
             most: if most > 0 { most } else { usize::MAX },
+            step: Duration::from_micros(options.gc_step_us),
             marked: AtomicUsize::new(0),
             credits: Credits::new(LEAST_DEBT as u64),
             cpu_ns: AtomicU64::new(0),
@@ -179,15 +183,15 @@ impl<VM: VMBinding> MarkingBeside<VM> {
         let cycle = self.credits.cycle();
         let mut tally = self.counted.lock();
         let before = tally.bytes;
-        let (stepped, _) = self.step(&mut tally, STEP_OBJECTS);
+        let (stepped, _) = self.step(&mut tally, STEP_OBJECTS, None);
         let marked = tally.bytes - before;
         drop(tally);
         self.credits.earn(cycle, marked as u64);
         stepped
     }
 
-    /// A step of at most `objects` objects. Returns its processor time in ns.
-    fn step(&self, tally: &mut Tally, objects: usize) -> (Stepped, u64) {
+    /// A step of at most `objects` objects, which ends at a time. Returns its processor time in ns.
+    fn step(&self, tally: &mut Tally, objects: usize, until: Option<Instant>) -> (Stepped, u64) {
         let Some(packet) = self.grey.take() else {
             return (if self.grey.is_dry() { Stepped::Dry } else { Stepped::Nothing }, 0);
         };
@@ -200,6 +204,7 @@ impl<VM: VMBinding> MarkingBeside<VM> {
             stack: packet,
             tally: &mut *tally,
             left: objects,
+            until,
         };
         let plan = self.plan.beside().expect("a marking is in progress");
         // Others would wait for ever for what this thread has taken.
@@ -229,7 +234,7 @@ impl<VM: VMBinding> MarkingBeside<VM> {
             return (Stepped::Paid, 0);
         }
         let (cycle, before) = (self.credits.cycle(), noted.tally.bytes);
-        let (stepped, cpu_ns) = self.step_by(noted, quantum);
+        let (stepped, cpu_ns) = self.step_by(noted, quantum, None);
         let marked = (noted.tally.bytes - before) as u64;
         if marked > noted.owes {
             self.credits.surplus(&mut noted.credit, cycle, marked - noted.owes);
@@ -239,9 +244,12 @@ impl<VM: VMBinding> MarkingBeside<VM> {
         (stepped, cpu_ns)
     }
 
-    /// A step of at most `quantum` objects by a mutator. Returns its processor time in ns.
-    pub fn step_by(&self, noted: &mut Noted, quantum: usize) -> (Stepped, u64) {
-        let (stepped, cpu_ns) = self.step(&mut noted.tally, quantum);
+    /// A step of at most `quantum` objects by a mutator, which has time until then. Returns its processor time
+    /// in ns.
+    pub fn step_by(&self, noted: &mut Noted, quantum: usize, deadline: Option<Instant>) -> (Stepped, u64) {
+        let until = Instant::now() + self.step;
+        let until = deadline.map_or(until, |deadline| deadline.min(until));
+        let (stepped, cpu_ns) = self.step(&mut noted.tally, quantum, Some(until));
         self.helped_cpu_ns.fetch_add(cpu_ns, Relaxed);
         (stepped, cpu_ns)
     }

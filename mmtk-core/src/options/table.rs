@@ -287,6 +287,11 @@ options! {
         needs: [Need::Concurrent],
     }
 
+    /// How long a step of marking takes that a mutator makes, in microseconds: for what it allocates, or in
+    /// Mutator::step. It may take as long again as the object that it has in hand then: 1024 slots of a large
+    /// array, or as many as another object has.
+    gc_step_us: u64 { key: "gc.step_us", default: 200, allowed: Number(20..=1_000_000), needs: [Need::Concurrent] }
+
     /// Generational plans: bytes that mutators allocate between two minor collections. The larger the
     /// nursery, the more of its objects are dead when a collection begins. 0: the heap chooses. It takes half
     /// of the free room, and makes no minor collections while they do not pay.
@@ -490,6 +495,7 @@ mod tests {
             ("gc.wake_helpers", "always"),
             ("gc.sweep_beside", "always"),
             ("gc.driver", "quanta"),
+            ("gc.step_us", "50"),
             ("nursery.bytes", "4M"),
             ("nursery.max_bytes", "16M"),
             ("nursery.pause_goal_us", "500"),

@@ -9,8 +9,9 @@
 //!                                '--take--> stack of a step --pop--> read its slots, claim --won--> keep them on the stack
 //!                                                                                    --lost--> forget them
 //! ```
-//! A step is bounded by a number of objects, and ends early when a leader closes the packets. Between steps
-//! the marking belongs to no thread.
+//! A step is bounded by a number of objects and by a time, and ends early when a leader closes the packets. It
+//! looks up every few microseconds, and what lies between two looks is bounded too: an object, or a part of a
+//! large array. Between steps the marking belongs to no thread.
 //!
 //! A large array is claimed in parts (`metadata/array_claims.rs`). A step takes one, and puts the array back
 //! below what that part refers to, until all parts are claimed; then it claims the array. A mutator claims
@@ -30,6 +31,7 @@ use crate::os::{PageVec, Pages};
 use protocols::part_claims::Next;
 use protocols::shared_work::SharedWork;
 use std::ops::Range;
+use std::time::Instant;
 
 /// Objects in flight between prefetch and use, as in the tracing loop of pauses.
 const WINDOW: usize = 16;
@@ -116,6 +118,8 @@ pub struct Step<'a, VM: VMBinding> {
     pub(crate) tally: &'a mut Tally,
     /// Objects, or parts of arrays, that it may still follow.
     pub(crate) left: usize,
+    /// When it ends at the latest, but for what it has in hand.
+    pub(crate) until: Option<Instant>,
 }
 
 impl<VM: VMBinding> Step<'_, VM> {
@@ -143,7 +147,7 @@ impl<VM: VMBinding> Step<'_, VM> {
             self.left -= 1;
             if since_look >= LOOK_EVERY {
                 since_look = 0;
-                if self.grey.should_yield() {
+                if self.grey.should_yield() || self.until.is_some_and(|until| Instant::now() >= until) {
                     break;
                 }
                 if self.stack.len() >= 2 * PACKET && self.grey.is_hungry() {

@@ -11,9 +11,14 @@ use reference::{Ref, ReferenceVM, ShadowStack, Thread, ThreadHandle, object};
 use std::ops::Range;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Slots of a part.
 const PART: usize = 1024;
+/// Slots that a step reads between two looks at whether it is to end.
+const LOOK: usize = 1024;
+/// What an object costs beside its slots, in slots.
+const OBJECT: usize = 16;
 
 /// The reference VM, which counts what is read of objects.
 #[derive(Default)]
@@ -95,6 +100,66 @@ fn full_array<VM: TestVM>(m: ThreadHandle<VM>, slots: usize) -> usize {
     (0..slots).for_each(|slot| m.write_ref(m.get(array), slot, m.get(held[slot % held.len()])));
     m.pop(held.len());
     array
+}
+
+/// What one step may cost that has no time: what is between two looks, and the object in hand.
+fn check_step((objects, slots): (usize, usize), what: &str) {
+    let cost = objects * OBJECT + slots;
+    assert!(cost <= LOOK + OBJECT + PART, "{what}: a step has read {objects} objects and {slots} slots");
+}
+
+#[test]
+fn a_step_reads_no_more_of_an_array_than_a_part() {
+    const SLOTS: usize = 1_000_000;
+    let _watchdog = Watchdog::new();
+    for plan in concurrent_plans() {
+        let heap = heap_of_whole_steps(plan);
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        full_array(m, SLOTS);
+        for is_silent in [false, true] {
+            heap.vm().is_silent.store(is_silent, Relaxed);
+            begin(m);
+            let (mut all, mut steps) = (0, 0);
+            while is_marked(m) {
+                let read = heap.vm().read_by(|| _ = m.mutator().step(Duration::ZERO));
+                check_step(read, plan);
+                all += read.1;
+                steps += 1;
+            }
+            assert_eq!(all, SLOTS, "{plan}: each slot is read once");
+            assert!(steps >= SLOTS / (LOOK + PART), "{plan}: {steps}");
+        }
+    }
+}
+
+/// The contract of a step, over objects of all sizes: what is between two looks, and one more object.
+#[test]
+fn a_step_without_time_ends_at_the_next_look() {
+    let _watchdog = Watchdog::new();
+    for plan in concurrent_plans() {
+        let heap = heap_of_whole_steps(plan);
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        let table = m.push(m.alloc(400, 0));
+        for n in 0..400 {
+            let new = m.alloc([0, 3, 40, 900, 1024, 1025, 5000][n % 7], 8);
+            m.write_ref(m.get(table), n, new);
+            for slot in 0..object::header(object_of(new)).refs().min(3) {
+                // Lists, and rings.
+                m.write_ref(new, slot, m.read_ref(m.get(table), n * 31 % (n + 1)));
+            }
+        }
+        begin(m);
+        let (mut longest, mut steps) = (0, 0);
+        while is_marked(m) {
+            let read = heap.vm().read_by(|| _ = m.mutator().step(Duration::ZERO));
+            check_step(read, plan);
+            longest = longest.max(read.0 * OBJECT + read.1);
+            steps += 1;
+        }
+        assert!(longest >= LOOK && steps > 100, "{plan}: steps end too early: {longest}, {steps}");
+    }
 }
 
 #[test]
