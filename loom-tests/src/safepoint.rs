@@ -90,6 +90,21 @@ impl Lateness<Thread> for Impatient {
     }
 }
 
+/// Looks a few times, then sleeps.
+#[derive(Default)]
+struct Looking(u32);
+
+impl Lateness<Thread> for Looking {
+    fn patience(&mut self) -> Option<Duration> {
+        None
+    }
+    fn looks_again(&mut self, _: usize) -> bool {
+        self.0 += 1;
+        self.0 <= 2
+    }
+    fn report(&mut self, _: WaitsFor<Thread>) {}
+}
+
 struct Mutator {
     heap: Arc<Heap>,
     state: Arc<ThreadState>,
@@ -135,6 +150,23 @@ fn polls() {
         mutator.detach();
     };
     beside(Heap::new(1).attach(0), run, |heap| assert_eq!(heap.pause(None), Stop::Leader));
+}
+
+/// The leader and the mutator look before they sleep. The pause may end while they look, and another begin.
+fn looks_before_it_sleeps() {
+    let run = |mutator: Mutator| {
+        mutator.touch();
+        if mutator.state.should_stop() {
+            mutator.heap.safepoint.park(&mutator.state, &mut Looking::default());
+        }
+        mutator.touch();
+        mutator.detach();
+    };
+    let lead = |heap: &Heap| {
+        assert_eq!(heap.pause_with(None, &mut Looking::default()), Stop::Leader);
+        assert_eq!(heap.pause(None), Stop::Leader);
+    };
+    beside(Heap::new(1).attach(0), run, lead);
 }
 
 /// The second pause may begin before the mutator has woken up from the first.
@@ -337,6 +369,12 @@ fn asks_beside_native_code_and_a_pause() {
     mutator.heap.safepoint.leave_native(&mutator.state, || ());
     assert!(mutator.heap.safepoint.take_look(&mutator.state), "the request is kept");
     mutator.detach();
+}
+
+#[test]
+fn who_looks_before_it_sleeps_waits_for_the_end_all_the_same() {
+    holds(Some(3), looks_before_it_sleeps);
+    fails_without("safepoint-looks-then-waits", Failure::Race, Some(3), looks_before_it_sleeps);
 }
 
 #[test]

@@ -12,7 +12,7 @@
 //! ```
 //! A leader that has waited long for answers gives up the lock, reports the threads that have not answered,
 //! and looks again; so does a thread that has waited long for the end of a pause. Its caller says how long is
-//! long ([`Lateness`]): no clock is read here. LOOK is one more bit, which may be set in any state. It asks
+//! long ([`Lateness`]), and whether it looks for a while before it sleeps: no clock is read here. LOOK is one more bit, which may be set in any state. It asks
 //! the mutator to check whether a collection is due: at its next poll, at its next slow path of allocation,
 //! or at the end of its native region.
 //!
@@ -49,7 +49,7 @@
 //! thread at a time that is no mutator and leads no pause.
 
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use crate::sync::{Condvar, Mutex, MutexGuard, dropped, order};
+use crate::sync::{Condvar, Mutex, MutexGuard, dropped, order, spin};
 use std::time::Duration;
 
 const RUNNING: u32 = 0;
@@ -60,6 +60,9 @@ const LOOK: u32 = 4;
 const ANSWERED: u32 = 8;
 /// A handshake waits until the mutator has handed in.
 const SHAKE: u32 = 16;
+
+/// How long a leader leaves the lock to others between two looks at it: about a microsecond.
+const PAUSES_OF_A_LOOK: usize = if cfg!(loom) { 1 } else { 32 };
 
 /// One mutator's state word. Compiled code may poll by itself: anything but zero means "call the slow path".
 /// The slow path is: [`Safepoint::park`], then [`Safepoint::answer`], then [`Safepoint::take_look`].
@@ -102,6 +105,11 @@ impl ThreadState {
         self.0.load(Relaxed) & !LOOK == RUNNING | STOP
     }
 
+    /// Whether it has answered the pause in progress. A hint: the lock orders the rest.
+    fn has_answered(&self) -> bool {
+        self.0.load(Relaxed) & ANSWERED != 0
+    }
+
     /// Whether a handshake waits for it.
     fn is_asked_to_hand_in(&self) -> bool {
         self.0.load(Relaxed) & SHAKE != 0
@@ -123,6 +131,13 @@ pub trait Stoppable {
 pub trait Lateness<T> {
     /// How long to wait until the next report; for ever if there is no answer.
     fn patience(&mut self) -> Option<Duration>;
+
+    /// Whether it looks once more before it sleeps, in a heap of this many mutators: a leader that waits for
+    /// answers, or a mutator that has answered. The one who ends the wait then wakes nobody. Asked before each
+    /// look, with the lock held or without.
+    fn looks_again(&mut self, _mutators: usize) -> bool {
+        false
+    }
 
     /// The time is over. Called without the lock; for a leader while its pause is in progress, so that nobody
     /// attaches or detaches.
@@ -483,6 +498,11 @@ impl<T: Stoppable> Safepoint<T> {
             registry.unshaken = 0;
             self.shaken.notify_one();
         }
+        let mutators = registry.threads.len();
+        while registry.unacknowledged > 0 && lateness.looks_again(mutators) {
+            // Those who answer take the lock.
+            MutexGuard::without(&mut registry, || (0..PAUSES_OF_A_LOOK).for_each(|_| spin()));
+        }
         while registry.unacknowledged > 0 && !dropped!("safepoint-leader-waits") {
             match lateness.patience() {
                 None => self.all_stopped.wait(&mut registry),
@@ -572,6 +592,17 @@ impl<T: Stoppable> Safepoint<T> {
         let pause = registry.pause;
         if let Some(me) = me.filter(|me| registry.stopping && !registry.abandoned && me.is_late()) {
             self.acknowledge(registry, me);
+            let mutators = registry.threads.len();
+            if lateness.looks_again(mutators) {
+                MutexGuard::without(registry, || {
+                    while me.has_answered() && lateness.looks_again(mutators) {
+                        spin();
+                    }
+                });
+                if dropped!("safepoint-looks-then-waits") {
+                    return;
+                }
+            }
         }
         while registry.stopping && !registry.abandoned && registry.pause == pause {
             self.wait_for_end(registry, lateness);
@@ -652,6 +683,61 @@ mod tests {
             done.store(true, Relaxed);
         });
         assert_eq!(safepoint.attached(), 0);
+    }
+
+    /// Looks until it need not wait any more, and counts how often it begins to sleep.
+    #[derive(Default)]
+    struct Looks {
+        looks: usize,
+        sleeps: usize,
+    }
+
+    impl<T> Lateness<T> for Looks {
+        fn patience(&mut self) -> Option<Duration> {
+            self.sleeps += 1;
+            None
+        }
+        fn looks_again(&mut self, mutators: usize) -> bool {
+            assert_eq!(mutators, 1);
+            self.looks += 1;
+            std::thread::yield_now();
+            true
+        }
+        fn report(&mut self, _: WaitsFor<T>) {}
+    }
+
+    #[test]
+    fn neither_a_leader_nor_a_mutator_sleeps_while_it_looks() {
+        let safepoint = Safepoint::<Arc<ThreadState>>::new();
+        let (attached, done) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let mutator = scope.spawn(|| {
+                let me = Arc::new(ThreadState::default());
+                safepoint.attach(me.clone(), &mut (), || ());
+                attached.store(true, Relaxed);
+                let mut looks = Looks::default();
+                while !done.load(Relaxed) {
+                    if me.should_stop() {
+                        safepoint.park(&me, &mut looks);
+                    }
+                    std::thread::yield_now();
+                }
+                safepoint.detach(&me, &mut (), || ());
+                looks
+            });
+            while !attached.load(Relaxed) {
+                std::thread::yield_now();
+            }
+            let mut looks = Looks::default();
+            for _ in 0..100 {
+                assert_eq!(safepoint.stop_all(None, &mut looks), Stop::Leader);
+                safepoint.resume_all();
+            }
+            done.store(true, Relaxed);
+            let of_mutator = mutator.join().unwrap();
+            assert_eq!((looks.sleeps, of_mutator.sleeps), (0, 0));
+            assert!(looks.looks > 0 && of_mutator.looks > 0);
+        });
     }
 
     #[test]

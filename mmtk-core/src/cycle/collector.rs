@@ -57,6 +57,8 @@ pub(crate) struct Collector<VM: VMBinding> {
     pub(super) marks_beside: bool,
     /// Who marks; never `Auto`.
     pub(super) driver: Driver,
+    /// The processors that the process may use.
+    pub(super) processors: usize,
     pub(super) yield_seed: AtomicU64,
 }
 

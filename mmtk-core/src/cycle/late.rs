@@ -4,6 +4,7 @@ use super::collector::Collector;
 use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
 use crate::events::{Event, LateThread, Wait};
+use crate::options::Driver;
 use crate::patience::Waiting;
 use crate::pause::PausePhase;
 use crate::warnings;
@@ -14,6 +15,16 @@ use std::time::{Duration, Instant};
 
 /// More threads are counted in a warning, not named. The event has all.
 const NAMED: usize = 8;
+
+/// How long a thread looks for what it waits for before it sleeps. A short pause is over by then, and waking a
+/// thread takes about as long.
+const LOOKS: Duration = Duration::from_micros(50);
+
+/// Whether threads look before they sleep: where pauses are short, and each thread has a processor, so that
+/// none takes the one away for which it waits.
+fn look_before_sleep(short_pauses: bool, processors: usize, mutators: usize, background: usize) -> bool {
+    short_pauses && mutators + background <= processors
+}
 
 /// The threads, for a warning.
 fn named(threads: &[LateThread]) -> String {
@@ -30,6 +41,8 @@ pub(crate) struct Late<'a, VM: VMBinding> {
     /// It does not want to lead.
     stopped: bool,
     waiting: Waiting<'a>,
+    /// Until when it looks; none before it was asked.
+    looks: Option<Instant>,
     /// Of the threads that wait for the end of a pause one reports it: for the pause of this number.
     reports_pause: u64,
 }
@@ -37,7 +50,7 @@ pub(crate) struct Late<'a, VM: VMBinding> {
 impl<'a, VM: VMBinding> Late<'a, VM> {
     /// Of a thread that wants to lead a pause.
     pub fn new(heap: &'a Collector<VM>) -> Self {
-        Late { heap, stopped: false, waiting: Waiting::new(heap.watch.patience()), reports_pause: 0 }
+        Late { heap, stopped: false, waiting: Waiting::new(heap.watch.patience()), looks: None, reports_pause: 0 }
     }
 
     /// Of a mutator that waits for the end of a pause, or of a thread that becomes one.
@@ -49,6 +62,13 @@ impl<'a, VM: VMBinding> Late<'a, VM> {
 impl<VM: VMBinding> Lateness<MutatorRef<VM>> for Late<'_, VM> {
     fn patience(&mut self) -> Option<Duration> {
         self.waiting.left()
+    }
+
+    fn looks_again(&mut self, mutators: usize) -> bool {
+        let heap = self.heap;
+        let background = usize::from(heap.driver == Driver::Background);
+        look_before_sleep(heap.marks_beside, heap.processors, mutators, background)
+            && Instant::now() < *self.looks.get_or_insert_with(|| Instant::now() + LOOKS)
     }
 
     fn report(&mut self, waits: WaitsFor<MutatorRef<VM>>) {
@@ -177,5 +197,23 @@ impl<VM: VMBinding> Collector<VM> {
             let (at_ns, waited_ns) = (self.pauses.at_ns(Instant::now()), waited.as_nanos() as u64);
             self.tell(&Event::Waiting { wait, at_ns, waited_ns, threads });
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_look_before_they_sleep_where_each_has_a_processor_and_pauses_are_short() {
+        for (short_pauses, processors, mutators, background, look) in [
+            (true, 2, 1, 1, true),
+            (true, 2, 2, 0, true),
+            (true, 2, 2, 1, false),
+            (true, 1, 1, 1, false),
+            (false, 64, 1, 0, false),
+        ] {
+            assert_eq!(look_before_sleep(short_pauses, processors, mutators, background), look);
+        }
     }
 }

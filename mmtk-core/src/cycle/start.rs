@@ -107,6 +107,7 @@ impl<VM: VMBinding> Collector<VM> {
                 marking,
                 marks_beside: ages.at_snapshot(),
                 driver: options.driver(),
+                processors: Options::processors(),
                 sweeping,
                 idle: Idle::new(me.clone(), memory, unswept, allocated, patience.clone()),
                 helpers: Helpers::new(&options, patience.clone(), late::workers_are_late(me.clone())),

@@ -31,6 +31,11 @@ impl Options {
         }
     }
 
+    /// The processors that affinity and cgroup quota grant.
+    pub(crate) fn processors() -> usize {
+        machine::default_workers()
+    }
+
     /// Refuses changes of options that a running heap cannot change; those of the pacer it can.
     pub(crate) fn check_tunable(&self, before: &Options) -> Result<(), OptionError> {
         for row in Options::table() {
