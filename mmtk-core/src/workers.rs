@@ -467,6 +467,21 @@ mod tests {
     }
 
     #[test]
+    fn a_section_does_not_wait_for_helpers_that_have_not_begun() {
+        let gang = Gang::new(3, "test");
+        // As if they had been started, and got no processor.
+        gang.shared.started.store(1, Relaxed);
+        let entered = AtomicUsize::new(0);
+        for _ in 0..10 {
+            gang.run(true, &|worker| {
+                assert_eq!(worker.index, 0);
+                entered.fetch_add(1, Relaxed);
+            });
+        }
+        assert_eq!(entered.load(Relaxed), 10);
+    }
+
+    #[test]
     fn a_worker_is_alone_in_a_gang_of_one_and_nowhere_else() {
         for size in 1..4 {
             let mut workers = 0;
