@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`JsonLines`] | one JSON object an event, one event a line |
 //! | [`ChromeTrace`] | a file for Perfetto or `chrome://tracing` |
-//! | [`Summary`] | percentiles of pauses, totals; prints as a table |
+//! | [`Summary`] | percentiles of pauses and of hold-ups of mutators, totals; prints as a table |
 //! | [`read_decision`] | the pacer's decisions, from lines that `JsonLines` wrote |
 //! | [`apply_toml_file`], [`apply_toml_str`] | options of a heap, from TOML |
 //!

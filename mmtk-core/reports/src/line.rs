@@ -3,7 +3,9 @@
 //! The core's types know nothing of formats. Here each struct is taken apart by a pattern that names all its
 //! fields, so a field that is added to an event and not written does not compile.
 
-use mmtk_core::events::{Event, LateThread, MarkingReport, Paced, PauseReport, Phase, SpaceReport};
+use mmtk_core::events::{
+    Event, HeldUp, LateThread, MarkingReport, Paced, PauseReport, Phase, SpaceReport, WorkedBeside,
+};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -35,6 +37,8 @@ enum Line<'a> {
         waited_ns: u64,
         threads: Vec<ThreadLine<'a>>,
     },
+    HeldUp(HeldUpLine<'a>),
+    WorkedBeside(WorkedBesideLine<'a>),
     HeapDropped,
     /// An event that this crate does not know yet; its name is written, and nothing of it is.
     #[serde(untagged)]
@@ -56,6 +60,8 @@ impl<'a> From<&'a Event> for Line<'a> {
                 let threads = threads.iter().map(ThreadLine).collect();
                 Line::Waiting { wait: wait.name(), at_ns, waited_ns, threads }
             }
+            Event::HeldUp(held) => Line::HeldUp(HeldUpLine(held)),
+            Event::WorkedBeside(worked) => Line::WorkedBeside(WorkedBesideLine(worked)),
             Event::HeapDropped => Line::HeapDropped,
             other => Line::Other { event: other.name() },
         }
@@ -102,14 +108,32 @@ written!(PauseLine of PauseReport {
     step as step.name(),
     marking as marking.as_ref().map(MarkingLine),
 });
-written!(MarkingLine of MarkingReport { duration_ns, cpu_ns, helped_cpu_ns, bytes_beside, allocated_bytes });
+written!(MarkingLine of MarkingReport {
+    duration_ns,
+    cpu_ns,
+    helped_cpu_ns,
+    bytes_beside,
+    allocated_bytes,
+    barrier_calls,
+});
+written!(HeldUpLine of HeldUp {
+    thread,
+    start_ns,
+    duration_ns,
+    pause_ns,
+    assist_ns,
+    sweep_ns,
+    wait_ns,
+    barrier_ns,
+});
+written!(WorkedBesideLine of WorkedBeside { work as work.name(), start_ns, duration_ns, steps });
 written!(PhaseLine of Phase { name, start_ns, duration_ns });
 written!(SpaceLine of SpaceReport { name, reserved_bytes, live_bytes });
 written!(ThreadLine of LateThread { name, id, ended });
 
 #[cfg(test)]
 mod tests {
-    use mmtk_core::events::{Cause, CollectionKind, Wait};
+    use mmtk_core::events::{BackgroundWork, Cause, CollectionKind, Wait};
 
     use super::*;
     use crate::samples;
@@ -138,6 +162,20 @@ mod tests {
         let now: String = one_of_each().iter().map(|event| line(event) + "\n").collect();
         // What came since stands behind the rest.
         assert_eq!(now.replace(r#","step":"whole","marking":null"#, ""), earlier);
+    }
+
+    #[test]
+    fn what_lies_between_pauses_has_lines_of_its_own() {
+        let held = samples::held_up(7, 5, 3);
+        assert_eq!(
+            line(&Event::HeldUp(held)),
+            r#"{"event":"held_up","thread":7,"start_ns":5,"duration_ns":3,"pause_ns":0,"assist_ns":3,"sweep_ns":0,"wait_ns":0,"barrier_ns":0}"#
+        );
+        let worked = samples::worked(BackgroundWork::Sweep, 5, 6);
+        assert_eq!(
+            line(&Event::WorkedBeside(worked)),
+            r#"{"event":"worked_beside","work":"sweep","start_ns":5,"duration_ns":6,"steps":4}"#
+        );
     }
 
     #[test]

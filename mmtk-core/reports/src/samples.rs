@@ -1,6 +1,9 @@
 //! Events and files that the tests here share.
 
-use mmtk_core::events::{Cause, CollectionKind, Event, Paced, PauseReport, PauseStep, Phase, SpaceReport};
+use mmtk_core::events::{
+    BackgroundWork, Cause, CollectionKind, Event, HeldUp, MarkingReport, Paced, PauseReport, PauseStep, Phase,
+    SpaceReport, WorkedBeside,
+};
 use pacer::{CycleSample, PacerConfig, PacerPolicy, Policy, PolicyName};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -34,6 +37,31 @@ pub fn pause(sequence: u64) -> PauseReport {
         emergency: false,
         marking: None,
     }
+}
+
+/// A thread that marks for its allocation.
+pub fn held_up(thread: u32, start_ns: u64, duration_ns: u64) -> HeldUp {
+    HeldUp { thread, start_ns, duration_ns, assist_ns: duration_ns, ..HeldUp::default() }
+}
+
+/// Four steps of a background thread.
+pub fn worked(work: BackgroundWork, start_ns: u64, duration_ns: u64) -> WorkedBeside {
+    WorkedBeside { work, start_ns, duration_ns, steps: 4 }
+}
+
+/// The two pauses of a collection that marks from 10 ms to 22 ms.
+pub fn beside() -> [PauseReport; 2] {
+    let begin = PauseReport { step: PauseStep::Begin, ..pause(1) };
+    let marking = MarkingReport {
+        duration_ns: 12_000_000,
+        cpu_ns: 9_000_000,
+        helped_cpu_ns: 1_000_000,
+        bytes_beside: 18 << 20,
+        allocated_bytes: 4 << 20,
+        barrier_calls: 3,
+    };
+    let end = PauseReport { sequence: 1, step: PauseStep::End, marking: Some(marking), ..pause(2) };
+    [begin, end]
 }
 
 /// The decision after that pause.

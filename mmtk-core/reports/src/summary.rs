@@ -112,6 +112,18 @@ pub struct SummarySnapshot {
     pub time_to_safepoint_ns_max: u64,
     /// All of them together; a part of `stw_ns_total`.
     pub time_to_safepoint_ns_total: u64,
+    /// How often a mutator was held up: by a pause, or by what the collector made it do between pauses.
+    pub held_up: u64,
+    /// Half of these times were no longer than this.
+    pub held_up_ns_p50: u64,
+    /// 99 of 100.
+    pub held_up_ns_p99: u64,
+    /// 999 of 1000.
+    pub held_up_ns_p999: u64,
+    /// The longest.
+    pub held_up_ns_max: u64,
+    /// All of them together, over all mutators.
+    pub held_up_ns_total: u64,
     /// CPU time of pauses, and of marking between them.
     pub gc_cpu_ns_total: u64,
     /// Bytes allocated up to the last pause.
@@ -130,6 +142,7 @@ struct State {
     minor_pause_ns: Histogram<u64>,
     full_pause_ns: Histogram<u64>,
     time_to_safepoint_ns: Histogram<u64>,
+    held_up_ns: Histogram<u64>,
 }
 
 impl Default for State {
@@ -142,6 +155,7 @@ impl Default for State {
             minor_pause_ns: histogram(),
             full_pause_ns: histogram(),
             time_to_safepoint_ns: histogram(),
+            held_up_ns: histogram(),
         }
     }
 }
@@ -153,11 +167,12 @@ impl State {
                 (self.seen.plan, self.seen.limit_bytes, self.seen.workers) = (plan, *limit_bytes, *workers);
             }
             Event::Pause(report) => self.pause(report),
+            Event::HeldUp(held) => self.held_up(held.duration_ns),
             Event::OutOfMemory { reserved_bytes, .. } => {
                 self.seen.out_of_memory += 1;
                 self.seen.reserved_bytes_peak = self.seen.reserved_bytes_peak.max(*reserved_bytes);
             }
-            // Nothing to count in decisions and waits, nor in an event that is not known here yet.
+            // Nothing to count in decisions, waits and work beside mutators, nor in an event that is not known here yet.
             _ => {}
         }
     }
@@ -194,6 +209,14 @@ impl State {
         seen.limit_bytes = report.limit_bytes;
     }
 
+    fn held_up(&mut self, ns: u64) {
+        record(&mut self.held_up_ns, ns);
+        let seen = &mut self.seen;
+        seen.held_up += 1;
+        seen.held_up_ns_max = seen.held_up_ns_max.max(ns);
+        add(&mut seen.held_up_ns_total, ns);
+    }
+
     fn snapshot(&self) -> SummarySnapshot {
         // A bucket is named by its upper end, which may lie above everything that was recorded.
         let pause = |quantile| self.pause_ns.value_at_quantile(quantile).min(self.seen.pause_ns_max);
@@ -201,7 +224,11 @@ impl State {
         let full = |quantile| self.full_pause_ns.value_at_quantile(quantile).min(self.seen.full_pause_ns_max);
         let safepoint =
             |quantile| self.time_to_safepoint_ns.value_at_quantile(quantile).min(self.seen.time_to_safepoint_ns_max);
+        let held_up = |quantile| self.held_up_ns.value_at_quantile(quantile).min(self.seen.held_up_ns_max);
         SummarySnapshot {
+            held_up_ns_p50: held_up(0.5),
+            held_up_ns_p99: held_up(0.99),
+            held_up_ns_p999: held_up(0.999),
             pause_ns_p50: pause(0.5),
             pause_ns_p90: pause(0.9),
             pause_ns_p99: pause(0.99),
@@ -230,7 +257,6 @@ fn add(total: &mut u64, amount: u64) {
 mod tests {
     use super::*;
     use crate::samples;
-    use mmtk_core::events::MarkingReport;
 
     /// A summary of pauses of 1, 2, ... `count` microseconds, in a scrambled order.
     fn summary_of(count: u64) -> SummaryHandle {
@@ -302,16 +328,23 @@ mod tests {
     #[test]
     fn a_collection_of_two_pauses_counts_once_with_what_it_marked_between_them() {
         let (mut summary, handle) = Summary::new();
-        let marking =
-            MarkingReport { duration_ns: 9, cpu_ns: 1000, helped_cpu_ns: 0, bytes_beside: 0, allocated_bytes: 0 };
-        let begin = PauseReport { step: PauseStep::Begin, cpu_ns: 10, ..samples::pause(1) };
-        let end = PauseReport { step: PauseStep::End, cpu_ns: 20, marking: Some(marking), ..samples::pause(2) };
-        for pause in [begin, end] {
+        for pause in samples::beside() {
             summary.on_event(&Event::Pause(Box::new(pause)));
         }
         let seen = handle.snapshot();
-        assert_eq!((seen.pauses, seen.gcs, seen.gc_cpu_ns_total), (2, 1, 1030));
+        assert_eq!((seen.pauses, seen.gcs, seen.gc_cpu_ns_total), (2, 1, 15_000_000));
         assert_eq!(seen.gcs_by_cause.iter().sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn hold_ups_have_percentiles_beside_those_of_pauses() {
+        let (mut summary, handle) = Summary::new();
+        (1..=2000u64).for_each(|n| summary.on_event(&Event::HeldUp(samples::held_up(7, n * 10_000_000, n * 1000))));
+        let seen = handle.snapshot();
+        assert_eq!((seen.held_up, seen.pauses, seen.pause_ns_max), (2000, 0, 0));
+        assert!(about(seen.held_up_ns_p50, 1_000_000) && about(seen.held_up_ns_p99, 1_980_000), "{seen:?}");
+        assert!(about(seen.held_up_ns_p999, 1_998_000), "{seen:?}");
+        assert_eq!((seen.held_up_ns_max, seen.held_up_ns_total), (2_000_000, 2_001_000_000));
     }
 
     #[test]

@@ -13,14 +13,14 @@ use super::leftovers::Leftovers;
 use crate::address::{Address, ObjectReference};
 use crate::barrier::{Armed, BarrierBytes};
 use crate::binding::{Slot, VMBinding};
-use crate::events::LateThread;
+use crate::events::{HeldUps, LateThread};
 use crate::metadata::{ArrayParts, MAX_CELL_BYTES, ObjectStates, Remembered, Tally, class_bytes, class_of};
 use crate::options::Options;
 use crate::os::{self, CpuMeter, PageVec};
 use crate::stack::StackNote;
 use protocols::credit::Credit;
 use protocols::safepoint::{Stoppable, ThreadState};
-use std::cell::{Cell, UnsafeCell};
+use std::cell::{Cell, RefCell, RefMut, UnsafeCell};
 use std::mem::offset_of;
 use std::ops::Range;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub(crate) struct Noted {
     pub owes: u64,
     /// See `owes`.
     pub credit: Credit,
+    /// Calls of the barrier's slow path.
+    pub barrier_calls: u64,
 }
 
 /// What the toolkit keeps for one thread.
@@ -64,6 +66,8 @@ pub(crate) struct ThreadPart<VM: VMBinding> {
     /// Of a binding with conservative stacks.
     stack: StackNote,
     meter: CpuMeter,
+    /// What holds it up. For the owner alone.
+    held_ups: RefCell<HeldUps>,
     owner: Thread,
     /// The system's number of the owner; another in a forked child.
     owner_id: AtomicU32,
@@ -111,6 +115,7 @@ impl<VM: VMBinding> ThreadPart<VM> {
             requested: UnsafeCell::default(),
             stack: if VM::CONSERVATIVE_STACKS { StackNote::of_this_thread() } else { StackNote::default() },
             meter: CpuMeter::of_this_thread(),
+            held_ups: RefCell::default(),
             owner: std::thread::current(),
             owner_id: AtomicU32::new(os::thread_id()),
         }
@@ -148,6 +153,11 @@ impl<VM: VMBinding> ThreadPart<VM> {
     /// What its thread has used of the processor.
     pub(crate) fn meter(&self) -> &CpuMeter {
         &self.meter
+    }
+
+    /// What holds it up. The owner.
+    pub(crate) fn held_ups(&self) -> RefMut<'_, HeldUps> {
+        self.held_ups.borrow_mut()
     }
 
     /// The thread that attached it.

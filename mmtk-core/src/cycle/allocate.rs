@@ -46,6 +46,15 @@ impl<VM: VMBinding> Collector<VM> {
         self: &Arc<Self>,
         me: &ThreadPart<VM>,
         bytes: usize,
+        attempt: impl FnMut(&mut Allocators) -> Option<Address>,
+    ) -> Result<Address, OutOfMemory> {
+        self.in_one_go(me, || self.attempt_and_collect(me, bytes, attempt))
+    }
+
+    fn attempt_and_collect(
+        self: &Arc<Self>,
+        me: &ThreadPart<VM>,
+        bytes: usize,
         mut attempt: impl FnMut(&mut Allocators) -> Option<Address>,
     ) -> Result<Address, OutOfMemory> {
         // SAFETY: the caller is the owner of the mutator and runs; the borrow is not used across a pause.
@@ -55,7 +64,7 @@ impl<VM: VMBinding> Collector<VM> {
         }
         self.refuse_in("an allocation", Callback::ANY);
         if me.thread().should_stop() {
-            me.where_it_may_stop(|| self.safepoint.park(me.thread(), &mut Late::stopped(self)));
+            me.where_it_may_stop(|| self.safepoint.park(me.thread(), &mut Late::of_mutator(self, me)));
             self.answer(me);
             self.safepoint.take_look(me.thread());
         }
@@ -152,11 +161,13 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// The slow path of a poll.
     pub(crate) fn stop_or_look(self: &Arc<Self>, me: &ThreadPart<VM>) {
-        me.where_it_may_stop(|| self.safepoint.park(me.thread(), &mut Late::stopped(self)));
-        self.answer(me);
-        if self.safepoint.take_look(me.thread()) {
-            self.collect_if_due(me, 0, 0);
-        }
+        self.in_one_go(me, || {
+            me.where_it_may_stop(|| self.safepoint.park(me.thread(), &mut Late::of_mutator(self, me)));
+            self.answer(me);
+            if self.safepoint.take_look(me.thread()) {
+                self.collect_if_due(me, 0, 0);
+            }
+        });
     }
 
     /// Collects if that is due before `bytes` bytes are allocated; where the heap is marked beside mutators,

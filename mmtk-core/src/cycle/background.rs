@@ -11,8 +11,10 @@
 
 use super::marking::{MarkingBeside, Stepped};
 use super::side_thread::SideThread;
+use super::spells::Spells;
 use super::sweeping::Sweeping;
 use crate::binding::VMBinding;
+use crate::events::{BackgroundWork, Spell};
 use crate::memory::{Asked, Memory};
 use crate::patience::Patience;
 use crate::warnings;
@@ -40,6 +42,7 @@ struct Shared<VM: VMBinding> {
     sweeping: Arc<Sweeping<VM>>,
     marking: Arc<MarkingBeside<VM>>,
     heap: Weak<dyn EndsMarking>,
+    spells: Spells,
     thread: SideThread<Work>,
 }
 
@@ -60,9 +63,10 @@ impl<VM: VMBinding> Background<VM> {
         heap: Weak<dyn EndsMarking>,
         memory: Arc<Memory>,
         patience: Arc<Patience>,
+        spells: Spells,
         idles: bool,
     ) -> Self {
-        let shared = Shared { sweeping, marking, heap, thread: SideThread::new(patience) };
+        let shared = Shared { sweeping, marking, heap, spells, thread: SideThread::new(patience) };
         Background { shared: Arc::new(shared), memory, idles }
     }
 
@@ -115,11 +119,16 @@ impl<VM: VMBinding> Drop for Background<VM> {
 fn run<VM: VMBinding>(shared: &Shared<VM>) {
     let thread = &shared.thread;
     let _panics = thread.watch_for_panics();
+    let (spells, mut spell) = (&shared.spells, Spell::default());
     let mut state = thread.lock();
     while !state.is_held() {
         if std::mem::take(&mut state.asked.sweep) {
             drop(state);
+            let since = spells.clock();
             let swept = shared.sweeping.sweep_unit_beside().is_some();
+            if swept {
+                spells.more(&mut spell, BackgroundWork::Sweep, since);
+            }
             state = thread.lock();
             // It may have been asked while it looked in vain.
             state.asked.sweep |= swept;
@@ -127,14 +136,26 @@ fn run<VM: VMBinding>(shared: &Shared<VM>) {
         }
         if std::mem::take(&mut state.asked.mark) {
             drop(state);
+            let since = spells.clock();
             let stepped = shared.marking.step_beside();
-            if stepped == Stepped::Dry
-                && let Some(heap) = shared.heap.upgrade()
-            {
-                heap.end_if_dry();
+            if stepped != Stepped::Nothing {
+                spells.more(&mut spell, BackgroundWork::Mark, since);
+            }
+            if stepped == Stepped::Dry {
+                // It may lead a pause now.
+                spells.tell(spell.end());
+                if let Some(heap) = shared.heap.upgrade() {
+                    heap.end_if_dry();
+                }
             }
             state = thread.lock();
             state.asked.mark |= stepped == Stepped::More;
+            continue;
+        }
+        if let Some(ended) = spell.end() {
+            drop(state);
+            spells.tell(Some(ended));
+            state = thread.lock();
             continue;
         }
         thread.wait(&mut state, LINGER);
@@ -143,4 +164,5 @@ fn run<VM: VMBinding>(shared: &Shared<VM>) {
         }
     }
     thread.end(state);
+    spells.tell(spell.end());
 }

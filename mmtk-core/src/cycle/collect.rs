@@ -8,7 +8,9 @@ use crate::address::ObjectReference;
 use crate::alloc::{Allocators, MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
 use crate::callback::Callback;
-use crate::events::{Cause, CollectionKind, Event, MarkingReport, Paced, PauseReport, PauseStep, Phase, SpaceReport};
+use crate::events::{
+    Cause, CollectionKind, Event, HeldBy, MarkingReport, Paced, PauseReport, PauseStep, Phase, SpaceReport,
+};
 use crate::memory::{List, Why};
 use crate::metadata::Remembered;
 use crate::options::When;
@@ -26,6 +28,13 @@ const KEPT_NOTES: usize = 4096;
 impl<VM: VMBinding> Collector<VM> {
     /// Collects; the caller leads, or takes part in the pause that another thread leads.
     pub(crate) fn collect(self: &Arc<Self>, me: Option<&ThreadPart<VM>>, cause: Cause) {
+        match me {
+            Some(mutator) => self.in_one_go(mutator, || self.collect_and_sweep(me, cause)),
+            None => self.collect_and_sweep(me, cause),
+        }
+    }
+
+    fn collect_and_sweep(self: &Arc<Self>, me: Option<&ThreadPart<VM>>, cause: Cause) {
         // A marking in progress keeps what has died since it began. So its end is not enough: a whole
         // collection follows. A thread that took part in the pause of another does not know what that did.
         let ends_marking = || self.collect_unless_done(me, cause, None, |ended| ended.marking.is_some());
@@ -50,11 +59,14 @@ impl<VM: VMBinding> Collector<VM> {
         }
         self.get_ready();
         let requested = Instant::now();
+        let held_up = || me.map_or((), |me| self.held_up(me, HeldBy::Pause, self.since(requested)));
         if self.stop(me) == Stop::Followed {
+            held_up();
             return None;
         }
         if seen.is_some_and(|seen| seen != self.pauses.ended()) {
             self.resume_all();
+            held_up();
             return None;
         }
         let unfinished = self.led_by(me);
@@ -65,6 +77,7 @@ impl<VM: VMBinding> Collector<VM> {
         std::mem::forget(unfinished);
         self.resume_and_tell(|| {
             let ended = ended.after(nanos_since(requested));
+            held_up();
             let pause = Event::Pause(Box::new(details.report(&ended)));
             [pause].into_iter().chain(paced.map(|paced| Event::Paced(Box::new(paced))))
         });
@@ -174,10 +187,18 @@ impl<VM: VMBinding> Collector<VM> {
         if self.sweeping.is_over() {
             return false;
         }
+        // In a pause that the mutator leads, that is what holds it up.
+        let since = self.clock().filter(|_| self.pauses.in_progress().is_none());
         match (self.sweeping.sweep_unit_beside(), me) {
-            (Some(cpu_ns), Some(me)) => me.meter().skip(cpu_ns),
+            (Some(cpu_ns), Some(me)) => {
+                me.meter().skip(cpu_ns);
+                self.held_up(me, HeldBy::Sweep, since);
+            }
             (Some(_), None) => (),
-            (None, Some(_)) => self.sweeping.wait(),
+            (None, Some(me)) => {
+                self.sweeping.wait();
+                self.held_up(me, HeldBy::Wait, since);
+            }
             // The next pause may leave more meanwhile, and nobody may come to sweep that.
             (None, None) => std::thread::yield_now(),
         }
@@ -485,6 +506,7 @@ impl Details<'_> {
                 helped_cpu_ns: marking.helped_cpu_ns,
                 bytes_beside: marking.bytes_beside,
                 allocated_bytes: bytes.allocated.since_full.saturating_sub(marking.begun.allocated),
+                barrier_calls: marking.barrier_calls,
             }),
         }
     }

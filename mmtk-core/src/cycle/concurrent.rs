@@ -22,7 +22,7 @@ use crate::alloc::{MutatorRef, Noted, ThreadPart};
 use crate::barrier::Armed;
 use crate::binding::VMBinding;
 use crate::callback::Callback;
-use crate::events::{Cause, CollectionKind, Event, PauseReport, PauseStep};
+use crate::events::{Cause, CollectionKind, Event, HeldBy, PauseReport, PauseStep};
 use crate::memory::{BLOCK_BYTES, List};
 use crate::options::Driver;
 use crate::os::thread_cpu_ns;
@@ -51,6 +51,7 @@ impl<VM: VMBinding> Collector<VM> {
         if self.options.stress_no_background && self.driver == Driver::Background {
             return;
         }
+        let since = self.clock();
         let goal = self.pacing.goal();
         let ratio = goal.assist_ratio(reserved, self.marking.marked());
         let (mut stepped, mut cpu_ns) = self.marking.assist(noted, allocated, ratio, QUANTUM);
@@ -61,6 +62,9 @@ impl<VM: VMBinding> Collector<VM> {
             (stepped, cpu_ns) = (more.0, cpu_ns + more.1);
         }
         me.meter().skip(cpu_ns);
+        if cpu_ns > 0 {
+            self.held_up(me, HeldBy::Assist, since);
+        }
         match stepped {
             Stepped::Dry => self.marking_is_dry(me, is_exceeded),
             // The background thread may have waited for this.
@@ -128,11 +132,13 @@ impl<VM: VMBinding> Collector<VM> {
     pub(super) fn begin_marking(self: &Arc<Self>, me: Option<&ThreadPart<VM>>, cause: Cause, seen: u64) {
         self.get_ready();
         let requested = Instant::now();
+        let held_up = || me.map_or((), |me| self.held_up(me, HeldBy::Pause, self.since(requested)));
         if self.stop(me) == Stop::Followed {
-            return;
+            return held_up();
         }
         if self.marking.is_in_progress() || seen != self.pauses.ended() {
             self.resume_all();
+            held_up();
             return self.go_on_beside();
         }
         let unfinished = self.led_by(me);
@@ -140,7 +146,11 @@ impl<VM: VMBinding> Collector<VM> {
         let began = self.lead_begin(me, cause, requested);
         drop(inside);
         std::mem::forget(unfinished);
-        self.resume_and_tell(|| [Event::Pause(Box::new(began.report(nanos_since(requested))))]);
+        self.resume_and_tell(|| {
+            let duration_ns = nanos_since(requested);
+            held_up();
+            [Event::Pause(Box::new(began.report(duration_ns)))]
+        });
     }
 
     fn lead_begin(&self, me: Option<&ThreadPart<VM>>, cause: Cause, requested: Instant) -> Began<'_> {
@@ -219,7 +229,9 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// The barrier's slow path in a marking of this epoch.
     pub(crate) fn visit_before(&self, me: &ThreadPart<VM>, object: ObjectReference, change: Change, epoch: u8) {
+        let since = self.clock_of_barrier(object);
         self.marking.visit(me, object, change, epoch);
+        self.held_up(me, HeldBy::Barrier, since);
     }
 
     /// A mutator has a reference to `object` that came from nowhere, in a marking in progress.

@@ -3,7 +3,7 @@
 use super::collector::Collector;
 use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
-use crate::events::{Event, LateThread, Wait};
+use crate::events::{Event, HeldBy, LateThread, Wait};
 use crate::options::Driver;
 use crate::patience::Waiting;
 use crate::pause::PausePhase;
@@ -45,26 +45,56 @@ pub(crate) struct Late<'a, VM: VMBinding> {
     looks: Option<Instant>,
     /// Of the threads that wait for the end of a pause one reports it: for the pause of this number.
     reports_pause: u64,
+    /// The mutator that a pause holds up.
+    mutator: Option<&'a ThreadPart<VM>>,
+    /// Since when it waits, if it does and somebody listens.
+    since: Option<Instant>,
 }
 
 impl<'a, VM: VMBinding> Late<'a, VM> {
     /// Of a thread that wants to lead a pause.
     pub fn new(heap: &'a Collector<VM>) -> Self {
-        Late { heap, stopped: false, waiting: Waiting::new(heap.watch.patience()), looks: None, reports_pause: 0 }
+        Late {
+            heap,
+            stopped: false,
+            waiting: Waiting::new(heap.watch.patience()),
+            looks: None,
+            reports_pause: 0,
+            mutator: None,
+            since: None,
+        }
     }
 
-    /// Of a mutator that waits for the end of a pause, or of a thread that becomes one.
+    /// Of a thread that waits for the end of a pause before it becomes a mutator, or is one no more.
     pub fn stopped(heap: &'a Collector<VM>) -> Self {
-        Late { stopped: true, ..Late::new(heap) }
+        let mut late = Late::new(heap);
+        late.stopped = true;
+        late
+    }
+
+    /// Of a mutator that a pause holds up: if it has to wait, that is noted when this is dropped.
+    pub fn of_mutator(heap: &'a Collector<VM>, me: &'a ThreadPart<VM>) -> Self {
+        let mut late = Late::stopped(heap);
+        late.mutator = Some(me);
+        late
+    }
+
+    /// Said before each wait, and not if there is none.
+    fn waits(&mut self) {
+        if self.mutator.is_some() && self.since.is_none() {
+            self.since = self.heap.clock();
+        }
     }
 }
 
 impl<VM: VMBinding> Lateness<MutatorRef<VM>> for Late<'_, VM> {
     fn patience(&mut self) -> Option<Duration> {
+        self.waits();
         self.waiting.left()
     }
 
     fn looks_again(&mut self, mutators: usize) -> bool {
+        self.waits();
         let heap = self.heap;
         let background = usize::from(heap.driver == Driver::Background);
         look_before_sleep(heap.marks_beside, heap.processors, mutators, background)
@@ -93,6 +123,14 @@ impl<VM: VMBinding> Lateness<MutatorRef<VM>> for Late<'_, VM> {
                     self.reports_pause = pause;
                 }
             }
+        }
+    }
+}
+
+impl<VM: VMBinding> Drop for Late<'_, VM> {
+    fn drop(&mut self) {
+        if let Some(me) = self.mutator {
+            self.heap.held_up(me, HeldBy::Pause, self.since);
         }
     }
 }

@@ -76,6 +76,8 @@ pub(crate) struct MarkingBeside<VM: VMBinding> {
     cpu_ns: AtomicU64,
     recent_cpu_ns: AtomicU64,
     helped_cpu_ns: AtomicU64,
+    /// Calls of barriers in this one, as far as threads have left their counts.
+    barrier_calls: AtomicU64,
     /// How often mutators were asked for what they have noted.
     rounds: AtomicU32,
     /// The one in progress, or the last. Written in pauses.
@@ -111,6 +113,7 @@ impl<VM: VMBinding> MarkingBeside<VM> {
             cpu_ns: AtomicU64::new(0),
             recent_cpu_ns: AtomicU64::new(0),
             helped_cpu_ns: AtomicU64::new(0),
+            barrier_calls: AtomicU64::new(0),
             rounds: AtomicU32::new(0),
             begun: Mutex::new(Begun { cause: Cause::Growth, at_ns: 0, allocated: 0 }),
         }
@@ -154,6 +157,7 @@ impl<VM: VMBinding> MarkingBeside<VM> {
             cpu_ns: self.recent_cpu_ns.swap(0, Relaxed),
             helped_cpu_ns: self.helped_cpu_ns.swap(0, Relaxed),
             bytes_beside: self.marked(),
+            barrier_calls: self.barrier_calls.swap(0, Relaxed),
         }
     }
 
@@ -266,6 +270,7 @@ impl<VM: VMBinding> MarkingBeside<VM> {
         self.hand_in(noted);
         self.counted.lock().absorb(&mut noted.tally);
         self.credits.give_back(&mut noted.credit);
+        self.barrier_calls.fetch_add(std::mem::take(&mut noted.barrier_calls), Relaxed);
         noted.owes = 0;
     }
 
@@ -275,6 +280,8 @@ impl<VM: VMBinding> MarkingBeside<VM> {
             plan.visit(object, log);
             log.leaves_parts
         });
+        // SAFETY: as in `log`.
+        unsafe { ThreadPart::noted_of_stopped(me) }.barrier_calls += 1;
         if !leaves_parts {
             // A new object, which nobody claims: its stores come here once.
             me.states().claim_beside(object, epoch);
@@ -316,4 +323,6 @@ pub(crate) struct EndedMarking {
     pub helped_cpu_ns: u64,
     /// Bytes that were marked outside pauses.
     pub bytes_beside: usize,
+    /// Calls of the barrier's slow path.
+    pub barrier_calls: u64,
 }

@@ -8,6 +8,7 @@ use super::late;
 use super::marking::MarkingBeside;
 use super::pacing::Pacing;
 use super::pauses::Pauses;
+use super::spells::Spells;
 use super::store::Store;
 use super::sweeping::Sweeping;
 use super::watch::Watch;
@@ -89,6 +90,7 @@ impl<VM: VMBinding> Collector<VM> {
         let claims = if ages.at_snapshot() { ArrayClaims::new(store.memory())? } else { ArrayClaims::default() };
         let marking = Arc::new(MarkingBeside::new(vm.clone(), plan.clone(), claims, &options));
         let watch = Watch::new(&options, plan.info().name);
+        let pauses = Pauses::new();
         Ok(Arc::new_cyclic(|me: &Weak<Collector<VM>>| {
             let (patience, sweeping) = (watch.patience(), Arc::new(Sweeping::new(plan.clone())));
             let idles = options.stress_no_background;
@@ -102,6 +104,7 @@ impl<VM: VMBinding> Collector<VM> {
                     me.clone(),
                     store.memory().clone(),
                     patience.clone(),
+                    Spells::new(watch.listeners().clone(), pauses.heap_created()),
                     idles,
                 ),
                 marking,
@@ -118,7 +121,7 @@ impl<VM: VMBinding> Collector<VM> {
                 store,
                 safepoint: Safepoint::new(),
                 remembered: Mutex::default(),
-                pauses: Pauses::new(),
+                pauses,
                 pacing,
                 watch,
             }

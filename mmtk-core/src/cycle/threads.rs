@@ -6,6 +6,7 @@ use super::collector::Collector;
 use super::late::Late;
 use crate::alloc::{MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
+use crate::callback::Callback;
 
 impl<VM: VMBinding> Collector<VM> {
     /// Makes the thread a mutator. Waits while a pause is in progress.
@@ -29,6 +30,10 @@ impl<VM: VMBinding> Collector<VM> {
             self.watch.keep_requested(ThreadPart::requested_of_stopped(me));
             self.pacing.goal().mutator_left(me.meter().take());
         });
+        if !std::thread::panicking() {
+            let _inside = self.call(Callback::Listener);
+            self.watch.listeners().tell_late();
+        }
     }
 
     /// The thread begins a native region: pauses do not wait for it.
@@ -40,6 +45,6 @@ impl<VM: VMBinding> Collector<VM> {
     /// The region ends. Waits while a pause is in progress.
     #[inline(always)]
     pub(crate) fn leave_native(&self, me: &ThreadPart<VM>) {
-        self.safepoint.leave_native(me.thread(), || Late::stopped(self));
+        self.safepoint.leave_native(me.thread(), || Late::of_mutator(self, me));
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// What watches one heap.
 pub(crate) struct Watch {
-    listeners: Listeners,
+    listeners: Arc<Listeners>,
     patience: Arc<Patience>,
     /// For the verifier. Taken alone: by the leader of a pause, and by threads that detach.
     history: Mutex<verify::History>,
@@ -30,7 +30,7 @@ pub(crate) struct Watch {
 impl Watch {
     /// With these options, of a heap with this plan.
     pub fn new(options: &Options, plan: &'static str) -> Watch {
-        let listeners = Listeners::new();
+        let listeners = Arc::new(Listeners::new());
         if options.log_gc {
             listeners.add(Box::new(GcLog::new(plan)));
         }
@@ -44,7 +44,7 @@ impl Watch {
     }
 
     /// They are told what happened.
-    pub fn listeners(&self) -> &Listeners {
+    pub fn listeners(&self) -> &Arc<Listeners> {
         &self.listeners
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::held_up::{HeldUp, WorkedBeside};
 use super::paced::Paced;
 
 /// Something that happened to one heap.
@@ -42,6 +43,11 @@ pub enum Event {
         /// The mutators that have not stopped, or the helpers that are at work, if it waits for those.
         threads: Vec<LateThread>,
     },
+    /// A mutator was held up. Told before the next event, or when a thread detaches: a thread that has just
+    /// waited does not wait for listeners too.
+    HeldUp(HeldUp),
+    /// The heap's background thread has worked beside mutators. Told late, as [`Event::HeldUp`].
+    WorkedBeside(WorkedBeside),
     /// The heap is gone. Always the last event; files are closed now.
     HeapDropped,
 }
@@ -55,6 +61,8 @@ impl Event {
             Self::Paced(_) => "paced",
             Self::OutOfMemory { .. } => "out_of_memory",
             Self::Waiting { .. } => "waiting",
+            Self::HeldUp(_) => "held_up",
+            Self::WorkedBeside(_) => "worked_beside",
             Self::HeapDropped => "heap_dropped",
         }
     }
@@ -169,6 +177,8 @@ pub struct MarkingReport {
     pub bytes_beside: usize,
     /// Bytes allocated meanwhile: they live until the next collection.
     pub allocated_bytes: usize,
+    /// Stores before which a mutator had to read the object: calls of the barrier's slow path.
+    pub barrier_calls: u64,
 }
 
 impl PauseReport {

@@ -108,6 +108,7 @@ mod tests {
             helped_cpu_ns: MS / 2,
             bytes_beside: 9 * MB,
             allocated_bytes: 7 * MB,
+            barrier_calls: 0,
         };
         PauseReport {
             sequence: 7,

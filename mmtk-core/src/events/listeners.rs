@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use protocols::sync::Mutex;
 
 use super::event::Event;
+use crate::os::PageVec;
 
 /// Is told what happens to a heap.
 ///
@@ -30,8 +31,11 @@ impl<F: FnMut(&Event) + Send> Listener for F {
 pub struct Listeners {
     /// Whether `list` has an entry. Written under the lock.
     any: AtomicBool,
-    /// A leaf lock, unless a listener takes more.
+    /// A leaf lock, unless a listener takes more; `late` comes behind it.
     list: Mutex<Vec<Box<dyn Listener>>>,
+    /// What happened between pauses and is not told yet. In pages: the background thread adds to it in a
+    /// pause, too. A leaf lock.
+    late: Mutex<PageVec<Event>>,
 }
 
 impl Listeners {
@@ -56,16 +60,38 @@ impl Listeners {
         !self.any.load(Ordering::Relaxed)
     }
 
+    /// To be told before the next event is, or by [`Listeners::tell_late`]. For what a thread cannot tell
+    /// when it happens. Nothing is kept while nobody listens.
+    pub(crate) fn tell_later(&self, events: impl IntoIterator<Item = Event>) {
+        if !self.is_empty() {
+            self.late.lock().extend(events);
+        }
+    }
+
+    /// Tells what came late.
+    pub(crate) fn tell_late(&self) {
+        if !self.is_empty() && !self.late.lock().is_empty() {
+            self.tell_all(&mut self.list.lock(), std::iter::empty());
+        }
+    }
+
+    /// What came late, and then these.
+    fn tell_all(&self, list: &mut [Box<dyn Listener>], events: impl Iterator<Item = Event>) {
+        let late = std::mem::take(&mut *self.late.lock());
+        for event in late.into_iter().chain(events) {
+            for listener in list.iter_mut() {
+                listener.on_event(&event);
+            }
+        }
+    }
+
     /// Tells every listener what `happens` returns, in the order in which `happens` was called: the lock is
     /// held meanwhile. So two pauses on two threads are heard in their own order, although each is told after
     /// its mutators resumed.
     pub fn emit_in_order<E: IntoIterator<Item = Event>>(&self, happens: impl FnOnce() -> E) {
         let mut list = self.list.lock();
-        for event in happens() {
-            for listener in list.iter_mut() {
-                listener.on_event(&event);
-            }
-        }
+        let events = happens();
+        self.tell_all(&mut list, events.into_iter());
     }
 
     /// Calls `f`, which forks the process and returns 0 first in the child, while nobody else holds the lock.
@@ -73,9 +99,11 @@ impl Listeners {
     /// either.
     pub(crate) fn fork<R>(&self, f: impl FnOnce() -> (i32, R)) -> (i32, R) {
         let mut list = self.list.lock();
+        let mut late = self.late.lock();
         let result = f();
         if result.0 == 0 {
             std::mem::forget(std::mem::take(&mut *list));
+            late.clear();
             self.any.store(false, Ordering::Relaxed);
         }
         result
@@ -86,9 +114,7 @@ impl Listeners {
         if self.is_empty() {
             return;
         }
-        for listener in self.list.lock().iter_mut() {
-            listener.on_event(event);
-        }
+        self.tell_all(&mut self.list.lock(), std::iter::once(event.clone()));
     }
 }
 
@@ -100,9 +126,9 @@ impl fmt::Debug for Listeners {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
+    use super::super::held_up::HeldUp;
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn every_listener_hears_every_event_in_order() {
@@ -122,6 +148,30 @@ mod tests {
         life.iter().for_each(|event| listeners.emit(event));
         let expected: Vec<_> = life.into_iter().flat_map(|event| [(0, event.clone()), (1, event)]).collect();
         assert_eq!(*heard.lock(), expected);
+    }
+
+    #[test]
+    fn what_came_late_is_told_before_the_next_event_and_kept_for_listeners_alone() {
+        let heard: Arc<Mutex<Vec<&'static str>>> = Arc::default();
+        let late = || [Event::HeldUp(HeldUp::default())];
+        let listeners = Listeners::new();
+        listeners.tell_later(late());
+        let hears = heard.clone();
+        listeners.add(Box::new(move |event: &Event| hears.lock().push(event.name())));
+        listeners.tell_late();
+        assert_eq!(*heard.lock(), [""; 0], "nobody listened then");
+        listeners.tell_later(late());
+        listeners.emit(&Event::HeapDropped);
+        listeners.tell_later(late());
+        listeners.emit_in_order(|| {
+            // Of the pause itself, by a mutator that runs again.
+            listeners.tell_later(late());
+            [Event::HeapDropped]
+        });
+        listeners.tell_later(late());
+        listeners.tell_late();
+        let (held, other) = ("held_up", "heap_dropped");
+        assert_eq!(*heard.lock(), [held, other, held, held, other, held]);
     }
 
     #[test]

@@ -13,5 +13,6 @@ mod arrays;
 mod drivers;
 mod left_out;
 mod objects;
+mod reports;
 mod services;
 mod threads;

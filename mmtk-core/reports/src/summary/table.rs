@@ -55,6 +55,20 @@ impl fmt::Display for SummarySnapshot {
                 ("total", time(self.time_to_safepoint_ns_total)),
             ],
         )?;
+        if self.held_up > 0 {
+            row(
+                f,
+                "mutators held up",
+                &[
+                    ("p50", time(self.held_up_ns_p50)),
+                    ("p99", time(self.held_up_ns_p99)),
+                    ("p99.9", time(self.held_up_ns_p999)),
+                    ("max", time(self.held_up_ns_max)),
+                    ("total", time(self.held_up_ns_total)),
+                    ("times", self.held_up.to_string()),
+                ],
+            )?;
+        }
         row(f, "GC CPU", &[("total", time(self.gc_cpu_ns_total))])?;
         row(
             f,
@@ -142,6 +156,16 @@ mod tests {
         assert!(text.contains("none so far") && !text.contains(" 0 B") && !text.contains("peak"), "{text}");
         let text = SummarySnapshot { out_of_memory: 1, reserved_bytes_peak: 64 << 20, ..heap }.to_string();
         assert!(text.contains("out of memory") && text.contains("64.0 MiB") && !text.contains(" 0 B"), "{text}");
+    }
+
+    #[test]
+    fn hold_ups_have_a_line_where_there_are_any() {
+        let none = SummarySnapshot { gcs: 1, ..Default::default() };
+        assert!(!none.to_string().contains("held up"), "{none}");
+        let some = SummarySnapshot { held_up: 12, held_up_ns_p999: 480_000, ..none };
+        let text = some.to_string();
+        let line = text.lines().find(|line| line.starts_with("mutators held up")).unwrap();
+        assert!(line.contains("p99.9  480.0 us") && line.contains("times        12"), "{line}");
     }
 
     #[test]
