@@ -32,7 +32,7 @@ impl Watch {
     pub fn new(options: &Options, plan: &'static str) -> Watch {
         let listeners = Arc::new(Listeners::new());
         if options.log_gc {
-            listeners.add(Box::new(GcLog::new(plan)));
+            listeners.add(Box::new(GcLog::new(plan, options.gc_workers)));
         }
         Watch {
             listeners,
