@@ -4,8 +4,10 @@
 //! readable file. With the bracket, written on `HeapDropped` or on drop, it is also plain JSON.
 //!
 //! On the track "pauses" a span holds its time to safepoint and its phases; viewers nest spans by
-//! containment. Counter tracks show the heap and each space at the edges of the pauses: the heap does not
-//! report in between.
+//! containment. A collection that marks beside mutators has two, "pause begin" and "pause end", and an
+//! asynchronous span "marking" from the one to the other. What the heap's background thread marks and sweeps
+//! is on a track of its own. Counter tracks show the heap and each space at the edges of the pauses: the heap
+//! does not report in between.
 //!
 //! Source: "Trace Event Format", Google, 2016.
 
@@ -18,10 +20,11 @@ use serde_json::{Value, json};
 
 use crate::line::ThreadLine;
 use crate::sink::Sink;
-use mmtk_core::events::{Event, Listener, PauseReport};
+use mmtk_core::events::{Event, Listener, MarkingReport, PauseReport, PauseStep, WorkedBeside};
 
-/// The one track of spans.
+/// The tracks of spans.
 const PAUSES_TID: u32 = 1;
+const BACKGROUND_TID: u32 = 2;
 
 /// Writes a Chrome trace-event file.
 ///
@@ -66,7 +69,8 @@ impl<W: Write + Send> ChromeTrace<W> {
 
     fn pause(&mut self, report: &PauseReport) {
         let spans = [pause_span(report), safepoint_span(report)].into_iter().chain(phase_spans(report));
-        self.objects(spans.chain(counters(report)));
+        let marking = report.marking.iter().flat_map(|marking| marking_span(report, marking));
+        self.objects(spans.chain(marking).chain(counters(report)));
         self.now_ns = report.end_ns();
     }
 
@@ -85,6 +89,7 @@ impl<W: Write + Send> Listener for ChromeTrace<W> {
             Event::HeapCreated { plan, limit_bytes, workers } => self.objects([
                 name("process_name", 0, &format!("{plan}, {workers} GC workers")),
                 name("thread_name", PAUSES_TID, "pauses"),
+                name("thread_name", BACKGROUND_TID, "background thread"),
                 counter("heap limit", 0, *limit_bytes),
             ]),
             Event::Pause(report) => self.pause(report),
@@ -106,8 +111,9 @@ impl<W: Write + Send> Listener for ChromeTrace<W> {
                     "name": "waiting", "ph": "i", "s": "p", "tid": PAUSES_TID, "ts": micros(*at_ns), "args": args,
                 })]);
             }
+            Event::WorkedBeside(worked) => self.objects([worked_span(worked)]),
             Event::HeapDropped => self.close(),
-            // Decisions have no track, nor has an event that is not known here yet.
+            // Decisions and hold-ups have no track, nor has an event that is not known here yet.
             _ => {}
         }
     }
@@ -134,8 +140,39 @@ fn pause_span(report: &PauseReport) -> Value {
         "cpu_us": micros(report.cpu_ns),
         "worker_cpu_us": worker_cpu_us,
     });
-    let mut span = span(&format!("pause: {}", report.cause), report.start_ns, report.duration_ns);
+    let pause = match report.step {
+        PauseStep::Whole => "pause",
+        PauseStep::Begin => "pause begin",
+        PauseStep::End => "pause end",
+    };
+    let mut span = span(&format!("{pause}: {}", report.cause), report.start_ns, report.duration_ns);
     span["args"] = args;
+    span
+}
+
+/// The two ends of an asynchronous span, which belong together by their number.
+fn marking_span(report: &PauseReport, marking: &MarkingReport) -> [Value; 2] {
+    let end_ns = report.end_ns();
+    let edge = |kind: &str, at_ns: u64| {
+        json!({
+            "name": "marking", "cat": "gc", "ph": kind, "id": report.sequence, "tid": PAUSES_TID, "ts": micros(at_ns),
+        })
+    };
+    let mut begin = edge("b", end_ns.saturating_sub(marking.duration_ns));
+    begin["args"] = json!({
+        "bytes_beside": marking.bytes_beside,
+        "allocated_bytes": marking.allocated_bytes,
+        "barrier_calls": marking.barrier_calls,
+        "cpu_us": micros(marking.cpu_ns),
+        "helped_cpu_us": micros(marking.helped_cpu_ns),
+    });
+    [begin, edge("e", end_ns)]
+}
+
+fn worked_span(worked: &WorkedBeside) -> Value {
+    let mut span = span(worked.work.name(), worked.start_ns, worked.duration_ns);
+    span["tid"] = json!(BACKGROUND_TID);
+    span["args"] = json!({ "steps": worked.steps });
     span
 }
 
@@ -188,9 +225,9 @@ fn micros(ns: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mmtk_core::events::{LateThread, Wait};
+    use mmtk_core::events::{BackgroundWork, LateThread, Wait};
 
-    use crate::samples::{Pipe, life};
+    use crate::samples::{Pipe, beside, life, worked};
 
     fn trace(events: &[Event]) -> Vec<Value> {
         let pipe = Pipe::new(usize::MAX);
@@ -238,6 +275,26 @@ mod tests {
                 ("trace", 10_500.0, 1_500.0),
             ]
         );
+    }
+
+    #[test]
+    fn a_marking_lasts_from_one_pause_to_the_other_and_what_is_done_meanwhile_has_a_track() {
+        let [begin, end] = beside().map(|pause| Event::Pause(Box::new(pause)));
+        let marks = Event::WorkedBeside(worked(BackgroundWork::Mark, 12_500_000, 7_000_000));
+        let sweeps = Event::WorkedBeside(worked(BackgroundWork::Sweep, 23_000_000, 1_000_000));
+        let objects = trace(&[begin, marks, end, sweeps]);
+        let named = |name: &str| objects.iter().filter(|o| o["name"] == name).collect::<Vec<_>>();
+        let pauses = [named("pause begin: heap_full"), named("pause end: heap_full")].concat();
+        assert_eq!((pauses.len(), &pauses[0]["ts"], &pauses[1]["ts"]), (2, &json!(10_000.0), &json!(20_000.0)));
+        let marking: Vec<_> = named("marking").iter().map(|o| (o["ph"].clone(), o["ts"].clone())).collect();
+        // The first pause began at 10 ms, and the second ended at 22.
+        assert_eq!(marking, [(json!("b"), json!(10_000.0)), (json!("e"), json!(22_000.0))]);
+        assert_eq!(named("marking")[0]["id"], named("marking")[1]["id"]);
+        for (name, time, length) in [("mark", 12_500.0, 7_000.0), ("sweep", 23_000.0, 1_000.0)] {
+            let [span] = named(name)[..] else { panic!("one span of {name}") };
+            assert_eq!((&span["ts"], &span["dur"]), (&json!(time), &json!(length)));
+            assert_eq!(span["tid"], BACKGROUND_TID);
+        }
     }
 
     #[test]
