@@ -31,7 +31,8 @@ impl Drop for Temporary {
     }
 }
 
-const CHARTS: [&str; 5] = ["Heap", "Pauses", "Collector's share", "Minimum mutator utilisation", "Spaces"];
+const CHARTS: [&str; 6] =
+    ["Heap", "Pauses", "Collector's share", "Background work", "Minimum mutator utilisation", "Spaces"];
 
 #[test]
 fn a_report_is_one_page_that_needs_nothing_else() {
@@ -55,6 +56,26 @@ fn a_report_is_one_page_that_needs_nothing_else() {
     // A name is all that looks like an address.
     assert_eq!(page.matches("http").count(), page.matches("xmlns=\"http://www.w3.org/2000/svg\"").count());
     opens_in_a_browser(file.path());
+}
+
+#[test]
+fn markings_are_bands_of_the_page_and_the_background_thread_has_a_row() {
+    let file = Temporary::new("beside.html");
+    let run = ["run", "gcbench", "--iters", "1", "--report", file.path(), "--size", "15", "--heap", "64M"];
+    let (amber, beside) = ("#C97A1E", ["--plan", "ConcurrentImmix", "--set", "gc.driver=background"]);
+    // One cycle at least, and its marking takes the background thread.
+    succeed(&[&run[..], &beside, &["--set", "stress.every_bytes=4M"]].concat());
+    let page = std::fs::read_to_string(&file.0).unwrap();
+    for name in ["marking", "trigger", "marks", "sweeps"] {
+        assert!(page.contains(&format!("</i>{name}</li>")), "{name}");
+    }
+    for opacity in ["0.25", "1"] {
+        let bar = format!("opacity=\"{opacity}\" fill=\"{amber}\"");
+        assert!(page.lines().any(|line| line.starts_with("<rect") && line.contains(&bar)), "{bar}");
+    }
+    succeed(&[&run[..], &["--plan", "Immix"]].concat());
+    let page = std::fs::read_to_string(&file.0).unwrap();
+    assert!(!page.contains("</i>marking</li>") && !page.contains("</i>trigger</li>"));
 }
 
 /// Where there is one.

@@ -8,7 +8,7 @@ mod utilisation;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use heapwright::events::{CollectionKind, Event, Listener};
+use heapwright::events::{CollectionKind, Event, Listener, PauseStep};
 
 use crate::failure::Failure;
 use crate::table::number;
@@ -16,7 +16,7 @@ use charts::Chart;
 use parking_lot::Mutex;
 
 pub use history::History;
-pub use utilisation::minimum_utilisation;
+pub use utilisation::HoldUps;
 
 /// Collects what a page needs, and writes it at the end.
 #[derive(Clone)]
@@ -46,6 +46,9 @@ impl Page {
                     history.heap = Some((plan, *limit_bytes, *workers));
                 }
                 Event::Pause(pause) => history.pauses.push((**pause).clone()),
+                Event::Paced(paced) => history.triggers.push((paced.end_ns, paced.decision.trigger)),
+                Event::HeldUp(held) => history.held_up.push(*held),
+                Event::WorkedBeside(worked) => history.worked_beside.push(*worked),
                 Event::OutOfMemory { requested_bytes, reserved_bytes, .. } => {
                     history.out_of_memory = Some((*requested_bytes, *reserved_bytes));
                 }
@@ -136,14 +139,17 @@ fn figures(history: &History, end_ns: u64) -> Vec<(&'static str, String)> {
     let mut lengths: Vec<u64> = pauses.iter().map(|pause| pause.duration_ns).collect();
     lengths.sort_unstable();
     let minor = pauses.iter().filter(|pause| pause.kind == CollectionKind::Minor).count();
-    let cpu: u64 = pauses.iter().map(|pause| pause.cpu_ns).sum();
+    // The first pause of a collection that has two frees nothing, and is not counted.
+    let full = pauses.iter().filter(|pause| pause.step != PauseStep::Begin).count() - minor;
+    let cpu: u64 = pauses.iter().map(|pause| pause.cpu_ns + pause.marking.map_or(0, |marking| marking.cpu_ns)).sum();
+    let held_up = history.held_up.iter().map(|held| held.duration_ns).max();
     let (plan, limit, workers) = history.heap.unwrap_or(("?", 0, 0));
     let mut figures = vec![
         ("plan", plan.to_owned()),
         ("limit", mib(limit)),
         ("GC workers", workers.to_string()),
         ("time", format!("{} s", number(end_ns as f64 / 1e9))),
-        ("collections", format!("{} full, {minor} minor", pauses.len() - minor)),
+        ("collections", format!("{full} full, {minor} minor")),
         ("collecting, processor time", ms(cpu)),
         ("in pauses", ms(lengths.iter().sum())),
     ];
@@ -152,6 +158,9 @@ fn figures(history: &History, end_ns: u64) -> Vec<(&'static str, String)> {
         figures.push(("pause, longest", ms(*longest)));
         let peak = pauses.iter().map(|pause| pause.reserved_before_bytes).max().unwrap_or(0);
         figures.push(("peak", mib(peak)));
+    }
+    if let Some(longest) = held_up {
+        figures.push(("mutator held up, longest", ms(longest)));
     }
     figures
 }

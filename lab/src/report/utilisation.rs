@@ -2,9 +2,31 @@
 //!
 //! Source: Cheng and Blelloch, "A parallel, real-time garbage collector", PLDI 2001.
 
+use std::collections::BTreeMap;
+
+/// When each thread was held up.
+pub struct HoldUps(BTreeMap<u32, Vec<(u64, u64)>>);
+
+impl HoldUps {
+    /// Of threads by a number, with begin and length in ns; those of one thread in order and apart.
+    pub fn of(held_up: impl IntoIterator<Item = (u32, u64, u64)>) -> HoldUps {
+        let mut threads: BTreeMap<u32, Vec<(u64, u64)>> = BTreeMap::new();
+        for (thread, begin, length) in held_up {
+            threads.entry(thread).or_default().push((begin, length));
+        }
+        HoldUps(threads)
+    }
+
+    /// The least part of a window of `window` ns, within a run of `end` ns, in which a thread was not held up:
+    /// of the thread that fared worst.
+    pub fn utilisation(&self, window: u64, end: u64) -> f64 {
+        self.0.values().map(|held_up| minimum_utilisation(held_up, window, end)).fold(1.0, f64::min)
+    }
+}
+
 /// The least part of a window of `window` ns, within a run of `end` ns, in which no pause was in progress.
 /// Pauses are (begin, length) in ns, in order and apart.
-pub fn minimum_utilisation(pauses: &[(u64, u64)], window: u64, end: u64) -> f64 {
+fn minimum_utilisation(pauses: &[(u64, u64)], window: u64, end: u64) -> f64 {
     if window == 0 || window > end {
         return 1.0;
     }
@@ -44,6 +66,13 @@ mod tests {
         assert_eq!(minimum_utilisation(&pauses, 100, 100), 0.81);
         assert_eq!(minimum_utilisation(&pauses, 20, 100), 0.5);
         assert_eq!(minimum_utilisation(&[], 10, 100), 1.0);
+    }
+
+    #[test]
+    fn threads_that_are_held_up_in_turn_do_not_count_together() {
+        let found = HoldUps::of([(7, 50, 5), (8, 55, 4), (7, 70, 1)]).utilisation(10, 100);
+        assert_eq!(found, 0.5);
+        assert_eq!(HoldUps::of([]).utilisation(10, 100), 1.0);
     }
 
     #[test]
