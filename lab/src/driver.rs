@@ -14,7 +14,7 @@ use crate::record::{Latency, Record, round};
 use crate::request::Request;
 use crate::stats::percentile;
 use crate::trace_file::TraceFile;
-use crate::{cpu, output, progress, summary};
+use crate::{cpu, held_up, output, progress, summary};
 use workloads::heap::{GcStats, Heap, Mutator, Pause};
 use workloads::{threads, ticks};
 
@@ -58,12 +58,12 @@ pub fn iterate<H: Heap>(heap: &H, request: &Request, iter: usize) -> Result<(Rec
     }
     heap.take_stats();
     process::reset_peak_resident();
-    let (usage, cpu_ns) = (Usage::now(), cpu::process_ns());
+    let (start, usage, cpu_ns) = (Instant::now(), Usage::now(), cpu::process_ns());
     let (wall_ms, outcome) = request.spec.run_on_threads(heap, request.size, request.ops, request.mutators)?;
     let cpu_ns = cpu::process_ns() - cpu_ns;
     let usage = Usage::now().since(usage);
     let rss_bytes = process::peak_resident_bytes();
-    let GcStats { pauses, gcs, gc_cpu_ns, peak_reserved_bytes, mut peak_to_goal } = heap.take_stats();
+    let GcStats { pauses, held_up, gcs, gc_cpu_ns, peak_reserved_bytes, mut peak_to_goal } = heap.take_stats();
     peak_to_goal.sort_by(f64::total_cmp);
 
     let ms = |ns: u64| ns as f64 / 1e6;
@@ -91,6 +91,7 @@ pub fn iterate<H: Heap>(heap: &H, request: &Request, iter: usize) -> Result<(Rec
         pause_p50_ms: percentile(&lengths, 0.5),
         pause_p99_ms: percentile(&lengths, 0.99),
         pause_max_ms: percentile(&lengths, 1.0),
+        held_up: held_up.map(|held| held_up::of(&held, start, wall_ms)),
         peak_reserved_bytes: Some(peak_reserved_bytes),
         goal_p50: peak_to_goal.get(peak_to_goal.len() / 2).copied().map(round),
         goal_max: peak_to_goal.last().copied().map(round),

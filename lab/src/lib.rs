@@ -17,6 +17,7 @@ pub mod request;
 
 pub mod cpu;
 pub mod driver;
+pub mod held_up;
 pub mod process;
 pub mod record;
 pub mod trace_file;

@@ -43,6 +43,9 @@ pub struct Record {
     pub pause_p99_ms: f64,
     /// Longest pause.
     pub pause_max_ms: f64,
+    /// How long mutators were held up, of collectors that tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_up: Option<HeldUp>,
     /// Most bytes held against the limit.
     pub peak_reserved_bytes: Option<u64>,
     /// Peak of a cycle as a part of its goal, median.
@@ -67,6 +70,29 @@ pub struct Record {
     pub latency: Option<Latency>,
     /// What the workload computed, in hexadecimal.
     pub checksum: String,
+}
+
+/// How long mutators were held up: by pauses, and by what the collector made them do in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeldUp {
+    /// How often a mutator was.
+    pub times: u64,
+    /// Over all mutators.
+    pub total_ms: f64,
+    /// Median.
+    pub p50_ms: f64,
+    /// 99 %.
+    pub p99_ms: f64,
+    /// 99.9 %.
+    pub p999_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
+    /// Minimum mutator utilisation: the least part of any ms that a mutator had for its program.
+    pub mmu_1ms: f64,
+    /// The same of 10 ms.
+    pub mmu_10ms: f64,
+    /// The same of 100 ms.
+    pub mmu_100ms: f64,
 }
 
 /// Latency of requests in microseconds, as percentiles.

@@ -62,6 +62,23 @@ pub fn of(request: &Request, records: &[Record]) -> String {
         table.plain()
     );
     for record in records {
+        if let Some(held) = record.held_up {
+            let _ = writeln!(
+                text,
+                "mutators held up, iteration {}: p50 {} ms, p99 {}, p99.9 {}, max {}; {} times, {} ms in all; \
+                 least part of 1 ms left to a mutator {}, of 10 ms {}, of 100 ms {}",
+                record.iter + 1,
+                number(held.p50_ms),
+                number(held.p99_ms),
+                number(held.p999_ms),
+                number(held.max_ms),
+                held.times,
+                number(held.total_ms),
+                number(held.mmu_1ms),
+                number(held.mmu_10ms),
+                number(held.mmu_100ms)
+            );
+        }
         if let Some(latency) = record.latency {
             for (what, of) in [("service", latency.service_us), ("metered", latency.metered_us)] {
                 let _ = writeln!(

@@ -78,6 +78,25 @@ fn markings_are_bands_of_the_page_and_the_background_thread_has_a_row() {
     assert!(!page.contains("</i>marking</li>") && !page.contains("</i>trigger</li>"));
 }
 
+#[test]
+fn a_run_says_how_long_mutators_were_held_up_in_words_and_in_json() {
+    let run = ["run", "gcbench", "--iters", "1", "--size", "15", "--heap", "16M", "--plan", "Immix"];
+    let text = succeed(&run);
+    assert!(text.contains("mutators held up, iteration 1: p50 "), "{text}");
+    let record: serde_json::Value = serde_json::from_str(&succeed(&[&run[..], &["--json"]].concat())).unwrap();
+    let held = &record["held_up"];
+    let number = |field: &str| held[field].as_f64().unwrap();
+    assert!(record["pauses"].as_u64() > Some(0) && number("times") > 0.0, "{record}");
+    assert!(number("p50_ms") > 0.0 && number("p50_ms") <= number("p99_ms"), "{held}");
+    assert!(number("p99_ms") <= number("p999_ms") && number("p999_ms") <= number("max_ms"), "{held}");
+    for part in ["mmu_1ms", "mmu_10ms", "mmu_100ms"] {
+        assert!((0.0..=1.0).contains(&number(part)), "{held}");
+    }
+    let peer = ["run", "list", "--size", "1000", "--ops", "1", "--iters=1", "--json", "--plan", "malloc"];
+    let record: serde_json::Value = serde_json::from_str(&succeed(&peer)).unwrap();
+    assert!(record.get("held_up").is_none(), "{record}");
+}
+
 /// Where there is one.
 fn opens_in_a_browser(path: &str) {
     let Some(browser) = ["chromium", "chromium-browser", "google-chrome"]

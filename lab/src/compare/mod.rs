@@ -123,6 +123,7 @@ pub(crate) mod tests {
             pause_p50_ms: 0.25,
             pause_p99_ms: 0.5,
             pause_max_ms: 0.75,
+            held_up: None,
             peak_reserved_bytes: Some(100 << 20),
             goal_p50: None,
             goal_max: None,

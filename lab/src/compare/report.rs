@@ -32,6 +32,7 @@ fn megabytes(bytes: u64) -> String {
 fn markdown(comparison: &Comparison) -> String {
     let mut text = format!("<!-- {} -->\n{}.\n", comparison.command, comparison.machine);
     text += "Medians over iterations; `worst` is the longest pause of all. Ratios are of medians.\n";
+    text += "`held` is how long a mutator was held up at once, by pauses or by what it had to do for the collector.\n";
     for mismatch in &comparison.mismatches {
         text += &format!("\n**Checksums differ** on {mismatch}\n");
     }

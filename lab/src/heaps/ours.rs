@@ -17,7 +17,7 @@ use crate::request::Request;
 use crate::simulate::pacer_log;
 use crate::written::{self, Receipt};
 use crate::{oom, output};
-use workloads::heap::{GcStats, Heap, Pause};
+use workloads::heap::{GcStats, Heap, HeldUp, Pause};
 
 /// Makes a heap from `request.options`, which hold the plan, and drives the workload on it.
 ///
@@ -40,6 +40,7 @@ pub struct OurHeap {
     heap: ReferenceHeap,
     seen: Mutex<Seen>,
     pauses: Arc<Mutex<Vec<Pause>>>,
+    held_up: Arc<Mutex<Vec<HeldUp>>>,
     goals: Arc<Mutex<Goals>>,
     page: Option<Page>,
     /// Of the files that listeners write.
@@ -112,6 +113,8 @@ impl OurHeap {
         };
         let pauses = Arc::new(Mutex::new(Vec::new()));
         let log = pauses.clone();
+        let held_up = Arc::new(Mutex::new(Vec::new()));
+        let held_log = held_up.clone();
         let goals = Arc::new(Mutex::new(Goals::default()));
         let set = goals.clone();
         heap.listen(Box::new(move |event: &Event| match event {
@@ -119,6 +122,11 @@ impl OurHeap {
                 let start = created + Duration::from_nanos(report.start_ns);
                 log.lock().push(Pause { start, length_ns: report.duration_ns });
             }
+            Event::HeldUp(held) => held_log.lock().push(HeldUp {
+                thread: held.thread,
+                start: created + Duration::from_nanos(held.start_ns),
+                length_ns: held.duration_ns,
+            }),
             Event::Paced(paced) => set.lock().paced(paced),
             _ => (),
         }));
@@ -126,6 +134,7 @@ impl OurHeap {
             heap,
             seen: Mutex::default(),
             pauses,
+            held_up,
             goals,
             page,
             receipts,
@@ -156,6 +165,7 @@ impl Heap for OurHeap {
         let mut seen = self.seen.lock();
         let stats = GcStats {
             pauses: std::mem::take(&mut *self.pauses.lock()),
+            held_up: Some(std::mem::take(&mut *self.held_up.lock())),
             gcs: now.collections - seen.collections,
             gc_cpu_ns: now.gc_cpu_ns - seen.gc_cpu_ns,
             peak_reserved_bytes: self.heap.take_peak_reserved() as u64,

@@ -76,11 +76,25 @@ pub struct Pause {
     pub length_ns: u64,
 }
 
+/// A stretch of time in which a collector held up one mutator: by a pause, or by work that the mutator had
+/// to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldUp {
+    /// A number of its thread.
+    pub thread: u32,
+    /// When it began.
+    pub start: Instant,
+    /// Until the mutator went on with its program, in nanoseconds.
+    pub length_ns: u64,
+}
+
 /// What a collector did since the last [`Heap::take_stats`].
 #[derive(Clone, Debug, Default)]
 pub struct GcStats {
     /// Each stop of the mutators, in order.
     pub pauses: Vec<Pause>,
+    /// Of collectors that tell it: each time a mutator was held up; those of one thread in order and apart.
+    pub held_up: Option<Vec<HeldUp>>,
     /// Collections; for a concurrent collector its cycles, or its pauses where cycles are not reported.
     pub gcs: u64,
     /// CPU time spent collecting, on whatever threads.
