@@ -74,6 +74,9 @@ pub struct RunOptions {
     /// `pacer drive`)
     #[arg(long, global = true, value_name = "FILE.jsonl")]
     pub pacer_log: Option<PathBuf>,
+    /// Writes a line about each pause to standard error, as --set log.gc=true (`run` on our plans)
+    #[arg(long, global = true)]
+    pub log_gc: bool,
     /// Writes a page about the heap over time (`run` on our plans: HTML), or the chapter of measurements
     /// (`bench`: Markdown, with its charts in a folder of the same name)
     #[arg(long, global = true, value_name = "FILE")]
@@ -408,7 +411,7 @@ impl Command {
 }
 
 /// The flags of [`RunOptions`].
-const FLAGS: [&str; 13] = [
+const FLAGS: [&str; 14] = [
     "plan",
     "heap",
     "mutators",
@@ -420,6 +423,7 @@ const FLAGS: [&str; 13] = [
     "config",
     "json",
     "pacer-log",
+    "log-gc",
     "report",
     "trace",
 ];
@@ -442,6 +446,7 @@ impl RunOptions {
         if let Some(threads) = &self.gc_threads {
             options.set("gc.workers", threads).map_err(by("--gc-threads"))?;
         }
+        options.log_gc |= self.log_gc;
         Ok(options)
     }
 
@@ -472,6 +477,12 @@ impl RunOptions {
         let is_plan = |set: &&String| set.split('=').next().is_some_and(|key| key.trim() == "plan");
         if let Some(set) = self.set.iter().find(is_plan) {
             return Err(Failure::Usage(format!("--set {set}: choose the collector by --plan")));
+        }
+        if self.log_gc && collector.kind != Kind::Ours {
+            let name = collector.base;
+            return Err(Failure::Usage(format!(
+                "--log-gc: {name} has none: choose a plan of ours (`mmtk list plans`)"
+            )));
         }
         let spec = workload(workload_name)?;
         self.check_amounts(spec)?;
@@ -514,8 +525,22 @@ impl RunOptions {
 
     /// The flags whose values are not the defaults.
     fn given(&self) -> Vec<&'static str> {
-        let Self { plan, heap, mutators, gc_threads, iters, size, ops, set, config, json, pacer_log, report, trace } =
-            self;
+        let Self {
+            plan,
+            heap,
+            mutators,
+            gc_threads,
+            iters,
+            size,
+            ops,
+            set,
+            config,
+            json,
+            pacer_log,
+            log_gc,
+            report,
+            trace,
+        } = self;
         let given = [
             !plan.is_empty(),
             !heap.is_empty(),
@@ -528,6 +553,7 @@ impl RunOptions {
             config.is_some(),
             *json,
             pacer_log.is_some(),
+            *log_gc,
             report.is_some(),
             trace.is_some(),
         ];
@@ -563,6 +589,17 @@ mod tests {
         assert_eq!((request.spec.name, request.options.plan.as_str()), ("lru-cache", "Immix"));
         assert!(request.options.verify && request.json);
         assert_eq!(request.iters, DEFAULT_ITERS);
+    }
+
+    #[test]
+    fn the_log_of_collections_has_a_flag() {
+        let logs = |line| request(line).unwrap().options.log_gc;
+        assert!(logs("mmtk run list --log-gc") && logs("mmtk run list --set log.gc=true"));
+        assert!(!logs("mmtk run list") && !logs("mmtk run list --log-gc --set log.gc=false"));
+        let error = request("mmtk run list --plan malloc --log-gc").unwrap_err().to_string();
+        assert!(error.starts_with("--log-gc: malloc has none"), "{error}");
+        let error = parse("mmtk compare list --log-gc").unwrap().check().unwrap_err().to_string();
+        assert!(error.starts_with("--log-gc: `mmtk compare`"), "{error}");
     }
 
     #[test]
@@ -648,7 +685,7 @@ mod tests {
         assert!(error("mmtk pacer replay x --set a=b").starts_with("--set: `mmtk pacer replay`"));
         assert_eq!(check("mmtk limits --json sync"), Ok(()));
         let all = "mmtk run list --plan Immix --heap 1G --mutators 2 --gc-threads 2 --iters 2 --size 5 --ops 5 --set a=b --config c --json \
-                   --pacer-log d --report e --trace f";
+                   --pacer-log d --log-gc --report e --trace f";
         assert_eq!(check(&all.split_whitespace().collect::<Vec<_>>().join(" ")), Ok(()));
     }
 

@@ -97,6 +97,15 @@ fn a_run_says_how_long_mutators_were_held_up_in_words_and_in_json() {
     assert!(record.get("held_up").is_none(), "{record}");
 }
 
+#[test]
+fn the_log_of_collections_is_a_flag_of_a_run() {
+    let run = ["run", "gcbench", "--iters", "1", "--size", "15", "--heap", "16M", "--plan", "Immix"];
+    let log = |arguments: &[&str]| String::from_utf8(mmtk(&[&run, arguments].concat()).stderr).unwrap();
+    let (with, without) = (log(&["--log-gc"]), log(&[]));
+    assert!(with.lines().any(|line| line.starts_with("[gc 0] ") && line.contains(" s Immix full ")), "{with}");
+    assert!(!without.contains("[gc 0]"), "{without}");
+}
+
 /// Where there is one.
 fn opens_in_a_browser(path: &str) {
     let Some(browser) = ["chromium", "chromium-browser", "google-chrome"]
