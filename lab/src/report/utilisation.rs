@@ -17,8 +17,8 @@ impl HoldUps {
         HoldUps(threads)
     }
 
-    /// The least part of a window of `window` ns, within a run of `end` ns, in which a thread was not held up:
-    /// of the thread that fared worst.
+    /// The least part of a window of `window` ns, within a run of `end` ns, in which a thread was not held
+    /// up: of the thread that fared worst.
     pub fn utilisation(&self, window: u64, end: u64) -> f64 {
         self.0.values().map(|held_up| minimum_utilisation(held_up, window, end)).fold(1.0, f64::min)
     }
