@@ -178,6 +178,37 @@ fn what_the_marking_took_for_live_may_come_back() {
     }
 }
 
+/// An object that waits in a queue, for its finalizer to run, refers to others: the queue is a root of each
+/// marking, as long as the program does not come for it.
+#[test]
+fn what_waits_in_a_queue_is_kept_through_markings() {
+    let _watchdog = Watchdog::new();
+    for plan in concurrent_plans() {
+        let heap = heap_with::<ReferenceVM>(plan, &[&BY_STEPS[..], &[UNVERIFIED]].concat());
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        let places = Places::of(&heap);
+        let mutator = m.mutator();
+        let known = mutator.references();
+        for (n, place) in PLACES.into_iter().enumerate() {
+            let held = m.push(places.make(m, place, n as u64));
+            let due = m.push(m.alloc(1, 0));
+            m.write_ref(m.get(due), 0, m.get(held));
+            known.add_finalizer(object_of(m.get(due)), FinalizerOrder::Any).unwrap();
+            m.pop(2);
+        }
+        m.collect();
+        for _ in 0..3 {
+            begin(m);
+            finish(m);
+        }
+        let due: Vec<Ref> = std::iter::from_fn(|| known.next_finalizable()).map(Ref::from).collect();
+        let mut numbers: Vec<u64> = due.into_iter().map(|due| m.read_word(m.read_ref(due, 0), 2)).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..PLACES.len() as u64).collect::<Vec<_>>(), "{plan}");
+    }
+}
+
 /// What is made while it is marked lives to its end, with all that is said of it then: finalizers, identity
 /// hashes, pins, numbers in tables.
 #[test]
