@@ -172,6 +172,37 @@ fn when_addresses_are_scarce_the_oldest_come_again_and_live_objects_are_passed_o
     assert_eq!(thread.read_word(kept, 2), 7);
 }
 
+/// The notes of the dead take more than there is room for, and addresses have come round: known are those that
+/// died last, though others lie above them.
+#[test]
+fn when_room_is_scarce_those_who_died_first_are_forgotten_first() {
+    // More than there are addresses.
+    const DEAD: usize = 24_000;
+    const LATE: usize = DEAD - 1_500;
+    let _watchdog = Watchdog::new();
+    if is_child() {
+        let heap = heap(3 << 19, &[("page_protect.addresses", "64M")]);
+        let thread = Thread::attach(&heap);
+        let mut objects = Vec::new();
+        for n in 1..=DEAD {
+            objects.push(thread.alloc(0, 8).0);
+            if n % 1000 == 0 {
+                thread.collect();
+            }
+        }
+        assert!(objects[..LATE].iter().any(|at| *at > objects[LATE]), "addresses have come round");
+        let notes = heap.statistics().reserved_bytes / NOTE_BYTES;
+        assert!(notes > DEAD - LATE && notes < LATE / 2, "room for {notes} notes");
+        // SAFETY: not at all: the object is dead, and the access ends the process.
+        unsafe { (objects[LATE] as *mut u64).write_volatile(7) };
+        return;
+    }
+    let output = run_again("when_room_is_scarce_those_who_died_first_are_forgotten_first");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{}{error}", String::from_utf8_lossy(&output.stdout));
+    assert!(error.contains("it died in collection"), "{error}");
+}
+
 #[test]
 fn small_objects_share_memory() {
     let _watchdog = Watchdog::new();

@@ -1,6 +1,7 @@
 //! Regions and pools: their objects keep others alive and are referred to, until the VM frees them;
 //! references that are left then are found.
 
+use mmtk_core::events::{CollectionKind, Event};
 use mmtk_core::metadata::EPOCH_MAX;
 use mmtk_core::{Heap, ObjectReference, Pool, Region};
 use plan_tests::{
@@ -8,6 +9,7 @@ use plan_tests::{
 };
 use policies::{PLANS, new_heap};
 use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle, object};
+use std::sync::{Arc, Mutex};
 
 const STRESSED: [(&str, &str); 6] = [
     ("verify.trace", "true"),
@@ -629,5 +631,39 @@ fn a_cell_of_a_pool_that_was_freed_is_poisoned() {
         m.mutator().collect();
         let words = (0..4).map(|word| m.read_word(freed, word));
         assert!(words.into_iter().all(|word| word == 0xdbdb_dbdb_dbdb_dbdb), "{plan}");
+    }
+}
+
+/// Minor collections look where a region goes on. One that was released goes on nowhere: what another has
+/// there, an object of whole pages that is old, is not looked at again.
+#[test]
+fn minor_collections_look_for_nothing_where_a_released_region_went_on() {
+    const PAGES: usize = 32 << 10;
+    let _watchdog = Watchdog::new();
+    for plan in collecting_plans().filter(|plan| is_generational(plan)) {
+        let heap = heap::<AmbiguousVM<false>>(plan, 32 << 20, &[("nursery.bytes", "256K")]);
+        let pauses = Arc::new(Mutex::new(Vec::new()));
+        let seen = pauses.clone();
+        heap.listen(Box::new(move |event: &Event| {
+            if let Event::Pause(report) = event {
+                let looks = report.phases.iter().any(|phase| phase.name == "sweep regions");
+                seen.lock().unwrap().push((report.kind, looks));
+            }
+        }));
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        let first = region_in(&heap);
+        let at = in_region(m, &first, 0, 8);
+        first.release(&m.mutator());
+        m.mutator().collect();
+        let second = region_in(&heap);
+        assert_eq!(in_region(m, &second, 0, PAGES - 8), at, "{plan}: in the same pages");
+        m.mutator().collect();
+        assert_eq!(*pauses.lock().unwrap().last().unwrap(), (CollectionKind::Full, true), "{plan}");
+        pauses.lock().unwrap().clear();
+        while pauses.lock().unwrap().is_empty() {
+            m.alloc(0, 64);
+        }
+        assert_eq!(*pauses.lock().unwrap(), [(CollectionKind::Minor, false)], "{plan}");
     }
 }

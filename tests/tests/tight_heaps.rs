@@ -11,6 +11,7 @@ use policies::new_heap;
 use policies::spaces::LINE_BYTES;
 use proptest::prelude::*;
 use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle};
+use std::collections::HashSet;
 use std::ops::{Range, RangeInclusive};
 
 const MIB: usize = 1 << 20;
@@ -333,5 +334,41 @@ fn minor_collections_are_tried_in_a_heap_that_is_nearly_full() {
         let full = after.full_collections - before.full_collections;
         let all = after.collections - before.collections;
         assert!(full * 2 < all, "{plan}: {full} of {all} collections were full ones");
+    }
+}
+
+/// The objects fill blocks in the order in which they were made, and not in the order in which they are
+/// reached. A collection has paid for the copies of as many blocks as there are; what does not fit stays.
+#[test]
+fn copies_that_fill_blocks_worse_than_before_take_no_more_blocks_than_were_paid_for() {
+    const BLOCKS: usize = 32;
+    const EIGHTHS: [usize; 5] = [2, 2, 2, 1, 1];
+    let blocks = |objects: &[Ref]| objects.iter().map(|object| object.0 / BLOCK_BYTES).collect::<HashSet<_>>().len();
+    let _watchdog = Watchdog::new();
+    for plan in ["SemiSpace", "GenCopy"] {
+        let heap = heap(plan, 64 * MIB, &[("gc.workers", "1")]);
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        let (mut quarters, mut eighths) = (Vec::new(), Vec::new());
+        for size in [EIGHTHS; BLOCKS].concat() {
+            let bytes = size * BLOCK_BYTES / 8;
+            let class = Class { refs: 1, bytes: bytes - 16 };
+            assert_eq!(ThreadHandle::<ReferenceVM>::words(class) * 8, bytes);
+            let object = m.try_alloc(class, Semantics::Default).unwrap();
+            if size == 1 { &mut eighths } else { &mut quarters }.push(object);
+        }
+        // Nothing was collected yet, so the addresses are right.
+        assert_eq!(heap.statistics().collections, 0);
+        let (between, last) = eighths.split_at(BLOCKS);
+        let groups = quarters.chunks(3).zip(between).flat_map(|(three, one)| three.iter().chain([one]));
+        let before: Vec<Ref> = groups.chain(last).copied().collect();
+        before.windows(2).for_each(|pair| m.write_ref(pair[0], 0, pair[1]));
+        m.push(before[0]);
+        m.mutator().collect();
+        let there = |object: &Ref| Some(m.read_ref(*object, 0)).filter(|next| !next.is_null());
+        let after: Vec<Ref> = std::iter::successors(Some(m.get(0)), there).collect();
+        assert_eq!(after.len(), before.len());
+        let (stayed, moved): (Vec<_>, Vec<_>) = after.into_iter().partition(|object| before.contains(object));
+        assert_eq!((blocks(&before), blocks(&moved)), (BLOCKS, BLOCKS), "{plan}: {} stayed", stayed.len());
     }
 }
