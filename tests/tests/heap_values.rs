@@ -338,3 +338,30 @@ fn a_program_that_has_run_for_a_while_has_its_pages_joined_to_huge_ones() {
         assert_within_limit(&heap);
     }
 }
+
+/// Joining would double what parent and child share. The other heap, which is used alike, shows when the
+/// program has earned it.
+#[test]
+fn a_heap_whose_process_has_forked_has_no_pages_joined() {
+    let (_alone, _watchdog) = (alone(), Watchdog::new());
+    if !(0..10).any(|_| joins_pages()) {
+        return;
+    }
+    let [forked, other] = [(); 2].map(|()| heap("Immix", 32 << 20, &[("heap.idle_gc_s", "0")]));
+    // SAFETY: no process is made, so none shares the heap: this one goes on as a parent does.
+    let child = unsafe { Thread::attach(&forked).handle().mutator().fork(|| 1) };
+    assert_eq!(child.unwrap(), 1);
+    let use_both = || {
+        for heap in [&forked, &other] {
+            use_up(heap);
+            heap.collect();
+            assert_eq!(forked.statistics().joined_bytes, 0);
+        }
+    };
+    let mut rounds = 0;
+    while other.statistics().joined_bytes == 0 {
+        use_both();
+        rounds += 1;
+    }
+    (0..10 * rounds).for_each(|_| use_both());
+}

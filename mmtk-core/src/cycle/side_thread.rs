@@ -156,3 +156,20 @@ impl<S> Drop for Panics<'_, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_those_who_hold_it_the_one_who_forks_is_alone_in_the_child() {
+        for (process, left) in [("parent", 1), ("child", 0)] {
+            let thread = SideThread::<()>::new(Arc::new(Patience::new(0)));
+            (0..2).for_each(|_| thread.hold(&mut |_| ()));
+            let pid = if process == "child" { 0 } else { 1 };
+            assert_eq!(thread.fork(|| (pid, "what it returns")), (pid, "what it returns"));
+            thread.release();
+            assert_eq!(thread.lock().holds, left, "{process}");
+        }
+    }
+}
