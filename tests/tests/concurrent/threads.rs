@@ -6,7 +6,7 @@ use mmtk_core::{ObjectReference, OldToNew, SlotVisitor, StateLocation, VMBinding
 use plan_tests::{SideVM, TestVM, Watchdog, is_child, run_again};
 use reference::{Ref, ReferenceVM, Thread, ThreadHandle, object};
 use std::sync::atomic::{
-    AtomicBool,
+    AtomicBool, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::time::Duration;
@@ -182,6 +182,26 @@ fn threads_may_come_and_go_while_it_is_marked() {
     }
 }
 
+/// A slot that threads read and write at the same time.
+fn shared<'a>(object: Ref, slot: usize) -> &'a AtomicU64 {
+    // SAFETY: of a live object; all who use it meanwhile do so atomically.
+    unsafe { object::slot(object_of(object), slot).as_atomic_u64() }
+}
+
+/// What such a slot holds: Acquire pairs with Release in `put`, so it is as the thread left it that put it
+/// there.
+fn see(object: Ref, slot: usize) -> Ref {
+    Ref(shared(object, slot).load(Acquire) as usize)
+}
+
+/// Stores into such a slot.
+fn put<VM: TestVM>(m: ThreadHandle<VM>, object: Ref, slot: usize, value: Ref) {
+    // SAFETY: as in `shared`.
+    let place = unsafe { WordSlot::at(object::slot(object_of(object), slot)) };
+    m.mutator().write_barrier(object_of(object), place);
+    shared(object, slot).store(value.0 as u64, Release);
+}
+
 /// Threads pass objects to and fro in the same places, while the heap's thread marks and others end its
 /// markings in pauses. Whatever a slot holds is whole.
 fn threads_pass_objects_on<VM: TestVM>() {
@@ -229,28 +249,26 @@ fn threads_pass_objects_on<VM: TestVM>() {
                 let at = |n: usize| m.read_ref(heap.vm().reference().global(0), n);
                 for operation in 0..6000 {
                     let (from, to, slot) = (at(next(HOLDERS)), at(next(HOLDERS)), next(2));
-                    let held = m.read_ref(from, slot);
+                    let held = see(from, slot);
                     if !held.is_null() {
                         check(m, held);
                     }
                     match next(8) {
-                        0 => m.write_ref(from, slot, Ref::NULL),
-                        1 | 2 => m.write_ref(to, 1 - slot, held),
+                        0 => put(m, from, slot, Ref::NULL),
+                        1 | 2 => put(m, to, 1 - slot, held),
                         3 => {
                             // Both slots, as a copy.
                             let word = |object: Ref, n| object::slot(object_of(object), n);
                             m.mutator().array_copy_barrier(object_of(to), word(to, 0)..word(to, 2));
                             for n in [0, 1] {
-                                // SAFETY: slots of live objects.
-                                let (read, write) = unsafe { (WordSlot::at(word(from, n)), WordSlot::at(word(to, n))) };
-                                write.write(mmtk_core::Slot::load(read));
+                                shared(to, n).store(see(from, n).0 as u64, Release);
                             }
                         }
                         4 if !held.is_null() => {
                             // What the object refers to, in its place.
-                            let inner = m.read_ref(held, slot);
-                            m.write_ref(held, slot, Ref::NULL);
-                            m.write_ref(to, slot, inner);
+                            let inner = see(held, slot);
+                            put(m, held, slot, Ref::NULL);
+                            put(m, to, slot, inner);
                         }
                         5 => m.poll(),
                         _ => {
@@ -261,11 +279,11 @@ fn threads_pass_objects_on<VM: TestVM>() {
                             m.write_word(new, 2, number);
                             m.write_word(new, 3, seal(number));
                             m.write_ref(new, 0, m.get(kept));
-                            m.write_ref(m.get(to), slot, new);
+                            put(m, m.get(to), slot, new);
                             m.pop(m.depth() - depth + 1);
                             // Chains do not grow for ever.
                             if next(4) == 0 {
-                                m.write_ref(new, 0, Ref::NULL);
+                                put(m, new, 0, Ref::NULL);
                             }
                         }
                     }
