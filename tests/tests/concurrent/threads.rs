@@ -6,7 +6,7 @@ use mmtk_core::{ObjectReference, OldToNew, SlotVisitor, StateLocation, VMBinding
 use plan_tests::{SideVM, TestVM, Watchdog, is_child, run_again};
 use reference::{Ref, ReferenceVM, Thread, ThreadHandle, object};
 use std::sync::atomic::{
-    AtomicBool, AtomicU64,
+    AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::time::Duration;
@@ -127,6 +127,104 @@ impl TestVM for PanickingVM {
     }
     fn reference(&self) -> &ReferenceVM {
         &self.0
+    }
+}
+
+/// A thread marks an object and is held up before it reads the slots. Meanwhile another takes the object for a
+/// reshape, and the slots hold other words. The first one forgets them: it was not the one who claimed it.
+#[test]
+fn what_a_thread_reads_of_an_object_that_another_has_claimed_is_forgotten() {
+    let _watchdog = Watchdog::new();
+    for plan in concurrent_plans() {
+        let heap = heap_with::<HeldUpVM>(plan, &BY_STEPS);
+        let vm = heap.vm();
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        let (object, other) = (m.push(m.alloc(2, 16)), m.push(m.alloc(2, 16)));
+        begin(m);
+        let (object, inside) = (m.get(object), m.get(other).0 + 16);
+        vm.inside.store(inside, Relaxed);
+        vm.held_up.store(object.0, Relaxed);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let thread = Thread::attach(&heap);
+                let m = thread.handle();
+                m.native(|| vm.until(READING));
+                m.mutator().before_reshape(object_of(object));
+                // SAFETY: the header of a live object; the top byte stays.
+                unsafe { object_of(object).address().as_atomic_u64() }.fetch_sub(2, Relaxed);
+                [0, 1].into_iter().for_each(|n| m.write_word(object, n, inside as u64));
+                vm.stage.store(CHANGED, Release);
+            });
+            finish(m);
+        });
+        assert_eq!(vm.stage.load(Relaxed), CHANGED);
+        assert!(!vm.followed.load(Relaxed), "{plan}: a word that is no reference was followed");
+    }
+}
+
+const READING: u8 = 1;
+const CHANGED: u8 = 2;
+
+/// Holds up the first scan of an object.
+struct HeldUpVM {
+    vm: ReferenceVM,
+    stage: AtomicU8,
+    /// The address of the object.
+    held_up: AtomicUsize,
+    /// An address in an object, and whether it was followed.
+    inside: AtomicUsize,
+    followed: AtomicBool,
+}
+
+impl HeldUpVM {
+    fn until(&self, stage: u8) {
+        while self.stage.load(Acquire) != stage {
+            std::thread::yield_now();
+        }
+    }
+}
+
+// SAFETY: as for the reference binding; what is held up has two slots.
+unsafe impl VMBinding for HeldUpVM {
+    plan_tests::delegate_to!(vm);
+    const STATE: StateLocation = ReferenceVM::STATE;
+    const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
+    const SCAN_BESIDE: bool = true;
+
+    fn object_size(&self, object: ObjectReference) -> usize {
+        if object.address().as_usize() == self.inside.load(Relaxed) { 16 } else { self.vm.object_size(object) }
+    }
+    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
+        let address = object.address().as_usize();
+        if address == self.inside.load(Relaxed) {
+            self.followed.store(true, Relaxed);
+        } else if address == self.held_up.load(Relaxed)
+            && self.stage.compare_exchange(0, READING, Release, Relaxed).is_ok()
+        {
+            self.until(CHANGED);
+            for n in [0, 1] {
+                // SAFETY: it has two slots, as its header said.
+                visitor.visit(unsafe { WordSlot::at(object::slot(object, n)) });
+            }
+        } else {
+            self.vm.scan_object(object, visitor);
+        }
+    }
+}
+
+impl TestVM for HeldUpVM {
+    fn new() -> Self {
+        HeldUpVM {
+            vm: ReferenceVM::new(),
+            stage: AtomicU8::new(0),
+            held_up: AtomicUsize::new(0),
+            inside: AtomicUsize::new(0),
+            followed: AtomicBool::new(false),
+        }
+    }
+    fn reference(&self) -> &ReferenceVM {
+        &self.vm
     }
 }
 
