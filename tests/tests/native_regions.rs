@@ -180,7 +180,7 @@ fn a_thread_detaches_inside_its_own_native_region_and_leaves_nothing_behind() {
         let heap = heap(plan, LIMIT, &[]);
         let gone = Arc::new(AtomicBool::new(false));
         let hears = gone.clone();
-        heap.listen(Box::new(move |event: &Event| hears.store(matches!(event, Event::HeapDropped), Relaxed)));
+        heap.listen(Box::new(move |event: &Event| _ = hears.fetch_or(matches!(event, Event::HeapDropped), Relaxed)));
         let thread = Thread::attach(&heap);
         thread.push(thread.alloc(0, 8));
         let handle = *thread;
@@ -193,7 +193,11 @@ fn a_thread_detaches_inside_its_own_native_region_and_leaves_nothing_behind() {
             black_box(vec![0xffu8; size_of::<MutatorState<ReferenceVM>>()]);
             assert!(!gone.load(Relaxed));
         });
-        assert!(gone.load(Relaxed), "the state went at the end of the region, and the heap with it");
+        // The state went at the end of the region, and the heap with it; a thread of the heap that looked around
+        // just then holds it a moment longer.
+        while !gone.load(Relaxed) {
+            std::thread::yield_now();
+        }
     }
 }
 
