@@ -1,13 +1,14 @@
 //! What a full collection leaves to be swept when mutators run again: it becomes free, by whatever
 //! thread it is swept, and nobody is told of it as live or free too soon.
 
-use mmtk_core::events::{Event, PauseReport};
+use mmtk_core::events::{Event, PauseReport, PauseStep};
 use mmtk_core::weak::{ReferenceKind, Terms};
 use mmtk_core::{Heap, Semantics};
 use plan_tests::{SideVM, TestVM, Watchdog, collecting_plans, dense_plans, marks_beside, options};
 use policies::new_heap;
 use reference::{Class, Ref, ReferenceVM, Thread, ThreadHandle};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Nothing but mutators and pauses sweep.
 const NO_BACKGROUND: (&str, &str) = ("stress.no_background", "true");
@@ -82,6 +83,33 @@ fn a_requested_collection_has_freed_what_its_pause_announced_when_it_returns() {
     let _watchdog = Watchdog::new();
     a_requested_collection_frees_what_the_pause_announced::<ReferenceVM>();
     a_requested_collection_frees_what_the_pause_announced::<SideVM<3>>();
+}
+
+/// The pause that ends a marking says so, too: what was made while the heap was marked is live then.
+#[test]
+fn a_marking_frees_what_its_last_pause_announced() {
+    let _watchdog = Watchdog::new();
+    for plan in dense_plans().filter(|plan| marks_beside(plan)) {
+        let settings = [ALWAYS, ("gc.driver", "quanta"), ("stress.every_bytes", "8M"), ("verify.poison", "true")];
+        let (heap, pauses) = heap_and_pauses::<ReferenceVM>(plan, 64 << 20, &settings);
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        fill(m, 6 << 20);
+        let last = || pauses.lock().unwrap().last().map(|pause| (pause.step, pause.reserved_after_bytes));
+        while last().is_none() {
+            m.alloc(0, 1000);
+        }
+        assert_eq!(last().map(|(step, _)| step), Some(PauseStep::Begin), "{plan}");
+        let before = m.push(Ref::NULL);
+        for n in 0..1000 {
+            let node = m.alloc(1, if n % 50 == 0 { 40 << 10 } else { 400 });
+            m.write_ref(node, 0, m.get(before));
+            m.set(before, node);
+        }
+        while m.mutator().step(Duration::ZERO) {}
+        let reserved = heap.statistics().reserved_bytes;
+        assert_eq!(last(), Some((PauseStep::End, reserved)), "{plan}");
+    }
 }
 
 /// The program never stops at the end of a collection, so what is left is swept by somebody else.
