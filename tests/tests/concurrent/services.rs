@@ -3,10 +3,12 @@
 use super::driving::*;
 use super::places::*;
 use mmtk_core::AddressTable;
+use mmtk_core::memory::BLOCK_BYTES;
 use mmtk_core::metadata::EPOCH_MAX;
 use mmtk_core::weak::{FinalizerOrder, ReferenceKind, Terms};
 use plan_tests::{SideVM, TestVM, Watchdog};
 use reference::{Ref, ReferenceVM, Thread};
+use std::collections::HashSet;
 
 /// Objects that nothing but a weak reference knew when the marking began, and that the program then takes
 /// from there, live; others are cleared.
@@ -268,6 +270,50 @@ fn what_is_said_of_objects_meanwhile_holds() {
             begin(m);
             finish(m);
             assert_eq!(numbers.len(), 0, "{plan}, cycle {cycle}");
+        }
+    }
+}
+
+/// Memory of pools and regions that the program frees while it is marked is not used before the marking ends;
+/// then all of it is, also what was free when the marking began.
+#[test]
+fn what_the_program_frees_while_it_is_marked_is_used_again_when_that_ends() {
+    const EACH: usize = 500;
+    let _watchdog = Watchdog::new();
+    for plan in concurrent_plans() {
+        // The verifier has what is freed wait in any case.
+        let heap = heap_with::<ReferenceVM>(plan, &[&BY_STEPS[..], &[UNVERIFIED]].concat());
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        let places = Places::of(&heap);
+        let all =
+            |places: &Places<_>, place| (0..EACH).map(|n| places.make(m, place, n as u64).0).collect::<HashSet<_>>();
+        let free =
+            |objects: &HashSet<usize>| objects.iter().for_each(|o| places.pool.free(&m.mutator(), object_of(Ref(*o))));
+        for cycle in 0..3 {
+            let [early, late] = [(); 2].map(|()| all(&places, Place::Pool));
+            let ends = Places::of(&heap);
+            let of_ends = [Place::Pool, Place::Region].map(|place| all(&ends, place));
+            let quiet = Places::of(&heap);
+            let in_block = || quiet.make(m, Place::Pool, 0).0 / BLOCK_BYTES;
+            let block = in_block();
+            free(&early);
+            begin(m);
+            free(&late);
+            ends.pool.release(&m.mutator());
+            ends.region.release(&m.mutator());
+            let meanwhile = [Place::Pool, Place::Region].map(|place| all(&places, place));
+            for freed in of_ends.iter().chain([&early, &late]) {
+                assert!(meanwhile.iter().all(|new| new.is_disjoint(freed)), "{plan}, cycle {cycle}");
+            }
+            finish(m);
+            assert_eq!(in_block(), block, "{plan}, cycle {cycle}: the block has free cells");
+            // As many as are free in at most two blocks more.
+            let more = 2 * EACH + 2 * BLOCK_BYTES / places.pool.object_bytes();
+            let again: HashSet<_> = (0..more).map(|_| places.make(m, Place::Pool, 0).0).collect();
+            assert!(early.is_subset(&again) && late.is_subset(&again), "{plan}, cycle {cycle}");
+            free(&again);
+            free(&meanwhile[0]);
         }
     }
 }
