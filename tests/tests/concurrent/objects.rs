@@ -147,6 +147,34 @@ fn objects_are_found_by_address_at_any_time_of_a_marking() {
     }
 }
 
+/// Of an object that was dead before nothing is found while it is marked, although its line is in use.
+#[test]
+fn the_dead_beside_the_living_are_not_found_while_it_is_marked() {
+    const OBJECTS: usize = 200;
+    let _watchdog = Watchdog::new();
+    for plan in concurrent_plans() {
+        let heap = heap_with::<AmbiguousVM<false>>(plan, &[&BY_STEPS[..], &[UNVERIFIED]].concat());
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        for cycle in 0..6 {
+            let all = table(m, OBJECTS, |_| m.alloc(0, 8));
+            let dead: Vec<_> = (0..OBJECTS).step_by(2).map(|n| object_of(m.read_ref(m.get(all), n))).collect();
+            (0..OBJECTS).step_by(2).for_each(|n| m.write_ref(m.get(all), n, Ref::NULL));
+            m.collect();
+            begin(m);
+            while step(m, 1) {
+                for object in &dead {
+                    // Not `find_object` of the mutator, which marks what it finds.
+                    // SAFETY: this thread is the only mutator, and runs.
+                    let found = unsafe { heap.find_object(object.address().plus(8)) };
+                    assert_ne!(found, Some(*object), "{plan}, cycle {cycle}");
+                }
+            }
+            m.pop(1);
+        }
+    }
+}
+
 /// All objects are visited while it is marked, and the marking goes on.
 #[test]
 fn objects_may_be_visited_while_it_is_marked() {
