@@ -318,6 +318,43 @@ fn what_the_program_frees_while_it_is_marked_is_used_again_when_that_ends() {
     }
 }
 
+/// The program takes objects out of a region and a pool, and ends those before the marking has come to them.
+#[test]
+fn what_the_program_takes_from_a_region_before_it_ends_is_kept() {
+    let _watchdog = Watchdog::new();
+    for (plan, verified) in concurrent_plans().flat_map(|plan| [(plan, true), (plan, false)]) {
+        let settings = [&BY_STEPS[..], if verified { &[] } else { &[UNVERIFIED] }].concat();
+        let heap = heap_with::<ReferenceVM>(plan, &settings);
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        let lasting = Places::of(&heap);
+        for cycle in 0..10 {
+            let ends = Places::of(&heap);
+            let holders = table(m, 2 * PLACES.len(), |n| {
+                let held = m.push(lasting.make(m, PLACES[n / 2], n as u64));
+                let holder = ends.make(m, [Place::Region, Place::Pool][n % 2], 0);
+                m.write_ref(holder, 0, m.get(held));
+                m.pop(1);
+                holder
+            });
+            begin(m);
+            step(m, cycle);
+            let taken = m.depth();
+            for n in 0..2 * PLACES.len() {
+                m.push(m.read_ref(m.read_ref(m.get(holders), n), 0));
+                m.write_ref(m.get(holders), n, Ref::NULL);
+            }
+            ends.region.release(&m.mutator());
+            ends.pool.release(&m.mutator());
+            finish(m);
+            for n in 0..2 * PLACES.len() {
+                assert_eq!(m.read_word(m.get(taken + n), 2), n as u64, "{plan}, cycle {cycle}");
+            }
+            m.pop(2 * PLACES.len() + 1);
+        }
+    }
+}
+
 /// Objects of regions and pools that end while it is marked: those of the snapshot, claimed or not, and new
 /// ones. Their memory is used again in later cycles.
 #[test]
