@@ -4,7 +4,8 @@
 #     tests/sanitize.sh [miri|address|thread|all]...        all three without arguments
 #
 # Each tool runs what it can: docs/src/sanitizers.md says what that is, what is left out and why.
-# Needs a nightly toolchain. It is not part of .ci/run, which works with a stable one.
+# It is not part of .ci/run. Miri needs a nightly toolchain with the components miri and rust-src. The sanitizers take nightly if it
+# is installed, and else the default toolchain, with RUSTC_BOOTSTRAP=1; ThreadSanitizer needs the component rust-src of that.
 # MIRI_SEEDS=0..64 tries more schedules of the workers; PROPTEST_CASES more random programs; MATRIX=full adds
 # `barriers` and a setting of the matrix to the sanitizers. There a test may take WATCHDOG_SECONDS, and each workload runs with
 # MATRIX_THREADS mutators and workers.
@@ -29,13 +30,13 @@ slow() {
 }
 
 # Plans of which each is a run of its own, two at a time. PageProtect needs page protection, which Miri does not have.
-plans=(semispace marksweep markcompact immix gencopy genimmix stickyimmix stickymarksweep)
+plans=(semispace marksweep markcompact immix gencopy genimmix stickyimmix concurrentimmix stickymarksweep)
 
 # A heap uses addresses as numbers, so provenance is permissive. What a heap has mapped is never unmapped in Miri, so leaks are ignored.
 # Whether each value is valid for its type is checked in the core's tests alone: it takes most of the time of whole plans.
 miri() {
     local flags="-Zmiri-tree-borrows -Zmiri-ignore-leaks -Zmiri-permissive-provenance -Zmiri-isolation-error=hide ${MIRIFLAGS:-}"
-    local cargo=(cargo +nightly miri test -q --target-dir target/miri)
+    local cargo=(cargo "${toolchain[@]}" miri test -q --target-dir target/miri)
     export MIRIFLAGS="$flags"
     step "${cargo[@]}" -p protocols --lib -- forwarding
     step "${cargo[@]}" -p heapwright-core --lib -- address:: a_chunk_is_there
@@ -55,24 +56,27 @@ miri() {
 address() {
     slow
     export RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS="detect_leaks=0:allow_user_segv_handler=1:use_sigaltstack=0"
-    local cargo=(cargo +nightly test -q --config "$optimised" --target "$target" --target-dir target/address)
+    local cargo=(cargo "${toolchain[@]}" test -q --config "$optimised" --target "$target" --target-dir target/address)
     step "${cargo[@]}" -p heapwright-core --lib -- --skip stack::tests --skip locked_memory
     step "${cargo[@]}" -p plan-tests --test regions -- --skip are_found_by_address
     step "${cargo[@]}" -p plan-tests --test small_programs --test worker_races --test pinning --test native_regions \
-        --test references --test finalizers --test compaction --test shadow_heap --test long_lived
+        --test references --test finalizers --test compaction --test shadow_heap --test long_lived \
+        --test concurrent --test sweeping
     [ "${MATRIX:-}" != full ] || step "${cargo[@]}" -p plan-tests --test barriers
     [ "${MATRIX:-}" != full ] || step "${cargo[@]}" -p plan-tests --test matrix -- poisoned_and_returned
 }
 
-# With the standard library built anew, so that its locks are seen. Nothing is suppressed. The tool does not see `mremap`: with
-# `cfg(tsan)` containers that grow in pages of their own are copied instead.
+# With the standard library built anew: of the one that was shipped the tool sees too little, and reports the test harness itself.
+# Nothing is suppressed. The tool does not see `mremap`: with `cfg(tsan)` containers that grow in pages of their own are copied instead.
 thread() {
     slow
     export RUSTFLAGS="-Zsanitizer=thread --cfg tsan" TSAN_OPTIONS="halt_on_error=1"
-    local cargo=(cargo +nightly test -q --config "$optimised" -Zbuild-std --target "$target" --target-dir target/thread)
+    local cargo=(cargo "${toolchain[@]}" test -q --config "$optimised" -Zbuild-std --target "$target" --target-dir target/thread)
     step "${cargo[@]}" -p heapwright-core --lib -- --skip locked_memory
     step "${cargo[@]}" -p plan-tests --test small_programs --test worker_races --test regions --test pinning --test native_regions \
         --test references --test finalizers --test shadow_heap --test long_lived
+    # The tool ends a child of several threads that starts one.
+    step "${cargo[@]}" -p plan-tests --test concurrent --test sweeping -- --skip fork
     # A heap nine tenths full takes minutes there.
     step "${cargo[@]}" -p plan-tests --test compaction -- --skip live_objects_may_fill_nearly_the_whole_limit
     [ "${MATRIX:-}" != full ] || step "${cargo[@]}" -p plan-tests --test barriers
@@ -97,13 +101,20 @@ for argument in "${@:-all}"; do
     *) echo "sanitize.sh: $argument: not a tool; choose from miri, address, thread and all" >&2 && exit 2 ;;
     esac
 done
-rustc +nightly --version || missing "the nightly toolchain" "toolchain install nightly --component miri,rust-src"
+toolchain=(+nightly)
+rustc +nightly --version 2>/dev/null || {
+    toolchain=()
+    export RUSTC_BOOTSTRAP=1
+    rustc --version
+}
 for tool in "${tools[@]}"; do
     case "$tool" in
-    miri) cargo +nightly miri --version || missing "the component miri" "component add --toolchain nightly miri rust-src" ;;
+    miri)
+        cargo "${toolchain[@]}" miri --version || missing "Miri" "toolchain install nightly --component miri,rust-src"
+        ;;
     thread)
-        [ -d "$(rustc +nightly --print sysroot)/lib/rustlib/src/rust/library" ] ||
-            missing "the component rust-src" "component add --toolchain nightly rust-src"
+        [ -d "$(rustc "${toolchain[@]}" --print sysroot)/lib/rustlib/src/rust/library" ] ||
+            missing "the component rust-src" "component add ${toolchain[*]/#+/--toolchain } rust-src"
         ;;
     esac
 done
