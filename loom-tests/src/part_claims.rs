@@ -1,7 +1,8 @@
 //! Parts of a large array that are claimed beside mutators: who claims a part has read all its slots, stores
 //! into them come later, and who finds that all parts are claimed may store into any.
 //!
-//! As in `claim`, a visitor keeps what it read in a cell, and a mutator looks at the winner's before it stores.
+//! As in `claim`, a visitor keeps what it read in a cell, and a mutator looks at the winner's before it
+//! stores.
 
 use crate::check::{Failure, fails, fails_without, holds};
 use crate::forwarding::{Old, OnTheSide};

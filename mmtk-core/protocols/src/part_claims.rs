@@ -78,8 +78,8 @@ impl<'a, W: Fn(u32) -> &'a AtomicU32> PartClaims<W> {
         word.swap(self.marking, order!(AcqRel, "part-claim")) != self.marking
     }
 
-    /// The first part that is not claimed, after looks at no more than `most` parts behind those that are known
-    /// to be claimed. For who marks the array.
+    /// The first part that is not claimed, after looks at no more than `most` parts behind those that are
+    /// known to be claimed. For who marks the array.
     pub fn next(&self, most: u32) -> Next {
         if !self.is_claimed(0) {
             return Next::Part(0);

@@ -12,9 +12,9 @@
 //! ```
 //! A leader that has waited long for answers gives up the lock, reports the threads that have not answered,
 //! and looks again; so does a thread that has waited long for the end of a pause. Its caller says how long is
-//! long ([`Lateness`]), and whether it looks for a while before it sleeps: no clock is read here. LOOK is one more bit, which may be set in any state. It asks
-//! the mutator to check whether a collection is due: at its next poll, at its next slow path of allocation,
-//! or at the end of its native region.
+//! long ([`Lateness`]), and whether it looks for a while before it sleeps: no clock is read here. LOOK is one
+//! more bit, which may be set in any state. It asks the mutator to check whether a collection is due: at its
+//! next poll, at its next slow path of allocation, or at the end of its native region.
 //!
 //! A handshake makes each mutator hand in what it keeps for others, its log say, once and soon. SHAKE asks
 //! for it. A running mutator hands in at its next slow path and goes on. For one in a native region the
@@ -133,8 +133,8 @@ pub trait Lateness<T> {
     fn patience(&mut self) -> Option<Duration>;
 
     /// Whether it looks once more before it sleeps, in a heap of this many mutators: a leader that waits for
-    /// answers, or a mutator that has answered. The one who ends the wait then wakes nobody. Asked before each
-    /// look, with the lock held or without.
+    /// answers, or a mutator that has answered. The one who ends the wait then wakes nobody. Asked before
+    /// each look, with the lock held or without.
     fn looks_again(&mut self, _mutators: usize) -> bool {
         false
     }
@@ -285,8 +285,8 @@ impl<T: Stoppable> Safepoint<T> {
         self.registry.lock().threads.len()
     }
 
-    /// The slow path of a poll: parks while a pause is in progress. When it returns, another may wait for this
-    /// thread's next safepoint.
+    /// The slow path of a poll: parks while a pause is in progress. When it returns, another may wait for
+    /// this thread's next safepoint.
     #[cold]
     pub fn park(&self, state: &ThreadState, lateness: &mut impl Lateness<T>) {
         let mut registry = self.registry.lock();
@@ -580,9 +580,9 @@ impl<T: Stoppable> Safepoint<T> {
         }
     }
 
-    /// Acknowledges the pause in progress, if it asked this thread, and waits until it is over. If another has
-    /// begun by then, that one waits for the thread, which first goes on to its next safepoint: else threads
-    /// that collect without a break would leave it no time at all.
+    /// Acknowledges the pause in progress, if it asked this thread, and waits until it is over. If another
+    /// has begun by then, that one waits for the thread, which first goes on to its next safepoint: else
+    /// threads that collect without a break would leave it no time at all.
     fn take_part(
         &self,
         registry: &mut MutexGuard<'_, Registry<T>>,

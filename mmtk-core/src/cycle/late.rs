@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 /// More threads are counted in a warning, not named. The event has all.
 const NAMED: usize = 8;
 
-/// How long a thread looks for what it waits for before it sleeps. A short pause is over by then, and waking a
-/// thread takes about as long.
+/// How long a thread looks for what it waits for before it sleeps. A short pause is over by then, and waking
+/// a thread takes about as long.
 const LOOKS: Duration = Duration::from_micros(50);
 
 /// Whether threads look before they sleep: where pauses are short, and each thread has a processor, so that

@@ -248,8 +248,8 @@ impl<VM: VMBinding> MarkingBeside<VM> {
         (stepped, cpu_ns)
     }
 
-    /// A step of at most `quantum` objects by a mutator, which has time until then. Returns its processor time
-    /// in ns.
+    /// A step of at most `quantum` objects by a mutator, which has time until then. Returns its processor
+    /// time in ns.
     pub fn step_by(&self, noted: &mut Noted, quantum: usize, deadline: Option<Instant>) -> (Stepped, u64) {
         let until = Instant::now() + self.step;
         let until = deadline.map_or(until, |deadline| deadline.min(until));

@@ -180,9 +180,9 @@ impl<VM: VMBinding> Mutator<VM> {
     /// since a collection comes to the slow path.
     ///
     /// In a plan that marks while mutators run: while it does, the first store into an object reads all slots
-    /// of the object, which still hold the old references. Of an array of more than 1024 slots in the space for
-    /// large objects it reads the 1024 among which the slot is, and each store comes to the slow path until the
-    /// marking has come to all of the array. Any other object takes as long as it has slots.
+    /// of the object, which still hold the old references. Of an array of more than 1024 slots in the space
+    /// for large objects it reads the 1024 among which the slot is, and each store comes to the slow path
+    /// until the marking has come to all of the array. Any other object takes as long as it has slots.
     ///
     /// # Panics
     /// In a native region of this mutator: in a debug build at once, in a release build when the object is to
@@ -265,10 +265,10 @@ impl<VM: VMBinding> Mutator<VM> {
         }
     }
 
-    /// Says that this thread took a reference to `object` from a place that does not keep it alive, and that the
-    /// heap does not know: a weak table of the VM's own, for example. A plan that marks while mutators run may
-    /// not have reached the object, and marks it then. Call it before the next safepoint. Only bindings with
-    /// [`VMBinding::SCAN_BESIDE`] have to; in other plans it does nothing.
+    /// Says that this thread took a reference to `object` from a place that does not keep it alive, and that
+    /// the heap does not know: a weak table of the VM's own, for example. A plan that marks while mutators
+    /// run may not have reached the object, and marks it then. Call it before the next safepoint. Only
+    /// bindings with [`VMBinding::SCAN_BESIDE`] have to; in other plans it does nothing.
     ///
     /// # Panics
     /// In a native region of this mutator, while the heap is marked.

@@ -1,17 +1,18 @@
 //! Large arrays that are claimed in parts while a heap is marked beside its mutators.
 //!
-//! The slots of an object are read before it is claimed, all of them by one thread and at once. Of a large array
-//! that would hold up the mutator that first stores into it, and nothing could end the step of a marker. So
-//! its slots are read and claimed in parts of 1024, each by itself; when all parts are claimed, the array is
-//! claimed, and only then stores into it cost the barrier's test alone.
+//! The slots of an object are read before it is claimed, all of them by one thread and at once. Of a large
+//! array that would hold up the mutator that first stores into it, and nothing could end the step of a
+//! marker. So its slots are read and claimed in parts of 1024, each by itself; when all parts are claimed,
+//! the array is claimed, and only then stores into it cost the barrier's test alone.
 //!
 //! A table has a word for each page of the heap. Two words belong to a part, and the Nth part of an array has
-//! those from page 2 N of the array on (`protocols::part_claims`). What is in parts is told by the VM's answers
-//! at that moment, and the number of the part by that of the slot.
+//! those from page 2 N of the array on (`protocols::part_claims`). What is in parts is told by the VM's
+//! answers at that moment, and the number of the part by that of the slot.
 //!
 //! I1. Arrays in parts lie in spaces that give each object pages of its own, and only such objects are asked
 //!     about. So no two arrays have a word in common.
-//! I2. An array whose slots are so short, or so far away, that it has fewer pages than words is claimed whole.
+//! I2. An array whose slots are so short, or so far away, that it has fewer pages than words is claimed
+//!     whole.
 //! I3. Who changes the layout of a large object claims all words of its pages first, whether or not it is in
 //!     parts. So a thread that finds the new layout fails to claim whatever part it has read.
 
@@ -89,8 +90,8 @@ impl ArrayClaims {
         part.is_some_and(|part| parts.claims().is_claimed(part.start))
     }
 
-    /// The layout of an object of a space for large objects is about to change: nobody claims a part of it from
-    /// now on (I3).
+    /// The layout of an object of a space for large objects is about to change: nobody claims a part of it
+    /// from now on (I3).
     pub(crate) fn claim_all_words<VM: VMBinding>(&self, vm: &VM, object: ObjectReference) {
         let Some(table) = &self.0 else { return };
         let parts = vm.object_size(object).div_ceil(PAGE_BYTES).div_ceil(2) as u32;
@@ -118,8 +119,8 @@ impl<'a> InParts<'a> {
         from..(from + PART_SLOTS).min(self.slots)
     }
 
-    /// The parts of the slots that lie in this range of addresses, which is not empty; none if the VM does not
-    /// say where slots are, or if others lie there.
+    /// The parts of the slots that lie in this range of addresses, which is not empty; none if the VM does
+    /// not say where slots are, or if others lie there.
     pub fn parts_at<VM: VMBinding>(&self, vm: &VM, range: Range<Address>) -> Option<Range<u32>> {
         let place = vm.place_of_slots(self.array)?;
         if range.start < place.start || range.end > place.end || range.start >= range.end {

@@ -9,9 +9,9 @@
 //!                                '--take--> stack of a step --pop--> read its slots, claim --won--> keep them on the stack
 //!                                                                                    --lost--> forget them
 //! ```
-//! A step is bounded by a number of objects and by a time, and ends early when a leader closes the packets. It
-//! looks up every few microseconds, and what lies between two looks is bounded too: an object, or a part of a
-//! large array. Between steps the marking belongs to no thread.
+//! A step is bounded by a number of objects and by a time, and ends early when a leader closes the packets.
+//! It looks up every few microseconds, and what lies between two looks is bounded too: an object, or a part
+//! of a large array. Between steps the marking belongs to no thread.
 //!
 //! A large array is claimed in parts (`metadata/array_claims.rs`). A step takes one, and puts the array back
 //! below what that part refers to, until all parts are claimed; then it claims the array. A mutator claims
@@ -45,8 +45,8 @@ pub(crate) const PACKET: usize = 256;
 /// The grey objects of a marking.
 pub(crate) type GreyPackets = SharedWork<PageVec<ObjectReference>, Pages>;
 
-/// Puts what slots refer to on a list. Of slots alone: a plan that marks beside mutators refuses bindings with
-/// ambiguous words in objects.
+/// Puts what slots refer to on a list. Of slots alone: a plan that marks beside mutators refuses bindings
+/// with ambiguous words in objects.
 pub(crate) struct Targets<'s, L>(pub &'s mut L);
 
 impl<S: Slot, L: Extend<ObjectReference>> SlotVisitor<S> for Targets<'_, L> {
@@ -193,8 +193,8 @@ impl<VM: VMBinding> Step<'_, VM> {
     }
 }
 
-/// A packet of the oldest objects of a stack that has two packets at least: they lead to most of the graph. The
-/// newest take their places, so that the rest is not moved.
+/// A packet of the oldest objects of a stack that has two packets at least: they lead to most of the graph.
+/// The newest take their places, so that the rest is not moved.
 fn take_oldest(stack: &mut PageVec<ObjectReference>) -> PageVec<ObjectReference> {
     (0..PACKET).map(|place| stack.swap_remove(place)).collect()
 }
