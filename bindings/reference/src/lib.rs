@@ -2,7 +2,8 @@
 //!
 //! `binding` is what a VM author writes: under 150 lines, and every plan runs, moving collectors and many
 //! threads included. The rest is a runtime to test and measure with: `object` (the object model),
-//! `shadow_stack` (a thread's roots), `thread` (a mutator's handle).
+//! `shadow_stack` (a thread's roots), `thread` (a mutator's handle), `fields` (the references in objects),
+//! `site` (the calls that the runtime owes the heap, and a switch for each).
 //!
 //! The runtime trusts its user, as the heap trusts a VM, and is no example of a safe interface. A [`Ref`] is
 //! a word that any code can make. At best a debug build finds a stale one, an index that is too large, or a
@@ -10,13 +11,16 @@
 //! a check at each access would be measured with it.
 
 mod binding;
+mod fields;
 pub mod object;
 mod shadow_stack;
+mod site;
 mod thread;
 
 pub use binding::ReferenceVM;
 pub use object::{Class, Ref};
 pub use shadow_stack::ShadowStack;
+pub use site::Site;
 pub use thread::{SameObjects, Thread, ThreadHandle};
 
 /// A heap of the reference VM.

@@ -7,7 +7,7 @@ use crate::ReferenceVM;
 use crate::object::{self, Class, MAX_WORDS, Ref};
 use crate::shadow_stack::ShadowStack;
 use heapwright::compiled::MutatorState;
-use heapwright::{Address, Heap, Mutator, NewObject, OutOfMemory, Semantics, VMBinding, WordSlot};
+use heapwright::{Heap, Mutator, NewObject, OutOfMemory, Semantics, VMBinding, WordSlot};
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
@@ -146,40 +146,18 @@ impl<VM: SameObjects> ThreadHandle<VM> {
         (object.0 + 8 + index * 8) as *mut u64
     }
 
-    fn check(object: Ref, index: usize, references: bool) {
-        let header = object::header(object.object().expect("null dereference"));
-        let bound = if references { header.refs() } else { header.words() - 1 };
+    fn check(object: Ref, index: usize) {
+        let bound = object::header(object.object().expect("null dereference")).words() - 1;
         assert!(index < bound, "index {index} of {bound}");
-    }
-
-    /// Reads the reference in slot `index`.
-    #[inline(always)]
-    pub fn read_ref(&self, object: Ref, index: usize) -> Ref {
-        if cfg!(debug_assertions) {
-            Self::check(object, index, true);
-        }
-        // SAFETY: the caller holds a live object with so many slots.
-        Ref(unsafe { Self::word(object, index).read() } as usize)
-    }
-
-    /// Writes the reference in slot `index`.
-    #[inline(always)]
-    pub fn write_ref(&self, object: Ref, index: usize, value: Ref) {
-        if cfg!(debug_assertions) {
-            Self::check(object, index, true);
-        }
-        // SAFETY: as for `read_ref`.
-        let slot = unsafe { WordSlot::at(Address::from_ptr(Self::word(object, index))) };
-        self.mutator().store(object.object().expect("null dereference"), slot, value.object());
     }
 
     /// Reads a word; references come first, raw data after them.
     #[inline(always)]
     pub fn read_word(&self, object: Ref, index: usize) -> u64 {
         if cfg!(debug_assertions) {
-            Self::check(object, index, false);
+            Self::check(object, index);
         }
-        // SAFETY: as for `read_ref`.
+        // SAFETY: the caller holds a live object with so many words.
         unsafe { Self::word(object, index).read() }
     }
 
@@ -187,18 +165,10 @@ impl<VM: SameObjects> ThreadHandle<VM> {
     #[inline(always)]
     pub fn write_word(&self, object: Ref, index: usize, value: u64) {
         if cfg!(debug_assertions) {
-            Self::check(object, index, false);
+            Self::check(object, index);
         }
-        // SAFETY: as for `read_ref`.
+        // SAFETY: the caller holds a live object with so many words.
         unsafe { Self::word(object, index).write(value) }
-    }
-
-    /// Says that the thread goes on to use what it got from a weak reference of the VM.
-    #[inline(always)]
-    pub fn keep(&self, target: Ref) {
-        if let Some(object) = target.object() {
-            self.mutator().keep(object);
-        }
     }
 
     /// A safepoint.

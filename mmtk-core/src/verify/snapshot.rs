@@ -100,20 +100,27 @@ impl Snapshot {
 }
 
 impl Noted {
-    /// What is different in the first of these slots that is, or in how many there are.
+    /// What is different in the first of these slots that is. A slot that was not there held nothing.
     fn change<VM: VMBinding>(&self, vm: &VM, looks_at: impl Fn(&Held) -> bool) -> Option<String> {
-        let mut now = Slots::default();
-        vm.scan_object(self.object, &mut now);
-        if self.slots.len() != now.0.len() {
-            return Some(format!("it had {} slots when the marking began, and has {}", self.slots.len(), now.0.len()));
-        }
-        let mut both = self.slots.iter().zip(&now.0);
-        let ((place, before), (_, now)) = both.find(|(before, now)| before != now && looks_at(before))?;
+        let mut slots = Slots::default();
+        vm.scan_object(self.object, &mut slots);
+        let (begun, ended) = (self.slots.len(), slots.0.len());
+        let held = |before: Option<&Held>, now: Option<&Held>| {
+            before.copied().unwrap_or((now.and_then(|(place, _)| *place), None))
+        };
+        let mut all = (0..begun.max(ended)).map(|n| (self.slots.get(n), slots.0.get(n)));
+        let (before, now) = all.find(|(before, now)| before != now && looks_at(&held(*before, *now)))?;
         let name = |held: &Option<ObjectReference>| held.map_or("nothing".to_string(), |object| object.to_string());
-        let place = place.map_or("a slot".to_string(), |at| {
+        let place = before.or(now).and_then(|(place, _)| *place).map_or("a slot".to_string(), |at| {
             format!("the slot at {:+}", at.as_usize().wrapping_sub(self.object.address().as_usize()) as isize)
         });
-        Some(format!("{place} held {} when the marking began, and holds {}", name(before), name(now)))
+        let before = before.map_or("was none".to_string(), |(_, held)| format!("held {}", name(held)));
+        let now = now.map_or("is none".to_string(), |(_, held)| format!("holds {}", name(held)));
+        let layout = match begun == ended {
+            true => String::new(),
+            false => format!("it had {begun} slots when the marking began, and has {ended}: "),
+        };
+        Some(format!("{layout}{place} {before} when the marking began, and {now}"))
     }
 
     fn fail<VM: VMBinding>(&self, vm: &VM, what: &str) -> ! {

@@ -4,8 +4,20 @@
 use super::driving::*;
 use mmtk_core::{Heap, WordSlot};
 use plan_tests::panic_of;
-use reference::{Ref, ReferenceVM, Thread, ThreadHandle, object};
-use std::sync::atomic::Ordering::Relaxed;
+use reference::{Ref, ReferenceVM, Site, Thread, ThreadHandle, object};
+use std::path::Path;
+
+/// What the held object says of itself.
+const HELD: u64 = 0x1234;
+
+/// A holder of one object as the first root, and a weak reference to that object.
+fn holder_of_one(m: ThreadHandle<ReferenceVM>, heap: &Heap<ReferenceVM>) {
+    let holder = m.push(m.alloc(2, 8));
+    let held = m.alloc(0, 8);
+    m.write_word(held, 0, HELD);
+    m.write_ref(m.get(holder), 0, held);
+    heap.vm().new_weak(held);
+}
 
 /// What the verifier says of this program. A holder of one object is a root, the first, and of a weak
 /// reference, the first; a marking has begun, and has come to neither.
@@ -15,10 +27,7 @@ fn said_of(wrong: impl Fn(ThreadHandle<ReferenceVM>, &Heap<ReferenceVM>)) -> Str
         let heap = heap_with::<ReferenceVM>(plan, &BY_STEPS);
         let thread = Thread::attach(&heap);
         let m = thread.handle();
-        let holder = m.push(m.alloc(2, 8));
-        let held = m.alloc(0, 8);
-        m.write_ref(m.get(holder), 0, held);
-        heap.vm().new_weak(held);
+        holder_of_one(m, &heap);
         begin(m);
         let cycles = heap.statistics().full_collections;
         // The end of the thread cannot collect any more.
@@ -33,54 +42,83 @@ fn said_of(wrong: impl Fn(ThreadHandle<ReferenceVM>, &Heap<ReferenceVM>)) -> Str
     said.remove(0)
 }
 
-fn held(m: ThreadHandle<ReferenceVM>) -> Ref {
-    m.read_ref(m.get(0), 0)
+/// What the holder refers to is a root, and is taken out of it.
+fn take_out(m: ThreadHandle<ReferenceVM>, heap: &Heap<ReferenceVM>, site: Site) {
+    let held = m.read_ref(m.get(0), 0);
+    match site {
+        Site::Store => m.write_ref(m.get(0), 0, Ref::NULL),
+        Site::Swap => assert_eq!(m.swap_ref(m.get(0), 0, Ref::NULL), held),
+        Site::Replace => assert!(m.replace_ref(m.get(0), 0, held, Ref::NULL)),
+        Site::Copy => m.copy_refs(m.get(0), 1..2, m.get(0), 0),
+        Site::Clear => m.clear_refs(m.get(0), 0..2),
+        Site::Truncate => m.truncate_refs(m.get(0), 0),
+        Site::Keep => {
+            m.write_ref(m.get(0), 0, Ref::NULL);
+            // From here on the object is known to the weak reference alone.
+            begin(m);
+            let held = heap.vm().weak(0);
+            m.keep(held);
+            m.push(held);
+            return;
+        }
+    }
+    m.push(held);
 }
 
-/// The first slot of the holder.
-fn slot(m: ThreadHandle<ReferenceVM>) -> WordSlot {
-    // SAFETY: a slot of a live object.
-    unsafe { WordSlot::at(object::slot(object_of(m.get(0)), 0)) }
-}
-
-/// The holder is named, with its slot.
-fn names_the_holder(said: &str, now: &str) {
-    let what = "while the heap was marked: object with 2 references and 4 words in all (object ";
-    assert!(said.starts_with(what), "{said}");
-    assert!(said.contains("was changed, and was not claimed before: the slot at +8 held object "), "{said}");
-    assert!(said.contains(&format!(" when the marking began, and holds {now}")), "{said}");
-    assert!(said.contains("likely causes: a store without write_barrier before it"), "{said}");
+fn names(said: &str, parts: &[&str]) {
+    parts.iter().for_each(|part| assert!(said.contains(part), "{part:?} is missing in: {said}"));
 }
 
 #[test]
-fn the_barrier_of_a_store() {
-    let said = said_of(|m, _| {
-        m.push(held(m));
-        slot(m).write(None);
-    });
-    names_the_holder(&said, "nothing");
+fn the_verifier_names_what_each_place_of_the_runtime_has_left_out() {
+    for site in Site::ALL {
+        let said = said_of(|m, heap| site.without(|| take_out(m, heap, site)));
+        let holder = "while the heap was marked: object with 2 references and 4 words in all (object ";
+        let changed = " was changed, and was not claimed before: ";
+        match site {
+            Site::Keep => {
+                assert!(said.starts_with("after the collection: root "), "{site:?}: {said}");
+                names(&said, &["a reference that a mutator took from a table of the VM", "without Mutator::keep"]);
+            }
+            Site::Truncate => {
+                assert!(said.starts_with("while the heap was marked: object with 0 references"), "{site:?}: {said}");
+                let layout = "it had 2 slots when the marking began, and has 0: ";
+                let gone = " when the marking began, and is none";
+                names(&said, &[changed, layout, "the slot at +8 held object ", gone, "without before_reshape"]);
+            }
+            Site::Store | Site::Swap | Site::Replace | Site::Copy | Site::Clear => {
+                assert!(said.starts_with(holder), "{site:?}: {said}");
+                let slot = "the slot at +8 held object ";
+                let now = " when the marking began, and holds nothing";
+                names(&said, &[changed, slot, now, "a store without write_barrier before it"]);
+            }
+        }
+    }
+}
+
+/// With all calls in place the same program is right.
+#[test]
+fn the_verifier_says_nothing_where_nothing_is_left_out() {
+    for (site, plan) in Site::ALL.into_iter().flat_map(|site| concurrent_plans().map(move |plan| (site, plan))) {
+        let heap = heap_with::<ReferenceVM>(plan, &BY_STEPS);
+        let thread = Thread::attach(&heap);
+        let m = thread.handle();
+        holder_of_one(m, &heap);
+        begin(m);
+        take_out(m, &heap, site);
+        finish(m);
+        assert_eq!(m.read_word(m.get(1), 0), HELD, "{site:?}");
+    }
 }
 
 /// It is found though nothing is lost by it.
 #[test]
 fn the_barrier_of_a_store_that_loses_nothing() {
     let said = said_of(|m, _| {
-        let other = object_of(m.alloc(0, 8));
-        slot(m).write(Some(other));
+        let other = m.alloc(0, 8);
+        Site::Store.without(|| m.write_ref(m.get(0), 0, other));
     });
-    names_the_holder(&said, "object ");
-}
-
-#[test]
-fn the_barrier_of_a_copy() {
-    let said = said_of(|m, _| {
-        let from = m.alloc(2, 0);
-        m.push(held(m));
-        let word = |object: Ref| object::slot(object_of(object), 0).as_usize() as *mut u64;
-        // SAFETY: both have two slots.
-        unsafe { std::ptr::copy(word(from), word(m.get(0)), 2) };
-    });
-    names_the_holder(&said, "nothing");
+    names(&said, &["the slot at +8 held object ", " when the marking began, and holds object "]);
 }
 
 /// The barrier is told another slot of a large array, which lies in another part.
@@ -88,7 +126,7 @@ fn the_barrier_of_a_copy() {
 fn the_barrier_of_the_part_that_a_store_is_to() {
     let said = said_of(|m, _| {
         let array = m.push(m.alloc(3000, 0));
-        m.write_ref(m.get(array), 2000, held(m));
+        m.write_ref(m.get(array), 2000, m.read_ref(m.get(0), 0));
         m.collect();
         begin(m);
         let object = object_of(m.get(array));
@@ -104,26 +142,29 @@ fn the_barrier_of_the_part_that_a_store_is_to() {
     assert!(said.contains("was changed, and was not claimed before: the slot at +16008 held object "), "{said}");
 }
 
+/// Each call of the heap in the runtime's sources that changes of references owe goes through a place of its
+/// own, and each place has one.
 #[test]
-fn the_call_before_a_change_of_layout() {
-    let said = said_of(|m, _| {
-        m.push(held(m));
-        // SAFETY: the header of a live object.
-        unsafe { object_of(m.get(0)).address().as_atomic_u64() }.fetch_sub(2, Relaxed);
-    });
-    assert!(said.contains("it had 2 slots when the marking began, and has 0"), "{said}");
-    assert!(said.contains("without before_reshape"), "{said}");
-}
-
-#[test]
-fn the_call_that_keeps_what_comes_from_a_table_of_the_vm() {
-    let said = said_of(|m, heap| {
-        m.write_ref(m.get(0), 0, Ref::NULL);
-        // From here on the object is known to the weak reference alone.
-        begin(m);
-        m.push(heap.vm().weak(0));
-    });
-    assert!(said.starts_with("after the collection: root "), "{said}");
-    assert!(said.contains("likely causes: a reference that a mutator took from a table of the VM"), "{said}");
-    assert!(said.contains("without Mutator::keep"), "{said}");
+fn each_call_of_the_runtime_has_a_switch() {
+    const CALLS: [&str; 6] = [
+        "write_barrier(",
+        "array_copy_barrier(",
+        "before_reshape(",
+        "mutator().keep(",
+        "remember(",
+        "mutator().store(",
+    ];
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bindings/reference/src");
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(sources).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for line in text.lines().filter(|line| CALLS.iter().any(|call| line.contains(call))) {
+            let switched = line.trim_start().strip_prefix("Site::").and_then(|rest| rest.split_once(".call(|| "));
+            let Some((site, _)) = switched else { panic!("a call without a switch: {line}") };
+            found.push(site.to_string());
+        }
+    }
+    let mut sites = Site::ALL.map(|site| format!("{site:?}"));
+    (found.sort(), sites.sort());
+    assert_eq!(found, sites);
 }
