@@ -59,9 +59,7 @@ impl<VM: VMBinding> Collector<VM> {
     ) -> Result<Address, OutOfMemory> {
         // SAFETY: the caller is the owner of the mutator and runs; the borrow is not used across a pause.
         let allocators = || unsafe { ThreadPart::allocators_of_stopped(me) };
-        if self.options.stress_yield {
-            self.yield_at_random();
-        }
+        self.may_yield();
         self.refuse_in("an allocation", Callback::ANY);
         if me.thread().should_stop() {
             me.where_it_may_stop(|| self.safepoint.park(me.thread(), &mut Late::of_mutator(self, me)));
@@ -246,8 +244,16 @@ impl<VM: VMBinding> Collector<VM> {
         OutOfMemory { requested, reserved, limit, tried, report: self.report() }
     }
 
-    /// Lets other threads in between, about every fourth time (a stress option). The sequence depends on the
-    /// seed alone; which thread draws which number is up to the system.
+    /// Where a stress option lets other threads in between. In slow paths alone.
+    #[inline(always)]
+    pub(super) fn may_yield(&self) {
+        if self.options.stress_yield {
+            self.yield_at_random();
+        }
+    }
+
+    /// Lets other threads in between, about every fourth time. The sequence depends on the seed alone; which
+    /// thread draws which number is up to the system.
     #[cold]
     fn yield_at_random(&self) {
         // SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): any thread can draw the next number with one

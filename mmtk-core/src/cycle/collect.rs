@@ -187,6 +187,7 @@ impl<VM: VMBinding> Collector<VM> {
         if self.sweeping.is_over() {
             return false;
         }
+        self.may_yield();
         // In a pause that the mutator leads, that is what holds it up.
         let since = self.clock().filter(|_| self.pauses.in_progress().is_none());
         match (self.sweeping.sweep_unit_beside(), me) {

@@ -117,8 +117,12 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// A mutator answers a handshake, if one waits for it.
     pub(super) fn answer(&self, me: &ThreadPart<VM>) {
-        // SAFETY: the owner, which runs; the borrow ends before it comes to a safepoint.
-        self.safepoint.answer(me.thread(), || self.marking.hand_in(unsafe { ThreadPart::noted_of_stopped(me) }));
+        self.safepoint.answer(me.thread(), || {
+            self.may_yield();
+            // SAFETY: the owner, which runs; the borrow ends before it comes to a safepoint.
+            self.marking.hand_in(unsafe { ThreadPart::noted_of_stopped(me) });
+            self.may_yield();
+        });
     }
 
     fn end_in_pause(self: &Arc<Self>, me: &ThreadPart<VM>, cause: Cause) {
@@ -229,9 +233,11 @@ impl<VM: VMBinding> Collector<VM> {
 
     /// The barrier's slow path in a marking of this epoch.
     pub(crate) fn visit_before(&self, me: &ThreadPart<VM>, object: ObjectReference, change: Change, epoch: u8) {
+        self.may_yield();
         let since = self.clock_of_barrier(object);
         self.marking.visit(me, object, change, epoch);
         self.held_up(me, HeldBy::Barrier, since);
+        self.may_yield();
     }
 
     /// A mutator has a reference to `object` that came from nowhere, in a marking in progress.
