@@ -23,8 +23,9 @@ pub use panics::{panic_of, text_of};
 pub use pinned_roots::{PinningVM, what_pinned_roots_reach_stays};
 pub use watchdog::Watchdog;
 
-use mmtk_core::{Heap, HeapError, Options};
-use reference::{ReferenceHeap, ReferenceVM};
+use mmtk_core::{Heap, HeapError, MutatorState, Options};
+use reference::{ReferenceHeap, ReferenceVM, ThreadHandle};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// How a test makes a heap: by name with `policies::new_heap`, or with the constructor of a plan from
 /// elsewhere.
@@ -65,6 +66,13 @@ pub fn dense_plans() -> impl Iterator<Item = &'static str> {
 /// Whether this plan of `policies` marks while mutators run.
 pub fn marks_beside(plan: &str) -> bool {
     policies::PLANS.iter().any(|known| known.name == plan && known.needs.snapshot)
+}
+
+/// Whether a marking is in progress, in a plan that marks while mutators run: the barrier is armed then.
+pub fn is_marked<VM: TestVM>(m: ThreadHandle<VM>) -> bool {
+    let mutator = m.mutator();
+    // SAFETY: an offset of the state, where leaders write in pauses.
+    unsafe { &*mutator.state().byte_add(MutatorState::<VM>::BARRIER_OFFSET).cast::<AtomicU8>() }.load(Relaxed) != 0
 }
 
 /// Checks what must hold of every heap at any time.

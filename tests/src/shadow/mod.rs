@@ -13,7 +13,7 @@
 mod natives;
 
 use crate::bindings::GLOBALS;
-use crate::{Extent, MakeHeap, TestVM, Watchdog, assert_within_limit, options};
+use crate::{Extent, MakeHeap, TestVM, Watchdog, assert_within_limit, is_marked, marks_beside, options};
 use mmtk_core::{Heap, HeapStatistics, PinError, Semantics};
 use natives::{NativeOp, Natives, native_op};
 use proptest::prelude::*;
@@ -26,6 +26,8 @@ use std::time::Duration;
 /// Roots on a shadow stack beyond which new objects replace old ones.
 const MAX_ROOTS: usize = 24;
 const MAX_THREADS: usize = 3;
+/// Objects that are allocated at most for a marking to begin.
+const GARBAGE_MOST: usize = 16;
 const GLOBALS_EACH: usize = GLOBALS / (MAX_THREADS + 1);
 
 /// A step of a program. Indices are taken modulo what there is.
@@ -37,6 +39,12 @@ enum Op {
     Link { from: usize, slot: usize, to: usize },
     /// Slot := null.
     Unlink { from: usize, slot: usize },
+    /// The slot and a root exchange what they refer to.
+    Swap { root: usize, from: usize, slot: usize },
+    /// The first slots of one object := those of another.
+    Copy { from: usize, into: usize, count: usize },
+    /// Slots from one on := null.
+    Clear { from: usize, slot: usize, count: usize },
     /// A root := what a slot refers to.
     Load { root: usize, from: usize, slot: usize },
     /// Pushes a copy of a root.
@@ -59,8 +67,12 @@ enum Op {
     Collect,
     /// A safepoint.
     Poll,
+    /// Garbage, until a marking begins.
+    Begin,
     /// Steps of a marking in progress.
     Step { count: usize },
+    /// Steps to its end.
+    End,
     /// A native region.
     Region,
     /// The thread goes and comes back; what only its stack held is dead.
@@ -81,7 +93,7 @@ struct Program {
     verified: bool,
     /// Objects of a step, where the heap is marked beside the program; 0 leaves it to the heap.
     step_objects: usize,
-    flags: [bool; 5],
+    flags: [bool; 6],
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -103,6 +115,9 @@ fn op() -> impl Strategy<Value = Op> {
         10 => (any(), shape, semantics).prop_map(|(root, (refs, words), semantics)| Op::New { root, refs, words, semantics }),
         10 => (any(), 0..6000usize, any()).prop_map(|(from, slot, to)| Op::Link { from, slot, to }),
         3 => (any(), 0..6000usize).prop_map(|(from, slot)| Op::Unlink { from, slot }),
+        2 => (any(), any(), 0..6000usize).prop_map(|(root, from, slot)| Op::Swap { root, from, slot }),
+        2 => (any(), any(), 0..6000usize).prop_map(|(from, into, count)| Op::Copy { from, into, count }),
+        1 => (any(), 0..6000usize, 0..6000usize).prop_map(|(from, slot, count)| Op::Clear { from, slot, count }),
         3 => (any(), any(), 0..6000usize).prop_map(|(root, from, slot)| Op::Load { root, from, slot }),
         2 => any().prop_map(|root| Op::Push { root }),
         2 => (1..4usize).prop_map(|count| Op::Pop { count }),
@@ -114,7 +129,9 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (1..60usize, 0..300usize).prop_map(|(count, words)| Op::Garbage { count, words }),
         2 => Just(Op::Collect),
         1 => Just(Op::Poll),
+        1 => Just(Op::Begin),
         3 => (1..8usize).prop_map(|count| Op::Step { count }),
+        1 => Just(Op::End),
         1 => Just(Op::Region),
         1 => Just(Op::Reattach),
     ]
@@ -133,7 +150,7 @@ fn program() -> impl Strategy<Value = Program> {
     let verified = proptest::bool::weighted(0.75);
     let step_objects = prop_oneof![Just(0), Just(1), Just(7), Just(1000)];
     let numbers = (every_bytes, nursery_bytes, step_objects);
-    (threads, any::<bool>(), 1..4usize, numbers, verified, any::<[bool; 5]>()).prop_map(
+    (threads, any::<bool>(), 1..4usize, numbers, verified, any::<[bool; 6]>()).prop_map(
         |(threads, in_turns, workers, (every_bytes, nursery_bytes, step_objects), verified, flags)| Program {
             threads,
             in_turns,
@@ -177,7 +194,7 @@ pub fn random_programs_match_a_plain_model<VM: TestVM>(make: MakeHeap<VM>, plan:
 /// Returns what the heap did.
 fn run<VM: TestVM>(make: MakeHeap<VM>, plan: &str, program: &Program) -> HeapStatistics {
     let _watchdog = Watchdog::new();
-    let [defrag, helpers, poison, proportional, quanta] = program.flags;
+    let [defrag, helpers, poison, proportional, quanta, yields] = program.flags;
     let limit = if plan == "NoGC" { 256 << 20 } else { 24 << 20 };
     let (workers, every_bytes) = (program.workers.to_string(), program.every_bytes.to_string());
     let (nursery_bytes, step_objects) = (program.nursery_bytes.to_string(), program.step_objects.to_string());
@@ -197,6 +214,7 @@ fn run<VM: TestVM>(make: MakeHeap<VM>, plan: &str, program: &Program) -> HeapSta
             ("heap.min", "64K"),
             ("gc.driver", if quanta { "quanta" } else { "background" }),
             ("stress.step_objects", &step_objects),
+            ("stress.random_yield", if yields { "true" } else { "false" }),
         ],
     );
     let heap = make(VM::new(), options).unwrap_or_else(|error| panic!("{error}"));
@@ -352,6 +370,11 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
         drop(player);
     }
 
+    /// Whether a marking beside the program is in progress. Where none ever is, a barrier may be armed too.
+    fn is_marked(&self) -> bool {
+        marks_beside(self.heap.plan_name()) && is_marked(self.m())
+    }
+
     fn root(&self, index: usize) -> Option<(usize, Option<usize>)> {
         let at = index % self.roots.len().max(1);
         self.roots.get(at).map(|node| (at, *node))
@@ -384,6 +407,32 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
                 let slot = slot % self.nodes[from].refs.len();
                 m.write_ref(object, slot, Ref::NULL);
                 self.nodes[from].refs[slot] = None;
+            }
+            Op::Swap { root, from, slot } => {
+                let (Some((at, node)), Some((from, object))) = (self.root(root), self.object(from)) else { return };
+                if self.nodes[from].refs.is_empty() {
+                    return;
+                }
+                let slot = slot % self.nodes[from].refs.len();
+                m.set(at, m.swap_ref(object, slot, m.get(at)));
+                self.roots[at] = std::mem::replace(&mut self.nodes[from].refs[slot], node);
+            }
+            Op::Copy { from, into, count } => {
+                let (Some((from, source)), Some((into, object))) = (self.object(from), self.object(into)) else {
+                    return;
+                };
+                let most = self.nodes[from].refs.len().min(self.nodes[into].refs.len());
+                let copied = self.nodes[from].refs[..count.min(most)].to_vec();
+                m.copy_refs(source, 0..copied.len(), object, 0);
+                self.nodes[into].refs[..copied.len()].copy_from_slice(&copied);
+            }
+            Op::Clear { from, slot, count } => {
+                let Some((from, object)) = self.object(from) else { return };
+                let length = self.nodes[from].refs.len();
+                let start = slot % length.max(1);
+                let slots = start..length.min(start + count);
+                m.clear_refs(object, slots.clone());
+                self.nodes[from].refs[slots].fill(None);
             }
             Op::Load { root, from, slot } => {
                 let (Some((at, _)), Some((from, object))) = (self.root(root), self.object(from)) else { return };
@@ -430,8 +479,26 @@ impl<'h, VM: TestVM> Actor<'h, VM> {
                 assert!(self.collections > before || self.heap.plan_name() == "NoGC", "nothing was collected");
             }
             Op::Poll => m.poll(),
+            Op::Begin => {
+                // None begins where nothing asks for one so soon.
+                if !marks_beside(self.heap.plan_name()) {
+                    return;
+                }
+                for _ in 0..GARBAGE_MOST {
+                    if self.is_marked() {
+                        break;
+                    }
+                    self.allocate(1, 1000, Semantics::Default);
+                    self.check_if_collected();
+                }
+            }
             Op::Step { count } => {
                 for _ in 0..count {
+                    m.mutator().step(Duration::ZERO);
+                }
+            }
+            Op::End => {
+                while self.is_marked() {
                     m.mutator().step(Duration::ZERO);
                 }
             }
@@ -657,10 +724,30 @@ mod tests {
             nursery_bytes: 0,
             verified: true,
             step_objects: 0,
-            flags: [false; 5],
+            flags: [false; 6],
         };
         for plan in policies::PLANS {
             run::<reference::ReferenceVM>(policies::new_heap, plan.name, &program);
+        }
+    }
+
+    #[test]
+    fn programs_begin_markings_and_end_them() {
+        for quanta in [false, true] {
+            let program = Program {
+                threads: vec![vec![[Op::Begin, Op::Step { count: 2 }, Op::End]; 5].concat()],
+                in_turns: false,
+                workers: 1,
+                every_bytes: 16 << 10,
+                nursery_bytes: 0,
+                verified: true,
+                step_objects: 1,
+                flags: [false, false, false, false, quanta, true],
+            };
+            for plan in policies::PLANS {
+                let done = run::<reference::ReferenceVM>(policies::new_heap, plan.name, &program);
+                assert_eq!(done.concurrent_collections >= 5, plan.needs.snapshot, "{}: {done:?}", plan.name);
+            }
         }
     }
 
@@ -674,7 +761,7 @@ mod tests {
             nursery_bytes: 4 << 10,
             verified: true,
             step_objects: 0,
-            flags: [false; 5],
+            flags: [false; 6],
         };
         for plan in policies::PLANS {
             let done = run::<reference::ReferenceVM>(policies::new_heap, plan.name, &program);

@@ -1,10 +1,10 @@
 //! How these tests drive a marking: object by object, or as the heap does.
 
-use mmtk_core::{Heap, MutatorState, ObjectReference, SlotVisitor, VMBinding, WeakProcessor, WordSlot};
+use mmtk_core::{Heap, ObjectReference, SlotVisitor, VMBinding, WeakProcessor, WordSlot};
+pub use plan_tests::is_marked;
 use plan_tests::{TestVM, as_the_reference_binding, options};
 use policies::{PLANS, new_heap};
 use reference::{Ref, ReferenceVM, ThreadHandle};
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Who marks is the test, one object a step.
@@ -60,13 +60,6 @@ pub fn heap_with<VM: TestVM>(plan: &str, settings: &[(&str, &str)]) -> Heap<VM> 
 
 pub fn object_of(reference: Ref) -> ObjectReference {
     reference.object().expect("not null")
-}
-
-/// Whether a marking is in progress: the barrier is armed then.
-pub fn is_marked<VM: TestVM>(m: ThreadHandle<VM>) -> bool {
-    let mutator = m.mutator();
-    // SAFETY: an offset of the state, where leaders write in pauses.
-    unsafe { &*mutator.state().byte_add(MutatorState::<VM>::BARRIER_OFFSET).cast::<AtomicU8>() }.load(Relaxed) != 0
 }
 
 /// Makes garbage until a marking begins, which knows what there is now.
