@@ -158,6 +158,14 @@ fn a_log_replays_to_the_same_bits_and_another_policy_decides_otherwise() {
         let count = text.strip_suffix(" decisions, 0 differ from the log.\n").and_then(|text| text.lines().last());
         assert!(count.is_some_and(|count| count.parse::<u32>().unwrap() > 5), "{mode}: {text}");
     }
+    // Where the heap is marked beside mutators, ticks are decisions too.
+    let set = "pacer.tick_us=100";
+    let plan = ["--plan", "ConcurrentImmix", "--heap", "24M", "--set", set, "--pacer-log", file.path()];
+    succeed(&[&["run", "gcbench", "--size", "14", "--iters", "2"][..], &plan].concat());
+    let text = succeed(&["pacer", "replay", file.path()]);
+    let count = text.strip_suffix(" ticks, 0 differ from the log.\n").and_then(|text| text.lines().last());
+    let ticks = count.and_then(|count| count.split(" decisions and ").last());
+    assert!(ticks.is_some_and(|ticks| ticks.parse::<u32>().unwrap() > 0), "{text}");
     let text = succeed(&["pacer", "replay", file.path(), "--policy", "mplr23"]);
     assert!(!text.ends_with(" 0 differ from the log.\n"), "{text}");
 }

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use heapwright::Options;
+use heapwright::events::Paced;
 use pacer::{Decision, HeapMode, PacerConfig, PolicyName};
+use reports::Decided;
 use serde::Serialize;
 use serde_json::json;
 
@@ -11,8 +13,8 @@ use crate::cli::{PacerCommand, RunOptions, Simulation};
 use crate::drive::{self, Drive};
 use crate::failure::Failure;
 use crate::simulate::{
-    Kept, Metrics, Outcome, Plant, Quantum, Row, Run, SCENARIOS, Scenario, Tax, acceptance, describe,
-    headroom_for_equal_memory, kept, plot, read_log, replay, run, same, scenario,
+    Kept, Metrics, Outcome, Plant, Quantum, Replayed, Row, Run, SCENARIOS, Scenario, Tax, acceptance, describe,
+    headroom_for_equal_memory, kept, plot, read_cycles, read_log, replay, run, same, scenario,
 };
 use crate::table::{Table, number};
 use crate::{output, progress, suggest};
@@ -252,21 +254,34 @@ fn replay_log(options: &RunOptions, file: &Path, policy: Option<&String>) -> Res
         None => None,
     };
     let log = read_log(file)?;
-    let decisions = replay(&log, policy)?;
-    let differ = log.iter().zip(&decisions).filter(|(paced, decision)| !same(&paced.decision, decision)).count();
-    let by_itself = policy.is_none_or(|policy| log.iter().all(|paced| paced.policy == policy.name()));
+    let replayed = replay(&log, policy)?;
+    let differ = log.iter().zip(&replayed).filter(|(logged, replayed)| !same(logged, replayed)).count();
+    let name = |logged: &Decided| match logged {
+        Decided::Cycle(paced) => paced.policy.clone(),
+        Decided::Tick(ticked) => ticked.policy.clone(),
+    };
+    let by_itself = policy.is_none_or(|policy| log.iter().all(|logged| name(logged) == policy.name()));
+    let (mut cycles, mut ticks) = (Vec::new(), 0);
+    for (logged, replayed) in log.iter().zip(&replayed) {
+        match (logged, replayed) {
+            (Decided::Cycle(paced), Replayed::Cycle(decision)) => {
+                cycles.push((&**paced, *decision, same(logged, replayed)))
+            }
+            _ => ticks += 1,
+        }
+    }
     if options.json {
-        let line = |(paced, d): (&heapwright::events::Paced, &Decision)| {
+        let line = |(paced, d, same): &(&Paced, Decision, bool)| {
             json!({"sequence": paced.sequence, "end_ns": paced.end_ns, "goal": d.goal, "trigger": d.trigger, "share": d.share,
-                "trim": d.trim, "cause": d.cause.name(), "same": same(&paced.decision, d)})
+                "trim": d.trim, "cause": d.cause.name(), "same": same})
         };
-        output::line(json!(log.iter().zip(&decisions).map(line).collect::<Vec<_>>()))?;
+        output::line(json!(cycles.iter().map(line).collect::<Vec<_>>()))?;
     } else {
         let mib = |bytes: f64| format!("{:.1}", bytes / 1048576.0);
         let header =
             ["pause", "s", "traced MiB", "retained", "goal then", "goal now", "cause now", "GC cpu ms", "mutators"];
         let mut table = Table::new(header);
-        for (paced, decision) in log.iter().zip(&decisions) {
+        for (paced, decision, _) in &cycles {
             table.row([
                 paced.sequence.to_string(),
                 format!("{:.3}", paced.end_ns as f64 / 1e9),
@@ -280,13 +295,16 @@ fn replay_log(options: &RunOptions, file: &Path, policy: Option<&String>) -> Res
             ]);
         }
         output::text(&table.markdown())?;
-        if let Some(Kept { collections, share, peak_to_goal }) = kept(&log) {
+        if let Some(Kept { collections, share, peak_to_goal }) =
+            kept(&cycles.iter().map(|&(paced, ..)| paced.clone()).collect::<Vec<_>>())
+        {
             output::line(format!(
                 "\nIn the {collections} collections that came when they were due, after the first eight, the collector had {share:.3} of the \
                  processor time; the greatest peak was {peak_to_goal:.3} of its goal."
             ))?;
         }
-        output::line(format!("\n{} decisions, {differ} differ from the log.", decisions.len()))?;
+        let of_ticks = if ticks > 0 { format!(" and {ticks} ticks") } else { String::new() };
+        output::line(format!("\n{} decisions{of_ticks}, {differ} differ from the log.", cycles.len()))?;
     }
     if by_itself && differ > 0 {
         return Err(Failure::Failed(format!("{differ} decisions differ, made by the same policy")));
@@ -300,7 +318,7 @@ fn tax(as_json: bool, files: &[PathBuf]) -> Result<(), Failure> {
     for file in files {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let few = || Failure::Failed(format!("{}: fewer than two collections: use a smaller heap", file.display()));
-        rows.push((name, Tax::of(&read_log(file)?).ok_or_else(few)?));
+        rows.push((name, Tax::of(&read_cycles(file)?).ok_or_else(few)?));
     }
     if as_json {
         let line = |(name, tax): &(String, Tax)| {

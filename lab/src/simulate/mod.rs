@@ -19,7 +19,7 @@ pub use noise::Noise;
 pub use plant::{Bias, Cycle, Outcome, Plant, Quantum, Run, run};
 
 pub use plot::plot;
-pub use replay::{Kept, kept, pacer_log, read_log, replay, same};
+pub use replay::{Kept, Replayed, kept, pacer_log, read_cycles, read_log, replay, same};
 pub use tax::Tax;
 
 pub use scenario::{SCENARIOS, STEP_AT, Scenario, Shape, describe, scenario};

@@ -6,8 +6,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use heapwright::events::{Event, Listener, Paced};
-use pacer::{CycleSample, Decision, PacerPolicy, Policy, PolicyName};
-use reports::{JsonLines, read_decision};
+use pacer::{CycleSample, Decision, Effort, PacerConfig, PacerPolicy, Policy, PolicyName};
+use reports::{Decided, JsonLines, read_decision};
 
 use crate::failure::Failure;
 use crate::written::{self, Receipt};
@@ -21,7 +21,7 @@ pub fn pacer_log(path: &Path) -> Result<(Box<dyn Listener>, Receipt), Failure> {
     let (output, receipt) = written::create(path, "the pacer's log")?;
     let mut lines = JsonLines::new(output);
     let listener = move |event: &Event| {
-        if matches!(event, Event::Paced(_)) {
+        if matches!(event, Event::Paced(_) | Event::Ticked(_)) {
             lines.on_event(event);
         }
     };
@@ -34,11 +34,23 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 /// A million decisions.
 const LOG_BYTES_MAX: u64 = 1 << 30;
 
+/// What such a log says of cycles.
+///
+/// # Errors
+/// As [`read_log`].
+pub fn read_cycles(path: &Path) -> Result<Vec<Paced>, Failure> {
+    let cycle = |decided| match decided {
+        Decided::Cycle(paced) => Some(*paced),
+        Decided::Tick(_) => None,
+    };
+    Ok(read_log(path)?.into_iter().filter_map(cycle).collect())
+}
+
 /// Reads such a log; lines of other events are skipped.
 ///
 /// # Errors
 /// The file cannot be read, or a line is no event; names the line.
-pub fn read_log(path: &Path) -> Result<Vec<Paced>, Failure> {
+pub fn read_log(path: &Path) -> Result<Vec<Decided>, Failure> {
     let failed = |what: String| Failure::Failed(format!("{}: {what}", path.display()));
     let file = File::open(path).map_err(|error| failed(error.to_string()))?;
     let mut file = BufReader::new(file.take(LOG_BYTES_MAX));
@@ -64,42 +76,92 @@ pub fn read_log(path: &Path) -> Result<Vec<Paced>, Failure> {
         }
         log.extend(read_decision(&line).map_err(|error| failed(format!("line {number}: {error}")))?);
     }
-    if log.is_empty() {
+    if !log.iter().any(|decided| matches!(decided, Decided::Cycle(_))) {
         return Err(failed("no decision of a pacer in it".to_owned()));
     }
     Ok(log)
+}
+
+/// A decision that was made once more.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub enum Replayed {
+    /// When the next collection is due.
+    Cycle(Decision),
+    /// How hard to work while marking.
+    Tick(Effort),
 }
 
 /// The decisions of `by`, or of the policies that made them, on what they were told.
 ///
 /// # Errors
 /// A policy in the log that is not known.
-pub fn replay(log: &[Paced], by: Option<PolicyName>) -> Result<Vec<Decision>, Failure> {
-    let name_of = |paced: &Paced| {
-        let found = PolicyName::ALL.iter().copied().find(|policy| policy.name() == paced.policy);
-        by.or(found).ok_or_else(|| Failure::Failed(format!("unknown policy {} in the log", paced.policy)))
-    };
-    let Some(first) = log.first() else { return Ok(Vec::new()) };
-    let mut name = name_of(first)?;
-    let mut policy = Policy::new(name, first.config, 0.0);
-    policy.decide();
-    let mut last = None;
-    let mut decisions = Vec::with_capacity(log.len());
-    for paced in log {
-        let now = name_of(paced)?;
-        if now != name {
-            policy = policy.succeeded_by(now, paced.config, last);
-            name = now;
-            policy.decide();
-        } else if *policy.config() != paced.config {
-            policy.configure(paced.config);
-            policy.decide();
-        }
-        policy.cycle_passed(&paced.sample);
-        decisions.push(policy.decide());
-        last = Some(&paced.sample);
+pub fn replay(log: &[Decided], by: Option<PolicyName>) -> Result<Vec<Replayed>, Failure> {
+    let (mut replay, mut last) = (Replay { by, policy: None }, None);
+    let mut replayed = Vec::with_capacity(log.len());
+    for decided in log {
+        replayed.push(match decided {
+            Decided::Cycle(paced) => {
+                let policy = replay.policy(&paced.policy, paced.config, last)?;
+                policy.cycle_passed(&paced.sample);
+                last = Some(&paced.sample);
+                Replayed::Cycle(policy.decide())
+            }
+            Decided::Tick(ticked) => {
+                let policy = replay.policy(&ticked.policy, ticked.config, last)?;
+                policy.released(ticked.released);
+                if let Some(reserved) = ticked.begins {
+                    policy.marking_begins(reserved);
+                }
+                Replayed::Tick(policy.tick(&ticked.tick))
+            }
+        });
     }
-    Ok(decisions)
+    Ok(replayed)
+}
+
+struct Replay {
+    by: Option<PolicyName>,
+    policy: Option<(PolicyName, Policy)>,
+}
+
+impl Replay {
+    /// The policy, with the settings that were in force.
+    fn policy(&mut self, name: &str, config: PacerConfig, last: Option<&CycleSample>) -> Result<&mut Policy, Failure> {
+        let found = PolicyName::ALL.iter().copied().find(|policy| policy.name() == name);
+        let now = self.by.or(found).ok_or_else(|| Failure::Failed(format!("unknown policy {name} in the log")))?;
+        let policy = match self.policy.take() {
+            Some((before, policy)) if before == now && *policy.config() == config => policy,
+            Some((before, mut policy)) => {
+                match before == now {
+                    true => policy.configure(config),
+                    false => policy = policy.succeeded_by(now, config, last),
+                }
+                policy.decide();
+                policy
+            }
+            None => {
+                let mut policy = Policy::new(now, config, 0.0);
+                policy.decide();
+                policy
+            }
+        };
+        Ok(&mut self.policy.insert((now, policy)).1)
+    }
+}
+
+/// Whether the log has the same decision, to the last bit.
+pub fn same(logged: &Decided, replayed: &Replayed) -> bool {
+    match (logged, replayed) {
+        (Decided::Cycle(paced), Replayed::Cycle(decision)) => {
+            let bits = |d: &Decision| [d.goal, d.trigger, d.allocation, d.share, d.trim].map(f64::to_bits);
+            bits(&paced.decision) == bits(decision) && paced.decision.cause == decision.cause
+        }
+        (Decided::Tick(ticked), Replayed::Tick(effort)) => {
+            let bits = |e: &Effort| [e.workers, e.assist].map(f64::to_bits);
+            bits(&ticked.effort) == bits(effort)
+        }
+        _ => false,
+    }
 }
 
 /// What became of the goals in a log.
@@ -124,10 +186,4 @@ pub fn kept(log: &[Paced]) -> Option<Kept> {
     let (gc, mutators) = (sum(|sample| sample.gc_cpu_ns), sum(|sample| sample.mutator_cpu_ns));
     let peak_to_goal = due.iter().map(|(goal, sample)| sample.peak / goal).reduce(f64::max)?;
     Some(Kept { collections: due.len(), share: gc / (gc + mutators).max(1.0), peak_to_goal })
-}
-
-/// Whether two decisions are the same to the last bit.
-pub fn same(one: &Decision, other: &Decision) -> bool {
-    let bits = |d: &Decision| [d.goal, d.trigger, d.allocation, d.share, d.trim].map(f64::to_bits);
-    bits(one) == bits(other) && one.cause == other.cause
 }

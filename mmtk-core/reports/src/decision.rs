@@ -3,10 +3,19 @@
 //! The pacer and the core know nothing of files. Their types are mirrored here, field by field. Values are
 //! made here as well as read, so a field without a mirror does not compile.
 
-use mmtk_core::events::Paced;
-use pacer::{Cause, CycleSample, Decision, HeapMode, MOST_BYTES, PacerConfig};
+use mmtk_core::events::{Paced, Ticked};
+use pacer::{Cause, CycleSample, Decision, Effort, HeapMode, MOST_BYTES, PacerConfig, Tick};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+
+/// What a pacer decided.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decided {
+    /// When the next collection is due.
+    Cycle(Box<Paced>),
+    /// How hard to work while marking.
+    Tick(Box<Ticked>),
+}
 
 /// The decision in a line that [`JsonLines`](crate::JsonLines) wrote; `None` if the line is another event.
 ///
@@ -14,12 +23,15 @@ use std::borrow::Cow;
 ///
 /// # Errors
 /// The line is no JSON, or is a decision without one of its fields.
-pub fn read_decision(line: &[u8]) -> serde_json::Result<Option<Paced>> {
+pub fn read_decision(line: &[u8]) -> serde_json::Result<Option<Decided>> {
     let event: serde_json::Value = serde_json::from_slice(line)?;
-    if event["event"] != "paced" {
-        return Ok(None);
+    if event["event"] == "paced" {
+        return PacedFields::deserialize(event).map(|paced| Some(Decided::Cycle(Box::new(paced))));
     }
-    PacedFields::deserialize(event).map(Some)
+    if event["event"] == "ticked" {
+        return TickedFields::deserialize(event).map(|ticked| Some(Decided::Tick(Box::new(ticked))));
+    }
+    Ok(None)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,6 +47,38 @@ pub(crate) struct PacedFields {
     #[serde(with = "DecisionFields")]
     decision: Decision,
     gave_up: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Ticked")]
+pub(crate) struct TickedFields {
+    sequence: u64,
+    at_ns: u64,
+    policy: Cow<'static, str>,
+    #[serde(with = "ConfigFields")]
+    config: PacerConfig,
+    begins: Option<f64>,
+    released: f64,
+    #[serde(with = "TickFields")]
+    tick: Tick,
+    #[serde(with = "EffortFields")]
+    effort: Effort,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Tick")]
+struct TickFields {
+    reserved: f64,
+    marked: f64,
+    allocation_rate: f64,
+    scan_rate: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Effort")]
+struct EffortFields {
+    workers: f64,
+    assist: f64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -151,9 +195,22 @@ mod tests {
         let mut paced = samples::paced(3);
         paced.sample.traced = 1.0 / 3.0;
         paced.decision.trigger = 1e18 / 7.0;
-        let read = read_decision(line(paced.clone()).as_bytes()).unwrap().unwrap();
-        assert_eq!(read, paced);
+        let read = read_decision(line(paced.clone()).as_bytes()).unwrap();
+        let Some(Decided::Cycle(read)) = read else { panic!("{read:?}") };
+        assert_eq!(*read, paced);
         assert_eq!(read.decision.trigger.to_bits(), paced.decision.trigger.to_bits());
+    }
+
+    #[test]
+    fn a_tick_is_read_back_as_it_was_written_to_the_last_bit() {
+        for begins in [None, Some(1e8 / 3.0)] {
+            let ticked = Ticked { begins, ..samples::ticked(3) };
+            let line = crate::line::line(&mmtk_core::events::Event::Ticked(Box::new(ticked.clone())));
+            let read = read_decision(line.as_bytes()).unwrap();
+            let Some(Decided::Tick(read)) = read else { panic!("{read:?}") };
+            assert_eq!(*read, ticked);
+            assert_eq!(read.effort.workers.to_bits(), ticked.effort.workers.to_bits());
+        }
     }
 
     #[test]
@@ -170,7 +227,8 @@ mod tests {
         let mut paced = samples::paced(1);
         paced.sample.recycled = 5.0;
         let old = line(paced).replace("\"recycled\":5.0,", "").replace("\"external\":0.0,", "");
-        assert_eq!(read_decision(old.as_bytes()).unwrap().unwrap().sample.recycled, 0.0);
+        let read = read_decision(old.as_bytes()).unwrap();
+        assert!(matches!(read, Some(Decided::Cycle(paced)) if paced.sample.recycled == 0.0));
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod toml_file;
 mod samples;
 
 pub use chrome_trace::ChromeTrace;
-pub use decision::read_decision;
+pub use decision::{Decided, read_decision};
 pub use json_lines::JsonLines;
 pub use summary::{Summary, SummaryHandle, SummarySnapshot};
 pub use toml_file::{apply_toml_file, apply_toml_str};

@@ -4,12 +4,12 @@
 //! fields, so a field that is added to an event and not written does not compile.
 
 use mmtk_core::events::{
-    Event, HeldUp, LateThread, MarkingReport, Paced, PauseReport, Phase, SpaceReport, WorkedBeside,
+    Event, HeldUp, LateThread, MarkingReport, Paced, PauseReport, Phase, SpaceReport, Ticked, WorkedBeside,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::decision::PacedFields;
+use crate::decision::{PacedFields, TickedFields};
 
 /// The event as a line of JSON, without its end.
 pub(crate) fn line(event: &Event) -> String {
@@ -26,6 +26,7 @@ enum Line<'a> {
     },
     Pause(PauseLine<'a>),
     Paced(#[serde(with = "PacedFields")] &'a Paced),
+    Ticked(#[serde(with = "TickedFields")] &'a Ticked),
     OutOfMemory {
         requested_bytes: usize,
         reserved_bytes: usize,
@@ -53,6 +54,7 @@ impl<'a> From<&'a Event> for Line<'a> {
             &Event::HeapCreated { plan, limit_bytes, workers } => Line::HeapCreated { plan, limit_bytes, workers },
             Event::Pause(report) => Line::Pause(PauseLine(report)),
             Event::Paced(paced) => Line::Paced(paced),
+            Event::Ticked(ticked) => Line::Ticked(ticked),
             &Event::OutOfMemory { requested_bytes, reserved_bytes, limit_bytes } => {
                 Line::OutOfMemory { requested_bytes, reserved_bytes, limit_bytes }
             }
@@ -115,6 +117,8 @@ written!(MarkingLine of MarkingReport {
     bytes_beside,
     allocated_bytes,
     barrier_calls,
+    ticks,
+    rested_ns,
 });
 written!(HeldUpLine of HeldUp {
     thread,
@@ -180,7 +184,7 @@ mod tests {
 
     #[test]
     fn each_event_is_a_flat_object_that_names_itself() {
-        for event in one_of_each() {
+        for event in one_of_each().into_iter().chain([Event::Ticked(Box::new(samples::ticked(1)))]) {
             let json: serde_json::Value = serde_json::from_str(&line(&event)).unwrap();
             assert_eq!(json["event"], event.name());
         }

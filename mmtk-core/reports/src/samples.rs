@@ -2,9 +2,9 @@
 
 use mmtk_core::events::{
     BackgroundWork, Cause, CollectionKind, Event, HeldUp, MarkingReport, Paced, PauseReport, PauseStep, Phase,
-    SpaceReport, WorkedBeside,
+    SpaceReport, Ticked, WorkedBeside,
 };
-use pacer::{CycleSample, PacerConfig, PacerPolicy, Policy, PolicyName};
+use pacer::{CycleSample, PacerConfig, PacerPolicy, Policy, PolicyName, Tick};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -88,6 +88,17 @@ pub fn paced(sequence: u64) -> Paced {
     let end_ns = sequence * 10_000_000 + 2_000_000;
     let decision = policy.decide();
     Paced { sequence, end_ns, policy: policy.name().into(), config, sample, decision, gave_up: false }
+}
+
+/// A tick of the marking that ends in that pause.
+pub fn ticked(sequence: u64) -> Ticked {
+    let config = PacerConfig { concurrent: true, ..PacerConfig::default() }.sane();
+    let mut policy = Policy::new(PolicyName::Adaptive, config, 1e8);
+    policy.marking_begins(1.5e8);
+    let tick = Tick { reserved: 1.6e8, marked: 1e7, allocation_rate: 1.0 / 3.0, scan_rate: 2.0 };
+    let (at_ns, policy_name) = (sequence * 10_000_000 - 1, policy.name().into());
+    let effort = policy.tick(&tick);
+    Ticked { sequence, at_ns, policy: policy_name, config, begins: Some(1.5e8), released: 0.0, tick, effort }
 }
 
 /// The life of a heap with some pauses.

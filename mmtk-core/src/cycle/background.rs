@@ -3,12 +3,14 @@
 //!
 //! 1. The leader of a pause that leaves something wakes it when mutators run again.
 //! 2. It takes unit after unit, and step after step. A pause takes the rest itself, and waits for what is at
-//!    hand alone. When no object is grey, it leads the pause that ends the marking.
+//!    hand alone. When no object is grey, it leads the pause that ends the marking. Between steps it rests, if
+//!    it has worked for longer than its share (`duty`).
 //! 3. When nothing was asked of it for a while, it ends, and is started anew when it is next needed.
 //!
 //! Between steps it has no handle of the heap, so it does not keep a heap that is dropped.
 //! Callers: leaders, when mutators run; a thread that forks or drops the heap.
 
+use super::duty::Duty;
 use super::marking::{MarkingBeside, Stepped};
 use super::side_thread::SideThread;
 use super::spells::Spells;
@@ -19,7 +21,7 @@ use crate::memory::{Asked, Memory};
 use crate::patience::Patience;
 use crate::warnings;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long it waits for more to do. To start a thread takes as long as many pauses.
 const LINGER: Duration = Duration::from_secs(10);
@@ -28,6 +30,9 @@ const LINGER: Duration = Duration::from_secs(10);
 pub(crate) trait EndsMarking: Send + Sync {
     /// The background thread has found no grey object: the marking ends, unless mutators have noted some.
     fn end_if_dry(self: Arc<Self>);
+
+    /// If a tick is due, the pacer says how hard to work. Returns the time from one tick to the next, in ns.
+    fn tick(&self) -> u64;
 }
 
 /// The thread of one heap.
@@ -47,7 +52,7 @@ struct Shared<VM: VMBinding> {
 }
 
 /// What it is asked.
-#[derive(Default)]
+#[derive(Copy, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Work {
     /// There are units to sweep.
     sweep: bool,
@@ -85,9 +90,13 @@ impl<VM: VMBinding> Background<VM> {
             return false;
         }
         let mut state = self.shared.thread.lock();
+        let before = state.asked;
         ask(&mut state.asked);
         if state.is_running() {
-            self.shared.thread.tell();
+            // A thread that rests knows what it was asked before, and is not woken for it.
+            if state.asked != before {
+                self.shared.thread.tell();
+            }
             return true;
         }
         let shared = self.shared.clone();
@@ -120,6 +129,9 @@ fn run<VM: VMBinding>(shared: &Shared<VM>) {
     let thread = &shared.thread;
     let _panics = thread.watch_for_panics();
     let (spells, mut spell) = (&shared.spells, Spell::default());
+    let created = Instant::now();
+    let now = || created.elapsed().as_nanos() as u64;
+    let (mut duty, mut tick_ns) = (Duty::default(), 0);
     let mut state = thread.lock();
     while !state.is_held() {
         if std::mem::take(&mut state.asked.sweep) {
@@ -134,17 +146,33 @@ fn run<VM: VMBinding>(shared: &Shared<VM>) {
             state.asked.sweep |= swept;
             continue;
         }
-        if std::mem::take(&mut state.asked.mark) {
+        if state.asked.mark {
+            let before = now();
+            if let Some(rest) = duty.rest(before, shared.marking.efforts().workers(), tick_ns) {
+                if let Some(ended) = spell.end() {
+                    drop(state);
+                    spells.tell(Some(ended));
+                    state = thread.lock();
+                    continue;
+                }
+                // A request to sweep, a fork, or the heap's end wakes it. No pause waits for a thread that rests.
+                thread.wait(&mut state, rest);
+                shared.marking.rested(now() - before);
+                continue;
+            }
+            state.asked.mark = false;
             drop(state);
             let since = spells.clock();
-            let stepped = shared.marking.step_beside();
+            let (stepped, cpu_ns) = shared.marking.step_beside();
+            duty.worked(cpu_ns);
             if stepped != Stepped::Nothing {
                 spells.more(&mut spell, BackgroundWork::Mark, since);
             }
-            if stepped == Stepped::Dry {
-                // It may lead a pause now.
-                spells.tell(spell.end());
-                if let Some(heap) = shared.heap.upgrade() {
+            if let Some(heap) = shared.heap.upgrade() {
+                tick_ns = heap.tick();
+                if stepped == Stepped::Dry {
+                    // It may lead a pause now.
+                    spells.tell(spell.end());
                     heap.end_if_dry();
                 }
             }

@@ -9,7 +9,7 @@ use crate::alloc::{Allocators, MutatorRef, ThreadPart};
 use crate::binding::VMBinding;
 use crate::callback::Callback;
 use crate::events::{
-    Cause, CollectionKind, Event, HeldBy, MarkingReport, Paced, PauseReport, PauseStep, Phase, SpaceReport,
+    Cause, CollectionKind, Event, HeldBy, MarkingReport, Paced, PauseReport, PauseStep, Phase, SpaceReport, Ticked,
 };
 use crate::memory::{List, Why};
 use crate::metadata::Remembered;
@@ -71,7 +71,7 @@ impl<VM: VMBinding> Collector<VM> {
         }
         let unfinished = self.led_by(me);
         let inside = self.call(Callback::Pause);
-        let Led { ended, details, paced } = self.lead(me, cause, requested);
+        let Led { ended, details, paced, ticks } = self.lead(me, cause, requested);
         let result = last(&ended);
         drop(inside);
         std::mem::forget(unfinished);
@@ -79,7 +79,8 @@ impl<VM: VMBinding> Collector<VM> {
             let ended = ended.after(nanos_since(requested));
             held_up();
             let pause = Event::Pause(Box::new(details.report(&ended)));
-            [pause].into_iter().chain(paced.map(|paced| Event::Paced(Box::new(paced))))
+            let ticks = ticks.into_iter().map(|tick| Event::Ticked(Box::new(tick)));
+            [pause].into_iter().chain(ticks).chain(paced.map(|paced| Event::Paced(Box::new(paced))))
         });
         Some(result)
     }
@@ -272,12 +273,13 @@ impl<VM: VMBinding> Collector<VM> {
         };
         self.helpers.ended(&ended);
         let paced = self.steer(&ended);
+        let ticks = self.pacing.goal().take_ticks(sequence);
         let goal = self.pacing.goal().bytes();
         self.return_memory(&ended, goal);
         // To return memory takes time, and the nursery has a goal for the whole pause.
         self.size_nursery(&ended.after(nanos_since(requested)), goal, &mutators);
         let details = self.details(worker_cpu_ns, &pause);
-        Led { ended, details, paced }
+        Led { ended, details, paced, ticks }
     }
 
     /// What the plan sees of a pause, before anything is known of what it is for.
@@ -463,6 +465,8 @@ struct Led<'a> {
     ended: CollectionEnded,
     details: Details<'a>,
     paced: Option<Paced>,
+    /// Of the marking that it ended.
+    ticks: PageVec<Ticked>,
 }
 
 /// What listeners are told besides. The lists are in the arena: what listeners get is made of them when
@@ -508,6 +512,8 @@ impl Details<'_> {
                 bytes_beside: marking.bytes_beside,
                 allocated_bytes: bytes.allocated.since_full.saturating_sub(marking.begun.allocated),
                 barrier_calls: marking.barrier_calls,
+                ticks: marking.ticks,
+                rested_ns: marking.rested_ns,
             }),
         }
     }

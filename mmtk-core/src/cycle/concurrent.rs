@@ -2,7 +2,8 @@
 //! help, and who ends it.
 //!
 //! 1. A mutator whose allocation reaches the trigger leads the short pause that takes the snapshot.
-//! 2. The background thread marks. A mutator that allocates pays for it in bytes to be marked: what the
+//! 2. The background thread marks, for its share of the time (`effort`). When the pacer says that this is not
+//!    enough, and beyond the goal, a mutator that allocates pays for it in bytes to be marked: what the
 //!    background thread has marked pays first, the rest the mutator marks itself, in bounded steps.
 //! 3. When no object is grey, the background thread asks all mutators for what their barriers have noted, in
 //!    a handshake that stops nobody. If that is nothing, it leads the pause that ends the marking
@@ -15,6 +16,7 @@
 use super::background::EndsMarking;
 use super::collect::{Details, StoppedHeap, nanos_since};
 use super::collector::Collector;
+use super::effort::Totals;
 use super::late::Late;
 use super::marking::{Begun, EndedMarking, Stepped};
 use crate::address::ObjectReference;
@@ -25,15 +27,19 @@ use crate::callback::Callback;
 use crate::events::{Cause, CollectionKind, Event, HeldBy, PauseReport, PauseStep};
 use crate::memory::{BLOCK_BYTES, List};
 use crate::options::Driver;
-use crate::os::thread_cpu_ns;
+use crate::os::{process_cpu_ns, thread_cpu_ns};
 use crate::pause::{PausePhase, ambiguous_roots};
 use crate::trace::Change;
 use protocols::safepoint::Stop;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Objects that a mutator follows at most in one step: some tens of microseconds, if they are small.
 const QUANTUM: usize = 1024;
+
+/// More clocks of mutators are not read at a tick.
+const MOST_METERS: usize = 64;
 
 impl<VM: VMBinding> Collector<VM> {
     /// A mutator that has allocated `allocated` bytes since it was last here pays for them, before it allocates
@@ -51,16 +57,20 @@ impl<VM: VMBinding> Collector<VM> {
         if self.options.stress_no_background && self.driver == Driver::Background {
             return;
         }
+        self.tick_if_due();
         let since = self.clock();
         let goal = self.pacing.goal();
-        let ratio = goal.assist_ratio(reserved, self.marking.marked());
-        let (mut stepped, mut cpu_ns) = self.marking.assist(noted, allocated, ratio, QUANTUM);
         // The goal bounds the heap: who would carry it far beyond marks on.
         let is_exceeded = goal.is_exceeded(reserved, allocated >= BLOCK_BYTES);
+        // While the background thread keeps up, no mutator is taxed.
+        let owes = is_exceeded || self.driver == Driver::Quanta || self.marking.efforts().lets_assist();
+        let ratio = if owes { goal.assist_ratio(reserved, self.marking.marked()) } else { 0.0 };
+        let (mut stepped, mut cpu_ns) = self.marking.assist(noted, allocated, ratio, QUANTUM);
         while is_exceeded && matches!(stepped, Stepped::More | Stepped::Paid) && !me.thread().is_asked_to_stop() {
             let more = self.marking.step_by(noted, QUANTUM, None);
             (stepped, cpu_ns) = (more.0, cpu_ns + more.1);
         }
+        self.marking.efforts().assisted(cpu_ns);
         me.meter().skip(cpu_ns);
         if cpu_ns > 0 {
             self.held_up(me, HeldBy::Assist, since);
@@ -100,6 +110,38 @@ impl<VM: VMBinding> Collector<VM> {
             }
         }
         !self.sweeping.is_over()
+    }
+
+    /// If a tick of the marking in progress is due, the pacer says how hard to work.
+    fn tick_if_due(&self) {
+        let at_ns = self.pauses.at_ns(Instant::now());
+        let goal = self.pacing.goal();
+        let cores = self.workers() as f64;
+        self.marking.efforts().tick(at_ns, goal.tick_ns(), cores, |measured| {
+            let totals = Totals {
+                allocated: self.pacing.allocated().since_full(),
+                mutator_cpu_ns: self.mutator_cpu_ns(),
+                marked: self.marking.marked(),
+                marking_cpu_ns: self.marking.recent_cpu_ns(),
+            };
+            let reserved = (self.memory().budget().reserved() + goal.external()) as f64;
+            goal.tick(measured.tick(reserved, totals)?, at_ns, !self.watch.listeners().is_empty())
+        });
+    }
+
+    /// Processor time in ns of mutators since the last full collection, without that in which they marked. Each
+    /// clock is a system call: of many mutators the process's time is taken, which other threads add to.
+    fn mutator_cpu_ns(&self) -> u64 {
+        if self.safepoint.attached() > MOST_METERS {
+            return process_cpu_ns().saturating_sub(self.marking.cpu_ns());
+        }
+        let of_attached = Cell::new(0);
+        self.safepoint.find(|mutator| {
+            // SAFETY: an entry of the registry points to an attached mutator's state; the lock keeps it there.
+            of_attached.set(of_attached.get() + unsafe { &*mutator.0 }.meter().elapsed());
+            false
+        });
+        self.pacing.goal().left_cpu_ns() + of_attached.get()
     }
 
     /// The background thread is to mark, if there is one; whether it is there.
@@ -180,7 +222,11 @@ impl<VM: VMBinding> Collector<VM> {
         self.vm.pause_ends();
         let begun = Begun { cause, at_ns: self.pauses.at_ns(requested), allocated: allocated.since_full };
         self.marking.begin(begun);
-        self.pacing.goal().marking_begins(reserved);
+        let goal = self.pacing.goal();
+        goal.marking_begins(reserved);
+        let now = self.pauses.at_ns(Instant::now());
+        let (share, cores) = (goal.planned_share(), self.workers() as f64);
+        self.marking.efforts().begin(now, goal.tick_ns(), share, cores, goal.last_rates());
         mutators.iter().for_each(|mutator| mutator.arm_barrier(self.armed()));
         let worker_cpu_ns = self.take_cpu_time(me, thread_cpu_ns() - cpu_before);
         self.pauses.began(worker_cpu_ns.iter().sum());
@@ -264,6 +310,13 @@ impl<VM: VMBinding> EndsMarking for Collector<VM> {
             true => _ = self.collect_unless_done(None, self.marking.cause(), Some(seen), |_| ()),
             false => _ = self.mark_beside(),
         }
+    }
+
+    fn tick(&self) -> u64 {
+        if self.marking.is_in_progress() {
+            self.tick_if_due();
+        }
+        self.pacing.goal().tick_ns()
     }
 }
 

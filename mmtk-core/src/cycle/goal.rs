@@ -9,12 +9,13 @@
 
 use super::attendant::Delays;
 use super::ended::CollectionEnded;
-use crate::events::Paced;
+use crate::events::{Paced, Ticked};
 use crate::machine::{Grants, Machine};
 use crate::memory::BLOCK_BYTES;
-use crate::options::{OptionError, Options, When};
+use crate::options::{Driver, OptionError, Options, When};
+use crate::os::PageVec;
 use crate::warnings;
-use pacer::{Cause as Bound, CycleSample, Decision, GiveUp, PacerConfig, PacerPolicy, Policy};
+use pacer::{Cause as Bound, CycleSample, Decision, Effort, GiveUp, PacerConfig, PacerPolicy, Policy, Tick};
 use protocols::sync::Mutex;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -44,6 +45,14 @@ struct Control {
     reserved: usize,
     /// The options in force.
     options: Options,
+    /// Bytes reserved when the marking in progress began, until the policy is told.
+    begins: Option<f64>,
+    /// Whether a marking is in progress.
+    marking: bool,
+    /// The ticks of the marking in progress.
+    ticks: PageVec<Ticked>,
+    /// Bytes outside the heap that the policy was told are garbage, since the last tick or cycle.
+    released: f64,
 }
 
 /// The goal of one heap, and the pacer that sets it.
@@ -59,6 +68,10 @@ pub(crate) struct Goal {
     expected: AtomicUsize,
     /// Bytes reserved when it began; written in pauses.
     at_begin: AtomicUsize,
+    /// The share that is planned for the next marking, as the bits of an `f64`.
+    share: AtomicU64,
+    /// From one tick to the next, in ns.
+    tick_ns: AtomicU64,
     machine: Machine,
     /// Bytes reserved, external ones included, at which a collection is due; written in pauses.
     trigger: AtomicUsize,
@@ -97,12 +110,18 @@ impl Goal {
                 end_ns: 0,
                 reserved: 0,
                 options: options.clone(),
+                begins: None,
+                marking: false,
+                ticks: PageVec::new(),
+                released: 0.0,
             }),
             limit,
             beside,
             goal: AtomicUsize::new(decision.goal as usize),
             expected: AtomicUsize::new(0),
             at_begin: AtomicUsize::new(0),
+            share: AtomicU64::new(decision.share.to_bits()),
+            tick_ns: AtomicU64::new(options.pacer_tick_us * 1000),
             machine,
             trigger: AtomicUsize::new(decision.trigger as usize),
             allocation: AtomicUsize::new(decision.allocation as usize),
@@ -141,9 +160,62 @@ impl Goal {
 
     /// A marking begins beside mutators, with `reserved` bytes reserved. The leader.
     pub fn marking_begins(&self, reserved: usize) {
-        let last = self.control.lock().last.map_or(0.0, |last| last.traced);
+        let mut control = self.control.lock();
+        control.marking = true;
+        control.begins = Some((reserved + self.external()) as f64);
+        let last = control.last.map_or(0.0, |last| last.traced);
         self.expected.store(last as usize, Relaxed);
         self.at_begin.store(reserved, Relaxed);
+    }
+
+    /// A tick of the marking in progress, at `at_ns`, in ns since heap creation: how hard to work until the next;
+    /// none if no marking is in progress. What is `recorded` is there for [`Goal::take_ticks`]. Any thread.
+    pub fn tick(&self, tick: Tick, at_ns: u64, recorded: bool) -> Option<Effort> {
+        let mut control = self.control.lock();
+        let control = &mut *control;
+        if !control.marking {
+            return None;
+        }
+        let begins = control.begins.take();
+        if let Some(reserved) = begins {
+            control.policy.marking_begins(reserved);
+        }
+        let effort = control.policy.tick(&tick);
+        let released = std::mem::take(&mut control.released);
+        if recorded {
+            let (policy, config) = (control.policy.name().into(), *control.policy.config());
+            control.ticks.push(Ticked { sequence: 0, at_ns, policy, config, begins, released, tick, effort });
+        }
+        Some(effort)
+    }
+
+    /// The ticks of the marking that this collection has ended. The leader.
+    pub fn take_ticks(&self, sequence: u64) -> PageVec<Ticked> {
+        let mut ticks = std::mem::take(&mut self.control.lock().ticks);
+        ticks.iter_mut().for_each(|tick| tick.sequence = sequence);
+        ticks
+    }
+
+    /// The share of the machine that is planned for the next marking.
+    pub fn planned_share(&self) -> f64 {
+        f64::from_bits(self.share.load(Relaxed))
+    }
+
+    /// Bytes per ns of processor time that mutators allocated in the last cycle, and that were marked.
+    pub fn last_rates(&self) -> [Option<f64>; 2] {
+        let rate = |bytes, cpu_ns| (cpu_ns > 0.0).then(|| bytes / cpu_ns);
+        let last = self.control.lock().last;
+        last.map_or([None; 2], |last| [rate(last.allocated, last.mutator_cpu_ns), rate(last.traced, last.gc_cpu_ns)])
+    }
+
+    /// From one tick to the next, in ns.
+    pub fn tick_ns(&self) -> u64 {
+        self.tick_ns.load(Relaxed)
+    }
+
+    /// Processor time in ns of mutators that have detached since the last full collection.
+    pub fn left_cpu_ns(&self) -> u64 {
+        self.mutator_cpu_ns.load(Relaxed)
     }
 
     /// How many bytes are to be marked for each that a mutator allocates, so that the marking ends by the
@@ -194,6 +266,7 @@ impl Goal {
         let counted = self.external_counted.swap(live, Relaxed);
         let released = counted.saturating_sub(live) as f64;
         control.policy.released(released);
+        control.released += released;
         if let Some(last) = &mut control.last {
             let released = released.min(last.external);
             last.traced -= released;
@@ -255,6 +328,7 @@ impl Goal {
         };
         self.heed(control, self.machine.known());
         control.policy.cycle_passed(&sample);
+        (control.marking, control.begins, control.released) = (false, None, 0.0);
         control.last = Some(sample);
         let decision = control.policy.decide();
         self.keep(&decision, sample.retained);
@@ -325,6 +399,7 @@ impl Goal {
         let trigger = if beyond { (retained as usize).saturating_add(LEAST_ROOM) } else { decision.trigger as usize };
         self.trigger.store(trigger, Relaxed);
         self.goal.store(trigger.max(decision.goal as usize), Relaxed);
+        self.share.store(decision.share.to_bits(), Relaxed);
         // As in `minor_ended`: settings may change after a minor collection.
         let minors = self.gc_cpu_ns.load(Relaxed) > 0;
         self.allocation.store(if minors { usize::MAX } else { decision.allocation as usize }, Relaxed);
@@ -348,7 +423,11 @@ impl Goal {
         } else {
             // The new policy begins with what the old one was told last.
             control.policy = control.policy.succeeded_by(options.pacer_policy, config, control.last.as_ref());
+            if control.marking {
+                control.begins = Some((self.at_begin.load(Relaxed) + self.external()) as f64);
+            }
         }
+        self.tick_ns.store(options.pacer_tick_us * 1000, Relaxed);
         accepted(&options);
         control.options = options;
         self.follow(&mut control);
@@ -382,8 +461,11 @@ impl Goal {
 /// The settings of the pacer on a machine with these grants.
 fn config(options: &Options, limit: usize, machine: Grants, concurrent: bool) -> PacerConfig {
     let config = options.pacer_config(limit);
+    // One thread marks.
+    let background = concurrent && options.driver() == Driver::Background;
     PacerConfig {
         concurrent,
+        gc_share_max: if background { config.gc_share_max.min(1.0 / config.cores) } else { config.gc_share_max },
         pressure: if options.heap_pressure { machine.pressure } else { 0.0 },
         soft_limit: if options.heap_soft_limit > 0 { config.soft_limit } else { SOFT_PART * machine.memory },
         ..config
@@ -396,8 +478,9 @@ fn config(options: &Options, limit: usize, machine: Grants, concurrent: bool) ->
 mod tests {
     use super::super::allocated::AllocatedBytes;
     use super::super::ended::{Bytes, Times, Work};
+    use super::super::marking::{Begun, EndedMarking};
     use super::*;
-    use crate::events::CollectionKind;
+    use crate::events::{Cause, CollectionKind};
     use crate::machine::root::Root;
 
     const MB: usize = 1_000_000;
@@ -428,6 +511,120 @@ mod tests {
         assert!(!reached(500 * MB));
         goal.retune(|options| options.set("heap.headroom_percent", "40"), |_| ()).unwrap();
         assert!(!reached(500 * MB));
+    }
+
+    /// A heap that is marked beside mutators, after some cycles, whose rates vary; `live` and `allocated` in MB.
+    fn marked_beside(settings: &[(&str, &str)]) -> Goal {
+        let root = Root::new("beside", &[]);
+        let mut options = Options { gc_workers: 4, heap_limit: 900 * MB, ..Options::default() };
+        options.set("gc.driver", "quanta").unwrap();
+        options.set("heap.mode", "proportional").unwrap();
+        settings.iter().for_each(|(key, value)| options.set(key, value).unwrap());
+        let goal = Goal::on(Machine::new(root.path()), &options, 900 * MB, true);
+        for sequence in 0..4 {
+            cycle(&goal, sequence);
+        }
+        goal
+    }
+
+    /// A cycle in which 100 MB were live, and mutators allocated more or less in their time.
+    fn cycle(goal: &Goal, sequence: u64) {
+        let ended = CollectionEnded::for_test(CollectionKind::Full);
+        let times = Times { requested: (sequence + 1) * 1_000_000_000, to_safepoint: 1000, pause: 100_000_000 };
+        let work = Work { gc_cpu: 100_000_000, mutator_cpu: 800_000_000 + sequence % 2 * 200_000_000, ..ended.work };
+        let bytes = Bytes {
+            reserved_before: 170 * MB,
+            reserved_after: 110 * MB,
+            live: 100 * MB,
+            allocated: AllocatedBytes { since_full: 80 * MB, since_pause: 80 * MB },
+            ..ended.bytes
+        };
+        let begun = Begun { cause: Cause::Growth, at_ns: times.requested, allocated: 50 * MB };
+        let marking = Some(EndedMarking {
+            begun,
+            cpu_ns: 80_000_000,
+            helped_cpu_ns: 0,
+            bytes_beside: 100 * MB,
+            ticks: 0,
+            rested_ns: 0,
+        });
+        goal.full_ended(&CollectionEnded { sequence, cause: Cause::Growth, marking, times, work, bytes, ..ended });
+    }
+
+    const TICK: Tick = Tick { reserved: 160e6, marked: 10e6, allocation_rate: 0.1, scan_rate: 1.0 };
+
+    /// What the goal says of a marking that is far behind, and of the next.
+    fn said(goal: &Goal, reserved: f64) -> (usize, u64, [Effort; 2]) {
+        goal.marking_begins(150 * MB);
+        let effort = || goal.tick(Tick { reserved, ..TICK }, 0, false).unwrap();
+        let efforts = [effort(), (0..40).map(|_| effort()).last().unwrap()];
+        (goal.trigger.load(Relaxed), goal.planned_share().to_bits(), efforts)
+    }
+
+    #[test]
+    fn each_option_of_a_marking_acts_while_the_program_runs() {
+        // With most of the room left, and with hardly any.
+        for (key, value, reserved) in [
+            ("pacer.gc_share", "0.4", 160e6),
+            ("pacer.gc_share_max", "0.3", 199e6),
+            ("pacer.gc_share_min", "0.2", 10e6),
+            ("pacer.assist_cap", "0.05", 199e6),
+            ("pacer.float_budget", "0.9", 160e6),
+            ("pacer.margin", "0.2", 160e6),
+            ("pacer.safety_sigma", "3", 160e6),
+            ("pacer.policy", "go", 160e6),
+        ] {
+            let settings = [("pacer.gc_share", "0.2"), ("pacer.gc_share_min", "0.1")];
+            let (before, after) = (marked_beside(&settings), marked_beside(&settings));
+            after.retune(|options| options.set(key, value), |_| ()).unwrap();
+            assert_ne!(said(&before, reserved), said(&after, reserved), "{key}");
+        }
+        // The gain acts on what the next cycle teaches.
+        let (before, after) = (marked_beside(&[]), marked_beside(&[]));
+        after.retune(|options| options.set("pacer.trim_gain", "0"), |_| ()).unwrap();
+        (4..8).for_each(|sequence| [&before, &after].into_iter().for_each(|goal| cycle(goal, sequence)));
+        assert_ne!(said(&before, 160e6), said(&after, 160e6), "pacer.trim_gain");
+        let goal = marked_beside(&[]);
+        goal.retune(|options| options.set("pacer.tick_us", "300"), |_| ()).unwrap();
+        assert_eq!(goal.tick_ns(), 300_000);
+    }
+
+    #[test]
+    fn a_change_of_settings_reaches_the_marking_in_progress() {
+        let goal = marked_beside(&[]);
+        goal.marking_begins(150 * MB);
+        let late = Tick { reserved: 199e6, ..TICK };
+        (0..40).for_each(|_| _ = goal.tick(late, 0, true));
+        let most = goal.tick(late, 0, true).unwrap();
+        assert_eq!((most.workers, most.assist), (0.5, 0.25));
+        let less = |options: &mut Options| {
+            options.set("pacer.gc_share", "0.1")?;
+            options.set("pacer.gc_share_max", "0.2")?;
+            options.set("pacer.assist_cap", "0")
+        };
+        goal.retune(less, |_| ()).unwrap();
+        let effort = goal.tick(late, 0, true).unwrap();
+        assert_eq!((effort.workers, effort.assist), (0.2, 0.0));
+        // Another policy is told of the marking before its first tick.
+        goal.retune(|options| options.set("pacer.policy", "go"), |_| ()).unwrap();
+        goal.tick(late, 0, true).unwrap();
+        let ticks = goal.take_ticks(9);
+        let told = ticks.iter().enumerate().filter_map(|(n, tick)| Some((n, tick.begins?)));
+        assert_eq!(told.collect::<Vec<_>>(), [(0, 150e6), (42, 150e6)]);
+        assert!(ticks.iter().all(|tick| tick.sequence == 9) && ticks[42].policy == "go");
+        cycle(&goal, 4);
+        assert_eq!(goal.tick(late, 0, true), None, "no marking is in progress");
+    }
+
+    #[test]
+    fn one_thread_marks_so_the_pacer_plans_with_one_processor_at_most() {
+        for (driver, most) in [("background", 0.25), ("quanta", 0.5)] {
+            let goal = marked_beside(&[("gc.driver", driver)]);
+            goal.marking_begins(150 * MB);
+            let late = Tick { reserved: 199e6, ..TICK };
+            let effort = (0..40).map(|_| goal.tick(late, 0, false).unwrap()).last().unwrap();
+            assert_eq!(effort.workers, most, "{driver}");
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! ```text
 //!   idle --a pause takes the snapshot--> in progress --a pause ends it--> idle
 //! ```
-//! While it is in progress the background thread takes steps, and mutators that allocate faster than it marks
-//! help. What a mutator has noted is grey too, and nobody else sees it: it hands that in when it allocates,
+//! While it is in progress the background thread takes steps, and mutators that allocate help when it falls
+//! behind. What a mutator has noted is grey too, and nobody else sees it: it hands that in when it allocates,
 //! and when the background thread asks for it, in a handshake. When no object is grey after that, the
 //! background thread leads the pause that ends the marking. When memory runs out before, the pause that would
 //! collect ends it, with all that is left to be done.
@@ -13,6 +13,7 @@
 //! I2. A mutator that runs has the phase that it had when it was last stopped.
 //! Callers: leaders begin and end; `step_beside` the background thread; `assist` mutators that run.
 
+use super::effort::Efforts;
 use crate::address::ObjectReference;
 use crate::alloc::{Noted, ThreadPart};
 use crate::binding::VMBinding;
@@ -32,8 +33,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Objects of a step of the background thread, between two looks at what else it is asked.
-const STEP_OBJECTS: usize = 16 << 10;
+/// Objects of a step of the background thread, between two looks at what else it is asked and at its share: about
+/// a tenth of a tick.
+const STEP_OBJECTS: usize = 4 << 10;
 
 /// Less than this, in bytes, is not worth a step of a mutator, and more of credit it does not keep.
 const LEAST_DEBT: usize = 16 << 10;
@@ -80,6 +82,10 @@ pub(crate) struct MarkingBeside<VM: VMBinding> {
     barrier_calls: AtomicU64,
     /// How often mutators were asked for what they have noted.
     rounds: AtomicU32,
+    /// How hard to work.
+    efforts: Efforts,
+    /// How long the background thread has rested in this cycle, in ns.
+    rested_ns: AtomicU64,
     /// The one in progress, or the last. Written in pauses.
     begun: Mutex<Begun>,
 }
@@ -115,6 +121,8 @@ impl<VM: VMBinding> MarkingBeside<VM> {
             helped_cpu_ns: AtomicU64::new(0),
             barrier_calls: AtomicU64::new(0),
             rounds: AtomicU32::new(0),
+            efforts: Efforts::new(),
+            rested_ns: AtomicU64::new(0),
             begun: Mutex::new(Begun { cause: Cause::Growth, at_ns: 0, allocated: 0 }),
         }
     }
@@ -158,6 +166,8 @@ impl<VM: VMBinding> MarkingBeside<VM> {
             helped_cpu_ns: self.helped_cpu_ns.swap(0, Relaxed),
             bytes_beside: self.marked(),
             barrier_calls: self.barrier_calls.swap(0, Relaxed),
+            ticks: self.efforts.ticks(),
+            rested_ns: self.rested_ns.swap(0, Relaxed),
         }
     }
 
@@ -182,12 +192,27 @@ impl<VM: VMBinding> MarkingBeside<VM> {
         self.cpu_ns.load(Relaxed)
     }
 
-    /// A step of the background thread.
-    pub fn step_beside(&self) -> Stepped {
+    /// Processor time of the marking in progress, in ns.
+    pub fn recent_cpu_ns(&self) -> u64 {
+        self.recent_cpu_ns.load(Relaxed)
+    }
+
+    /// How hard to work.
+    pub fn efforts(&self) -> &Efforts {
+        &self.efforts
+    }
+
+    /// The background thread has rested.
+    pub fn rested(&self, ns: u64) {
+        self.rested_ns.fetch_add(ns, Relaxed);
+    }
+
+    /// A step of the background thread. Returns its processor time in ns.
+    pub fn step_beside(&self) -> (Stepped, u64) {
         let cycle = self.credits.cycle();
         let mut tally = self.counted.lock();
         let before = tally.bytes;
-        let (stepped, _) = self.step(&mut tally, STEP_OBJECTS, None);
+        let stepped = self.step(&mut tally, STEP_OBJECTS, None);
         let marked = tally.bytes - before;
         drop(tally);
         self.credits.earn(cycle, marked as u64);
@@ -325,4 +350,7 @@ pub(crate) struct EndedMarking {
     pub bytes_beside: usize,
     /// Calls of the barrier's slow path.
     pub barrier_calls: u64,
+    /// Ticks, and how long the background thread has rested, in ns.
+    pub ticks: u64,
+    pub rested_ns: u64,
 }

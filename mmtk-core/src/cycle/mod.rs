@@ -16,6 +16,8 @@ mod background;
 mod collect;
 mod collector;
 mod concurrent;
+mod duty;
+mod effort;
 mod ended;
 mod fork;
 mod goal;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::held_up::{HeldUp, WorkedBeside};
-use super::paced::Paced;
+use super::paced::{Paced, Ticked};
 
 /// Something that happened to one heap.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,9 @@ pub enum Event {
     Pause(Box<PauseReport>),
     /// A full collection is over, and the pacer has decided when the next is due. Follows the pause's event.
     Paced(Box<Paced>),
+    /// While the heap was marked beside mutators, the pacer has decided how hard to work. Told when the marking has
+    /// ended: the ticks in order, then [`Event::Paced`].
+    Ticked(Box<Ticked>),
     /// A request could not be met even by an emergency collection. The VM decides what follows.
     OutOfMemory {
         /// Size of the request.
@@ -59,6 +62,7 @@ impl Event {
             Self::HeapCreated { .. } => "heap_created",
             Self::Pause(_) => "pause",
             Self::Paced(_) => "paced",
+            Self::Ticked(_) => "ticked",
             Self::OutOfMemory { .. } => "out_of_memory",
             Self::Waiting { .. } => "waiting",
             Self::HeldUp(_) => "held_up",
@@ -179,6 +183,10 @@ pub struct MarkingReport {
     pub allocated_bytes: usize,
     /// Stores before which a mutator had to read the object: calls of the barrier's slow path.
     pub barrier_calls: u64,
+    /// How often the pacer was asked how hard to work.
+    pub ticks: u64,
+    /// How long the background thread rested, so as not to take more than its share, in ns.
+    pub rested_ns: u64,
 }
 
 impl PauseReport {

@@ -188,6 +188,8 @@ mod tests {
             bytes_beside: 9 * MB,
             allocated_bytes: 7 * MB,
             barrier_calls: 0,
+            ticks: 31,
+            rested_ns: 0,
         };
         PauseReport {
             sequence: 7,

@@ -30,4 +30,4 @@ pub use gc_log::GcLog;
 pub use held_up::{BackgroundWork, HeldUp, WorkedBeside};
 pub(crate) use held_up::{HeldBy, HeldUps, Spell};
 pub use listeners::{Listener, Listeners};
-pub use paced::Paced;
+pub use paced::{Paced, Ticked};

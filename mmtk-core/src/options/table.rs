@@ -169,28 +169,27 @@ options! {
     }
 
     /// Concurrent plans: share of the machine that marking takes when nothing is urgent. It decides when a
-    /// marking begins; the thread that marks is not held to it.
+    /// marking begins, and how long the thread that marks rests.
     pacer_gc_share: Finite {
         key: "pacer.gc_share", default: Finite::new(0.25), allowed: Decimal(0.01..=1.0),
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: the largest share of the machine that marking takes before mutators have to help. As
-    /// `pacer.gc_share`.
+    /// Concurrent plans: the largest share of the machine that marking takes before mutators have to help. One
+    /// thread marks: more than one processor it does not take.
     pacer_gc_share_max: Finite {
         key: "pacer.gc_share_max", default: Finite::new(0.5), allowed: Decimal(0.01..=1.0),
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: the smallest share of the machine that marking takes. For the simulator: in a heap the
-    /// thread that marks is not held to a share.
+    /// Concurrent plans: the smallest share of the machine that marking takes.
     pacer_gc_share_min: Finite {
         key: "pacer.gc_share_min", default: Finite::new(0.1), allowed: Decimal(0.0..=1.0),
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: the largest share of the machine that mutators spend on helping. For the simulator: in
-    /// a heap mutators help as much as they allocate.
+    /// Concurrent plans: the largest share of the machine that mutators spend on helping while the heap is
+    /// below its goal. With gc.driver=quanta they mark for what they allocate.
     pacer_assist_cap: Finite {
         key: "pacer.assist_cap", default: Finite::new(0.25), allowed: Decimal(0.0..=1.0),
         needs: [Need::Concurrent],
@@ -221,6 +220,13 @@ options! {
     /// (the gain of that correction).
     pacer_trim_gain: Finite {
         key: "pacer.trim_gain", default: Finite::new(0.3), allowed: Decimal(0.0..=1.0),
+        needs: [Need::Concurrent],
+    }
+
+    /// Concurrent plans: how often the pacer decides how hard to work while marking runs, in
+    /// microseconds.
+    pacer_tick_us: u64 {
+        key: "pacer.tick_us", default: 1000, allowed: Number(100..=1_000_000),
         needs: [Need::Concurrent],
     }
 
@@ -486,6 +492,7 @@ mod tests {
             ("pacer.margin", "0.01"),
             ("pacer.safety_sigma", "2"),
             ("pacer.trim_gain", "0"),
+            ("pacer.tick_us", "500"),
             ("pacer.gc_cpu_cap", "0.75"),
             ("heap.return_memory", "never"),
             ("heap.pressure", "false"),

@@ -258,6 +258,11 @@ impl CpuMeter {
         now.saturating_sub(self.seen.swap(now, Relaxed))
     }
 
+    /// Processor time since the last call of [`CpuMeter::take`], in ns; 0 of a thread that has ended.
+    pub fn elapsed(&self) -> u64 {
+        clock_ns(self.clock.load(Relaxed)).map_or(0, |now| now.saturating_sub(self.seen.load(Relaxed)))
+    }
+
     /// So much of it is not the mutator's.
     pub fn skip(&self, ns: u64) {
         self.seen.fetch_add(ns, Relaxed);

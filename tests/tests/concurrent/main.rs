@@ -15,4 +15,5 @@ mod left_out;
 mod objects;
 mod reports;
 mod services;
+mod shares;
 mod threads;
