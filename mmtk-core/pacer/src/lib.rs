@@ -125,8 +125,8 @@ pub trait PacerPolicy {
         self.common_mut().size.released(bytes);
     }
 
-    /// A cycle ended; of one that marked while mutators ran, the policy has not been told the beginning nor
-    /// any tick. What the sample tells is enough: the policy learns as if it had been told.
+    /// A cycle ended. Of one that marked while mutators ran, the policy learns from the sample alone, whether it was
+    /// told the beginning and ticks or not: a short marking has none.
     fn cycle_passed(&mut self, cycle: &CycleSample) {
         if self.config().concurrent {
             let cycle = cycle.sane();
