@@ -44,10 +44,16 @@ impl Site {
 
     /// Runs `f`, in which this thread leaves out the call of this place. A test of the verifier.
     ///
+    /// # Safety
+    /// A collection frees what a barrier would have kept: the verifier stops the program then, or the thread
+    /// uses nothing afterwards that it got out of an object in `f`.
+    ///
     /// # Panics
     /// In a build without debug assertions, which has no switch.
-    pub fn without<R>(self, f: impl FnOnce() -> R) -> R {
-        assert!(cfg!(debug_assertions), "a build without debug assertions leaves out no barrier");
+    pub unsafe fn without<R>(self, f: impl FnOnce() -> R) -> R {
+        if cfg!(not(debug_assertions)) {
+            panic!("a build without debug assertions leaves out no barrier");
+        }
         struct Back(Option<Site>);
         impl Drop for Back {
             fn drop(&mut self) {

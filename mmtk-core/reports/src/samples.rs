@@ -59,6 +59,8 @@ pub fn beside() -> [PauseReport; 2] {
         bytes_beside: 18 << 20,
         allocated_bytes: 4 << 20,
         barrier_calls: 3,
+        ticks: 31,
+        rested_ns: 0,
     };
     let end = PauseReport { sequence: 1, step: PauseStep::End, marking: Some(marking), ..pause(2) };
     [begin, end]

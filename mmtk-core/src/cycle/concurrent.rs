@@ -281,8 +281,10 @@ impl<VM: VMBinding> Collector<VM> {
     pub(crate) fn visit_before(&self, me: &ThreadPart<VM>, object: ObjectReference, change: Change, epoch: u8) {
         self.may_yield();
         let since = self.clock_of_barrier(object);
-        self.marking.visit(me, object, change, epoch);
-        self.held_up(me, HeldBy::Barrier, since);
+        // Stores into a large array come here until all of it is claimed. Most find their part claimed.
+        if self.marking.visit(me, object, change, epoch) > 0 {
+            self.held_up(me, HeldBy::Barrier, since);
+        }
         self.may_yield();
     }
 

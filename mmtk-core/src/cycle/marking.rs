@@ -299,11 +299,12 @@ impl<VM: VMBinding> MarkingBeside<VM> {
         noted.owes = 0;
     }
 
-    /// A mutator is about to change an object that is not known to be claimed in this epoch.
-    pub fn visit(&self, me: &ThreadPart<VM>, object: ObjectReference, change: Change, epoch: u8) {
-        let leaves_parts = self.log(me, change, |plan, log| {
+    /// A mutator is about to change an object that is not known to be claimed in this epoch. Returns how many
+    /// slots it had to read for that.
+    pub fn visit(&self, me: &ThreadPart<VM>, object: ObjectReference, change: Change, epoch: u8) -> usize {
+        let (leaves_parts, slots_read) = self.log(me, change, |plan, log| {
             plan.visit(object, log);
-            log.leaves_parts
+            (log.leaves_parts, log.slots_read)
         });
         // SAFETY: as in `log`.
         unsafe { ThreadPart::noted_of_stopped(me) }.barrier_calls += 1;
@@ -311,6 +312,7 @@ impl<VM: VMBinding> MarkingBeside<VM> {
             // A new object, which nobody claims: its stores come here once.
             me.states().claim_beside(object, epoch);
         }
+        slots_read
     }
 
     /// A mutator has a reference to an object that came from nowhere.
@@ -330,6 +332,7 @@ impl<VM: VMBinding> MarkingBeside<VM> {
             stack: &mut noted.grey,
             tally: &mut noted.tally,
             leaves_parts: false,
+            slots_read: 0,
         };
         let result = f(self.plan.beside().expect("a marking is in progress"), &mut log);
         debug_assert!(noted.grey.len() < PACKET);

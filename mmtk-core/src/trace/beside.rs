@@ -90,23 +90,25 @@ fn visit_whole<VM: VMBinding, T: SnapshotTracer<VM>>(
     slots
 }
 
-/// Reads the slots of a part of an array, and claims the part.
+/// Reads the slots of a part of an array, and claims the part. Returns how many it has read.
 fn visit_part<VM: VMBinding>(
     vm: &VM,
     object: ObjectReference,
     parts: &InParts<'_>,
     part: u32,
     stack: &mut PageVec<ObjectReference>,
-) {
+) -> usize {
     let claims = parts.claims();
     if claims.is_claimed(part) {
-        return;
+        return 0;
     }
     let (before, slots) = (stack.len(), parts.slots_of(part));
     vm.scan_part(object, slots.start, slots.end, &mut Targets(stack));
+    let read = slots.len();
     if !claims.claim(part) {
         stack.truncate(before);
     }
+    read
 }
 
 /// A step of a marking, by a thread that has taken a packet.
@@ -186,7 +188,7 @@ impl<VM: VMBinding> Step<'_, VM> {
             Next::Part(part) => {
                 // Below what the part refers to, which is followed first: so the stack stays short.
                 self.stack.push(object);
-                visit_part(self.vm, object, &parts, part, &mut self.stack);
+                _ = visit_part(self.vm, object, &parts, part, &mut self.stack);
             }
         }
         PART_SLOTS
@@ -222,6 +224,8 @@ pub struct Log<'a, VM: VMBinding> {
     pub(crate) tally: &'a mut Tally,
     /// Whether parts of an array are left to be claimed, into which this mutator does not store now.
     pub(crate) leaves_parts: bool,
+    /// How many slots it has read.
+    pub(crate) slots_read: usize,
 }
 
 impl<VM: VMBinding> Log<'_, VM> {
@@ -234,7 +238,7 @@ impl<VM: VMBinding> Log<'_, VM> {
         if tracer.is_large(object) {
             self.visit_large(&tracer, object);
         } else if tracer.is_white(object) {
-            visit_whole(self.vm, &tracer, object, self.stack, self.tally);
+            self.slots_read += visit_whole(self.vm, &tracer, object, self.stack, self.tally);
         }
         self.hand_on_when_full();
     }
@@ -249,7 +253,7 @@ impl<VM: VMBinding> Log<'_, VM> {
                 };
                 self.leaves_parts = stored.is_some();
                 for part in stored.unwrap_or(0..parts.claims().parts()) {
-                    visit_part(self.vm, object, &parts, part, self.stack);
+                    self.slots_read += visit_part(self.vm, object, &parts, part, self.stack);
                     self.hand_on_when_full();
                 }
                 if !self.leaves_parts {
@@ -257,7 +261,7 @@ impl<VM: VMBinding> Log<'_, VM> {
                     _ = tracer.claim(object, self.tally);
                 }
             }
-            None if is_white => _ = visit_whole(self.vm, tracer, object, self.stack, self.tally),
+            None if is_white => self.slots_read += visit_whole(self.vm, tracer, object, self.stack, self.tally),
             None => (),
         }
         if matches!(self.change, Change::Layout) {
