@@ -16,6 +16,7 @@ pub use crate::{
     pause::Pause,
     space::Spaces,
     trace::{Log, SnapshotTracer, Step},
+    weak::SiftStep,
 };
 
 /// What a plan gets to build its spaces from.
@@ -127,6 +128,9 @@ pub trait Beside<VM: VMBinding>: Send + Sync {
 
     /// While mutators run, by any thread: [`Step::mark`].
     fn mark(&self, step: &mut Step<'_, VM>);
+
+    /// While mutators run, by any thread, when nothing is left to be marked for now: [`SiftStep::look`].
+    fn sift(&self, step: &mut SiftStep<'_, VM>);
 
     /// In a pause: [`Pause::finish_marking`](crate::pause::Pause::finish_marking), then the spaces sweep, now
     /// or when mutators run again.

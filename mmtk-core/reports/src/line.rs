@@ -115,6 +115,8 @@ written!(MarkingLine of MarkingReport {
     cpu_ns,
     helped_cpu_ns,
     bytes_beside,
+    entries_beside,
+    entries_in_pause,
     allocated_bytes,
     barrier_calls,
     ticks,

@@ -58,6 +58,8 @@ pub fn beside() -> [PauseReport; 2] {
         helped_cpu_ns: 1_000_000,
         bytes_beside: 18 << 20,
         allocated_bytes: 4 << 20,
+        entries_beside: 0,
+        entries_in_pause: 0,
         barrier_calls: 3,
         ticks: 31,
         rested_ns: 0,

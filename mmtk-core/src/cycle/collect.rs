@@ -132,7 +132,7 @@ impl<VM: VMBinding> Collector<VM> {
     pub(super) fn stop(&self, me: Option<&ThreadPart<VM>>) -> Stop {
         let stop = self.safepoint.stop_all(me.map(ThreadPart::thread), &mut Late::new(self));
         if stop == Stop::Leader && self.marks_beside {
-            self.marking.grey().close();
+            self.marking.close();
         }
         stop
     }
@@ -140,7 +140,7 @@ impl<VM: VMBinding> Collector<VM> {
     /// The leader lets all mutators go on, and the steps of a marking.
     pub(crate) fn resume_all(&self) {
         if self.marks_beside {
-            self.marking.grey().open();
+            self.marking.open();
         }
         self.pauses.leader_gone();
         self.safepoint.resume_all();
@@ -168,6 +168,7 @@ impl<VM: VMBinding> Collector<VM> {
     /// Mutators run again: if the pause has left anything, the background thread sweeps it; and it goes on
     /// with a marking in progress.
     pub(super) fn go_on_beside(&self) {
+        self.marking.forget();
         if !self.sweeping.is_over() {
             self.background.sweep();
         }
@@ -236,7 +237,7 @@ impl<VM: VMBinding> Collector<VM> {
             false => pause.ambiguous = ambiguous_roots(&*self.vm, &spaces, self.memory().arena(), &mutators),
         }
         self.run_plan(&mut pause);
-        let marking = ends.then(|| self.end_marking(&mutators));
+        let marking = pause.marking.take().map(|of_pause| self.end_marking(of_pause, &mutators));
         let worker_cpu_ns = self.take_cpu_time(me, thread_cpu_ns() - cpu_before);
         self.sweeping.begin();
         let found = &pause.found;
@@ -510,6 +511,8 @@ impl Details<'_> {
                 cpu_ns: marking.cpu_ns,
                 helped_cpu_ns: marking.helped_cpu_ns,
                 bytes_beside: marking.bytes_beside,
+                entries_beside: marking.entries_beside,
+                entries_in_pause: marking.entries_in_pause,
                 allocated_bytes: bytes.allocated.since_full.saturating_sub(marking.begun.allocated),
                 barrier_calls: marking.barrier_calls,
                 ticks: marking.ticks,

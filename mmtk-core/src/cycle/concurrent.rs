@@ -28,7 +28,7 @@ use crate::events::{Cause, CollectionKind, Event, HeldBy, PauseReport, PauseStep
 use crate::memory::{BLOCK_BYTES, List};
 use crate::options::Driver;
 use crate::os::{process_cpu_ns, thread_cpu_ns};
-use crate::pause::{PausePhase, ambiguous_roots};
+use crate::pause::{OfMarking, PausePhase, ambiguous_roots};
 use crate::trace::Change;
 use protocols::safepoint::Stop;
 use std::cell::Cell;
@@ -221,7 +221,7 @@ impl<VM: VMBinding> Collector<VM> {
         self.watch.note_snapshot(self.pauses.ended(), &*self.plan, &pause);
         self.vm.pause_ends();
         let begun = Begun { cause, at_ns: self.pauses.at_ns(requested), allocated: allocated.since_full };
-        self.marking.begin(begun);
+        self.marking.begin(begun, self.memory().arena());
         let goal = self.pacing.goal();
         goal.marking_begins(reserved);
         let now = self.pauses.at_ns(Instant::now());
@@ -270,8 +270,8 @@ impl<VM: VMBinding> Collector<VM> {
     }
 
     /// The marking has ended. The leader.
-    pub(super) fn end_marking(&self, mutators: &[MutatorRef<VM>]) -> EndedMarking {
-        let ended = self.marking.end();
+    pub(super) fn end_marking(&self, of_pause: OfMarking<'_>, mutators: &[MutatorRef<VM>]) -> EndedMarking {
+        let ended = self.marking.end(of_pause);
         self.pauses.note_concurrent();
         mutators.iter().for_each(|mutator| mutator.arm_barrier(Armed::No));
         ended

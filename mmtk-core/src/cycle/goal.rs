@@ -545,6 +545,9 @@ mod tests {
             cpu_ns: 80_000_000,
             helped_cpu_ns: 0,
             bytes_beside: 100 * MB,
+            entries_beside: 0,
+            entries_in_pause: 0,
+            barrier_calls: 0,
             ticks: 0,
             rested_ns: 0,
         });

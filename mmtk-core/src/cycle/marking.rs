@@ -4,12 +4,13 @@
 //!   idle --a pause takes the snapshot--> in progress --a pause ends it--> idle
 //! ```
 //! While it is in progress the background thread takes steps, and mutators that allocate help when it falls
-//! behind. What a mutator has noted is grey too, and nobody else sees it: it hands that in when it allocates,
-//! and when the background thread asks for it, in a handshake. When no object is grey after that, the
-//! background thread leads the pause that ends the marking. When memory runs out before, the pause that would
-//! collect ends it, with all that is left to be done.
+//! behind. When no object is grey, they look through the tables of native references (`weak/sift`). What a
+//! mutator has noted is grey too, and nobody else sees it: it hands that in when it allocates, and when the
+//! background thread asks for it, in a handshake. When no object is grey after that, the background thread
+//! leads the pause that ends the marking. When memory runs out before, the pause that would collect ends it,
+//! with all that is left to be done.
 //!
-//! I1. It begins and ends in pauses. In every pause the packets are closed: no step is under way.
+//! I1. It begins and ends in pauses. In every pause the packets and the sift are closed: no step is under way.
 //! I2. A mutator that runs has the phase that it had when it was last stopped.
 //! Callers: leaders begin and end; `step_beside` the background thread; `assist` mutators that run.
 
@@ -18,13 +19,14 @@ use crate::address::ObjectReference;
 use crate::alloc::{Noted, ThreadPart};
 use crate::binding::VMBinding;
 use crate::events::Cause;
-use crate::memory::List;
+use crate::memory::{Arena, List};
 use crate::metadata::{ArrayClaims, Tally};
 use crate::options::Options;
 use crate::os::{Pages, thread_cpu_ns};
 use crate::pause::OfMarking;
 use crate::plan::{Beside, Log, Plan, Step};
 use crate::trace::{Change, GreyPackets, PACKET};
+use crate::weak::{SharedSift, Sift, SiftStep, WeakTables};
 use crate::workers::abort;
 use protocols::credit::Credits;
 use protocols::sync::Mutex;
@@ -64,6 +66,12 @@ pub(crate) struct MarkingBeside<VM: VMBinding> {
     grey: GreyPackets,
     /// Which parts of large arrays are claimed.
     claims: ArrayClaims,
+    weak: Arc<WeakTables>,
+    /// The look through the tables that comes when no object is grey, if that pays.
+    sift: SharedSift,
+    /// The last one, when its marking has ended. It holds tables, so it goes when mutators run.
+    sifted: Mutex<Option<Sift>>,
+    soft_collections: u32,
     /// What the background thread has counted, and what threads that are gone had.
     counted: Mutex<Tally>,
     /// Objects of a step at most (a stress option).
@@ -103,7 +111,13 @@ pub(crate) struct Begun {
 
 impl<VM: VMBinding> MarkingBeside<VM> {
     /// None is in progress.
-    pub fn new(vm: Arc<VM>, plan: Arc<dyn Plan<VM>>, claims: ArrayClaims, options: &Options) -> Self {
+    pub fn new(
+        vm: Arc<VM>,
+        plan: Arc<dyn Plan<VM>>,
+        claims: ArrayClaims,
+        weak: Arc<WeakTables>,
+        options: &Options,
+    ) -> Self {
         let most = options.stress_step_objects;
         MarkingBeside {
             vm,
@@ -111,6 +125,10 @@ impl<VM: VMBinding> MarkingBeside<VM> {
             in_progress: AtomicBool::new(false),
             grey: GreyPackets::new_in(Pages),
             claims,
+            weak,
+            sift: SharedSift::new_in(Pages),
+            sifted: Mutex::new(None),
+            soft_collections: options.soft_collections,
             counted: Mutex::new(Tally::with_blocks()),
             most: if most > 0 { most } else { usize::MAX },
             step: Duration::from_micros(options.gc_step_us),
@@ -138,8 +156,25 @@ impl<VM: VMBinding> MarkingBeside<VM> {
         &self.grey
     }
 
+    /// No step is under way from now on until [`MarkingBeside::open`]. The leader.
+    pub fn close(&self) {
+        self.grey.close();
+        self.sift.close();
+    }
+
+    /// Others may take steps again. The leader.
+    pub fn open(&self) {
+        self.sift.open();
+        self.grey.open();
+    }
+
     /// One begins. The leader, when the plan has taken the snapshot.
-    pub fn begin(&self, begun: Begun) {
+    pub fn begin(&self, begun: Begun, arena: &Arena) {
+        let mut sift = Sift::new(&self.weak, self.soft_collections, arena);
+        if !sift.pays() && self.most == usize::MAX {
+            sift.end();
+        }
+        self.sift.add(sift);
         *self.begun.lock() = begun;
         self.claims.begin();
         self.rounds.store(0, Relaxed);
@@ -154,13 +189,20 @@ impl<VM: VMBinding> MarkingBeside<VM> {
         counted.absorb(&mut self.counted.lock());
         // With what barriers have claimed.
         self.marked.store(counted.bytes, Relaxed);
-        OfMarking { grey: &self.grey, claims: &self.claims, counted, logged }
+        let mut sift = None;
+        self.sift.drain(|taken| sift = Some(taken));
+        sift.iter_mut().for_each(Sift::end);
+        OfMarking { grey: &self.grey, claims: &self.claims, counted, logged, sift, entries: 0 }
     }
 
     /// It has ended. The leader.
-    pub fn end(&self) -> EndedMarking {
+    pub fn end(&self, of_pause: OfMarking<'_>) -> EndedMarking {
         self.in_progress.store(false, Relaxed);
+        let entries_beside = of_pause.sift.as_ref().map_or(0, Sift::looked_at);
+        *self.sifted.lock() = of_pause.sift;
         EndedMarking {
+            entries_beside,
+            entries_in_pause: of_pause.entries,
             begun: *self.begun.lock(),
             cpu_ns: self.recent_cpu_ns.swap(0, Relaxed),
             helped_cpu_ns: self.helped_cpu_ns.swap(0, Relaxed),
@@ -169,6 +211,12 @@ impl<VM: VMBinding> MarkingBeside<VM> {
             ticks: self.efforts.ticks(),
             rested_ns: self.rested_ns.swap(0, Relaxed),
         }
+    }
+
+    /// What the last one has left to be dropped goes. When mutators run again: it may call `free`.
+    pub fn forget(&self) {
+        let sifted = self.sifted.lock().take();
+        drop(sifted);
     }
 
     /// Mutators were asked once more for what they have noted. Whether that is enough: each round marks
@@ -222,7 +270,7 @@ impl<VM: VMBinding> MarkingBeside<VM> {
     /// A step of at most `objects` objects, which ends at a time. Returns its processor time in ns.
     fn step(&self, tally: &mut Tally, objects: usize, until: Option<Instant>) -> (Stepped, u64) {
         let Some(packet) = self.grey.take() else {
-            return (if self.grey.is_dry() { Stepped::Dry } else { Stepped::Nothing }, 0);
+            return if self.grey.is_dry() { self.sift_some(objects) } else { (Stepped::Nothing, 0) };
         };
         let (cpu_before, bytes_before) = (thread_cpu_ns(), tally.bytes);
         let objects = objects.min(self.most);
@@ -241,14 +289,47 @@ impl<VM: VMBinding> MarkingBeside<VM> {
             abort("a thread that marks", &*panic);
         }
         let rest = step.stack;
-        let cpu_ns = thread_cpu_ns() - cpu_before;
-        self.cpu_ns.fetch_add(cpu_ns, Relaxed);
-        self.recent_cpu_ns.fetch_add(cpu_ns, Relaxed);
+        let cpu_ns = self.charge_since(cpu_before);
         self.marked.fetch_add(tally.bytes - bytes_before, Relaxed);
-        match self.grey.give_back((!rest.is_empty()).then_some(rest)) {
+        match self.grey.give_back((!rest.is_empty()).then_some(rest)) && self.is_sifted() {
             true => (Stepped::Dry, cpu_ns),
             false => (Stepped::More, cpu_ns),
         }
+    }
+
+    /// Whether the sift is over, and no thread has it now.
+    fn is_sifted(&self) -> bool {
+        let Some(sift) = self.sift.take() else { return false };
+        let is_over = sift.is_over();
+        self.sift.give_back(Some(sift));
+        is_over
+    }
+
+    /// No object is grey: a step of the sift that looks at `entries` entries at most. `Dry` if it is over.
+    /// Returns its processor time in ns.
+    fn sift_some(&self, entries: usize) -> (Stepped, u64) {
+        let Some(sift) = self.sift.take() else { return (Stepped::Nothing, 0) };
+        if sift.is_over() {
+            self.sift.give_back(Some(sift));
+            return (Stepped::Dry, 0);
+        }
+        let cpu_before = thread_cpu_ns();
+        let mut step = SiftStep::new(sift, &self.weak, &self.grey, &self.sift, entries.min(self.most));
+        let plan = self.plan.beside().expect("a marking is in progress");
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| plan.sift(&mut step))) {
+            abort("a thread that looks at weak references", &*panic);
+        }
+        let cpu_ns = self.charge_since(cpu_before);
+        self.sift.give_back(Some(step.into_sift()));
+        (Stepped::More, cpu_ns)
+    }
+
+    /// What a step took. Returns it in ns.
+    fn charge_since(&self, cpu_before: u64) -> u64 {
+        let cpu_ns = thread_cpu_ns() - cpu_before;
+        self.cpu_ns.fetch_add(cpu_ns, Relaxed);
+        self.recent_cpu_ns.fetch_add(cpu_ns, Relaxed);
+        cpu_ns
     }
 
     /// A mutator that has allocated `bytes` more owes `ratio` bytes of marking for each, and marks what its
@@ -356,4 +437,8 @@ pub(crate) struct EndedMarking {
     /// Ticks, and how long the background thread has rested, in ns.
     pub ticks: u64,
     pub rested_ns: u64,
+    /// Entries of the tables of native references that were looked at outside pauses.
+    pub entries_beside: usize,
+    /// The same in the pause that ended it.
+    pub entries_in_pause: usize,
 }

@@ -88,7 +88,7 @@ impl<VM: VMBinding> Collector<VM> {
         }
         let pacing = Pacing::new(&options, store.memory().budget().limit(), ages);
         let claims = if ages.at_snapshot() { ArrayClaims::new(store.memory())? } else { ArrayClaims::default() };
-        let marking = Arc::new(MarkingBeside::new(vm.clone(), plan.clone(), claims, &options));
+        let marking = Arc::new(MarkingBeside::new(vm.clone(), plan.clone(), claims, store.weak().clone(), &options));
         let watch = Watch::new(&options, plan.info().name);
         let pauses = Pauses::new();
         Ok(Arc::new_cyclic(|me: &Weak<Collector<VM>>| {

@@ -23,7 +23,7 @@ pub(crate) struct Store<VM: VMBinding> {
     /// Where mutators note the starts of objects.
     starts_in: Box<[Extent]>,
     vm_space: VmSpace,
-    weak: WeakTables,
+    weak: Arc<WeakTables>,
     leftovers: Arc<Leftovers>,
 }
 
@@ -41,7 +41,7 @@ impl<VM: VMBinding> Store<VM> {
             moving: spaces.iter().filter(|space| space.moves()).map(moves).collect(),
             starts_in: spaces.iter().filter(|space| space.keeps_starts()).map(|space| space.extent()).collect(),
             vm_space: VmSpace::default(),
-            weak: WeakTables::new(ages.has_old(), &memory),
+            weak: Arc::new(WeakTables::new(ages.has_old(), &memory)),
             leftovers: Arc::default(),
             memory,
             states,
@@ -81,7 +81,7 @@ impl<VM: VMBinding> Store<VM> {
 
     /// Native references, finalizers, tables keyed by objects.
     #[inline(always)]
-    pub fn weak(&self) -> &WeakTables {
+    pub fn weak(&self) -> &Arc<WeakTables> {
         &self.weak
     }
 

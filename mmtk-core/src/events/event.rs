@@ -179,6 +179,11 @@ pub struct MarkingReport {
     pub helped_cpu_ns: u64,
     /// Bytes that were marked outside pauses.
     pub bytes_beside: usize,
+    /// Entries of the tables of native references, finalizers included, that were looked at outside pauses:
+    /// those of which the marking had reached everything are of no concern to the pause.
+    pub entries_beside: usize,
+    /// The same in the pause that ended it. Each counts as often as it was looked at.
+    pub entries_in_pause: usize,
     /// Bytes allocated meanwhile: they live until the next collection.
     pub allocated_bytes: usize,
     /// Stores before which a mutator had to read the object: calls of the barrier's slow path.

@@ -186,6 +186,8 @@ mod tests {
             cpu_ns: 31 * MS,
             helped_cpu_ns: MS / 2,
             bytes_beside: 9 * MB,
+            entries_beside: 0,
+            entries_in_pause: 0,
             allocated_bytes: 7 * MB,
             barrier_calls: 0,
             ticks: 31,

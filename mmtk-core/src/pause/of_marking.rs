@@ -4,6 +4,7 @@ use crate::address::ObjectReference;
 use crate::memory::List;
 use crate::metadata::{ArrayClaims, Tally};
 use crate::trace::GreyPackets;
+use crate::weak::Sift;
 
 /// The marking.
 pub(crate) struct OfMarking<'a> {
@@ -15,4 +16,8 @@ pub(crate) struct OfMarking<'a> {
     pub counted: Tally,
     /// What logs of mutators hold.
     pub logged: List<'a, ObjectReference>,
+    /// What is left of the tables of native references; none in the pause that begins.
+    pub sift: Option<Sift>,
+    /// Entries of these tables that the pause has looked at.
+    pub entries: usize,
 }

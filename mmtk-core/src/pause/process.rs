@@ -13,7 +13,7 @@ use crate::binding::{VMBinding, WeakProcessor};
 use crate::events::CollectionKind;
 use crate::memory::{Arena, List};
 use crate::trace::{Policy, Tracing};
-use crate::weak::{Entries, Entry, NOTIFY, ReferenceKind, Table, WeakTables, key};
+use crate::weak::{Entries, Entry, NOTIFY, ReferenceKind, Sift, Softness, Table, WeakTables, key};
 use crate::workers::Worker;
 use protocols::conditions::{Conditions, KEY, OWNER};
 use protocols::index::Index;
@@ -79,6 +79,10 @@ pub(super) struct Process<'p, 'a, VM: VMBinding, T> {
     found: List<'a, Mutex<Found<'a>>>,
     /// Old objects that the binding knows to be dead.
     pub released: Mutex<List<'a, ObjectReference>>,
+    /// What a sift has left, where the pause ends a marking beside mutators.
+    pub sift: Option<Sift>,
+    /// Entries that were looked at, each as often as it was.
+    pub looked_at: usize,
 }
 
 impl<'a, VM: VMBinding, T: Policy<VM>> Process<'_, 'a, VM, T> {
@@ -86,13 +90,20 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Process<'_, 'a, VM, T> {
         let arena = pause.arena;
         let found = arena.collect((0..pause.gang.size()).map(|_| Mutex::new(Found::new(arena))));
         let pending = PendingKeys { held: arena.list(), index: Index::new_in(0, arena) };
-        Process { pause, tracer, phase: "weak", tables, pending, found, released: Mutex::new(arena.list()) }
+        let released = Mutex::new(arena.list());
+        let sift = pause.marking.as_mut().and_then(|marking| marking.sift.take());
+        Process { pause, tracer, phase: "weak", tables, pending, found, released, sift, looked_at: 0 }
     }
 
     /// Workers share the entries of a table that this collection looks at. The objects that they refer to are
     /// brought near ahead, values too if there are any.
     pub(super) fn each(&mut self, table: &Table, values: bool, f: impl Fn(&mut Found<'_>, u32, &Entry) + Sync) {
-        let (scan, tracer, found) = (table.scan(self.pause.kind(), self.pause.arena), self.tracer, &self.found);
+        let (tracer, found) = (self.tracer, &self.found);
+        let scan = match &self.sift {
+            Some(sift) => table.scan_left(sift.left_of(table, self.tables)),
+            None => table.scan(self.pause.kind(), self.pause.arena),
+        };
+        self.looked_at += scan.entries;
         if scan.entries == 0 {
             return;
         }
@@ -188,8 +199,8 @@ impl<'a, VM: VMBinding, T: Policy<VM>> Process<'_, 'a, VM, T> {
     /// long out of use.
     fn soft_stays(&self) -> impl Fn(&Entry) -> bool + Sync + use<VM, T> {
         let (emergency, minor) = (self.pause.is_emergency(), self.pause.kind() == CollectionKind::Minor);
-        let (now, oldest) = (self.tables.fulls.load(Relaxed), self.pause.options().soft_collections);
-        move |entry| !emergency && (minor || now.wrapping_sub(entry.last_used()) <= oldest)
+        let softness = Softness::new(self.tables.fulls.load(Relaxed), self.pause.options().soft_collections);
+        move |entry| !emergency && (minor || softness.stays(entry))
     }
 
     /// Step 1: what depends on live keys is brought up to date, or is ready to be kept; what does not waits

@@ -50,7 +50,11 @@ impl<VM: VMBinding> Pause<'_, VM> {
         process.free_orphans_and_notify();
         process.phase = "weak: tables by object";
         process.address_tables();
-        let released = process.released.into_inner();
+        let (released, sift, looked_at) = (process.released.into_inner(), process.sift.take(), process.looked_at);
+        if let Some(marking) = &mut self.marking {
+            // It goes when mutators run again.
+            (marking.sift, marking.entries) = (sift, looked_at);
+        }
         if self.kind == CollectionKind::Minor {
             self.released = released;
         }

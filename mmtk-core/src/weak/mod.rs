@@ -16,6 +16,9 @@
 //!
 //! Entries are in tables that grow and shrink with what is in use (`table`, `chunks`).
 //!
+//! Where the heap is marked beside mutators, the entries of which the marking has reached everything are sorted
+//! out before the pause that ends it (`sift`).
+//!
 //! A minor collection looks only at entries that were made or written since the last collection. The workers
 //! share all of this work.
 //!
@@ -29,11 +32,14 @@
 mod address_table;
 mod chunks;
 mod kinds;
+mod sift;
 mod table;
 mod tables;
 
 pub(crate) use address_table::{Entries, key, mix};
 pub use kinds::{Finalizer, FinalizerOrder, Reference, ReferenceKind, Terms};
 pub(crate) use kinds::{REFERRERS_FIRST, TOPOLOGICAL};
+pub use sift::SiftStep;
+pub(crate) use sift::{SharedSift, Sift, Softness};
 pub(crate) use table::{Entry, NOTIFY, Table};
 pub(crate) use tables::{QueuedRoot, QueuedRoots, WeakTables};

@@ -33,6 +33,7 @@ use crate::os::{PageVec, Pages};
 use allocator_api2::boxed::Box;
 use protocols::sync::Mutex;
 use std::array;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// Who made the entry wants to know when its target dies. Of a finalizer: it is queued, and was not withdrawn
@@ -195,41 +196,58 @@ pub(crate) struct Table {
 /// The entries that a collection looks at.
 pub(crate) struct Scan<'a> {
     table: &'a Table,
-    /// Chunks by the number of their first entry.
-    chunks: List<'a, (u32, &'a Chunk<Entry>)>,
+    which: Which<'a>,
     pub entries: usize,
-    /// Their numbers are those of the list of young entries.
-    young: bool,
+}
+
+/// Which entries those are.
+enum Which<'a> {
+    /// All that are in chunks, which are known by the number of their first entry.
+    All(List<'a, (u32, &'a Chunk<Entry>)>),
+    /// Those whose numbers are in the list of young entries, which is in these chunks.
+    Young(List<'a, (u32, &'a Chunk<Entry>)>),
+    /// Those with these numbers, as far as they are there.
+    Left(&'a [u32], Range<u32>),
 }
 
 impl<'a> Scan<'a> {
-    fn entry(&self, position: usize) -> (u32, &'a Entry) {
-        let (first, chunk) = self.chunks[position / CHUNK as usize];
-        let within = position % CHUNK as usize;
-        (first + within as u32, &chunk[within])
+    fn entry(&self, position: usize) -> Option<(u32, &'a Entry)> {
+        let within = |chunks: &List<'a, (u32, &'a Chunk<Entry>)>| {
+            let (first, chunk) = chunks[position / CHUNK as usize];
+            let within = position % CHUNK as usize;
+            (first + within as u32, &chunk[within])
+        };
+        match &self.which {
+            Which::All(chunks) => Some(within(chunks)),
+            Which::Young(chunks) => {
+                let number = within(chunks).1.young.load(Relaxed);
+                Some((number, self.table.entry(number)))
+            }
+            Which::Left(numbers, rest) => {
+                let of_rest = || rest.start + (position - numbers.len()) as u32;
+                let number = numbers.get(position).copied().unwrap_or_else(of_rest);
+                Some((number, self.table.chunks.entry(number)?))
+            }
+        }
     }
 
     /// The entry with this position, unless it is free, and its number. It is young no more.
     #[inline(always)]
     pub fn at(&self, position: usize) -> Option<(u32, &'a Entry)> {
-        let (mut number, mut entry) = self.entry(position);
-        if self.young {
-            number = entry.young.load(Relaxed);
-            entry = self.table.entry(number);
-        }
+        let (number, entry) = self.entry(position)?;
         entry.set(YOUNG, false);
         (!entry.is_free()).then_some((number, entry))
     }
 
     /// The same, and nothing changes. Of all entries.
     pub fn look(&self, position: usize) -> Option<&'a Entry> {
-        let (_, entry) = self.entry(position);
+        let (_, entry) = self.entry(position)?;
         (!entry.is_free()).then_some(entry)
     }
 
     /// The number and the target of the entry with this position, if it has one. Of all entries.
     pub fn target(&self, position: usize) -> Option<(usize, ObjectReference)> {
-        let (number, entry) = self.entry(position);
+        let (number, entry) = self.entry(position)?;
         Some((number as usize, entry.target()?))
     }
 
@@ -573,27 +591,40 @@ impl Table {
             CollectionKind::Full => self.all(arena),
             CollectionKind::Minor => {
                 let state = self.state.lock();
-                self.scan_chunks(
-                    state.made.iter().copied().take(state.young.div_ceil(CHUNK) as usize),
-                    Some(state.young),
-                    arena,
-                )
+                let made = state.made.iter().copied().take(state.young.div_ceil(CHUNK) as usize);
+                Scan { table: self, which: Which::Young(self.chunks_of(made, arena)), entries: state.young as usize }
             }
         }
+    }
+
+    /// What a sift has left: the entries with these numbers, as far as they are there. For the leader.
+    pub fn scan_left<'a>(&'a self, (numbers, rest): (&'a [u32], Range<u32>)) -> Scan<'a> {
+        debug_assert!(!self.generational, "what is young is listed, and this scan leaves it so");
+        Scan { table: self, entries: numbers.len() + rest.len(), which: Which::Left(numbers, rest) }
+    }
+
+    /// Calls `f` with a function that finds an entry by its number, if its chunk is there. No mutator writes to
+    /// an entry meanwhile. By a thread that a pause waits for, so that no chunk goes (`chunks`, I2).
+    pub fn with_mutators_held_off<'a>(&'a self, f: impl FnOnce(&dyn Fn(u32) -> Option<&'a Entry>)) {
+        let _state = self.state.lock();
+        f(&|number| self.chunks.entry(number));
     }
 
     /// Everything in use. For the leader.
     pub fn all<'a>(&'a self, arena: &'a Arena) -> Scan<'a> {
         let state = self.state.lock();
         let in_use = (0..state.chunks.len() as u32).filter(|chunk| state.chunks[*chunk as usize].in_use > 0);
-        self.scan_chunks(in_use, None, arena)
+        let chunks = self.chunks_of(in_use, arena);
+        Scan { table: self, entries: chunks.len() * CHUNK as usize, which: Which::All(chunks) }
     }
 
-    fn scan_chunks<'a>(&'a self, chunks: impl Iterator<Item = u32>, young: Option<u32>, arena: &'a Arena) -> Scan<'a> {
+    fn chunks_of<'a>(
+        &'a self,
+        chunks: impl Iterator<Item = u32>,
+        arena: &'a Arena,
+    ) -> List<'a, (u32, &'a Chunk<Entry>)> {
         let entries_of = |chunk| self.chunks.get(chunk).expect("a chunk that is there");
-        let chunks = arena.collect(chunks.map(|chunk| (chunk * CHUNK, entries_of(chunk))));
-        let entries = young.map_or(chunks.len() * CHUNK as usize, |young| young as usize);
-        Scan { table: self, chunks, entries, young: young.is_some() }
+        arena.collect(chunks.map(|chunk| (chunk * CHUNK, entries_of(chunk))))
     }
 
     /// No entry is young any more. After a scan.
@@ -873,6 +904,24 @@ mod tests {
         assert_eq!((memory.budget().reserved(), table.bytes()), (3 * CHUNK_BYTES, 3 * CHUNK_BYTES));
         assert_eq!(table.all(arena()).iter().count(), 2 * CHUNK as usize + 1);
         assert_eq!((table.all(arena()).entries, table.numbers()), (3 * CHUNK as usize, made.len()));
+    }
+
+    #[test]
+    fn what_a_sift_has_left_is_scanned_by_number_and_chunks_that_are_gone_are_passed_over() {
+        let memory = a_heap(1 << 20);
+        let table = Table::new(false);
+        let made: Vec<Handle> =
+            (0..4 * CHUNK as usize).map(|n| table.create(&memory, an_object(n + 1), None, 0).unwrap()).collect();
+        made[CHUNK as usize..2 * CHUNK as usize].iter().for_each(|handle| table.free(*handle));
+        table.free(made[7]);
+        end_full(&table, &memory);
+        let numbers = [7, 3, CHUNK + 1];
+        let scan = table.scan_left((&numbers, 2 * CHUNK - 1..2 * CHUNK + 2));
+        let found: Vec<u32> = (0..scan.entries).filter_map(|n| Some(scan.at(n)?.0)).collect();
+        assert_eq!((scan.entries, found), (6, vec![3, 2 * CHUNK, 2 * CHUNK + 1]));
+        table.with_mutators_held_off(|entry| {
+            assert!(entry(CHUNK).is_none() && entry(7).unwrap().is_free() && entry(3).unwrap().target().is_some());
+        });
     }
 
     #[test]

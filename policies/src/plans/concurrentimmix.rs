@@ -38,6 +38,10 @@ impl<VM: VMBinding> Beside<VM> for Immix<VM> {
         step.mark((self.immix.snapshot(), self.common.snapshot()));
     }
 
+    fn sift(&self, step: &mut SiftStep<'_, VM>) {
+        step.look((self.immix.snapshot(), self.common.snapshot()));
+    }
+
     fn end(&self, pause: &mut Pause<'_, VM>) {
         pause.finish_marking((self.immix.snapshot(), self.common.snapshot()));
         self.immix.sweep(pause);

@@ -16,4 +16,5 @@ mod objects;
 mod reports;
 mod services;
 mod shares;
+mod tables;
 mod threads;
