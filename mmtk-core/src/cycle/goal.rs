@@ -59,8 +59,9 @@ struct Control {
 pub(crate) struct Goal {
     control: Mutex<Control>,
     limit: usize,
-    /// Whether the plan marks while mutators run.
-    beside: bool,
+    /// Who marks while mutators run, where the plan does that. The machine may have decided it, by what files
+    /// say that no pause reads.
+    driver: Option<Driver>,
     /// Bytes reserved, external ones included, by which a collection should have ended; written in pauses.
     /// The trigger, where mutators stop for it.
     goal: AtomicUsize,
@@ -100,7 +101,8 @@ impl Goal {
     }
 
     fn on(machine: Machine, options: &Options, limit: usize, beside: bool) -> Goal {
-        let mut policy = Policy::new(options.pacer_policy, config(options, limit, machine.now(), beside), 0.0);
+        let driver = beside.then(|| options.driver());
+        let mut policy = Policy::new(options.pacer_policy, config(options, limit, machine.now(), driver), 0.0);
         let decision = policy.decide();
         Goal {
             control: Mutex::new(Control {
@@ -116,7 +118,7 @@ impl Goal {
                 released: 0.0,
             }),
             limit,
-            beside,
+            driver,
             goal: AtomicUsize::new(decision.goal as usize),
             expected: AtomicUsize::new(0),
             at_begin: AtomicUsize::new(0),
@@ -368,7 +370,7 @@ impl Goal {
 
     /// What the machine and its cgroup say; whether it has changed.
     fn heed(&self, control: &mut Control, grants: Grants) -> bool {
-        let config = config(&control.options, self.limit, grants, self.beside);
+        let config = config(&control.options, self.limit, grants, self.driver);
         let changed = *control.policy.config() != config;
         if changed {
             control.policy.configure(config);
@@ -417,7 +419,7 @@ impl Goal {
         change(&mut options)?;
         options.validate()?;
         options.check_tunable(&control.options)?;
-        let config = config(&options, self.limit, self.machine.now(), self.beside);
+        let config = config(&options, self.limit, self.machine.now(), self.driver);
         if options.pacer_policy == control.options.pacer_policy {
             control.policy.configure(config);
         } else {
@@ -459,13 +461,16 @@ impl Goal {
 }
 
 /// The settings of the pacer on a machine with these grants.
-fn config(options: &Options, limit: usize, machine: Grants, concurrent: bool) -> PacerConfig {
+fn config(options: &Options, limit: usize, machine: Grants, driver: Option<Driver>) -> PacerConfig {
     let config = options.pacer_config(limit);
     // One thread marks.
-    let background = concurrent && options.driver() == Driver::Background;
     PacerConfig {
-        concurrent,
-        gc_share_max: if background { config.gc_share_max.min(1.0 / config.cores) } else { config.gc_share_max },
+        concurrent: driver.is_some(),
+        gc_share_max: if driver == Some(Driver::Background) {
+            config.gc_share_max.min(1.0 / config.cores)
+        } else {
+            config.gc_share_max
+        },
         pressure: if options.heap_pressure { machine.pressure } else { 0.0 },
         soft_limit: if options.heap_soft_limit > 0 { config.soft_limit } else { SOFT_PART * machine.memory },
         ..config
