@@ -86,7 +86,13 @@ impl<VM: VMBinding> Collector<VM> {
         for sentence in options.without_effect(&facts) {
             warnings::warn_of_text(sentence);
         }
-        let pacing = Pacing::new(&options, store.memory().budget().limit(), ages);
+        let budget = store.memory().budget();
+        let limit = match ages.at_snapshot() {
+            // A marking has to end before mutators find no memory, and what is kept for copies is not theirs.
+            true => budget.reserved() + budget.free_for_mutators(),
+            false => budget.limit(),
+        };
+        let pacing = Pacing::new(&options, limit, ages);
         let claims = if ages.at_snapshot() { ArrayClaims::new(store.memory())? } else { ArrayClaims::default() };
         let marking = Arc::new(MarkingBeside::new(vm.clone(), plan.clone(), claims, store.weak().clone(), &options));
         let watch = Watch::new(&options, plan.info().name);

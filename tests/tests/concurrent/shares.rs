@@ -68,3 +68,25 @@ fn the_background_thread_keeps_to_its_share() {
         assert_eq!(marking.rested_ns, 0, "{plan}: {marking:?}");
     }
 }
+
+/// The goal was above what mutators could get: markings ended in long pauses, for want of memory.
+#[test]
+fn a_marking_ends_before_mutators_come_to_what_is_kept_for_copies() {
+    let _watchdog = Watchdog::new();
+    for plan in concurrent_plans() {
+        let heap = heap_with::<ReferenceVM>(plan, &[("gc.driver", "quanta"), ("immix.headroom_percent", "50")]);
+        let goals = Arc::new(Mutex::new(Vec::new()));
+        let heard = goals.clone();
+        heap.listen(Box::new(move |event: &Event| {
+            if let Event::Pause(pause) = event {
+                heard.lock().unwrap().push(pause.goal_bytes);
+            }
+        }));
+        let thread = Thread::attach(&heap);
+        while goals.lock().unwrap().len() < 8 {
+            thread.handle().alloc(0, 2000);
+        }
+        let goals = goals.lock().unwrap();
+        assert!(goals.iter().all(|goal| *goal < LIMIT / 2), "{plan}: {goals:?} of {LIMIT}");
+    }
+}
