@@ -181,7 +181,8 @@ fn a_log_says_whether_mutators_are_taxed() {
     let json: serde_json::Value = serde_json::from_str(&succeed(&["pacer", "tax", file.path(), "--json"])).unwrap();
     assert!(json[0]["needed_share"].as_f64().is_some_and(|share| share > 0.0 && share < 1.0), "{json}");
     assert!(json[0]["live_bytes"].as_f64().is_some_and(|live| live > 0.0), "{json}");
-    std::fs::write(&few.0, std::fs::read_to_string(&file.0).unwrap().lines().next().unwrap()).unwrap();
+    let log = std::fs::read_to_string(&file.0).unwrap();
+    std::fs::write(&few.0, log.lines().find(|line| line.contains("\"paced\"")).unwrap()).unwrap();
     let error = String::from_utf8(mmtk(&["pacer", "tax", few.path()]).stderr).unwrap();
     assert!(error.contains("fewer than two collections: use a smaller heap"), "{error}");
 }

@@ -269,13 +269,13 @@ fn side_tables_of_pages_are_reserved_with_the_pages() {
         assert_eq!(reserved::<SideVM<4>>(plan, 100, RUN, immortal), with_tables(RUN / 16, 16), "{plan}");
     }
     for plan in collecting_plans() {
-        // A mark byte a page, and a word where arrays are remembered in parts, in whole pages. PageProtect
-        // notes 48 bytes for each page.
+        // A mark byte a page, and a word where arrays are remembered or claimed in parts, in whole pages.
+        // PageProtect notes 48 bytes for each page.
         let large = Semantics::Default;
-        let generational = PLANS.iter().any(|p| p.name == plan && p.needs.old_to_new);
+        let in_parts = PLANS.iter().any(|p| p.name == plan && (p.needs.old_to_new || p.needs.snapshot));
         let tables = [MIB, 40 * MIB].map(|bytes| match plan {
             "PageProtect" => bytes / 4096 * 48,
-            _ => (bytes / 4096 * if generational { 1 + 4 } else { 1 }).next_multiple_of(4096),
+            _ => (bytes / 4096 * if in_parts { 1 + 4 } else { 1 }).next_multiple_of(4096),
         });
         assert_eq!(reserved::<ReferenceVM>(plan, 1, MIB, large), MIB + tables[0], "{plan}");
         assert_eq!(reserved::<ReferenceVM>(plan, 40, MIB, large), 40 * MIB + tables[1], "{plan}");
