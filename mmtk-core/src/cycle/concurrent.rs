@@ -124,7 +124,7 @@ impl<VM: VMBinding> Collector<VM> {
                 marked: self.marking.marked(),
                 marking_cpu_ns: self.marking.recent_cpu_ns(),
             };
-            let reserved = (self.memory().budget().reserved() + goal.external()) as f64;
+            let reserved = self.memory().budget().reserved().saturating_add(goal.external()) as f64;
             goal.tick(measured.tick(reserved, totals)?, at_ns, !self.watch.listeners().is_empty())
         });
     }

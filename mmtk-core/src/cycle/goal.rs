@@ -164,7 +164,7 @@ impl Goal {
     pub fn marking_begins(&self, reserved: usize) {
         let mut control = self.control.lock();
         control.marking = true;
-        control.begins = Some((reserved + self.external()) as f64);
+        control.begins = Some(reserved.saturating_add(self.external()) as f64);
         let last = control.last.map_or(0.0, |last| last.traced);
         self.expected.store(last as usize, Relaxed);
         self.at_begin.store(reserved, Relaxed);
@@ -426,7 +426,7 @@ impl Goal {
             // The new policy begins with what the old one was told last.
             control.policy = control.policy.succeeded_by(options.pacer_policy, config, control.last.as_ref());
             if control.marking {
-                control.begins = Some((self.at_begin.load(Relaxed) + self.external()) as f64);
+                control.begins = Some(self.at_begin.load(Relaxed).saturating_add(self.external()) as f64);
             }
         }
         self.tick_ns.store(options.pacer_tick_us * 1000, Relaxed);
