@@ -46,8 +46,8 @@ pub enum Event {
         /// The mutators that have not stopped, or the helpers that are at work, if it waits for those.
         threads: Vec<LateThread>,
     },
-    /// A mutator was held up. Told before the next event, or when a thread detaches: a thread that has just
-    /// waited does not wait for listeners too.
+    /// A mutator was held up. Told before the next event, or when a thread detaches and no other tells
+    /// anything then: a thread that has just waited does not wait for listeners too.
     HeldUp(HeldUp),
     /// The heap's background thread has worked beside mutators. Told late, as [`Event::HeldUp`].
     WorkedBeside(WorkedBeside),

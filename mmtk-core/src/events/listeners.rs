@@ -68,16 +68,24 @@ impl Listeners {
         }
     }
 
-    /// Tells what came late.
+    /// Tells what came late, unless another thread tells something now: nobody waits for a listener that is
+    /// slow, and the next event comes.
     pub(crate) fn tell_late(&self) {
-        if !self.is_empty() && !self.late.lock().is_empty() {
-            self.tell_all(&mut self.list.lock(), std::iter::empty());
+        if !self.is_empty()
+            && !self.late.lock().is_empty()
+            && let Some(mut list) = self.list.try_lock()
+        {
+            self.tell_all(&mut list, std::iter::empty());
         }
     }
 
     /// What came late, and then these.
     fn tell_all(&self, list: &mut [Box<dyn Listener>], events: impl Iterator<Item = Event>) {
-        let late = std::mem::take(&mut *self.late.lock());
+        let mut late = std::mem::take(&mut *self.late.lock());
+        if std::thread::panicking() {
+            // A listener may panic again, and must hear of the heap's end before that.
+            late.clear();
+        }
         for event in late.into_iter().chain(events) {
             for listener in list.iter_mut() {
                 listener.on_event(&event);
