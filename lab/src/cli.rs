@@ -164,8 +164,8 @@ pub enum PacerCommand {
         #[arg(long, value_name = "NAME")]
         policy: Option<String>,
     },
-    /// Says from logs (`run --plan ConcurrentImmix --pacer-log`) which share of the machine marking beside mutators
-    /// needs, and whether mutators have to help or to wait.
+    /// Says from logs (`run --plan ConcurrentImmix --pacer-log`) which share of the machine marking beside
+    /// mutators needs, and whether mutators have to help or to wait.
     Tax {
         /// The logs, each of one run.
         #[arg(required = true)]

@@ -35,8 +35,8 @@
 //! A plan that marks **beside mutators** says so in its needs (`Needs::snapshot`), and its spaces get
 //! [`Ages::Snapshot`](metadata::Ages). It implements [`Beside`](plan::Beside) besides: how a pause begins the
 //! marking, one step of it, how a pause ends it. Its spaces give a
-//! [`SnapshotTracer`](trace::SnapshotTracer) for that, which tells by an object's address whether it was there
-//! when the marking began. `policies/src/plans/concurrentimmix.rs` is Immix with these few lines.
+//! [`SnapshotTracer`](trace::SnapshotTracer) for that, which tells by an object's address whether it was
+//! there when the marking began. `policies/src/plans/concurrentimmix.rs` is Immix with these few lines.
 //!
 //! `use mmtk_core::plan::*` brings all that the file of a plan names.
 //!

@@ -9,6 +9,7 @@ pub mod shadow;
 
 mod bindings;
 mod child;
+mod counting;
 mod extent;
 mod freed;
 mod panics;
@@ -17,6 +18,7 @@ mod watchdog;
 
 pub use bindings::{AmbiguousVM, CalledVM, HEAPS, SideVM, TestVM};
 pub use child::{is_child, pass_again, run_again};
+pub use counting::{CountingVM, Read};
 pub use extent::Extent;
 pub use freed::{pool_in, region_in};
 pub use panics::{panic_of, text_of};

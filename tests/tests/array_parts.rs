@@ -1,16 +1,12 @@
 //! Large arrays are remembered in parts: what a minor collection visits of an old array follows the parts
 //! that were stored into, and nothing that only the array refers to is lost.
 
-use mmtk_core::{
-    Address, Heap, Mutator, MutatorState, ObjectReference, OldToNew, SlotVisitor, StateLocation, VMBinding,
-    WeakProcessor, WordSlot,
-};
-use plan_tests::{TestVM, Watchdog, options, panic_of};
+use mmtk_core::{Address, Heap, Mutator, MutatorState, ObjectReference, WordSlot};
+use plan_tests::{CountingVM, TestVM, Watchdog, options, panic_of};
 use policies::{PLANS, new_heap};
-use reference::{Ref, ReferenceVM, ShadowStack, Thread, ThreadHandle, object};
-use std::ops::Range;
+use reference::{Ref, Thread, ThreadHandle, object};
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// Slots of a part: a page.
 const PART: usize = 512;
@@ -19,63 +15,6 @@ const SLOTS_OF_FIRST: usize = PART - 1;
 /// 101 parts.
 const SLOTS: usize = 100 * PART + 5;
 const PARTS: usize = 101;
-
-/// The reference VM, which counts the slots of large arrays that collections visit.
-#[derive(Default)]
-struct CountingVM {
-    vm: ReferenceVM,
-    visited: AtomicUsize,
-    /// Whether it does not say where the slots of arrays are.
-    is_silent: AtomicBool,
-}
-
-// SAFETY: all is delegated to the reference binding.
-unsafe impl VMBinding for CountingVM {
-    type Slot = WordSlot;
-    type Local = ShadowStack;
-    const STATE: StateLocation = ReferenceVM::STATE;
-    const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
-    const SCAN_BESIDE: bool = true;
-
-    fn object_size(&self, object: ObjectReference) -> usize {
-        self.vm.object_size(object)
-    }
-    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
-        let refs = object::header(object).refs();
-        if refs > PART {
-            self.visited.fetch_add(refs, Relaxed);
-        }
-        self.vm.scan_object(object, visitor);
-    }
-    fn slots_of_large(&self, object: ObjectReference) -> Option<usize> {
-        self.vm.slots_of_large(object)
-    }
-    fn scan_part(&self, object: ObjectReference, from: usize, to: usize, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.visited.fetch_add(to - from, Relaxed);
-        self.vm.scan_part(object, from, to, visitor);
-    }
-    fn place_of_slots(&self, object: ObjectReference) -> Option<Range<Address>> {
-        if self.is_silent.load(Relaxed) { None } else { self.vm.place_of_slots(object) }
-    }
-    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.vm.scan_thread(stack, visitor);
-    }
-    fn scan_vm(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.vm.scan_vm(visitor);
-    }
-    fn process_weak(&self, weak: &mut dyn WeakProcessor) {
-        self.vm.process_weak(weak);
-    }
-}
-
-impl TestVM for CountingVM {
-    fn new() -> Self {
-        CountingVM { vm: ReferenceVM::new(), ..Default::default() }
-    }
-    fn reference(&self) -> &ReferenceVM {
-        &self.vm
-    }
-}
 
 type Handle = ThreadHandle<CountingVM>;
 
@@ -107,9 +46,7 @@ fn minor(heap: &Heap<CountingVM>, m: Handle) {
 
 /// What a minor collection visits of large arrays.
 fn visited_by_minor(heap: &Heap<CountingVM>, m: Handle) -> usize {
-    heap.vm().visited.store(0, Relaxed);
-    minor(heap, m);
-    heap.vm().visited.load(Relaxed)
+    heap.vm().read_by(|| minor(heap, m)).slots_of_large
 }
 
 /// An old array at root 0.
@@ -288,15 +225,15 @@ fn an_array_of_a_vm_that_does_not_say_where_slots_are_is_remembered_whole() {
     for (name, heap) in heaps() {
         let thread = Thread::attach(&heap);
         let m = thread.handle();
-        heap.vm().is_silent.store(true, Relaxed);
+        heap.vm().set_silent(true);
         old_array(&heap, m, SLOTS);
         store(m, 5, 5, Mutator::write_barrier);
         assert_eq!(visited_by_minor(&heap, m), SLOTS, "{name}");
         // It says so after its array was found to have parts, and no more when they are visited.
-        heap.vm().is_silent.store(false, Relaxed);
+        heap.vm().set_silent(false);
         m.mutator().collect();
         store(m, 5, 6, Mutator::write_barrier);
-        heap.vm().is_silent.store(true, Relaxed);
+        heap.vm().set_silent(true);
         assert_eq!(visited_by_minor(&heap, m), SLOTS, "{name}");
         assert_eq!(stored(m, 5), 6, "{name}");
         m.pop(1);

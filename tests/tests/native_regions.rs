@@ -193,8 +193,8 @@ fn a_thread_detaches_inside_its_own_native_region_and_leaves_nothing_behind() {
             black_box(vec![0xffu8; size_of::<MutatorState<ReferenceVM>>()]);
             assert!(!gone.load(Relaxed));
         });
-        // The state went at the end of the region, and the heap with it; a thread of the heap that looked around
-        // just then holds it a moment longer.
+        // The state went at the end of the region, and the heap with it; a thread of the heap that looked
+        // around just then holds it a moment longer.
         while !gone.load(Relaxed) {
             std::thread::yield_now();
         }

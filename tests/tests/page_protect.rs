@@ -172,8 +172,8 @@ fn when_addresses_are_scarce_the_oldest_come_again_and_live_objects_are_passed_o
     assert_eq!(thread.read_word(kept, 2), 7);
 }
 
-/// The notes of the dead take more than there is room for, and addresses have come round: known are those that
-/// died last, though others lie above them.
+/// The notes of the dead take more than there is room for, and addresses have come round: known are those
+/// that died last, though others lie above them.
 #[test]
 fn when_room_is_scarce_those_who_died_first_are_forgotten_first() {
     // More than there are addresses.

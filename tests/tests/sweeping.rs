@@ -191,8 +191,8 @@ fn memory_that_is_not_swept_yet_is_found_before_the_heap_is_collected_again() {
     }
 }
 
-/// A mutator took blocks that a sweep had freed, beside cells and holes that were not swept yet. So the heap was
-/// as large as before soon after a collection, and was collected again, now and then.
+/// A mutator took blocks that a sweep had freed, beside cells and holes that were not swept yet. So the heap
+/// was as large as before soon after a collection, and was collected again, now and then.
 #[test]
 fn holes_that_are_not_swept_yet_are_used_before_blocks_that_are_free() {
     const LARGE: usize = 100_000;
@@ -233,8 +233,8 @@ fn holes_that_are_not_swept_yet_are_used_before_blocks_that_are_free() {
     }
 }
 
-/// A thread that swept asked twice which objects live. In between the pages of a dead one became those of a new
-/// one, and both were listed.
+/// A thread that swept asked twice which objects live. In between the pages of a dead one became those of a
+/// new one, and both were listed.
 #[test]
 fn large_objects_that_are_made_while_others_are_swept_are_listed_once() {
     let _watchdog = Watchdog::new();

@@ -19,7 +19,7 @@ fn slot_of(object: Ref, index: usize) -> WordSlot {
         let bound = object::header(object_of(object)).refs();
         assert!(index < bound, "index {index} of {bound}");
     }
-    // SAFETY: the caller holds a live object with so many slots.
+    // SAFETY: the caller holds a live object with so many slots, as this crate asks of its users.
     unsafe { WordSlot::at(Address::from_usize(object.0).plus(8 + index * 8)) }
 }
 
@@ -57,8 +57,8 @@ impl<VM: SameObjects> ThreadHandle<VM> {
         word.compare_exchange(expected.0 as u64, value.0 as u64, Relaxed, Relaxed).is_ok()
     }
 
-    /// Copies references from the slots `slots` of one object to the slots from index `to` on of another, or of
-    /// the same: each arrives as it was before.
+    /// Copies references from the slots `slots` of one object to the slots from index `to` on of another, or
+    /// of the same: each arrives as it was before.
     pub fn copy_refs(&self, from: Ref, slots: Range<usize>, into: Ref, to: usize) {
         let Some(count) = slots.len().checked_sub(1) else { return };
         // The barrier is told a range of addresses, whose ends are slots.

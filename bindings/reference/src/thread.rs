@@ -157,7 +157,7 @@ impl<VM: SameObjects> ThreadHandle<VM> {
         if cfg!(debug_assertions) {
             Self::check(object, index);
         }
-        // SAFETY: the caller holds a live object with so many words.
+        // SAFETY: the caller holds a live object with so many words, as this crate asks of its users.
         unsafe { Self::word(object, index).read() }
     }
 
@@ -167,7 +167,7 @@ impl<VM: SameObjects> ThreadHandle<VM> {
         if cfg!(debug_assertions) {
             Self::check(object, index);
         }
-        // SAFETY: the caller holds a live object with so many words.
+        // SAFETY: the caller holds a live object with so many words, as this crate asks of its users.
         unsafe { Self::word(object, index).write(value) }
     }
 

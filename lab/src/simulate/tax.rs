@@ -1,7 +1,7 @@
 //! When mutators are taxed: the pacer's second law, with the rates of a run.
 //!
-//! Let mutators allocate `a` and markers trace `s` bytes a ns of their own processor time, `L` bytes be live, `G`
-//! be the goal, and `b` be the part of `G - L` that may be allocated while the heap is marked. With
+//! Let mutators allocate `a` and markers trace `s` bytes a ns of their own processor time, `L` bytes be live,
+//! `G` be the goal, and `b` be the part of `G - L` that may be allocated while the heap is marked. With
 //! `x = a L / s`, marking needs the share `u* = x / (x + b (G - L))` of the machine. At the share `u` that it
 //! gets, `B = x (1 - u) / u` bytes are allocated meanwhile. They stay for one collection, and as much comes
 //! while the next one marks: so two times `B` has to fit into `G - L`.

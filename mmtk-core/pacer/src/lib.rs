@@ -125,8 +125,8 @@ pub trait PacerPolicy {
         self.common_mut().size.released(bytes);
     }
 
-    /// A cycle ended. Of one that marked while mutators ran, the policy learns from the sample alone, whether it was
-    /// told the beginning and ticks or not: a short marking has none.
+    /// A cycle ended. Of one that marked while mutators ran, the policy learns from the sample alone, whether
+    /// it was told the beginning and ticks or not: a short marking has none.
     fn cycle_passed(&mut self, cycle: &CycleSample) {
         if self.config().concurrent {
             let cycle = cycle.sane();

@@ -172,8 +172,8 @@ impl State {
                 self.seen.out_of_memory += 1;
                 self.seen.reserved_bytes_peak = self.seen.reserved_bytes_peak.max(*reserved_bytes);
             }
-            // Nothing to count in decisions, waits and work beside mutators, nor in an event that is not known
-            // here yet.
+            // Nothing to count in decisions, waits and work beside mutators, nor in an event that is not
+            // known here yet.
             _ => {}
         }
     }

@@ -3,8 +3,8 @@
 //!
 //! 1. The leader of a pause that leaves something wakes it when mutators run again.
 //! 2. It takes unit after unit, and step after step. A pause takes the rest itself, and waits for what is at
-//!    hand alone. When no object is grey, it leads the pause that ends the marking. Between steps it rests, if
-//!    it has worked for longer than its share (`duty`).
+//!    hand alone. When no object is grey, it leads the pause that ends the marking. Between steps it rests,
+//!    if it has worked for longer than its share (`duty`).
 //! 3. When nothing was asked of it for a while, it ends, and is started anew when it is next needed.
 //!
 //! Between steps it has no handle of the heap, so it does not keep a heap that is dropped.
@@ -155,7 +155,8 @@ fn run<VM: VMBinding>(shared: &Shared<VM>) {
                     state = thread.lock();
                     continue;
                 }
-                // A request to sweep, a fork, or the heap's end wakes it. No pause waits for a thread that rests.
+                // A request to sweep, a fork, or the heap's end wakes it. No pause waits for a thread that
+                // rests.
                 thread.wait(&mut state, rest);
                 shared.marking.rested(now() - before);
                 continue;

@@ -42,8 +42,8 @@ const QUANTUM: usize = 1024;
 const MOST_METERS: usize = 64;
 
 impl<VM: VMBinding> Collector<VM> {
-    /// A mutator that has allocated `allocated` bytes since it was last here pays for them, before it allocates
-    /// `request` more.
+    /// A mutator that has allocated `allocated` bytes since it was last here pays for them, before it
+    /// allocates `request` more.
     pub(super) fn assist(self: &Arc<Self>, me: &ThreadPart<VM>, allocated: usize, request: usize) {
         // SAFETY: the owner, which runs; the borrow ends before it comes to a safepoint.
         let noted = unsafe { ThreadPart::noted_of_stopped(me) };
@@ -129,15 +129,16 @@ impl<VM: VMBinding> Collector<VM> {
         });
     }
 
-    /// Processor time in ns of mutators since the last full collection, without that in which they marked. Each
-    /// clock is a system call: of many mutators the process's time is taken, which other threads add to.
+    /// Processor time in ns of mutators since the last full collection, without that in which they marked.
+    /// Each clock is a system call: of many mutators the process's time is taken, which other threads add to.
     fn mutator_cpu_ns(&self) -> u64 {
         if self.safepoint.attached() > MOST_METERS {
             return process_cpu_ns().saturating_sub(self.marking.cpu_ns());
         }
         let of_attached = Cell::new(0);
         self.safepoint.find(|mutator| {
-            // SAFETY: an entry of the registry points to an attached mutator's state; the lock keeps it there.
+            // SAFETY: an entry of the registry points to an attached mutator's state; the lock keeps it
+            // there.
             of_attached.set(of_attached.get() + unsafe { &*mutator.0 }.meter().elapsed());
             false
         });

@@ -170,8 +170,9 @@ impl Goal {
         self.at_begin.store(reserved, Relaxed);
     }
 
-    /// A tick of the marking in progress, at `at_ns`, in ns since heap creation: how hard to work until the next;
-    /// none if no marking is in progress. What is `recorded` is there for [`Goal::take_ticks`]. Any thread.
+    /// A tick of the marking in progress, at `at_ns`, in ns since heap creation: how hard to work until the
+    /// next; none if no marking is in progress. What is `recorded` is there for [`Goal::take_ticks`]. Any
+    /// thread.
     pub fn tick(&self, tick: Tick, at_ns: u64, recorded: bool) -> Option<Effort> {
         let mut control = self.control.lock();
         let control = &mut *control;
@@ -518,7 +519,8 @@ mod tests {
         assert!(!reached(500 * MB));
     }
 
-    /// A heap that is marked beside mutators, after some cycles, whose rates vary; `live` and `allocated` in MB.
+    /// A heap that is marked beside mutators, after some cycles, whose rates vary; `live` and `allocated` in
+    /// MB.
     fn marked_beside(settings: &[(&str, &str)]) -> Goal {
         let root = Root::new("beside", &[]);
         let mut options = Options { gc_workers: 4, heap_limit: 900 * MB, ..Options::default() };

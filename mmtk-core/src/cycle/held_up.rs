@@ -12,11 +12,11 @@ use crate::binding::VMBinding;
 use crate::events::{Event, HeldBy, HeldUp};
 use std::time::Instant;
 
-/// The barrier's slow path takes the time for an object of at least so many bytes: 512 slots, if all of it is
-/// slots. The call for a smaller one reads its slots in less than about a microsecond, and two looks at the
-/// clock would be a good part of that, once for each object that is stored into in a marking. No percentile
-/// that matters and no utilisation of a window shows a call so short; `MarkingReport::barrier_calls` counts
-/// all of them.
+/// Size in bytes from which on an object's reading by a barrier is timed. An object of this size has at most
+/// 512 slots. To read fewer slots takes less than about a microsecond. Two looks at the clock would be a good
+/// part of that, once for each object that is stored into while the heap is marked. So short a call changes
+/// no percentile that matters, and not how much of a window a mutator had. `MarkingReport::barrier_calls`
+/// counts all calls.
 const TIMED_BYTES: usize = 512 * size_of::<usize>();
 
 impl<VM: VMBinding> Collector<VM> {

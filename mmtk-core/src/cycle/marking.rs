@@ -10,7 +10,8 @@
 //! leads the pause that ends the marking. When memory runs out before, the pause that would collect ends it,
 //! with all that is left to be done.
 //!
-//! I1. It begins and ends in pauses. In every pause the packets and the sift are closed: no step is under way.
+//! I1. It begins and ends in pauses. In every pause the packets and the sift are closed: no step is under
+//!     way.
 //! I2. A mutator that runs has the phase that it had when it was last stopped.
 //! Callers: leaders begin and end; `step_beside` the background thread; `assist` mutators that run.
 
@@ -35,8 +36,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Objects of a step of the background thread, between two looks at what else it is asked and at its share: about
-/// a tenth of a tick.
+/// Objects of a step of the background thread, between two looks at what else it is asked and at its share:
+/// about a tenth of a tick.
 const STEP_OBJECTS: usize = 4 << 10;
 
 /// Less than this, in bytes, is not worth a step of a mutator, and more of credit it does not keep.

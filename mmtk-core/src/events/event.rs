@@ -22,8 +22,8 @@ pub enum Event {
     Pause(Box<PauseReport>),
     /// A full collection is over, and the pacer has decided when the next is due. Follows the pause's event.
     Paced(Box<Paced>),
-    /// While the heap was marked beside mutators, the pacer has decided how hard to work. Told when the marking has
-    /// ended: the ticks in order, then [`Event::Paced`].
+    /// While the heap was marked beside mutators, the pacer has decided how hard to work. Told when the
+    /// marking has ended: the ticks in order, then [`Event::Paced`].
     Ticked(Box<Ticked>),
     /// A request could not be met even by an emergency collection. The VM decides what follows.
     OutOfMemory {

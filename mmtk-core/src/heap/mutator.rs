@@ -265,10 +265,10 @@ impl<VM: VMBinding> Mutator<VM> {
         }
     }
 
-    /// Says that this thread took a reference to `object` from a place that does not keep it alive, and that
-    /// the heap does not know: a weak table of the VM's own, for example. A plan that marks while mutators
-    /// run may not have reached the object, and marks it then. Call it before the next safepoint. Only
-    /// bindings with [`VMBinding::SCAN_BESIDE`] have to; in other plans it does nothing.
+    /// Says that this thread took a reference to `object` from a weak table of the VM's own, or from another
+    /// place that the heap does not know and that does not keep objects alive. Call it before the next
+    /// safepoint. A marking in progress may not have reached the object: it is marked then. Only bindings
+    /// with [`VMBinding::SCAN_BESIDE`] have to call it. While no marking is in progress it does nothing.
     ///
     /// # Panics
     /// In a native region of this mutator, while the heap is marked.

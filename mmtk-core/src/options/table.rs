@@ -175,8 +175,8 @@ options! {
         needs: [Need::Concurrent],
     }
 
-    /// Concurrent plans: the largest share of the machine that marking takes before mutators have to help. One
-    /// thread marks: more than one processor it does not take.
+    /// Concurrent plans: the largest share of the machine that marking takes before mutators have to help.
+    /// One thread marks: more than one processor it does not take.
     pacer_gc_share_max: Finite {
         key: "pacer.gc_share_max", default: Finite::new(0.5), allowed: Decimal(0.01..=1.0),
         needs: [Need::Concurrent],
@@ -396,8 +396,8 @@ options! {
     stress_seed: u64 { key: "stress.seed", default: 1, allowed: Number(0..=u64::MAX), needs: [Need::RandomYield] }
 
     /// Before and after each collection, trace the heap once more with the simplest code there is, and
-    /// compare. In plans that mark while mutators run, also note what objects hold when the marking begins, to
-    /// find stores without barrier.
+    /// compare. In plans that mark while mutators run, also note what objects hold when the marking begins,
+    /// to find stores without barrier.
     verify: bool { key: "verify.trace", default: false, allowed: Flag, needs: [Need::Collections] }
 
     /// Verify only every Nth collection. If the collection before was not verified, the verifier knows only

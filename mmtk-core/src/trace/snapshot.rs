@@ -86,8 +86,8 @@ impl<VM: VMBinding, A: SnapshotTracer<VM>, B: SnapshotTracer<VM>> SnapshotTracer
 }
 
 /// The same marking in a pause, where nothing is stored: objects are claimed first, then scanned, by the
-/// tracing loop of all pauses. An array of which parts are claimed is scanned whole: what was stored into those
-/// meanwhile is new, or is marked in any case.
+/// tracing loop of all pauses. An array of which parts are claimed is scanned whole: what was stored into
+/// those meanwhile is new, or is marked in any case.
 #[derive(Copy, Clone)]
 pub(crate) struct InPause<T>(pub T);
 

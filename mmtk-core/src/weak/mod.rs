@@ -16,8 +16,8 @@
 //!
 //! Entries are in tables that grow and shrink with what is in use (`table`, `chunks`).
 //!
-//! Where the heap is marked beside mutators, the entries of which the marking has reached everything are sorted
-//! out before the pause that ends it (`sift`).
+//! Where the heap is marked beside mutators, the entries of which the marking has reached everything are
+//! sorted out before the pause that ends it (`sift`).
 //!
 //! A minor collection looks only at entries that were made or written since the last collection. The workers
 //! share all of this work.

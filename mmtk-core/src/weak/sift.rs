@@ -14,17 +14,18 @@
 //!    `MOST_PASSES`. A long chain of ephemerons is left to the pause, which needs one pass for it.
 //!
 //! I1. What is marked stays so, and nothing moves, until the marking ends.
-//! I2. Whoever makes or changes an entry meanwhile holds what the entry refers to from then on. What a
-//!     mutator holds is new, or will be marked by the end (`trace/snapshot`, and `keep` for references that
-//!     came from nowhere). So that entry is settled at the end. It does not matter whether the sift saw the
-//!     entry before, after or not at all, nor that numbers are used again.
+//! I2. A mutator may make an entry meanwhile, or change one. From then on it holds what the entry refers to.
+//!     What a mutator holds is new, or will be marked by the end (`trace/snapshot`, and `keep` for references
+//!     that came from nowhere). So such an entry is settled at the end, whenever the sift saw it, and also if
+//!     its number belonged to another entry before.
 //! I3. One thread has the sift at a time, and none in a pause (`protocols::shared_work`). So no chunk of a
 //!     table goes meanwhile (`chunks`, I2).
 //! I4. An entry is read with its table's lock held: an entry that leaves the queue, say, is seen before or
 //!     after that.
 //! I5. A pause may come between any two entries. Those that the sift has not come to are left to the pause.
 //! Callers: any thread that marks, when no object is grey; a leader begins it, and takes what is left.
-//! Source: the precleaning of discovered references in HotSpot's collectors, `preclean_discovered_references`.
+//! Source: the precleaning of discovered references in HotSpot's collectors,
+//! `preclean_discovered_references`.
 
 use super::address_table::Entries;
 use super::kinds::ReferenceKind;
@@ -154,7 +155,7 @@ impl Sift {
         }
     }
 
-    /// Whether there are so many entries that the pause should not look at all of them itself.
+    /// Whether there are many entries. Of a few, the pause takes a look itself.
     pub fn pays(&self) -> bool {
         self.parts.iter().map(|part| part.rest.len()).sum::<usize>() >= FEW
     }

@@ -603,8 +603,8 @@ impl Table {
         Scan { table: self, entries: numbers.len() + rest.len(), which: Which::Left(numbers, rest) }
     }
 
-    /// Calls `f` with a function that finds an entry by its number, if its chunk is there. No mutator writes to
-    /// an entry meanwhile. By a thread that a pause waits for, so that no chunk goes (`chunks`, I2).
+    /// Calls `f` with a function that finds an entry by its number, if its chunk is there. No mutator writes
+    /// to an entry meanwhile. By a thread that a pause waits for, so that no chunk goes (`chunks`, I2).
     pub fn with_mutators_held_off<'a>(&'a self, f: impl FnOnce(&dyn Fn(u32) -> Option<&'a Entry>)) {
         let _state = self.state.lock();
         f(&|number| self.chunks.entry(number));

@@ -2,15 +2,13 @@
 
 use super::driving::*;
 use super::threads::fork;
-use mmtk_core::{
-    Address, Heap, ObjectReference, OldToNew, SlotVisitor, StateLocation, VMBinding, WeakProcessor, WordSlot,
-};
-use plan_tests::{SideVM, TestVM, Watchdog, options};
+use mmtk_core::{Heap, WordSlot};
+use plan_tests::{CountingVM, Read, SideVM, TestVM, Watchdog, options};
 use policies::new_heap;
-use reference::{Ref, ReferenceVM, ShadowStack, Thread, ThreadHandle, object};
+use reference::{Ref, ReferenceVM, Thread, ThreadHandle, object};
 use std::ops::Range;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Slots of a part.
@@ -19,73 +17,6 @@ const PART: usize = 1024;
 const LOOK: usize = 1024;
 /// What an object costs beside its slots, in slots.
 const OBJECT: usize = 16;
-
-/// The reference VM, which counts what is read of objects.
-#[derive(Default)]
-struct CountingVM {
-    vm: ReferenceVM,
-    objects: AtomicUsize,
-    slots: AtomicUsize,
-    /// Whether it does not say where the slots of arrays are.
-    is_silent: AtomicBool,
-}
-
-// SAFETY: all is delegated to the reference binding.
-unsafe impl VMBinding for CountingVM {
-    type Slot = WordSlot;
-    type Local = ShadowStack;
-    const STATE: StateLocation = ReferenceVM::STATE;
-    const OLD_TO_NEW: OldToNew = OldToNew::Barrier;
-    const SCAN_BESIDE: bool = true;
-
-    fn object_size(&self, object: ObjectReference) -> usize {
-        self.vm.object_size(object)
-    }
-    fn scan_object(&self, object: ObjectReference, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.objects.fetch_add(1, Relaxed);
-        self.slots.fetch_add(object::header(object).refs(), Relaxed);
-        self.vm.scan_object(object, visitor);
-    }
-    fn slots_of_large(&self, object: ObjectReference) -> Option<usize> {
-        self.vm.slots_of_large(object)
-    }
-    fn scan_part(&self, object: ObjectReference, from: usize, to: usize, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.objects.fetch_add(1, Relaxed);
-        self.slots.fetch_add(to - from, Relaxed);
-        self.vm.scan_part(object, from, to, visitor);
-    }
-    fn place_of_slots(&self, object: ObjectReference) -> Option<Range<Address>> {
-        if self.is_silent.load(Relaxed) { None } else { self.vm.place_of_slots(object) }
-    }
-    fn scan_thread(&self, stack: &mut ShadowStack, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.vm.scan_thread(stack, visitor);
-    }
-    fn scan_vm(&self, visitor: &mut impl SlotVisitor<WordSlot>) {
-        self.vm.scan_vm(visitor);
-    }
-    fn process_weak(&self, weak: &mut dyn WeakProcessor) {
-        self.vm.process_weak(weak);
-    }
-}
-
-impl TestVM for CountingVM {
-    fn new() -> Self {
-        CountingVM { vm: ReferenceVM::new(), ..Default::default() }
-    }
-    fn reference(&self) -> &ReferenceVM {
-        &self.vm
-    }
-}
-
-impl CountingVM {
-    /// How many objects, or parts of arrays, `f` reads, and how many slots.
-    fn read_by(&self, f: impl FnOnce()) -> (usize, usize) {
-        let now = || (self.objects.load(Relaxed), self.slots.load(Relaxed));
-        let before = now();
-        f();
-        (now().0 - before.0, now().1 - before.1)
-    }
-}
 
 /// A heap of which only the test marks anything, as much as a step does that has no time left.
 fn heap_of_whole_steps(plan: &str) -> Heap<CountingVM> {
@@ -103,7 +34,7 @@ fn full_array<VM: TestVM>(m: ThreadHandle<VM>, slots: usize) -> usize {
 }
 
 /// What one step may cost that has no time: what is between two looks, and the object in hand.
-fn check_step((objects, slots): (usize, usize), what: &str) {
+fn check_step(Read { objects, slots, .. }: Read, what: &str) {
     let cost = objects * OBJECT + slots;
     assert!(cost <= LOOK + OBJECT + PART, "{what}: a step has read {objects} objects and {slots} slots");
 }
@@ -118,13 +49,13 @@ fn a_step_reads_no_more_of_an_array_than_a_part() {
         let m = thread.handle();
         full_array(m, SLOTS);
         for is_silent in [false, true] {
-            heap.vm().is_silent.store(is_silent, Relaxed);
+            heap.vm().set_silent(is_silent);
             begin(m);
             let (mut all, mut steps) = (0, 0);
             while is_marked(m) {
                 let read = heap.vm().read_by(|| _ = m.mutator().step(Duration::ZERO));
                 check_step(read, plan);
-                all += read.1;
+                all += read.slots;
                 steps += 1;
             }
             assert_eq!(all, SLOTS, "{plan}: each slot is read once");
@@ -155,7 +86,7 @@ fn a_step_without_time_ends_at_the_next_look() {
         while is_marked(m) {
             let read = heap.vm().read_by(|| _ = m.mutator().step(Duration::ZERO));
             check_step(read, plan);
-            longest = longest.max(read.0 * OBJECT + read.1);
+            longest = longest.max(read.objects * OBJECT + read.slots);
             steps += 1;
         }
         assert!(longest >= LOOK && steps > 100, "{plan}: steps end too early: {longest}, {steps}");
@@ -171,7 +102,7 @@ fn a_store_reads_the_part_that_it_is_to_and_a_copy_the_parts_that_it_is_to() {
         let thread = Thread::attach(&heap);
         let m = thread.handle();
         let array = full_array(m, SLOTS);
-        let store = |slot| heap.vm().read_by(|| m.write_ref(m.get(array), slot, Ref::NULL)).1;
+        let store = |slot| heap.vm().read_by(|| m.write_ref(m.get(array), slot, Ref::NULL)).slots;
         begin(m);
         for (slot, read) in [(3, PART), (5, 0), (PART - 1, 0), (PART, PART), (SLOTS - 1, 5), (SLOTS - 5, 0)] {
             assert_eq!(store(slot), read, "{plan}: slot {slot}");
@@ -179,7 +110,7 @@ fn a_store_reads_the_part_that_it_is_to_and_a_copy_the_parts_that_it_is_to() {
         let copy = |slots: Range<usize>| {
             let object = object_of(m.get(array));
             let place = object::slot(object, slots.start)..object::slot(object, slots.end);
-            heap.vm().read_by(|| m.mutator().array_copy_barrier(object, place)).1
+            heap.vm().read_by(|| m.mutator().array_copy_barrier(object, place)).slots
         };
         for (slots, read) in [
             (5 * PART..5 * PART, 0),
@@ -191,14 +122,14 @@ fn a_store_reads_the_part_that_it_is_to_and_a_copy_the_parts_that_it_is_to() {
         }
         // The marker reads the rest.
         let parts_claimed = 1 + 1 + 2 + 3 + 2;
-        let (_, rest) = heap.vm().read_by(|| finish(m));
+        let rest = heap.vm().read_by(|| finish(m)).slots;
         assert_eq!(rest, SLOTS - 5 - parts_claimed * PART, "{plan}");
         assert_eq!(store(50 * PART), 0, "{plan}: no marking is in progress");
         // Where the VM does not say where slots are, a store reads all of them, and the next ones none.
-        heap.vm().is_silent.store(true, Relaxed);
+        heap.vm().set_silent(true);
         begin(m);
         assert_eq!((store(50 * PART), store(3)), (SLOTS, 0), "{plan}");
-        assert_eq!(heap.vm().read_by(|| finish(m)).1, 0, "{plan}");
+        assert_eq!(heap.vm().read_by(|| finish(m)).slots, 0, "{plan}");
     }
 }
 

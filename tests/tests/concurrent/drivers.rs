@@ -29,8 +29,8 @@ fn steps_come_to_an_end_when_nobody_else_sweeps() {
     }
 }
 
-/// The heap of a program that has gone quiet is collected to the end, with each driver, also if a marking was in
-/// progress. With quanta nobody went on with the marking.
+/// The heap of a program that has gone quiet is collected to the end, with each driver, also if a marking was
+/// in progress. With quanta nobody went on with the marking.
 #[test]
 fn an_idle_heap_is_collected_to_the_end() {
     let _watchdog = Watchdog::new();

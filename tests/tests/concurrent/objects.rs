@@ -319,8 +319,8 @@ fn objects_outside_the_heap_change_while_it_is_marked() {
             .chunks_mut(WORDS)
             .map(|object| {
                 let at = Address::from_ptr(object.as_mut_ptr());
-                // SAFETY: the vector has as many words as the object needs, and stays as it is until the heap has
-                // forgotten the object.
+                // SAFETY: the vector has as many words as the object needs, and stays as it is until the heap
+                // has forgotten the object.
                 unsafe {
                     object::write_header(at, 2, WORDS);
                     ObjectReference::from_address(at).unwrap()

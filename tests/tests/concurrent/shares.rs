@@ -55,8 +55,8 @@ fn marked_with(plan: &str, share: &str) -> MarkingReport {
     }
 }
 
-/// A thread that may use a hundredth of a processor has rested when it is done, and the pacer had its say; one that
-/// may use a whole processor has not rested.
+/// A thread that may use a hundredth of a processor has rested when it is done, and the pacer had its say;
+/// one that may use a whole processor has not rested.
 #[test]
 fn the_background_thread_keeps_to_its_share() {
     let _watchdog = Watchdog::new();

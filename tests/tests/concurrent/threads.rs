@@ -130,8 +130,8 @@ impl TestVM for PanickingVM {
     }
 }
 
-/// A thread marks an object and is held up before it reads the slots. Meanwhile another takes the object for a
-/// reshape, and the slots hold other words. The first one forgets them: it was not the one who claimed it.
+/// A thread marks an object and is held up before it reads the slots. Meanwhile another takes the object for
+/// a reshape, and the slots hold other words. The first one forgets them: it was not the one who claimed it.
 #[test]
 fn what_a_thread_reads_of_an_object_that_another_has_claimed_is_forgotten() {
     let _watchdog = Watchdog::new();
